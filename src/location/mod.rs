@@ -1,0 +1,138 @@
+//! The contract of location: on which nodes the sessions of a user live, which nodes want a
+//! destination, and which nodes are alive.
+//!
+//! Not here: who is connected to this node (`hub`), what to do with the answer (`routing`).
+//! Invariant: location is set-valued. Every session of a user is an entry of its own, and removing
+//! one never hides another; an entry counts only while the lease of its node's life lives.
+
+use async_trait::async_trait;
+
+use crate::model::{
+    ClientIdentifier, Destination, Incarnation, NodeId, SessionId, UnixMillis, UserId,
+};
+
+/// One session of a user, as every node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionEntry {
+    /// The session.
+    pub session: SessionId,
+    /// The node that it is connected to.
+    pub node: NodeId,
+    /// The life of that node.
+    pub incarnation: Incarnation,
+    /// What the client calls its device; empty when it did not say.
+    pub device: Box<str>,
+    /// When it connected; the oldest makes room when a user has too many.
+    pub since: UnixMillis,
+}
+
+/// The answer to one look-up, in the order of the question.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Located {
+    /// For each user his live sessions, sorted by session id.
+    pub users: Vec<Vec<SessionEntry>>,
+    /// For each destination the live nodes that have a subscriber, sorted.
+    pub destinations: Vec<Vec<NodeId>>,
+}
+
+/// What a renewal of this node's lease found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// The lease was there and is longer now.
+    Extended,
+    /// There was no lease. Claim again, and register everything again after that is acknowledged.
+    Missing,
+    /// Another life of this node holds it: this process must end.
+    Foreign(Incarnation),
+}
+
+/// What a live node says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PeerState {
+    /// It takes connections.
+    Up,
+    /// It is ending in order.
+    Draining,
+}
+
+/// A node whose lease lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name.
+    pub node: NodeId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// What it says of itself.
+    pub state: PeerState,
+}
+
+/// Whether this node's store is the one that the cluster uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreClaim {
+    /// It is, or it is now because nobody had claimed before.
+    Same,
+    /// The cluster uses the store with this id: refuse to start.
+    Other(String),
+}
+
+/// Location did not answer, or not in time. Nothing is known about whether a write happened.
+#[derive(Debug, thiserror::Error)]
+#[error("location is unavailable: {0}")]
+pub struct LocationError(pub String);
+
+/// The handle of one life of one node on the locations of the cluster.
+///
+/// Every method resolves when the engine has acknowledged, within a deadline of the engine (a few
+/// hundred milliseconds), and is safe to repeat.
+#[async_trait]
+pub trait Location: Send + Sync + std::fmt::Debug {
+    /// Records that these sessions live on this node. Many entries travel as one pipeline.
+    async fn attach(&self, entries: &[(UserId, SessionEntry)]) -> Result<(), LocationError>;
+
+    /// Removes these sessions and no others (compare and delete by session id and node life).
+    async fn detach(&self, sessions: &[(UserId, SessionId)]) -> Result<(), LocationError>;
+
+    /// Records that this node has a subscriber of each destination, with the generation of that
+    /// interest. A generation grows with every first subscriber of the destination on this node.
+    async fn want(&self, wants: &[(Destination, u64)]) -> Result<(), LocationError>;
+
+    /// Withdraws the interest, unless a newer generation than the given one is recorded: a late
+    /// removal must not undo a new registration.
+    async fn unwant(&self, wants: &[(Destination, u64)]) -> Result<(), LocationError>;
+
+    /// Reads where these users and destinations are now, fresh, in one pipeline. Entries of nodes
+    /// without a lease are left out (and removed lazily, by a script that checks the lease itself).
+    async fn locate(
+        &self,
+        users: &[UserId],
+        destinations: &[Destination],
+    ) -> Result<Located, LocationError>;
+
+    /// Takes the lease of this node unconditionally, for this life, and lists it among the nodes.
+    async fn claim(&self) -> Result<(), LocationError>;
+
+    /// Makes the lease longer. It only extends, never creates.
+    async fn renew(&self) -> Result<Renewal, LocationError>;
+
+    /// Marks this node as draining in its lease.
+    async fn drain(&self) -> Result<(), LocationError>;
+
+    /// Gives the lease up, if it is still this life's.
+    async fn release(&self) -> Result<(), LocationError>;
+
+    /// The nodes whose lease lives, this one included, sorted by name.
+    async fn peers(&self) -> Result<Vec<Peer>, LocationError>;
+
+    /// Claims the cluster for this store, once and for ever.
+    async fn claim_store(&self, store_id: &str) -> Result<StoreClaim, LocationError>;
+
+    /// Notes that a loose visitor with this fingerprint was here just now; forgotten after an hour.
+    async fn touch(&self, client: &ClientIdentifier) -> Result<(), LocationError>;
+
+    /// Whether a loose visitor with this fingerprint was here within the hour.
+    async fn touched(&self, client: &ClientIdentifier) -> Result<bool, LocationError>;
+
+    /// How often the engine has had to connect again; it grows by one each time. After a change
+    /// everything must be registered again: a fail-over loses recent writes.
+    fn reconnects(&self) -> u64;
+}

@@ -1,0 +1,398 @@
+//! What one node sends to another: envelopes, and the parcels in which the bus carries them.
+//!
+//! Not here: AMQP (`bus/rabbitmq.rs`), flow accounting (`broker`). The format is our own compact
+//! binary one, all integers big-endian:
+//!
+//! ```text
+//! parcel   = version(1 octet, 1) name(sender) incarnation(8) kind(1) body
+//! name     = length(1) octets
+//! kind 1   : flows envelopes         kind 2: flows        (heads, once a second)
+//! flows    = count(2) *( name(target node) number(8) )
+//! envelopes= count(4) *( tag(1) length(4) octets )
+//! ```
+//!
+//! Invariant: a parcel of a later version with the same leading octet still reads; an envelope with
+//! an unknown tag is counted and left out, never a failure of its neighbours.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::ids::{Incarnation, MessageId, NodeId, RoomId, SessionId, UserId};
+use super::message::StoredMessage;
+use super::time::UnixMillis;
+
+const VERSION: u8 = 1;
+const KIND_ENVELOPES: u8 = 1;
+const KIND_HEADS: u8 = 2;
+const TAG_MESSAGE: u8 = 1;
+const TAG_TOPIC: u8 = 2;
+const TAG_CONTROL: u8 = 3;
+
+/// A message addressed for the bus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Envelope {
+    /// A committed message of a conversation, for the sessions of its members on the target node.
+    Message(StoredMessage),
+    /// A SEND to `/topic/**`, for the subscribers on the target node.
+    Topic(TopicMessage),
+    /// A command to the target node itself.
+    Control(Control),
+}
+
+/// A SEND to an open destination: the body passes through untouched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicMessage {
+    /// The whole destination, such as `/topic/news`.
+    pub destination: Box<str>,
+    /// The headers that travel with it (not those of the protocol), in the order of the SEND.
+    pub headers: Vec<(Box<str>, Box<str>)>,
+    /// The body, any octets.
+    pub body: Bytes,
+}
+
+/// A command from node to node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Close this session with 4409: a newer one of the same user took its place.
+    Replace(SessionId),
+}
+
+/// What the bus carries at once from one node to one or several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parcel {
+    /// The node that sends.
+    pub sender: NodeId,
+    /// The life of that node in which it sends.
+    pub incarnation: Incarnation,
+    /// For each target node the number in the flow from the sender to it: of this parcel, or, in a
+    /// parcel of heads, of the last one that was sent.
+    pub flows: Vec<(NodeId, u64)>,
+    /// What it is.
+    pub body: ParcelBody,
+}
+
+/// The content of a parcel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParcelBody {
+    /// Envelopes; the parcel takes one number in each of its flows.
+    Envelopes(Vec<Envelope>),
+    /// Only the heads of the flows; it takes no number.
+    Heads,
+}
+
+/// Octets from the bus that are no parcel. Count it, drop it, let repair fill what was in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParcelError {
+    /// A later, incompatible version wrote it.
+    #[error("unknown parcel version {0}")]
+    Version(u8),
+    /// It ends early, or a field has a value that it cannot have.
+    #[error("malformed parcel")]
+    Malformed,
+}
+
+impl Parcel {
+    /// The parcel as octets.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(256);
+        out.put_u8(VERSION);
+        put_short(&mut out, self.sender.as_str());
+        out.put_u64(self.incarnation.0);
+        out.put_u8(match self.body {
+            ParcelBody::Envelopes(_) => KIND_ENVELOPES,
+            ParcelBody::Heads => KIND_HEADS,
+        });
+        out.put_u16(u16::try_from(self.flows.len()).unwrap_or(u16::MAX));
+        for (node, number) in self.flows.iter().take(usize::from(u16::MAX)) {
+            put_short(&mut out, node.as_str());
+            out.put_u64(*number);
+        }
+        if let ParcelBody::Envelopes(envelopes) = &self.body {
+            out.put_u32(length(envelopes.len()));
+            for envelope in envelopes {
+                put_envelope(&mut out, envelope);
+            }
+        }
+        out.freeze()
+    }
+
+    /// Reads a parcel.
+    ///
+    /// # Errors
+    /// [`ParcelError`]; nothing of a broken parcel is used.
+    pub fn decode(mut octets: Bytes) -> Result<Self, ParcelError> {
+        let octets = &mut octets;
+        let version = get(octets, 1)?[0];
+        if version != VERSION {
+            return Err(ParcelError::Version(version));
+        }
+        let sender = get_name(octets)?;
+        let incarnation = Incarnation(get_u64(octets)?);
+        let kind = get(octets, 1)?[0];
+        let flows = (0..get(octets, 2)?.get_u16())
+            .map(|_| Ok((get_name(octets)?, get_u64(octets)?)))
+            .collect::<Result<_, ParcelError>>()?;
+        let body = match kind {
+            KIND_HEADS => ParcelBody::Heads,
+            KIND_ENVELOPES => {
+                let count = get_u32(octets)?;
+                let mut envelopes = Vec::new();
+                for _ in 0..count {
+                    let tag = get(octets, 1)?[0];
+                    let length = get_u32(octets)?;
+                    envelopes.extend(get_envelope(tag, get(octets, length)?)?);
+                }
+                ParcelBody::Envelopes(envelopes)
+            }
+            _ => return Err(ParcelError::Malformed),
+        };
+        Ok(Self {
+            sender,
+            incarnation,
+            flows,
+            body,
+        })
+    }
+}
+
+fn put_envelope(out: &mut BytesMut, envelope: &Envelope) {
+    let start = out.len();
+    out.put_u8(0);
+    out.put_u32(0);
+    let tag = match envelope {
+        Envelope::Message(message) => {
+            put_message(out, message);
+            TAG_MESSAGE
+        }
+        Envelope::Topic(topic) => {
+            put_long(out, topic.destination.as_bytes());
+            out.put_u16(u16::try_from(topic.headers.len()).unwrap_or(u16::MAX));
+            for (name, value) in topic.headers.iter().take(usize::from(u16::MAX)) {
+                put_long(out, name.as_bytes());
+                put_long(out, value.as_bytes());
+            }
+            put_long(out, &topic.body);
+            TAG_TOPIC
+        }
+        Envelope::Control(Control::Replace(session)) => {
+            out.put_u8(1);
+            out.put_u128(session.0);
+            TAG_CONTROL
+        }
+    };
+    let size = length(out.len() - start - 5);
+    out[start] = tag;
+    out[start + 1..start + 5].copy_from_slice(&size.to_be_bytes());
+}
+
+fn put_message(out: &mut BytesMut, message: &StoredMessage) {
+    out.put_u128(message.room.0);
+    out.put_u64(message.seq);
+    out.put_u32(message.epoch);
+    out.put_u128(message.id.0);
+    out.put_u64(message.timestamp.0);
+    put_short(out, message.from.as_str());
+    put_short(out, message.to.as_str());
+    put_short(out, message.client_id.as_ref().map_or("", |id| id.as_str()));
+    put_long(out, message.from_name.as_bytes());
+    put_long(out, message.text.as_bytes());
+}
+
+/// `None` for a tag of a later version.
+fn get_envelope(tag: u8, mut octets: Bytes) -> Result<Option<Envelope>, ParcelError> {
+    let octets = &mut octets;
+    let envelope = match tag {
+        TAG_MESSAGE => Envelope::Message(get_message(octets)?),
+        TAG_TOPIC => {
+            let destination = get_text(octets)?.into();
+            let headers = (0..get(octets, 2)?.get_u16())
+                .map(|_| Ok((get_text(octets)?.into(), get_text(octets)?.into())))
+                .collect::<Result<_, ParcelError>>()?;
+            Envelope::Topic(TopicMessage {
+                destination,
+                headers,
+                body: get_long(octets)?,
+            })
+        }
+        TAG_CONTROL if octets.first() == Some(&1) => {
+            octets.advance(1);
+            Envelope::Control(Control::Replace(SessionId(get(octets, 16)?.get_u128())))
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(envelope))
+}
+
+fn get_message(octets: &mut Bytes) -> Result<StoredMessage, ParcelError> {
+    let room = RoomId(get(octets, 16)?.get_u128());
+    let seq = get_u64(octets)?;
+    let epoch = get_u32(octets)?;
+    let id = MessageId(get(octets, 16)?.get_u128());
+    let timestamp = UnixMillis(get_u64(octets)?);
+    let from: UserId = get_name(octets)?;
+    let to: UserId = get_name(octets)?;
+    let client_id = get_short(octets)?;
+    let client_id = match client_id.as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(|_| ParcelError::Malformed)?),
+    };
+    let from_name = get_text(octets)?;
+    let text = get_text(octets)?;
+    Ok(StoredMessage {
+        room,
+        seq,
+        epoch,
+        id,
+        from,
+        from_name,
+        to,
+        client_id,
+        text,
+        timestamp,
+    })
+}
+
+fn length(octets: usize) -> u32 {
+    u32::try_from(octets).unwrap_or(u32::MAX)
+}
+
+/// A text of at most 255 octets; ids are never longer.
+fn put_short(out: &mut BytesMut, text: &str) {
+    debug_assert!(text.len() <= 255, "an id of more than 255 octets");
+    out.put_u8(u8::try_from(text.len()).unwrap_or(u8::MAX));
+    out.put_slice(text.as_bytes());
+}
+
+fn put_long(out: &mut BytesMut, octets: &[u8]) {
+    out.put_u32(length(octets.len()));
+    out.put_slice(octets);
+}
+
+fn get(octets: &mut Bytes, count: impl TryInto<usize>) -> Result<Bytes, ParcelError> {
+    let count = count.try_into().map_err(|_| ParcelError::Malformed)?;
+    if octets.len() < count {
+        return Err(ParcelError::Malformed);
+    }
+    Ok(octets.split_to(count))
+}
+
+fn get_u32(octets: &mut Bytes) -> Result<u32, ParcelError> {
+    Ok(get(octets, 4)?.get_u32())
+}
+
+fn get_u64(octets: &mut Bytes) -> Result<u64, ParcelError> {
+    Ok(get(octets, 8)?.get_u64())
+}
+
+fn get_long(octets: &mut Bytes) -> Result<Bytes, ParcelError> {
+    let count = get_u32(octets)?;
+    get(octets, count)
+}
+
+fn get_text(octets: &mut Bytes) -> Result<String, ParcelError> {
+    String::from_utf8(get_long(octets)?.to_vec()).map_err(|_| ParcelError::Malformed)
+}
+
+fn get_short(octets: &mut Bytes) -> Result<String, ParcelError> {
+    let count = get(octets, 1)?[0];
+    String::from_utf8(get(octets, count)?.to_vec()).map_err(|_| ParcelError::Malformed)
+}
+
+fn get_name<T: std::str::FromStr>(octets: &mut Bytes) -> Result<T, ParcelError> {
+    get_short(octets)?
+        .parse()
+        .map_err(|_| ParcelError::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parcel() -> Parcel {
+        let from: UserId = "user_a".parse().unwrap();
+        let to: UserId = "user_b".parse().unwrap();
+        let message = StoredMessage {
+            room: RoomId(7),
+            seq: 3,
+            epoch: 1,
+            id: MessageId(9),
+            from,
+            from_name: "A".to_owned(),
+            to,
+            client_id: Some("c1".parse().unwrap()),
+            text: "안녕".to_owned(),
+            timestamp: UnixMillis(5),
+        };
+        let topic = TopicMessage {
+            destination: "/topic/x".into(),
+            headers: vec![("a".into(), "b".into())],
+            body: Bytes::from_static(&[0, 255]),
+        };
+        Parcel {
+            sender: "a".parse().unwrap(),
+            incarnation: Incarnation(17),
+            flows: vec![("b".parse().unwrap(), 4), ("c".parse().unwrap(), u64::MAX)],
+            body: ParcelBody::Envelopes(vec![
+                Envelope::Message(message),
+                Envelope::Topic(topic),
+                Envelope::Control(Control::Replace(SessionId(3))),
+            ]),
+        }
+    }
+
+    #[test]
+    fn a_parcel_reads_back_what_it_writes() {
+        let heads = Parcel {
+            body: ParcelBody::Heads,
+            ..parcel()
+        };
+        for parcel in [parcel(), heads] {
+            assert_eq!(Parcel::decode(parcel.encode()), Ok(parcel));
+        }
+    }
+
+    #[test]
+    fn a_parcel_cut_anywhere_is_refused_and_nothing_panics() {
+        let whole = parcel().encode();
+        for end in 0..whole.len() {
+            assert_eq!(
+                Parcel::decode(whole.slice(..end)),
+                Err(ParcelError::Malformed),
+                "{end}"
+            );
+        }
+    }
+
+    #[test]
+    fn version_1_keeps_its_octets() {
+        let heads = Parcel {
+            sender: "a".parse().unwrap(),
+            incarnation: Incarnation(17),
+            flows: vec![("b".parse().unwrap(), 4)],
+            body: ParcelBody::Heads,
+        };
+        let golden = b"\x01\x01a\0\0\0\0\0\0\0\x11\x02\0\x01\x01b\0\0\0\0\0\0\0\x04";
+        assert_eq!(heads.encode().as_ref(), golden);
+        assert_eq!(
+            Parcel::decode(Bytes::from_static(b"\x02")),
+            Err(ParcelError::Version(2))
+        );
+    }
+
+    #[test]
+    fn an_envelope_of_a_later_version_is_left_out() {
+        let empty = Parcel {
+            body: ParcelBody::Envelopes(Vec::new()),
+            ..parcel()
+        }
+        .encode();
+        let mut octets = BytesMut::from(empty.as_ref());
+        let count_at = octets.len() - 4;
+        octets[count_at..].copy_from_slice(&1_u32.to_be_bytes());
+        octets.extend_from_slice(&[99, 0, 0, 0, 2, 1, 2]);
+        assert_eq!(
+            Parcel::decode(octets.freeze()).unwrap().body,
+            ParcelBody::Envelopes(Vec::new())
+        );
+    }
+}

@@ -1,0 +1,23 @@
+//! The nouns that several rooms exchange: ids, destinations, messages, envelopes, principals.
+//!
+//! Not here: frames (those are `stomp`'s), decisions (those are `routing`'s and `policy`'s).
+//! Invariant: everything is a plain value; nothing reads a clock, a random source or the network.
+
+pub mod destination;
+pub mod envelope;
+pub mod ids;
+pub mod message;
+pub mod principal;
+pub mod problem;
+pub mod time;
+
+pub use destination::{Destination, InvalidDestination, UserQueue};
+pub use envelope::{Control, Envelope, Parcel, ParcelBody, ParcelError, TopicMessage};
+pub use ids::{
+    ClientId, ClientIdentifier, Incarnation, InvalidId, MessageId, NodeId, RoomId, SessionId,
+    UserId,
+};
+pub use message::StoredMessage;
+pub use principal::{Kind, Principal, Proof, Standing};
+pub use problem::{CloseReason, Code, Problem};
+pub use time::UnixMillis;

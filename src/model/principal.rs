@@ -1,0 +1,80 @@
+//! Who a session speaks for.
+//!
+//! Not here: how that is found out (`identity`), nor what he may do (`policy`).
+
+use super::ids::{ClientIdentifier, UserId};
+use super::time::UnixMillis;
+
+/// What kind of user a principal is; also the header `kind` of CONNECTED.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A visitor without an account.
+    Anonymous,
+    /// The holder of an account.
+    Member,
+}
+
+impl Kind {
+    /// The word on the wire and in metric labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::Member => "member",
+        }
+    }
+}
+
+/// Whether a visitor's identity may still be opened by a fingerprint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// Created by a handshake without an Origin, and its secret was never presented back. It owns
+    /// nothing: no history, no mailbox. `taken_at` is when its present holder took it over by a
+    /// fingerprint; `None` while the first holder has it.
+    Loose {
+        /// When the present holder took it over.
+        taken_at: Option<UnixMillis>,
+    },
+    /// Opened by its secret only. Accounts are always firm.
+    Firm,
+}
+
+/// How an identity was opened; the header `proof` of CONNECTED.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// The secret was presented.
+    Token,
+    /// Recognised by the fingerprint alone.
+    Hint,
+    /// Created just now.
+    New,
+}
+
+impl Proof {
+    /// The word on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Hint => "hint",
+            Self::New => "new",
+        }
+    }
+}
+
+/// Who a session speaks for, as the rest of the node needs to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// The address of direct messages.
+    pub user_id: UserId,
+    /// Visitor or member.
+    pub kind: Kind,
+    /// Loose or firm, as it was when the session connected.
+    pub standing: Standing,
+    /// The name shown beside messages.
+    pub name: String,
+    /// The fingerprint of the connection, for the rate bucket.
+    pub client_identifier: ClientIdentifier,
+    /// The network of the connection (IPv4 address or IPv6 /64), keyed like the fingerprint.
+    pub network: ClientIdentifier,
+}

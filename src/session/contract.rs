@@ -1,0 +1,195 @@
+//! What goes into a session and what comes out of it.
+//!
+//! Not here: the transitions. Invariant: every event is a request that is already valid as STOMP;
+//! each event with a [`Ticket`] is answered by exactly one [`Input::Settled`] with that ticket.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::model::{CloseReason, Destination, Kind, NodeId, Problem, Proof, SessionId, UserId};
+use crate::stomp::{Limits, Version};
+
+/// What a session is made with.
+#[derive(Clone, Debug)]
+pub struct SessionConfig {
+    /// The limits of frames before and after authentication.
+    pub limits: Limits,
+    /// How long the first frame may take.
+    pub connect_timeout: Duration,
+    /// How long a frame may stay incomplete.
+    pub partial_frame_timeout: Duration,
+    /// How many subscriptions one session may have.
+    pub subscriptions_max: usize,
+    /// How often this server offers to beat; zero for never.
+    pub beat_out: Duration,
+    /// How often this server asks the client to beat; zero for never.
+    pub beat_in: Duration,
+    /// The version that the WebSocket subprotocol named; it counts when `accept-version` is absent.
+    pub subprotocol: Option<Version>,
+}
+
+/// Names an event until it is settled; unique within a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// What the driver tells the session.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Octets of the client, cut anywhere.
+    Received(&'a [u8]),
+    /// A WebSocket pong came: the client lives even if its timers are throttled.
+    Ponged,
+    /// Octets went out that the session did not make (deliveries): they count as a heart-beat.
+    Transmitted,
+    /// The verdict on [`Event::Connect`]: yes.
+    Accepted(Accepted),
+    /// The verdict on [`Event::Connect`]: no. ERROR and close follow.
+    Refused(Problem),
+    /// The outcome of the event with this ticket. `Ok` answers the receipt and, if there is one,
+    /// sends the reply; `Err` becomes a MESSAGE on `/user/queue/errors` (or on
+    /// `/user/queue/replies` when the SEND had a `correlation-id`), or an ERROR and the end when
+    /// the session has not subscribed there. A refused Subscribe is always an ERROR.
+    Settled {
+        /// Which event.
+        ticket: Ticket,
+        /// What became of it.
+        outcome: Result<Reply, Problem>,
+    },
+    /// The time of the last [`Output::Timeout`] has come.
+    Timeout,
+    /// The node ends this session: with an ERROR frame when there is a problem to be told.
+    End {
+        /// Words for an ERROR frame; none for an orderly end.
+        problem: Option<Problem>,
+        /// The WebSocket close.
+        reason: CloseReason,
+    },
+}
+
+/// What an event that succeeded says back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// Headers for the RECEIPT, such as `x-rate-remaining`.
+    pub headers: Vec<(&'static str, String)>,
+    /// The `result` for a SEND with a `correlation-id`.
+    pub result: Option<Value>,
+}
+
+/// A yes to CONNECT, and what CONNECTED tells the client.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// The header `session`.
+    pub session: SessionId,
+    /// The header `user-name`.
+    pub user_id: UserId,
+    /// The header `kind`.
+    pub kind: Kind,
+    /// The header `proof`.
+    pub proof: Proof,
+    /// The header `node`.
+    pub node: NodeId,
+    /// The header `limits`: a JSON object.
+    pub limits: String,
+    /// The headers `visitor-token`, `visitor-token-status`, `token-expires-in` and the like.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+/// What the session tells the driver.
+#[derive(Debug)]
+pub enum Output {
+    /// Write these octets: one whole frame, or one heart-beat.
+    Transmit(Bytes),
+    /// A request of the client.
+    Event(Event),
+    /// Call [`Input::Timeout`] at this time; replaces the time given before.
+    Timeout(Instant),
+    /// Flush, close with this reason, linger. Nothing follows.
+    Close(CloseReason),
+}
+
+/// A valid request of the client.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// CONNECT or STOMP. Answer with [`Input::Accepted`] or [`Input::Refused`].
+    Connect(Connect),
+    /// SEND.
+    Send(Send),
+    /// SUBSCRIBE; the id is not in use.
+    Subscribe(Subscribe),
+    /// UNSUBSCRIBE of a subscription that exists.
+    Unsubscribe(Unsubscribe),
+}
+
+/// What CONNECT said. Its `Debug` shows no secret.
+#[derive(PartialEq, Eq)]
+pub struct Connect {
+    /// The negotiated version.
+    pub version: Version,
+    /// `host`, or nothing.
+    pub host: Option<String>,
+    /// `login`.
+    pub login: Option<String>,
+    /// `passcode`: a password or a token.
+    pub passcode: Option<String>,
+    /// `authorization`.
+    pub authorization: Option<String>,
+    /// `visitor-token`: a secret, or `new`.
+    pub visitor_token: Option<String>,
+    /// `device-id`.
+    pub device_id: Option<String>,
+    /// `device-name`.
+    pub device_name: Option<String>,
+    /// `accept-language`.
+    pub accept_language: Option<String>,
+}
+
+impl std::fmt::Debug for Connect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connect")
+            .field("version", &self.version)
+            .field("host", &self.host)
+            .field("device_id", &self.device_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A SEND. The headers are those that may travel on: without the protocol's own.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Send {
+    /// Its name until it is settled.
+    pub ticket: Ticket,
+    /// Where to.
+    pub destination: Destination,
+    /// Other headers, first of a repeated name only, unescaped, in order.
+    pub headers: Vec<(Box<str>, Box<str>)>,
+    /// Any octets.
+    pub body: Bytes,
+}
+
+/// A SUBSCRIBE.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Subscribe {
+    /// Its name until it is settled.
+    pub ticket: Ticket,
+    /// The subscription id; of a 1.0 client without one, the destination.
+    pub id: Box<str>,
+    /// Whether MESSAGE carries the id (a 1.0 client without one must not see a header).
+    pub named: bool,
+    /// Where from.
+    pub destination: Destination,
+    /// The version in which MESSAGE is encoded for it.
+    pub version: Version,
+}
+
+/// An UNSUBSCRIBE. Its receipt goes out after the last MESSAGE of the subscription.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unsubscribe {
+    /// Its name until it is settled.
+    pub ticket: Ticket,
+    /// The subscription id as in [`Subscribe`].
+    pub id: Box<str>,
+    /// The destination as in [`Subscribe`].
+    pub destination: Destination,
+}

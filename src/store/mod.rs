@@ -1,0 +1,249 @@
+//! The contract of the store: users, visitors' secrets, conversations and their messages.
+//!
+//! Not here: who may write (`policy`), where messages go (`broker`).
+//! Invariant: the store is the truth and linearizable. What is committed is on disk (fsync); no
+//! reader ever sees `seq` n of a conversation without n - 1, and commit order is `seq` order.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use async_trait::async_trait;
+
+use crate::model::{
+    ClientId, ClientIdentifier, Kind, MessageId, RoomId, Standing, StoredMessage, UnixMillis,
+    UserId,
+};
+
+/// SHA-256 of a visitor's secret; the secret itself is never stored.
+pub type TokenHash = [u8; 32];
+
+/// Resolves when the message is committed.
+pub type Commit = Pin<Box<dyn Future<Output = Result<Appended, StoreError>> + Send>>;
+
+/// A message to be appended to the conversation of its writer and its recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// The conversation.
+    pub room: RoomId,
+    /// The id that the message gets, unless it is a repetition.
+    pub id: MessageId,
+    /// Who writes.
+    pub from: UserId,
+    /// The writer's name now.
+    pub from_name: String,
+    /// Who it is for; with `from` the members of the conversation.
+    pub to: UserId,
+    /// The key by which a repetition is recognised, together with `from` and `room`.
+    pub client_id: Option<ClientId>,
+    /// The text.
+    pub text: String,
+    /// When it was accepted.
+    pub timestamp: UnixMillis,
+    /// When retention may remove it; `None` keeps it for ever.
+    pub expires_at: Option<UnixMillis>,
+}
+
+/// A committed message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The message as it is stored; of a repetition, the one that was stored first.
+    pub message: StoredMessage,
+    /// Whether it is a repetition: same writer, conversation and `client_id`.
+    pub duplicate: bool,
+}
+
+/// A point in the order of commits. Comparable only between answers of one store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position(pub u64);
+
+impl Position {
+    /// Before everything.
+    pub const START: Self = Self(0);
+}
+
+/// The highest `seq` of a conversation that `user` is a member of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The member for whom it was asked.
+    pub user: UserId,
+    /// The conversation.
+    pub room: RoomId,
+    /// Its highest committed `seq`.
+    pub seq: u64,
+}
+
+/// The answer to a question for heads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heads {
+    /// Everything committed that this answer does not reflect will be found by asking with this.
+    pub position: Position,
+    /// The heads, sorted by user and room. May hold more than has changed, never less.
+    pub heads: Vec<Head>,
+}
+
+/// A stretch of a conversation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Range {
+    /// The messages in `seq` order. What is missing was removed by retention.
+    pub messages: Vec<StoredMessage>,
+    /// The answer is complete up to here (the limit may have cut it).
+    pub through: u64,
+}
+
+/// A user as the store knows him.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserRecord {
+    /// His address.
+    pub user_id: UserId,
+    /// Visitor or member.
+    pub kind: Kind,
+    /// Loose or firm.
+    pub standing: Standing,
+    /// His shown name.
+    pub name: String,
+    /// The fingerprint under which he was created.
+    pub client_identifier: ClientIdentifier,
+    /// When he was created.
+    pub created_at: UnixMillis,
+    /// When he last connected or disconnected.
+    pub last_seen: UnixMillis,
+}
+
+/// A visitor to be created together with his secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewVisitor {
+    /// The new address.
+    pub user_id: UserId,
+    /// The shown name.
+    pub name: String,
+    /// Whether a fingerprint may open it later.
+    pub loose: bool,
+    /// The fingerprint of the connection.
+    pub client_identifier: ClientIdentifier,
+    /// The hash of the secret.
+    pub token: TokenHash,
+    /// When the secret ends unless it is used.
+    pub token_expires_at: UnixMillis,
+    /// Now.
+    pub now: UnixMillis,
+}
+
+/// A loose identity to be taken over by whoever has its fingerprint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakeOver {
+    /// The identity.
+    pub user_id: UserId,
+    /// `taken_at` as the taker read it: the update happens only if it is still so, the identity is
+    /// still loose, and `last_seen` is still what was read.
+    pub taken_at_before: Option<UnixMillis>,
+    /// `last_seen` as the taker read it.
+    pub last_seen_before: UnixMillis,
+    /// The new secret's hash; every older secret of the identity ends.
+    pub token: TokenHash,
+    /// When the new secret ends unless it is used.
+    pub token_expires_at: UnixMillis,
+    /// Becomes `taken_at` and `last_seen`.
+    pub now: UnixMillis,
+}
+
+/// The store said no.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, is full, or failed. Nothing was committed, or it is not known; a
+    /// second attempt with the same `client_id` is safe.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// More is waiting to be written than the store's queue may hold. Try again later.
+    #[error("the store is overloaded")]
+    Overloaded,
+}
+
+/// Users, secrets, conversations, messages.
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// The id of this store: made by the first who asks, the same for everybody after.
+    async fn store_id(&self) -> Result<String, StoreError>;
+
+    /// Appends a message. The place in the queue is taken when this returns, so that messages
+    /// which one caller appends to one conversation get `seq` in the order of the calls; the
+    /// future resolves at the commit.
+    ///
+    /// Atomic and idempotent by (`from`, `room`, `client_id`); yields the next `seq` of the
+    /// conversation without holes, and records both members.
+    fn append(&self, append: Append) -> Commit;
+
+    /// The heads of the conversations of these users that may have changed since `since`.
+    async fn heads(&self, users: &[UserId], since: Position) -> Result<Heads, StoreError>;
+
+    /// The messages with `after < seq <= through`, at most `limit` of them.
+    async fn range(
+        &self,
+        room: RoomId,
+        after: u64,
+        through: u64,
+        limit: u32,
+    ) -> Result<Range, StoreError>;
+
+    /// Whether `from` has written to the conversation at or after `since`.
+    async fn wrote_since(
+        &self,
+        room: RoomId,
+        from: &UserId,
+        since: UnixMillis,
+    ) -> Result<bool, StoreError>;
+
+    /// A user by his address.
+    async fn user(&self, user_id: &UserId) -> Result<Option<UserRecord>, StoreError>;
+
+    /// The visitor whose live secret has this hash.
+    async fn visitor_by_token(
+        &self,
+        token: TokenHash,
+        now: UnixMillis,
+    ) -> Result<Option<UserRecord>, StoreError>;
+
+    /// Creates a visitor. `false` when the secret belongs to somebody already (a race).
+    async fn create_visitor(&self, visitor: NewVisitor) -> Result<bool, StoreError>;
+
+    /// The secret was presented back: its life slides to `expires_at`, its owner is firm from now
+    /// on and was seen now.
+    async fn confirm_token(
+        &self,
+        token: TokenHash,
+        expires_at: UnixMillis,
+        now: UnixMillis,
+    ) -> Result<(), StoreError>;
+
+    /// The loose visitors with this fingerprint that were seen at or after `seen_after`, at most
+    /// two: more than one is as good as any number.
+    async fn loose_visitors(
+        &self,
+        client: &ClientIdentifier,
+        seen_after: UnixMillis,
+    ) -> Result<Vec<UserRecord>, StoreError>;
+
+    /// Takes a loose identity over, by one conditional update. `false` for whoever was late.
+    async fn take_over(&self, take_over: TakeOver) -> Result<bool, StoreError>;
+
+    /// The user connected or disconnected now.
+    async fn seen(&self, user_id: &UserId, now: UnixMillis) -> Result<(), StoreError>;
+
+    /// Everything that the user wrote or received and the store still has, oldest first, at most
+    /// `limit` messages after `after`: his own copy.
+    async fn export(
+        &self,
+        user_id: &UserId,
+        after: Option<MessageId>,
+        limit: u32,
+    ) -> Result<Vec<StoredMessage>, StoreError>;
+
+    /// Forgets a user: his row, his secrets, the words of his messages (their places stay).
+    async fn erase(&self, user_id: &UserId) -> Result<(), StoreError>;
+
+    /// Removes what has expired: messages, secrets, visitors not seen since `idle_before`. Returns
+    /// the number of rows removed.
+    async fn purge(&self, now: UnixMillis, idle_before: UnixMillis) -> Result<u64, StoreError>;
+
+    /// Whether the store answers now.
+    async fn check(&self) -> Result<(), StoreError>;
+}
