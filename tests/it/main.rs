@@ -2,4 +2,10 @@
 //!
 //! Each module is named after what it shows; `support` starts real servers and clients.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops at the first thing that is not as it must be"
+)]
+
 mod support;
