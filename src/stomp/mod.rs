@@ -3,6 +3,7 @@
 //! Not here: sessions, destinations, sockets. Invariant: octets split in any way give the same
 //! frames, in linear time, within the limits; no input panics.
 
+pub mod encode;
 pub mod limits;
 pub mod version;
 
