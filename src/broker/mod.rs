@@ -204,18 +204,27 @@ impl Broker {
         let commit = (!self.is_fenced()).then(|| self.store.append(append));
         let broker = Arc::clone(self);
         let started = Instant::now();
-        let work = self.tracker.spawn(self.end.clone().run_until_cancelled_owned(async move {
-            let Some(commit) = commit else { return Err(AppendError::Fenced) };
-            let appended = commit.await?;
-            // Committed, but perhaps after the others have swept this node up: no RECEIPT then. The
-            // client tries again with the same client_id, and the message is published all the same.
-            let receipted = if broker.is_fenced() { Err(AppendError::Fenced) } else { Ok(()) };
-            if !appended.duplicate || broker.settings.rules.republish_duplicates {
-                broker.deliver(&appended, without_echo);
-            }
-            metrics::histogram!("chat_broadcast_latency").record(started.elapsed().as_secs_f64());
-            receipted.map(|()| appended)
-        }));
+        let work = self
+            .tracker
+            .spawn(self.end.clone().run_until_cancelled_owned(async move {
+                let Some(commit) = commit else {
+                    return Err(AppendError::Fenced);
+                };
+                let appended = commit.await?;
+                // Committed, but perhaps after the others have swept this node up: no RECEIPT then. The
+                // client tries again with the same client_id, and the message is published all the same.
+                let receipted = if broker.is_fenced() {
+                    Err(AppendError::Fenced)
+                } else {
+                    Ok(())
+                };
+                if !appended.duplicate || broker.settings.rules.republish_duplicates {
+                    broker.deliver(&appended, without_echo);
+                }
+                metrics::histogram!("chat_broadcast_latency")
+                    .record(started.elapsed().as_secs_f64());
+                receipted.map(|()| appended)
+            }));
         async move {
             match work.await {
                 Ok(Some(outcome)) => outcome,
@@ -291,7 +300,8 @@ impl Broker {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tracker.spawn(self.end.clone().run_until_cancelled_owned(task));
+        self.tracker
+            .spawn(self.end.clone().run_until_cancelled_owned(task));
     }
 }
 

@@ -16,8 +16,10 @@ use super::{Broker, lock};
 use crate::bus::{Confirm, Confirmed};
 use crate::hub::Delivery;
 use crate::location::Located;
-use crate::model::{Control, Destination, Envelope, NodeId, Parcel, ParcelBody, TopicMessage, UserId};
-use crate::policy::bucket::{Level, Rate, Verdict};
+use crate::model::{
+    Control, Destination, Envelope, NodeId, Parcel, ParcelBody, TopicMessage, UserId,
+};
+use crate::policy::bucket::{self, Level, Rate, Verdict};
 use crate::routing::{FlowsOut, plan};
 
 /// How many routes one look-up takes together.
@@ -37,11 +39,15 @@ pub(super) enum Route {
     Message {
         delivery: Arc<Delivery>,
         attempt: u8,
-        /// Only when the rule is taken away: where the members were before the commit.
-        earlier: Option<Located>,
     },
-    Topic { topic: TopicMessage, handed: oneshot::Sender<()> },
-    Control { node: NodeId, control: Control },
+    Topic {
+        topic: TopicMessage,
+        handed: oneshot::Sender<()>,
+    },
+    Control {
+        node: NodeId,
+        control: Control,
+    },
 }
 
 /// What leaves this node.
@@ -58,23 +64,32 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     pub(super) fn new(flood_per_second: u32) -> Self {
-        let flood_rate =
-            Rate { capacity: flood_per_second, per_10_min: flood_per_second.saturating_mul(600) };
+        let flood_rate = Rate {
+            capacity: flood_per_second,
+            per_10_min: flood_per_second.saturating_mul(600),
+        };
         let flows = tokio::sync::Mutex::default();
-        let flood = std::sync::Mutex::new(Level::full(flood_rate, 0));
-        Self { flows, flood, flood_rate, started: Instant::now() }
+        let flood = std::sync::Mutex::new(Level::full(0, flood_rate));
+        Self {
+            flows,
+            flood,
+            flood_rate,
+            started: Instant::now(),
+        }
     }
 
     fn may_flood(&self) -> bool {
         let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let verdict = lock(&self.flood).take(self.flood_rate, 1, now_ms);
+        let mut level = lock(&self.flood);
+        let (left, verdict) = bucket::take(*level, now_ms, self.flood_rate, 1);
+        *level = left;
         matches!(verdict, Verdict::Allowed { .. })
     }
 }
 
 impl Broker {
     pub(super) fn route_message(self: &Arc<Self>, delivery: Arc<Delivery>, attempt: u8) {
-        self.enqueue(Route::Message { delivery, attempt, earlier: None });
+        self.enqueue(Route::Message { delivery, attempt });
     }
 
     pub(super) fn route_control(self: &Arc<Self>, node: NodeId, control: Control) {
@@ -84,7 +99,12 @@ impl Broker {
     pub(super) async fn route_topic(self: &Arc<Self>, topic: TopicMessage) {
         let (handed, done) = oneshot::channel();
         // Waiting here slows the sender down instead of losing what he sends.
-        if self.routes.send(Route::Topic { topic, handed }).await.is_ok() {
+        if self
+            .routes
+            .send(Route::Topic { topic, handed })
+            .await
+            .is_ok()
+        {
             // An error means that the node is ending; there is nobody left to tell.
             let _ended = done.await;
         }
@@ -112,7 +132,9 @@ impl Broker {
         let mut destinations = BTreeSet::new();
         for route in &batch {
             match route {
-                Route::Message { delivery, .. } => users.extend(delivery.message.members().cloned()),
+                Route::Message { delivery, .. } => {
+                    users.extend(delivery.message.members().cloned())
+                }
                 Route::Topic { topic, .. } => {
                     destinations.insert(Destination::Topic((*topic.destination).into()));
                 }
@@ -141,7 +163,7 @@ impl Broker {
         let mut parcels: BTreeMap<BTreeSet<NodeId>, Vec<Outbound>> = BTreeMap::new();
         for route in batch {
             let (targets, outbound) = match route {
-                Route::Message { delivery, attempt, .. } => {
+                Route::Message { delivery, attempt } => {
                     let message = &delivery.message;
                     let sender = index.user(&message.from);
                     let plan = plan(&self.here, index.user(&message.to), sender);
@@ -166,7 +188,8 @@ impl Broker {
         for (targets, mut outbound) in parcels {
             while !outbound.is_empty() {
                 let rest = outbound.split_off(outbound.len().min(PARCEL_ENVELOPES_MAX));
-                self.send(&targets, std::mem::replace(&mut outbound, rest)).await;
+                self.send(&targets, std::mem::replace(&mut outbound, rest))
+                    .await;
             }
         }
     }
@@ -180,7 +203,9 @@ impl Broker {
             let mut flows = self.out.flows.lock().await;
             let numbers = flows.take(targets);
             let id = self.publication_id(&numbers);
-            let payload = self.parcel(numbers, ParcelBody::Envelopes(envelopes)).encode();
+            let payload = self
+                .parcel(numbers, ParcelBody::Envelopes(envelopes))
+                .encode();
             let targets: Vec<NodeId> = targets.iter().cloned().collect();
             self.bus.publish(&targets, id, payload).await
         };
@@ -200,7 +225,9 @@ impl Broker {
         match confirm.await {
             Ok(Confirmed::Routed) => {}
             Ok(Confirmed::NoRoute) => {
-                let again = messages.into_iter().filter(|(_, attempt)| attempt + 1 < ATTEMPTS_MAX);
+                let again = messages
+                    .into_iter()
+                    .filter(|(_, attempt)| attempt + 1 < ATTEMPTS_MAX);
                 let again: Vec<_> = again.collect();
                 if !again.is_empty() {
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -222,7 +249,7 @@ impl Broker {
         let targets = self.known_nodes();
         for route in batch {
             let outbound = match route {
-                Route::Message { delivery, attempt, .. } => Outbound::Message { delivery, attempt },
+                Route::Message { delivery, attempt } => Outbound::Message { delivery, attempt },
                 Route::Topic { topic, handed } => Outbound::Topic { topic, handed },
                 Route::Control { .. } => continue,
             };
@@ -256,7 +283,9 @@ impl Broker {
             let flows = self.out.flows.lock().await;
             let heads = flows.heads();
             let id = format!("{}.{}-heads", self.here, self.incarnation);
-            self.bus.publish_all(id, self.parcel(heads, ParcelBody::Heads).encode()).await
+            self.bus
+                .publish_all(id, self.parcel(heads, ParcelBody::Heads).encode())
+                .await
         };
         match published {
             Ok(confirm) => confirm.await.is_ok(),
@@ -273,7 +302,12 @@ impl Broker {
     }
 
     fn parcel(&self, flows: Vec<(NodeId, u64)>, body: ParcelBody) -> Parcel {
-        Parcel { sender: self.here.clone(), incarnation: self.incarnation, flows, body }
+        Parcel {
+            sender: self.here.clone(),
+            incarnation: self.incarnation,
+            flows,
+            body,
+        }
     }
 
     /// Names a publication: the sender's life and the number in its first flow.
@@ -288,8 +322,14 @@ impl Broker {
 /// An envelope with what has to be told or done about it.
 #[derive(Debug)]
 enum Outbound {
-    Message { delivery: Arc<Delivery>, attempt: u8 },
-    Topic { topic: TopicMessage, handed: oneshot::Sender<()> },
+    Message {
+        delivery: Arc<Delivery>,
+        attempt: u8,
+    },
+    Topic {
+        topic: TopicMessage,
+        handed: oneshot::Sender<()>,
+    },
     Control(Control),
 }
 
@@ -328,15 +368,28 @@ impl<'a> Index<'a> {
         let nodes = located.destinations.iter().map(Vec::as_slice);
         Self {
             users: users.iter().zip(entries).collect(),
-            topics: destinations.iter().map(ToString::to_string).zip(nodes).collect(),
+            topics: destinations
+                .iter()
+                .map(ToString::to_string)
+                .zip(nodes)
+                .collect(),
         }
     }
 
     fn user(&self, user: &UserId) -> impl Iterator<Item = &'a NodeId> + use<'a> {
-        self.users.get(user).copied().unwrap_or_default().iter().map(|entry| &entry.node)
+        self.users
+            .get(user)
+            .copied()
+            .unwrap_or_default()
+            .iter()
+            .map(|entry| &entry.node)
     }
 
     fn topic(&self, destination: &str) -> impl Iterator<Item = &'a NodeId> + use<'a> {
-        self.topics.get(destination).copied().unwrap_or_default().iter()
+        self.topics
+            .get(destination)
+            .copied()
+            .unwrap_or_default()
+            .iter()
     }
 }

@@ -11,10 +11,6 @@ pub struct Rules {
     /// A repetition (same `client_id`) is published again: the node that committed the first may
     /// have died before it published.
     pub republish_duplicates: bool,
-    /// The baseline of a subscription is read after its location was acknowledged, not before.
-    pub baseline_after_location: bool,
-    /// Locations are read after the commit, fresh for every batch, not before it.
-    pub locations_after_commit: bool,
     /// Everything is registered again when the lease was missing.
     pub register_when_missing: bool,
     /// Everything is registered again when location was connected again (fail-over).
@@ -39,8 +35,6 @@ impl Rules {
     /// All of them: what production runs with.
     pub const ALL: Self = Self {
         republish_duplicates: true,
-        baseline_after_location: true,
-        locations_after_commit: true,
         register_when_missing: true,
         register_when_reconnected: true,
         repair_after_registration: true,

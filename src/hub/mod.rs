@@ -9,7 +9,7 @@ pub mod session;
 pub mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 pub use delivery::{Delivery, Subscriber};
 pub use outbox::{Outbox, OutboxLimits, Pulled};
