@@ -4,6 +4,8 @@
 //! bus never sees it). Invariant: ordered per (sender, target); it may lose or repeat, and whoever
 //! needs more repairs from the store.
 
+pub mod memory;
+
 use std::future::Future;
 use std::pin::Pin;
 
