@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use crate::model::{StoredMessage, TopicMessage, UserId, UserQueue};
-use crate::stomp::Version;
-use crate::stomp::encode::{MessageHead, message};
+use crate::stomp::{Message, Version, encode};
 
 /// What a MESSAGE needs to know of the subscription that it is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,14 +46,15 @@ impl Delivery {
     pub fn frame(&self, subscriber: &Subscriber, reader: &UserId) -> Bytes {
         let is_echo = *reader == self.message.from;
         once(&self.encoded, subscriber, is_echo, || {
-            let head = MessageHead {
+            encode::message(&Message {
+                version: subscriber.version,
                 subscription: subscriber.id.as_deref(),
                 destination: UserQueue::Messages.as_str(),
                 message_id: &self.message.id.to_string(),
                 content_type: Some("application/json;charset=utf-8"),
                 headers: &[],
-            };
-            message(subscriber.version, &head, &self.message.render(reader))
+                body: &self.message.render(reader),
+            })
         })
     }
 }
@@ -70,14 +70,15 @@ pub(super) struct TopicDelivery<'a> {
 impl TopicDelivery<'_> {
     pub(super) fn frame(&self, subscriber: &Subscriber) -> Bytes {
         once(&self.encoded, subscriber, (), || {
-            let head = MessageHead {
+            encode::message(&Message {
+                version: subscriber.version,
                 subscription: subscriber.id.as_deref(),
                 destination: &self.topic.destination,
                 message_id: &self.message_id,
                 content_type: None,
                 headers: &self.topic.headers,
-            };
-            message(subscriber.version, &head, &self.topic.body)
+                body: &self.topic.body,
+            })
         })
     }
 }
