@@ -206,7 +206,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn create_visitor(&self, visitor: NewVisitor) -> Result<bool, StoreError>;
 
     /// The secret was presented back: its life slides to `expires_at`, its owner is firm from now
-    /// on and was seen now.
+    /// on (his `taken_at` stays what it was) and was seen now. Changes nothing when the secret has
+    /// ended in the meantime.
     async fn confirm_token(
         &self,
         token: TokenHash,
