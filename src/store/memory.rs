@@ -123,7 +123,7 @@ impl Store for MemoryStore {
         let state = self.state();
         let found = state.users.values().filter(|user| {
             user.client_identifier == *client
-                && user.standing != Standing::Firm
+                && user.standing.is_loose()
                 && user.last_seen >= seen_after
         });
         Ok(found.take(2).cloned().collect())
@@ -304,7 +304,7 @@ impl State {
         let standing = if visitor.loose {
             Standing::Loose { taken_at: None }
         } else {
-            Standing::Firm
+            Standing::FIRM
         };
         self.tokens.insert(
             visitor.token,
@@ -334,7 +334,9 @@ impl State {
         };
         token.expires_at = expires_at;
         if let Some(user) = self.users.get_mut(&token.user_id) {
-            user.standing = Standing::Firm;
+            user.standing = Standing::Firm {
+                taken_at: user.standing.taken_at(),
+            };
             user.last_seen = user.last_seen.max(now);
         }
     }

@@ -214,7 +214,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn create_visitor(&self, visitor: NewVisitor) -> Result<bool, StoreError>;
 
     /// The secret was presented back: its life slides to `expires_at`, its owner is firm from now
-    /// on and was seen now. Nothing happens when it is not a live one.
+    /// on (his `taken_at` stays what it was) and was seen now. Nothing happens when it is not a
+    /// live one.
     async fn confirm_token(
         &self,
         token: TokenHash,
