@@ -12,7 +12,7 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use super::{App, Live, Pending, refused};
 use crate::broker::AppendError;
-use crate::model::{ClientId, Code, Kind, Problem, RoomId, Standing, UserId};
+use crate::model::{ClientId, Code, Kind, Problem, RoomId, UserId};
 use crate::policy::reach::may_reach;
 use crate::session::{Reply, Send};
 use crate::store::{Append, Appended, StoreError};
@@ -61,7 +61,7 @@ impl App {
         let sender = &live.principal;
         let room = RoomId::direct(&sender.user_id, &draft.to);
         if draft.to != sender.user_id {
-            self.check_reach(room, &draft.to).await?;
+            self.check_reach(&sender.user_id, room, &draft).await?;
         }
         let now = (self.clock)();
         let keep = match sender.kind {
@@ -83,14 +83,21 @@ impl App {
     }
 
     /// Whether the recipient exists and may be written to.
-    async fn check_reach(&self, room: RoomId, to: &UserId) -> Result<(), Problem> {
-        let Some(recipient) = self.visitors.recipient(to).await? else {
+    async fn check_reach(
+        &self,
+        sender: &UserId,
+        room: RoomId,
+        draft: &Draft,
+    ) -> Result<(), Problem> {
+        let Some(recipient) = self.visitors.recipient(&draft.to).await? else {
             let words = "Nobody has this address. Check `to`; ids are written `user_...`.";
             return Err(Problem::new(Code::NotFound, words).in_field("to"));
         };
-        let Standing::Loose { taken_at } = recipient.standing else {
+        let taken_at = recipient.standing.taken_at();
+        if !recipient.standing.is_loose() && taken_at.is_none() {
             return Ok(());
-        };
+        }
+        let to = &draft.to;
         let is_here = !self.broker.hub.sessions_of(to).is_empty();
         // While location does not answer nobody can say that he is offline.
         let is_live = is_here
@@ -111,7 +118,7 @@ impl App {
                 .map_err(store_problem)?,
             None => true,
         };
-        may_reach(recipient.standing, has_written, is_live)
+        may_reach(sender, to, recipient.standing, has_written, is_live)
     }
 }
 

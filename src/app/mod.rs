@@ -106,7 +106,6 @@ impl Default for AppSettings {
 }
 
 /// The service of one node.
-#[derive(Debug)]
 pub struct App {
     broker: Arc<Broker>,
     visitors: Arc<Visitors>,
@@ -115,6 +114,14 @@ pub struct App {
     settings: AppSettings,
     ids: ids::MessageIds,
     clock: Clock,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App")
+            .field("node", &self.broker.here)
+            .finish_non_exhaustive()
+    }
 }
 
 impl App {
