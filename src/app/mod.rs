@@ -163,8 +163,8 @@ impl App {
         }
     }
 
-    /// Takes a SUBSCRIBE. Await as with [`App::send`]; the outcome says that it is settled.
-    pub async fn subscribe(self: &Arc<Self>, live: &Live, subscribe: Subscribe) -> Pending {
+    /// Takes a SUBSCRIBE; the outcome says that it is settled.
+    pub fn subscribe(self: &Arc<Self>, live: &Live, subscribe: Subscribe) -> Pending {
         let checked = live
             .activity
             .take_frame(self.settings.rate_frames)

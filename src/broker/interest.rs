@@ -120,8 +120,9 @@ impl Broker {
                 }
                 !lingered
             });
-            let destination = |(topic, generation): (&Box<str>, &u64)| {
-                (Destination::Topic((**topic).into()), *generation)
+            let destination = |(topic, generation): (_, &u64)| {
+                let topic: &str = topic;
+                (Destination::Topic(topic.into()), *generation)
             };
             withdrawn.iter().take(1_000).map(destination).collect()
         };
