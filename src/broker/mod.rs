@@ -37,6 +37,9 @@ use crate::location::{Location, LocationError};
 use crate::model::{Control, Incarnation, NodeId, RoomId, SessionId, TopicMessage, UserId};
 use crate::store::{Append, Appended, Store, StoreError};
 
+/// How long an ending node waits for its router.
+const SETTLE_WITHIN: Duration = Duration::from_secs(5);
+
 /// What a broker is made of.
 #[derive(Debug)]
 pub struct Parts {
@@ -251,6 +254,19 @@ impl Broker {
             self.obey(&Control::Replace(session));
         } else {
             self.route_control(node.clone(), Control::Replace(session));
+        }
+    }
+
+    /// Waits until what was committed here is handed to the bus, for a few seconds at most: what is
+    /// not is repaired by the others.
+    pub async fn settle(&self) {
+        let empty = async {
+            while self.routes.capacity() < self.routes.max_capacity() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(SETTLE_WITHIN, empty).await.is_err() {
+            tracing::warn!("some messages are left to be repaired by the other nodes");
         }
     }
 

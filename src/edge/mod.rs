@@ -80,7 +80,9 @@ impl EdgeState {
 
 impl std::fmt::Debug for EdgeState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EdgeState").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("EdgeState")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 

@@ -125,7 +125,13 @@ impl Origin {
             _ => (authority, None),
         };
         let port = match port {
-            None => if secure { 443 } else { 80 },
+            None => {
+                if secure {
+                    443
+                } else {
+                    80
+                }
+            }
             Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().ok()?,
             Some(_) => return None,
         };
@@ -195,7 +201,12 @@ mod tests {
         check("http://good.com", "chat.example", false, no);
         check("https://good.com:444", "chat.example", false, no);
         check("https://good.com.evil.com", "chat.example", false, no);
-        check("https://evil.com/https://good.com", "chat.example", false, no);
+        check(
+            "https://evil.com/https://good.com",
+            "chat.example",
+            false,
+            no,
+        );
         check("https://evilgood.com", "chat.example", false, no);
         check("https://good.com.", "chat.example", false, no);
         check("https://good.com/", "chat.example", false, no);
@@ -215,7 +226,12 @@ mod tests {
         check("https://good.com:+443", "chat.example", false, no);
         check("https://good.com:99999", "chat.example", false, no);
         check("file://", "chat.example", false, no);
-        check("https://good.com https://evil.com", "chat.example", false, no);
+        check(
+            "https://good.com https://evil.com",
+            "chat.example",
+            false,
+            no,
+        );
         check("http://[::1", "[::1", false, no);
     }
 

@@ -54,7 +54,10 @@ async fn asset(request: Request) -> Response<Body> {
 }
 
 fn not_found() -> Response<Body> {
-    reply::problem(&Problem::new(Code::NotFound, "There is nothing at this path."))
+    reply::problem(&Problem::new(
+        Code::NotFound,
+        "There is nothing at this path.",
+    ))
 }
 
 fn not_allowed() -> Response<Body> {

@@ -104,7 +104,7 @@ fn open_topic(text: &str) -> Result<(), Problem> {
         let head = folded.as_bytes().get(..reserved.len());
         head.is_some_and(|head| head.eq_ignore_ascii_case(reserved.as_bytes()))
     };
-    if RESERVED_TOPICS.iter().any(|reserved| begins_with(reserved)) {
+    if RESERVED_TOPICS.iter().any(begins_with) {
         return refuse(
             Code::Forbidden,
             "This name is reserved for the service; choose another one under /topic.",
