@@ -2,3 +2,4 @@
 //! loopback, ended with the test. A missing program fails the test and names its Debian package.
 
 pub(crate) mod ports;
+pub(crate) mod redis;
