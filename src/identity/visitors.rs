@@ -170,7 +170,8 @@ impl Visitors {
     }
 
     /// The next page of everything that the visitor wrote or received and the store still has,
-    /// oldest first. Of a taken-over identity only what is its present holder's.
+    /// oldest first; an empty page is the end. Of a taken-over identity only what is its present
+    /// holder's.
     ///
     /// # Errors
     /// When the store is away.
@@ -179,12 +180,20 @@ impl Visitors {
         principal: &Principal,
         after: Option<MessageId>,
     ) -> Result<Vec<StoredMessage>, Problem> {
-        let page = self.store.export(&principal.user_id, after, EXPORT_PAGE);
-        let mut page = page.await.map_err(store_away)?;
-        if let Some(taken_at) = principal.standing.taken_at() {
-            page.retain(|message| message.timestamp >= taken_at);
+        let mut after = after;
+        loop {
+            let page = self.store.export(&principal.user_id, after, EXPORT_PAGE);
+            let mut page = page.await.map_err(store_away)?;
+            let is_last = page.len() < EXPORT_PAGE as usize;
+            after = page.last().map(|message| message.id);
+            if let Some(taken_at) = principal.standing.taken_at() {
+                page.retain(|message| message.timestamp >= taken_at);
+            }
+            // An empty page means the end, so what is left out must not make one.
+            if is_last || !page.is_empty() {
+                return Ok(page);
+            }
         }
-        Ok(page)
     }
 
     /// Forgets the visitor: his row, his secrets, the words of his messages.
