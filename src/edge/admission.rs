@@ -113,7 +113,9 @@ impl Admission {
     /// A socket was accepted.
     pub(super) fn socket(self: &Arc<Self>) -> Result<Permit, Refusal> {
         let max = self.limits.sessions_max.saturating_add(OTHER_SOCKETS_MAX);
-        take(&self.sockets, max).then(|| self.permit(Counted::Socket)).ok_or(Refusal::Full)
+        take(&self.sockets, max)
+            .then(|| self.permit(Counted::Socket))
+            .ok_or(Refusal::Full)
     }
 
     /// The network of a client became known.
@@ -159,7 +161,10 @@ impl Admission {
 
     fn take_handshake(&self) -> bool {
         let now = Instant::now();
-        let mut paid_until = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paid_until = self
+            .paid_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let paid = paid_until.map_or(now, |at| at.max(now)) + self.limits.handshake_cost;
         if paid - now > self.limits.burst {
             return false;
@@ -212,13 +217,17 @@ impl Drop for Permit {
 /// Counts one more unless that would be more than `max`.
 fn take(count: &AtomicUsize, max: usize) -> bool {
     let more = |n| (n < max).then_some(n + 1);
-    count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    count
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+        .is_ok()
 }
 
 /// The resident memory of this process, where the system tells it (Linux).
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib << 10)
 }
@@ -274,7 +283,10 @@ mod tests {
     fn a_node_short_of_memory_takes_nobody() {
         let mut settings = settings();
         settings.memory_bytes_max = 1;
-        assert_eq!(Admission::new(&settings).session().unwrap_err(), Refusal::Memory);
+        assert_eq!(
+            Admission::new(&settings).session().unwrap_err(),
+            Refusal::Memory
+        );
         settings.memory_bytes_max = 0;
         assert!(Admission::new(&settings).session().is_ok());
     }

@@ -48,7 +48,9 @@ impl Drop for Attached {
     fn drop(&mut self) {
         let Some(live) = self.live.take() else { return };
         // Without a runtime the process is ending, and the node's lease ends all its sessions.
-        let Ok(runtime) = Handle::try_current() else { return };
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
         let app = Arc::clone(&self.app);
         let disconnect = async move { app.disconnect(&live).await };
         self.tracker.spawn_on(disconnect, &runtime);

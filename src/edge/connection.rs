@@ -92,7 +92,9 @@ pub(super) struct Connection {
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("attached", &self.attached).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("attached", &self.attached)
+            .finish_non_exhaustive()
     }
 }
 
@@ -202,7 +204,10 @@ impl Connection {
         let app = Arc::clone(&self.edge.app);
         let verdict = match self.handshake.take() {
             Some(handshake) => Box::pin(app.connect(&handshake, connect)).await,
-            None => Err(Problem::new(Code::Internal, "A second CONNECT was let through.")),
+            None => Err(Problem::new(
+                Code::Internal,
+                "A second CONNECT was let through.",
+            )),
         };
         let input = match verdict {
             Ok((live, accepted)) => {
@@ -226,7 +231,8 @@ impl Connection {
                 if octets.iter().all(|octet| matches!(octet, b'\n' | b'\r')) {
                     self.count_idle_message();
                 }
-                self.session.handle_input(std_now(), Input::Received(&octets));
+                self.session
+                    .handle_input(std_now(), Input::Received(&octets));
             }
             Received::Pinged => self.count_idle_message(),
             Received::Ponged => {
@@ -255,7 +261,10 @@ impl Connection {
     fn count_idle_message(&mut self) {
         if !self.idle.admit(Instant::now()) {
             let words = "Too many messages without a STOMP frame.";
-            self.refuse(Problem::new(Code::RateLimited, words).retry_after_ms(10_000), None);
+            self.refuse(
+                Problem::new(Code::RateLimited, words).retry_after_ms(10_000),
+                None,
+            );
         }
     }
 
@@ -264,7 +273,8 @@ impl Connection {
         self.count_refusal(problem.code);
         let reason = reason.unwrap_or_else(|| CloseReason::from_problem(&problem));
         let problem = Some(problem);
-        self.session.handle_input(std_now(), Input::End { problem, reason });
+        self.session
+            .handle_input(std_now(), Input::End { problem, reason });
     }
 
     async fn pulled(&mut self, pulled: Pulled) -> Step {
@@ -281,7 +291,8 @@ impl Connection {
                 // Nothing more comes out of it; asking again would only repeat the reason.
                 self.outbox = None;
                 let problem = cut_problem(&reason);
-                self.session.handle_input(std_now(), Input::End { problem, reason });
+                self.session
+                    .handle_input(std_now(), Input::End { problem, reason });
             }
         }
         Ok(())
@@ -296,7 +307,8 @@ impl Connection {
         if let Err(problem) = &outcome {
             self.count_refusal(problem.code);
         }
-        self.session.handle_input(std_now(), Input::Settled { ticket, outcome });
+        self.session
+            .handle_input(std_now(), Input::Settled { ticket, outcome });
         Ok(())
     }
 
@@ -313,13 +325,16 @@ impl Connection {
         if self.clock.ping_at() <= now {
             self.clock.pinged_at = now;
             let stall = self.edge.settings.outbox_stall;
-            timeout(stall, self.socket.ping()).await.map_err(|_| Ending::Stalled)??;
+            timeout(stall, self.socket.ping())
+                .await
+                .map_err(|_| Ending::Stalled)??;
         }
         Ok(())
     }
 
     /// The node ends: what was accepted is finished, then the client is told to come back.
     async fn drain(&mut self) -> Step {
+        let linger = self.edge.settings.linger;
         let finished = async {
             while let Some((ticket, outcome)) = self.unsettled.next().await {
                 self.settled(ticket, outcome).await?;
@@ -327,11 +342,17 @@ impl Connection {
             }
             Ok::<_, Ending>(())
         };
-        if let Ok(step) = timeout(self.edge.settings.linger, finished).await {
+        if let Ok(step) = timeout(linger, finished).await {
             step?;
         }
         let reason = CloseReason::RESTART;
-        self.session.handle_input(std_now(), Input::End { problem: None, reason });
+        self.session.handle_input(
+            std_now(),
+            Input::End {
+                problem: None,
+                reason,
+            },
+        );
         self.perform().await?;
         Err(Ending::Ours(CloseReason::RESTART))
     }
@@ -421,7 +442,10 @@ impl Future for Settling {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let ticket = self.ticket;
-        self.pending.as_mut().poll(context).map(|outcome| (ticket, outcome))
+        self.pending
+            .as_mut()
+            .poll(context)
+            .map(|outcome| (ticket, outcome))
     }
 }
 
@@ -459,7 +483,10 @@ impl Clock {
     /// Sets the alarm to the next thing. One that is set too early is left alone: ringing for
     /// nothing is cheaper than setting it anew for every message.
     fn arm(&mut self) {
-        let at = [self.session_at, self.drain_at].into_iter().flatten().fold(self.ping_at(), Ord::min);
+        let at = [self.session_at, self.drain_at]
+            .into_iter()
+            .flatten()
+            .fold(self.ping_at(), Ord::min);
         if at < self.alarm.deadline() || self.alarm.is_elapsed() {
             self.alarm.as_mut().reset(at);
         }
@@ -503,7 +530,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn messages_without_a_frame_are_limited_per_window() {
         let mut idle = IdleMessages::new(Instant::now(), 3);
-        let admitted = |idle: &mut IdleMessages| (0..9).filter(|_| idle.admit(Instant::now())).count();
+        let admitted =
+            |idle: &mut IdleMessages| (0..9).filter(|_| idle.admit(Instant::now())).count();
         assert_eq!(admitted(&mut idle), 3);
         tokio::time::advance(Duration::from_secs(9)).await;
         assert_eq!(admitted(&mut idle), 0);

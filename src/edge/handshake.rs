@@ -49,7 +49,10 @@ pub(super) fn open(method: &Method, version: HttpVersion, headers: &HeaderMap) -
     if !has_token(headers, &CONNECTION, "upgrade") {
         return Opening::Broken("the header 'Connection: Upgrade' is missing");
     }
-    match headers.get(SEC_WEBSOCKET_VERSION).map(|value| value.as_bytes()) {
+    match headers
+        .get(SEC_WEBSOCKET_VERSION)
+        .map(|value| value.as_bytes())
+    {
         Some(b"13") => {}
         Some(_) => return Opening::OtherVersion,
         None => return Opening::Broken("the header 'Sec-WebSocket-Version' is missing"),
@@ -109,7 +112,11 @@ mod tests {
             ("sec-websocket-version", "13"),
             ("sec-websocket-key", KEY),
         ];
-        lines.extend(protocols.iter().map(|line| ("sec-websocket-protocol", *line)));
+        lines.extend(
+            protocols
+                .iter()
+                .map(|line| ("sec-websocket-protocol", *line)),
+        );
         match opening(&lines) {
             Opening::WebSocket {
                 accept,
@@ -126,7 +133,10 @@ mod tests {
     fn the_highest_subprotocol_that_was_offered_is_chosen() {
         assert_eq!(asked(&[]), None);
         assert_eq!(asked(&["mqtt, wamp.2.json"]), None);
-        assert_eq!(asked(&["v10.stomp, v12.stomp, v11.stomp"]), Some("v12.stomp"));
+        assert_eq!(
+            asked(&["v10.stomp, v12.stomp, v11.stomp"]),
+            Some("v12.stomp")
+        );
         assert_eq!(asked(&["mqtt,v10.stomp", "v11.stomp"]), Some("v11.stomp"));
         assert_eq!(asked(&["v10.stomp"]), Some("v10.stomp"));
         assert_eq!(asked(&["V12.STOMP"]), None);
@@ -138,7 +148,10 @@ mod tests {
         let connection = ("connection", "upgrade");
         let version = ("sec-websocket-version", "13");
         assert_eq!(opening(&[]), Opening::Ordinary);
-        assert_eq!(opening(&[("upgrade", "h2c"), connection]), Opening::Ordinary);
+        assert_eq!(
+            opening(&[("upgrade", "h2c"), connection]),
+            Opening::Ordinary
+        );
         assert_eq!(
             opening(&[upgrade, connection, ("sec-websocket-version", "8")]),
             Opening::OtherVersion

@@ -113,8 +113,10 @@ pub(super) async fn ready(source: &dyn HealthSource, draining: bool) -> Response
 }
 
 /// The time of day, for people.
-fn wall_clock() -> UnixMillis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+pub(super) fn wall_clock() -> UnixMillis {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 

@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, HeaderValue};
 use axum::http::{Response, StatusCode};
-use axum::Router;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -90,7 +90,10 @@ pub async fn serve(
 /// Whether the error is of the connection that was to be accepted, not of the listener.
 fn is_of_one_connection(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
 }
 
 struct Listener {
@@ -123,7 +126,9 @@ impl Listener {
                 });
                 let edge = Arc::clone(&self.edge);
                 let router = self.router.clone();
-                self.edge.tracker.spawn(serve_socket(edge, router, stream, peer));
+                self.edge
+                    .tracker
+                    .spawn(serve_socket(edge, router, stream, peer));
             }
             Err(refusal) => {
                 if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
@@ -166,7 +171,9 @@ async fn serve_socket(edge: Arc<Edge>, router: Router, stream: TcpStream, peer: 
             Ok::<_, Infallible>(response)
         }
     });
-    let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let connection = http
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     tokio::pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,
@@ -193,7 +200,10 @@ async fn refuse(stream: TcpStream, refusal: Refusal, _permit: OwnedSemaphorePerm
         Ok::<_, Infallible>(response)
     });
     let connection = http(REFUSAL_TIMEOUT).serve_connection(TokioIo::new(stream), service);
-    if tokio::time::timeout(REFUSAL_TIMEOUT, connection).await.is_err() {
+    if tokio::time::timeout(REFUSAL_TIMEOUT, connection)
+        .await
+        .is_err()
+    {
         tracing::debug!("a refused client did not listen");
     }
 }
@@ -211,4 +221,3 @@ fn too_slow() -> Response<Body> {
     let problem = Problem::new(Code::Internal, "The answer took too long.");
     reply::problem_as(StatusCode::GATEWAY_TIMEOUT, &problem)
 }
-

@@ -27,9 +27,7 @@ pub(super) struct Meters {
 
 impl Meters {
     pub(super) fn new() -> Self {
-        let frames = |dir: &'static str, command: &'static str| {
-            counter!("stomp_frames_total", "dir" => dir, "command" => command)
-        };
+        let frames = |dir: &'static str, command: &'static str| counter!("stomp_frames_total", "dir" => dir, "command" => command);
         Self {
             frames_in: IN.map(|command| frames("in", command)),
             frames_out: OUT.map(|command| frames("out", command)),
@@ -50,7 +48,10 @@ impl Meters {
 
     /// A frame or a heart-beat goes out.
     pub(super) fn transmitted(&self, frame: &[u8]) {
-        let command = frame.split(|octet| *octet == b'\n').next().unwrap_or_default();
+        let command = frame
+            .split(|octet| *octet == b'\n')
+            .next()
+            .unwrap_or_default();
         let found = OUT.iter().position(|known| known.as_bytes() == command);
         let index = found.unwrap_or(OUT.len() - 1);
         if let Some(counter) = self.frames_out.get(index) {
@@ -81,8 +82,7 @@ impl Active {
     /// A connection whose client is not known yet (`None`), or is.
     pub(super) fn new(transport: &'static str, kind: Option<Kind>) -> Self {
         let kind = kind.map_or("connecting", Kind::as_str);
-        let gauge =
-            gauge!("chat_connections_active", "transport" => transport, "kind" => kind);
+        let gauge = gauge!("chat_connections_active", "transport" => transport, "kind" => kind);
         gauge.increment(1.0);
         Self(gauge)
     }

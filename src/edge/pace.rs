@@ -48,9 +48,14 @@ mod tests {
         let check = |connections: usize, last_ms: u64| {
             let pace = Pace::new(1_000, Duration::from_secs(15));
             let begun = Instant::now();
-            let last = (0..connections).map(|_| pace.next_close(connections)).last();
+            let last = (0..connections)
+                .map(|_| pace.next_close(connections))
+                .last();
             let last = last.unwrap() - begun;
-            assert!(last.as_millis().abs_diff(last_ms.into()) <= 200, "{connections}: {last:?}");
+            assert!(
+                last.as_millis().abs_diff(last_ms.into()) <= 200,
+                "{connections}: {last:?}"
+            );
         };
         check(1, 0);
         check(1_000, 1_000);

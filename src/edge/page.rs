@@ -59,7 +59,10 @@ pub(super) fn serve(path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
 /// Everything from here, nothing from elsewhere, nothing inline. The WebSocket is named because
 /// not every browser counts it as 'self'.
 fn policy(headers: &HeaderMap) -> Option<HeaderValue> {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
     let plain = |b: u8| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b);
     let sockets = match !host.is_empty() && host.bytes().all(plain) {
         true => format!(" ws://{host} wss://{host}"),
@@ -83,16 +86,25 @@ mod tests {
         headers.insert(HOST, HeaderValue::from_static("chat.example:8080"));
         let response = serve("/", &headers).unwrap();
         assert_eq!(response.status(), StatusCode::OK);
-        let policy = response.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap();
+        let policy = response.headers()[CONTENT_SECURITY_POLICY]
+            .to_str()
+            .unwrap();
         assert!(policy.contains("ws://chat.example:8080"), "{policy}");
-        assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+        assert!(
+            !policy.contains("unsafe") && !policy.contains('*'),
+            "{policy}"
+        );
         headers.insert(HOST, HeaderValue::from_static("evil; script-src *"));
         let policy = policy_text(&headers);
         assert!(!policy.contains("evil"), "{policy}");
         for asset in ASSETS.iter().filter(|asset| asset.path != STOMP_JS) {
             let text = String::from_utf8_lossy(asset.content);
             for foreign in ["https://cdn", "//unpkg", "//cdnjs", "fonts.googleapis"] {
-                assert!(!text.contains(foreign), "{} loads from {foreign}", asset.path);
+                assert!(
+                    !text.contains(foreign),
+                    "{} loads from {foreign}",
+                    asset.path
+                );
             }
         }
     }

@@ -26,7 +26,10 @@ pub(super) fn problem_as(status: StatusCode, problem: &Problem) -> Response<Body
     object.insert("status".to_owned(), status.as_u16().into());
     let mut response = json(status, &Value::Object(object));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
     if let Some(millis) = problem.retry_after_ms {
         headers.insert(RETRY_AFTER, HeaderValue::from(millis.div_ceil(1000).max(1)));
     }
@@ -94,7 +97,9 @@ pub(super) fn secure(headers: &mut HeaderMap) {
         ),
     ];
     for (name, value) in ALWAYS {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
     }
 }
 

@@ -43,10 +43,7 @@ const READ_BUFFER_BYTES: usize = 4 << 10;
 const WRITE_BUFFER_BYTES: usize = 4 << 10;
 
 /// `GET /ws-chat`.
-pub(super) async fn open(
-    State(edge): State<Arc<Edge>>,
-    mut request: Request,
-) -> Response<Body> {
+pub(super) async fn open(State(edge): State<Arc<Edge>>, mut request: Request) -> Response<Body> {
     let opening = handshake::open(request.method(), request.version(), request.headers());
     let (accept, subprotocol) = match opening {
         Opening::WebSocket {
@@ -71,7 +68,9 @@ pub(super) async fn open(
         Ok(permits) => permits,
         Err(refusal) => return reply::refusal(refusal),
     };
-    let (handshake, set_cookie) = requester.handshake(&edge);
+    let Ok((handshake, set_cookie)) = requester.with_cookie(edge.visitors.cookies()) else {
+        return reply::problem(&Problem::new(Code::Internal, "There are no random bits."));
+    };
     let opened = Opened {
         handshake,
         subprotocol: subprotocol.map(|(_, version)| version),
@@ -103,7 +102,9 @@ async fn run(edge: Arc<Edge>, upgrade: OnUpgrade, opened: Opened) {
 fn without_upgrade(method: &Method) -> Response<Body> {
     if method != Method::GET && method != Method::HEAD {
         let mut response = reply::text(StatusCode::METHOD_NOT_ALLOWED, NO_UPGRADE);
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET"));
         return response;
     }
     let mut response = reply::text(StatusCode::UPGRADE_REQUIRED, NO_UPGRADE);
@@ -112,11 +113,16 @@ fn without_upgrade(method: &Method) -> Response<Body> {
 }
 
 fn other_version() -> Response<Body> {
-    let problem = Problem::new(Code::BadRequest, "Only version 13 of WebSocket is spoken here.");
+    let problem = Problem::new(
+        Code::BadRequest,
+        "Only version 13 of WebSocket is spoken here.",
+    );
     let mut response = reply::problem_as(StatusCode::UPGRADE_REQUIRED, &problem);
     upgrade_headers(&mut response);
     let version = HeaderValue::from_static("13");
-    response.headers_mut().insert(SEC_WEBSOCKET_VERSION, version);
+    response
+        .headers_mut()
+        .insert(SEC_WEBSOCKET_VERSION, version);
     response
 }
 
@@ -235,7 +241,10 @@ impl Socket {
 
     /// Asks the peer for a sign of life.
     pub(super) async fn ping(&mut self) -> Result<(), Gone> {
-        self.stream.send(Message::Ping(Bytes::new())).await.map_err(|_| Gone)
+        self.stream
+            .send(Message::Ping(Bytes::new()))
+            .await
+            .map_err(|_| Gone)
     }
 
     /// Says goodbye with a reason (none when the peer has said it already), and waits for the
@@ -248,7 +257,10 @@ impl Socket {
                     code: reason.code.into(),
                     reason: cut(&reason.text, REASON_BYTES_MAX).into(),
                 };
-                self.stream.send(Message::Close(Some(frame))).await.map_err(|_| Gone)?;
+                self.stream
+                    .send(Message::Close(Some(frame)))
+                    .await
+                    .map_err(|_| Gone)?;
             }
             if self.stream.is_terminated() {
                 // What the peer sends cannot be understood any more, only be read away.
@@ -268,7 +280,11 @@ impl Socket {
             return;
         }
         let mut nothing = [0; 512];
-        while stream.read(&mut nothing).await.is_ok_and(|octets| octets > 0) {}
+        while stream
+            .read(&mut nothing)
+            .await
+            .is_ok_and(|octets| octets > 0)
+        {}
     }
 }
 
