@@ -334,6 +334,7 @@ impl Connection {
 
     /// The node ends: what was accepted is finished, then the client is told to come back.
     async fn drain(&mut self) -> Step {
+        let linger = self.edge.settings.linger;
         let finished = async {
             while let Some((ticket, outcome)) = self.unsettled.next().await {
                 self.settled(ticket, outcome).await?;
@@ -341,7 +342,7 @@ impl Connection {
             }
             Ok::<_, Ending>(())
         };
-        if let Ok(step) = timeout(self.edge.settings.linger, finished).await {
+        if let Ok(step) = timeout(linger, finished).await {
             step?;
         }
         let reason = CloseReason::RESTART;

@@ -113,7 +113,7 @@ pub(super) async fn ready(source: &dyn HealthSource, draining: bool) -> Response
 }
 
 /// The time of day, for people.
-fn wall_clock() -> UnixMillis {
+pub(super) fn wall_clock() -> UnixMillis {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -14,6 +14,7 @@
 mod admission;
 mod attached;
 mod connection;
+mod cors;
 mod handshake;
 mod health;
 mod listener;
@@ -23,6 +24,7 @@ mod pace;
 mod page;
 mod peer;
 mod reply;
+mod rest;
 mod routes;
 mod settings;
 mod websocket;
@@ -39,6 +41,7 @@ pub use origin::InvalidOrigin;
 pub use settings::EdgeSettings;
 
 use crate::app::App;
+use crate::identity::Visitors;
 use admission::{Admission, Permit, Refusal};
 use meters::Meters;
 use pace::Pace;
@@ -52,6 +55,7 @@ pub struct EdgeState {
     settings: EdgeSettings,
     origins: origin::Allowed,
     app: Arc<App>,
+    visitors: Arc<Visitors>,
     health: Arc<dyn HealthSource>,
     metrics: MetricsText,
 }
@@ -64,6 +68,7 @@ impl EdgeState {
     pub fn new(
         settings: EdgeSettings,
         app: Arc<App>,
+        visitors: Arc<Visitors>,
         health: Arc<dyn HealthSource>,
         metrics: MetricsText,
     ) -> Result<Self, InvalidOrigin> {
@@ -72,6 +77,7 @@ impl EdgeState {
             settings,
             origins,
             app,
+            visitors,
             health,
             metrics,
         })

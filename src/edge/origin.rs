@@ -8,7 +8,7 @@
 
 /// What the rule says of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// A page of this server itself.
     Same,
     /// A page of an origin that the settings list.
@@ -22,25 +22,25 @@ pub enum Verdict {
 impl Verdict {
     /// Whether a page that may talk to this server has sent the request. Only then cookies count.
     #[must_use]
-    pub fn is_page(self) -> bool {
+    pub(super) fn is_page(self) -> bool {
         matches!(self, Self::Same | Self::Listed)
     }
 }
 
 /// What of a request the rule looks at.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub(super) struct Asked<'a> {
     /// The `Origin` header.
-    pub origin: Option<&'a str>,
+    pub(super) origin: Option<&'a str>,
     /// The `Host` header.
-    pub host: Option<&'a str>,
+    pub(super) host: Option<&'a str>,
     /// Whether the request came by TLS, here or at a trusted proxy.
-    pub secure: bool,
+    pub(super) secure: bool,
 }
 
 /// What the settings allow beyond the same origin.
 #[derive(Clone, Debug)]
-pub struct Allowed {
+pub(super) struct Allowed {
     listed: Vec<Origin>,
     any: bool,
     absent: bool,
@@ -56,7 +56,7 @@ impl Allowed {
     ///
     /// # Errors
     /// With the first entry that is no origin.
-    pub fn new(origins: &[String], absent: bool) -> Result<Self, InvalidOrigin> {
+    pub(super) fn new(origins: &[String], absent: bool) -> Result<Self, InvalidOrigin> {
         let any = origins.iter().any(|origin| origin == "*");
         let listed = origins
             .iter()
@@ -74,7 +74,7 @@ impl Allowed {
 
     /// Judges a request.
     #[must_use]
-    pub fn judge(&self, asked: Asked<'_>) -> Verdict {
+    pub(super) fn judge(&self, asked: Asked<'_>) -> Verdict {
         let Some(text) = asked.origin else {
             return match self.absent {
                 true => Verdict::Absent,

@@ -5,14 +5,14 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{Response, StatusCode};
-use axum::routing::{any, get};
+use axum::routing::{any, delete, get, post};
+use axum::{Router, middleware};
 
-use super::{Edge, health, page, reply, websocket};
+use super::{Edge, cors, health, page, reply, rest, websocket};
 use crate::model::{Code, Problem};
 
 /// All routes.
@@ -24,7 +24,8 @@ pub(super) fn router(edge: &Arc<Edge>) -> Router {
         .route("/health", get(ready))
         .route("/api/v1/health/ready", get(ready))
         .route("/api/v1/health/live", get(async || health::live()))
-        .route("/metrics", get(metrics));
+        .route("/metrics", get(metrics))
+        .merge(rest(edge));
     for path in &edge.settings.websocket_paths {
         router = router.route(path, any(websocket::open));
     }
@@ -36,6 +37,18 @@ pub(super) fn router(edge: &Arc<Edge>) -> Router {
         .method_not_allowed_fallback(async || not_allowed())
         .layer(DefaultBodyLimit::max(edge.settings.request_body_bytes_max))
         .with_state(Arc::clone(edge))
+}
+
+/// REST, behind the guard that looks at the Origin of pages.
+fn rest(edge: &Arc<Edge>) -> Router<Arc<Edge>> {
+    Router::new()
+        .route("/api/v1/auth/anonymous", post(rest::anonymous))
+        .route("/api/v1/me/export", get(rest::export))
+        .route("/api/v1/me", delete(rest::erase))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(edge),
+            cors::guard,
+        ))
 }
 
 async fn ready(State(edge): State<Arc<Edge>>) -> Response<Body> {

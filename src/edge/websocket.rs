@@ -68,7 +68,9 @@ pub(super) async fn open(State(edge): State<Arc<Edge>>, mut request: Request) ->
         Ok(permits) => permits,
         Err(refusal) => return reply::refusal(refusal),
     };
-    let (handshake, set_cookie) = requester.handshake(&edge);
+    let Ok((handshake, set_cookie)) = requester.with_cookie(edge.visitors.cookies()) else {
+        return reply::problem(&Problem::new(Code::Internal, "There are no random bits."));
+    };
     let opened = Opened {
         handshake,
         subprotocol: subprotocol.map(|(_, version)| version),
