@@ -5,9 +5,14 @@
 //! reader ever sees `seq` n of a conversation without n - 1, and commit order is `seq` order.
 
 mod alike;
+mod backlog;
 pub mod memory;
+mod rows;
+mod sql;
+pub mod sqlite;
 
 pub use memory::MemoryStore;
+pub use sqlite::{SqliteSettings, SqliteStore};
 
 use std::future::Future;
 use std::pin::Pin;
