@@ -8,7 +8,7 @@ CREATE TABLE meta (
     value text NOT NULL
 );
 
--- kind: 0 a visitor, 1 the holder of an account. taken_at only while is_loose.
+-- kind: 0 a visitor, 1 the holder of an account. taken_at stays when he becomes firm.
 CREATE TABLE users (
     user_id text COLLATE "C" PRIMARY KEY,
     kind bigint NOT NULL,

@@ -32,11 +32,10 @@ impl TryFrom<UserRow> for UserRecord {
             KIND_MEMBER => Kind::Member,
             _ => return Err(damaged("users.kind")),
         };
+        let taken_at = row.taken_at.map(time);
         let standing = match row.is_loose {
-            0 => Standing::Firm,
-            _ => Standing::Loose {
-                taken_at: row.taken_at.map(time),
-            },
+            0 => Standing::Firm { taken_at },
+            _ => Standing::Loose { taken_at },
         };
         Ok(Self {
             user_id: user(&row.user_id)?,

@@ -63,7 +63,7 @@ statements! {
     SLIDE_TOKEN = "UPDATE visitor_tokens SET expires_at = $1 \
         WHERE token = $2 AND expires_at > $3 RETURNING user_id";
     /// Makes a user firm, seen now.
-    CONFIRM_USER = "UPDATE users SET is_loose = 0, taken_at = NULL, \
+    CONFIRM_USER = "UPDATE users SET is_loose = 0, \
         last_seen = CASE WHEN last_seen < $1 THEN $1 ELSE last_seen END WHERE user_id = $2";
     /// The user was seen now.
     SEEN = "UPDATE users SET last_seen = $1 WHERE last_seen < $1 AND user_id = $2";
