@@ -12,9 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use super::config::{Config, Mistake, Source, Sources, layers, reference};
 use super::run;
 
-const ABOUT: &str = "A STOMP-over-WebSocket broker, and the chat service that lives on it.";
-
-const LONG_ABOUT: &str = "\
+const ABOUT: &str = "\
 A STOMP-over-WebSocket broker, and the chat service that lives on it.
 
 Alone it needs nothing: messages go to an SQLite file. Given Redis, RabbitMQ and PostgreSQL, the
@@ -26,7 +24,7 @@ Examples:
   stompbox --host 0.0.0.0 --port 9000      let the network in: phones, other machines
   stompbox --set RATE_ANON_PER_MIN=0       any setting, by its name
   stompbox config check                    say whether the configuration is right
-  stompbox config print > stompbox.toml    every setting, with what it is for
+  stompbox config print                    every setting, with what it is for
 
   REDIS_URL=redis://... RABBITMQ_URL=amqp://... DATABASE_URL=postgres://... \\
   JWT_SECRET_FILE=... SERVER_ID=a stompbox     one node of several
@@ -39,7 +37,7 @@ Exit codes: 0 done, 1 failed, 2 the command line cannot be understood.";
 /// The command line.
 #[derive(Debug, Parser)]
 #[command(
-    name = "stompbox", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES,
+    name = "stompbox", version, about = ABOUT, after_help = EXAMPLES,
     max_term_width = 100, disable_help_subcommand = true
 )]
 struct Cli {

@@ -3,13 +3,9 @@
 //! Not here: which setting is of which kind (`settings`). Invariant: whatever a kind reads is valid
 //! for itself, and what it shows holds no secret.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
-
-use ipnet::IpNet;
-use tracing_subscriber::EnvFilter;
 
 use super::secret::{Endpoint, Secret};
 use super::units::{Size, read_duration, read_number, read_size, show_duration};
@@ -44,7 +40,11 @@ pub trait Kind: Sized {
 }
 
 /// Reads a value that can be compared, and holds it against the rule.
-fn within<T: PartialOrd>(text: &str, rule: Rule, read: impl Fn(&str) -> Option<T>) -> Option<T> {
+pub(super) fn within<T: PartialOrd>(
+    text: &str,
+    rule: Rule,
+    read: impl Fn(&str) -> Option<T>,
+) -> Option<T> {
     let value = read(text)?;
     let Rule::Between(low, high) = rule else {
         return Some(value);
@@ -53,7 +53,7 @@ fn within<T: PartialOrd>(text: &str, rule: Rule, read: impl Fn(&str) -> Option<T
     fits.then_some(value)
 }
 
-fn bounded(what: &str, rule: Rule) -> String {
+pub(super) fn bounded(what: &str, rule: Rule) -> String {
     match rule {
         Rule::Between(low, high) => format!("{what} from {low} to {high}"),
         Rule::Any | Rule::Schemes(_) | Rule::Length(_) => what.to_owned(),
@@ -229,192 +229,11 @@ impl<T: Kind> Kind for Option<T> {
     }
 }
 
-/// What the log is filtered by, in the words of `tracing-subscriber`; empty for the default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LogFilter(pub String);
-
-impl Kind for LogFilter {
-    fn read(text: &str, _: Rule) -> Option<Self> {
-        EnvFilter::builder()
-            .parse(text)
-            .is_ok()
-            .then(|| Self(text.to_owned()))
-    }
-    fn allowed(_: Rule) -> String {
-        "error, warn, info, debug or trace; per module as in info,stompbox::edge=debug".to_owned()
-    }
-    fn shown(&self) -> String {
-        self.0.clone()
-    }
-}
-
-/// How often this server beats and asks to be beaten to; zero for never.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeartBeat {
-    /// How often the server offers to beat.
-    pub beat_out: Duration,
-    /// How often it asks the client to beat.
-    pub beat_in: Duration,
-}
-
-impl Kind for HeartBeat {
-    fn read(text: &str, rule: Rule) -> Option<Self> {
-        let millis = |text: &str| match text.trim() {
-            "0" => Some(Duration::ZERO),
-            text => within(text, rule, read_number).map(Duration::from_millis),
-        };
-        let (beat_out, beat_in) = text.split_once(',')?;
-        Some(Self {
-            beat_out: millis(beat_out)?,
-            beat_in: millis(beat_in)?,
-        })
-    }
-    fn allowed(rule: Rule) -> String {
-        format!(
-            "two numbers of milliseconds such as 5000,25000, each 0 (never) or {}",
-            bounded("", rule).trim_start()
-        )
-    }
-    fn shown(&self) -> String {
-        format!("{},{}", self.beat_out.as_millis(), self.beat_in.as_millis())
-    }
-}
-
-/// The pages that may connect besides those of the same origin.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origins(pub Vec<String>);
-
-impl Origins {
-    /// Whether every origin is allowed.
-    #[must_use]
-    pub fn any(&self) -> bool {
-        self.0.iter().any(|origin| origin == "*")
-    }
-}
-
-impl Kind for Origins {
-    fn read(text: &str, _: Rule) -> Option<Self> {
-        list(text).map(origin).collect::<Option<_>>().map(Self)
-    }
-    fn allowed(_: Rule) -> String {
-        "exact origins separated by commas, such as https://example.com or \
-         http://localhost:3000, without a path; or *"
-            .to_owned()
-    }
-    fn shown(&self) -> String {
-        self.0.join(",")
-    }
-}
-
-/// An origin as a browser would send it (RFC 6454 section 6.2).
-fn origin(text: &str) -> Option<String> {
-    if text == "*" {
-        return Some(text.to_owned());
-    }
-    let (scheme, host) = text.split_once("://")?;
-    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '*' | '@' | '?' | '#' | '\\');
-    let scheme_fits = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric());
-    let fits = scheme_fits && !host.is_empty() && host.chars().all(plain);
-    fits.then(|| text.to_ascii_lowercase())
-}
-
-/// The networks whose `X-Forwarded-For` is believed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Networks(pub Vec<IpNet>);
-
-impl Kind for Networks {
-    fn read(text: &str, _: Rule) -> Option<Self> {
-        let network = |text: &str| {
-            let address = |text: &str| text.parse::<IpAddr>().map(IpNet::from);
-            text.parse().or_else(|_| address(text)).ok()
-        };
-        list(text).map(network).collect::<Option<_>>().map(Self)
-    }
-    fn allowed(_: Rule) -> String {
-        "addresses and networks separated by commas, such as 127.0.0.1,10.0.0.0/8".to_owned()
-    }
-    fn shown(&self) -> String {
-        let shown: Vec<_> = self.0.iter().map(IpNet::to_string).collect();
-        shown.join(",")
-    }
-}
-
-fn list(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-}
-
-macro_rules! choices {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$case_doc:meta])* $case:ident $text:literal,)* })*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name {$(
-            $(#[$case_doc])*
-            $case,
-        )*}
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(match self {$(Self::$case => $text,)*})
-            }
-        }
-
-        impl Kind for $name {
-            fn read(text: &str, _: Rule) -> Option<Self> {
-                match text.to_ascii_lowercase().as_str() {
-                    $($text => Some(Self::$case),)*
-                    _ => None,
-                }
-            }
-            fn allowed(_: Rule) -> String {
-                [$($text),*].join(" or ")
-            }
-            fn shown(&self) -> String {
-                self.to_string()
-            }
-        }
-    )*};
-}
-
-choices! {
-    /// Where the process runs.
-    AppEnv {
-        /// On the machine of somebody who works on it.
-        Development "development",
-        /// In front of people.
-        Production "production",
-    }
-    /// How a log line is written.
-    LogFormat {
-        /// For people.
-        Text "text",
-        /// One JSON object per line, for machines.
-        Json "json",
-    }
-    /// How much of a client's address stands in a log line.
-    LogIp {
-        /// The network only (IPv4 /24, IPv6 /48).
-        Truncated "truncated",
-        /// All of it.
-        Full "full",
-        /// Nothing.
-        None "none",
-    }
-    /// How a returning visitor without his secret is treated.
-    Recognition {
-        /// A fingerprint may recognise him while his identity is loose.
-        Hint "hint",
-        /// Only the secret opens an identity.
-        Token "token",
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn check<T: Kind>(rule: Rule, good: &[(&str, &str)], bad: &[&str]) {
+    pub(in crate::node::config) fn check<T: Kind>(rule: Rule, good: &[(&str, &str)], bad: &[&str]) {
         for (text, shown) in good {
             let value = T::read(text, rule).unwrap_or_else(|| panic!("{text} is refused"));
             assert_eq!(value.shown(), *shown, "{text}");
@@ -449,44 +268,6 @@ mod tests {
             &["example.com", "127.0.0.1:80"],
         );
         check::<NodeId>(Rule::Any, &[("node-1", "node-1")], &["all", "A", "a b"]);
-        check::<Networks>(
-            Rule::Any,
-            &[
-                ("127.0.0.1, 10.0.0.0/8", "127.0.0.1/32,10.0.0.0/8"),
-                ("", ""),
-            ],
-            &["example.com", "10.0.0.0/33"],
-        );
-        check::<HeartBeat>(
-            Rule::Between("100", "600000"),
-            &[("5000,25000", "5000,25000"), ("0, 0", "0,0")],
-            &["5000", "5000,99", "x,1000", "600001,0"],
-        );
-        check::<LogFormat>(Rule::Any, &[("JSON", "json")], &["xml"]);
-        check::<LogFilter>(Rule::Any, &[("debug", "debug"), ("", "")], &["a=b=c"]);
-    }
-
-    #[test]
-    fn an_origin_is_exact() {
-        check::<Origins>(
-            Rule::Any,
-            &[
-                ("", ""),
-                ("https://Example.com", "https://example.com"),
-                (
-                    "https://a.b,http://localhost:3000",
-                    "https://a.b,http://localhost:3000",
-                ),
-                ("*", "*"),
-            ],
-            &[
-                "example.com",
-                "https://*.example.com",
-                "https://a.b/",
-                "https://",
-                "://a",
-            ],
-        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! Invariant: the environment is read once, by the caller, and comes in as a value; a mistake stops
 //! the start with one line.
 
+pub mod clients;
 pub mod kinds;
 pub mod layers;
 pub mod mistake;
@@ -13,14 +14,16 @@ pub mod secret;
 pub mod settings;
 pub mod units;
 pub mod valid;
+pub mod words;
 
-pub use kinds::{AppEnv, HeartBeat, LogFormat, LogIp, Recognition};
+pub use clients::{HeartBeat, Networks, Origins};
 pub use layers::Sources;
 pub use mistake::{Mistake, Source};
 pub use secret::{Endpoint, Secret};
 pub use settings::{Row, Settings, TABLE};
 pub use units::Size;
 pub use valid::{Config, Database, Mode};
+pub use words::{AppEnv, LogFilter, LogFormat, LogIp, Recognition};
 
 #[cfg(test)]
 mod tests;

@@ -22,13 +22,18 @@ pub fn toml(config: &Config) -> String {
         }
         let _ = writeln!(text, "\n# {}", row.about.replace('`', ""));
         let _ = writeln!(text, "# Allowed: {}. From: {source}.", row.allowed());
-        let off = if value.is_empty() || row.secret {
+        let plain = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+        let value = match plain || ["true", "false"].contains(&value.as_str()) {
+            true => value,
+            false => toml::Value::String(value).to_string(),
+        };
+        let off = if value == "\"\"" || row.secret {
             "# "
         } else {
             ""
         };
         let key = row.name.to_ascii_lowercase();
-        let _ = writeln!(text, "{off}{key} = {}", toml::Value::String(value));
+        let _ = writeln!(text, "{off}{key} = {value}");
     }
     text
 }

@@ -8,13 +8,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::kinds::{
-    AppEnv, HeartBeat, Kind, LogFilter, LogFormat, LogIp, Networks, Origins, Recognition, Rule,
-};
+use super::clients::{HeartBeat, Networks, Origins};
+use super::kinds::{Kind, Rule};
 use super::layers::Layers;
 use super::mistake::Mistake;
 use super::secret::{Endpoint, Secret};
 use super::units::Size;
+use super::words::{AppEnv, LogFilter, LogFormat, LogIp, Recognition};
 use crate::model::NodeId;
 
 /// What the table says of one setting.

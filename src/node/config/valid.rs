@@ -5,11 +5,11 @@
 
 use std::path::PathBuf;
 
-use super::kinds::AppEnv;
 use super::layers::{Layers, Sources};
 use super::mistake::{Mistake, Source};
 use super::secret::Endpoint;
 use super::settings::{Settings, TABLE};
+use super::words::AppEnv;
 use crate::hub::OutboxLimits;
 use crate::session::SessionConfig;
 use crate::stomp::{Limits, Version};
