@@ -7,11 +7,13 @@
 mod alike;
 mod backlog;
 pub mod memory;
+pub mod postgres;
 mod rows;
 mod sql;
 pub mod sqlite;
 
 pub use memory::MemoryStore;
+pub use postgres::{PostgresSettings, PostgresStore};
 pub use sqlite::{SqliteSettings, SqliteStore};
 
 use std::future::Future;
