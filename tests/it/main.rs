@@ -11,4 +11,5 @@
 mod conformance_location;
 mod conformance_quota;
 mod faults_location;
+mod conformance_bus;
 mod support;

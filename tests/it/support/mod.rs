@@ -3,3 +3,5 @@
 
 pub(crate) mod ports;
 pub(crate) mod redis;
+pub(crate) mod proxy;
+pub(crate) mod rabbitmq;
