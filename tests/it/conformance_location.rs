@@ -19,19 +19,27 @@ use stompbox::model::{
 
 use crate::support::redis::Redis;
 
-/// Short enough to be waited for on a real clock, long enough not to end by itself in a test.
-const LEASE: Duration = Duration::from_millis(1_500);
+/// The lease of tests that do not wait for its end: it never comes, however busy the machine is.
+const LONG: Duration = Duration::from_secs(600);
+
+/// The lease of tests that wait for its end on a real clock.
+const SHORT: Duration = Duration::from_secs(2);
 
 /// An engine and what the tests may do to it from outside.
-enum Rig {
+struct Rig {
+    engine: Engine,
+    lease: Duration,
+}
+
+enum Engine {
     Memory(Arc<MemoryCluster>),
     Redis(Redis),
 }
 
-fn settings() -> LocationSettings {
+/// The deadlines are tested on their own; here they allow for a busy machine.
+fn settings(lease: Duration) -> LocationSettings {
     LocationSettings {
-        lease: LEASE,
-        // The machine that tests run on may be busy; the deadlines are tested on their own.
+        lease,
         response: Duration::from_secs(5),
         connect: Duration::from_secs(5),
     }
@@ -39,21 +47,37 @@ fn settings() -> LocationSettings {
 
 impl Rig {
     fn memory() -> Self {
-        Self::Memory(MemoryCluster::new(settings()))
+        Self {
+            engine: Engine::Memory(MemoryCluster::new(settings(LONG))),
+            lease: LONG,
+        }
     }
 
     fn redis() -> Self {
-        Self::Redis(Redis::start())
+        Self {
+            engine: Engine::Redis(Redis::start()),
+            lease: LONG,
+        }
+    }
+
+    /// The same with leases that end after [`SHORT`].
+    fn with_short_leases(self) -> Self {
+        let engine = match self.engine {
+            Engine::Memory(_) => Engine::Memory(MemoryCluster::new(settings(SHORT))),
+            Engine::Redis(redis) => Engine::Redis(redis),
+        };
+        let lease = SHORT;
+        Self { engine, lease }
     }
 
     /// One life of a node that has not claimed yet.
     async fn life(&self, name: &str, incarnation: u64) -> Arc<dyn Location> {
         let node: NodeId = name.parse().unwrap();
         let incarnation = Incarnation(incarnation);
-        match self {
-            Self::Memory(cluster) => cluster.node(node, incarnation),
-            Self::Redis(redis) => {
-                RedisLocation::connect(&redis.url(), node, incarnation, settings())
+        match &self.engine {
+            Engine::Memory(cluster) => cluster.node(node, incarnation),
+            Engine::Redis(redis) => {
+                RedisLocation::connect(&redis.url(), node, incarnation, settings(self.lease))
                     .await
                     .unwrap()
             }
@@ -68,31 +92,31 @@ impl Rig {
     }
 
     fn end_lease(&self, name: &str) {
-        match self {
-            Self::Memory(cluster) => cluster.expire(&name.parse().unwrap()),
-            Self::Redis(redis) => redis.ask::<()>(&["DEL", &format!("node:{name}")]),
+        match &self.engine {
+            Engine::Memory(cluster) => cluster.expire(&name.parse().unwrap()),
+            Engine::Redis(redis) => redis.ask::<()>(&["DEL", &format!("node:{name}")]),
         }
     }
 
     fn flush(&self) {
-        match self {
-            Self::Memory(cluster) => cluster.flush(),
-            Self::Redis(redis) => redis.flush(),
+        match &self.engine {
+            Engine::Memory(cluster) => cluster.flush(),
+            Engine::Redis(redis) => redis.flush(),
         }
     }
 
     async fn pass(&self, time: Duration) {
-        match self {
-            Self::Memory(_) => tokio::time::advance(time).await,
-            Self::Redis(_) => tokio::time::sleep(time).await,
+        match &self.engine {
+            Engine::Memory(_) => tokio::time::advance(time).await,
+            Engine::Redis(_) => tokio::time::sleep(time).await,
         }
     }
 
     /// Session entries that are stored for a user, those that do not count included.
     fn stored(&self, user: &UserId) -> usize {
-        match self {
-            Self::Memory(cluster) => cluster.stored_sessions(),
-            Self::Redis(redis) => redis.ask(&["HLEN", &format!("loc:{user}")]),
+        match &self.engine {
+            Engine::Memory(cluster) => cluster.stored_sessions(),
+            Engine::Redis(redis) => redis.ask(&["HLEN", &format!("loc:{user}")]),
         }
     }
 }
@@ -169,6 +193,31 @@ on_every_engine! {
     after_a_flush_a_claim_and_a_registration_restore_everything
     a_fingerprint_is_remembered_once_it_was_seen
     racing_devices_never_lose_the_live_session
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_node_keeps_its_lease_without_renewing_it() {
+    let cluster = MemoryCluster::lone();
+    let node = cluster.node("a".parse().unwrap(), Incarnation(1));
+    let bob = user("bob");
+    node.claim().await.unwrap();
+    node.attach(&[session(&bob, 1)]).await.unwrap();
+    tokio::time::advance(Duration::from_secs(1_000_000)).await;
+    assert_eq!(sessions(&*node, &bob).await, [1]);
+    assert_eq!(node.peers().await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fail_over_in_memory_loses_registrations_and_keeps_leases() {
+    let cluster = MemoryCluster::new(settings(SHORT));
+    let node = cluster.node("a".parse().unwrap(), Incarnation(1));
+    let bob = user("bob");
+    node.claim().await.unwrap();
+    node.attach(&[session(&bob, 1)]).await.unwrap();
+    cluster.fail_over();
+    assert_eq!(node.reconnects(), 1);
+    assert_eq!(node.renew().await.unwrap(), Renewal::Extended);
+    assert!(sessions(&*node, &bob).await.is_empty());
 }
 
 async fn a_user_is_on_every_node_where_a_session_of_his_lives(rig: Rig) {
@@ -290,6 +339,7 @@ async fn a_superseded_life_cannot_take_over_an_interest(rig: Rig) {
 }
 
 async fn entries_without_a_lease_of_the_same_life_do_not_count(rig: Rig) {
+    let rig = rig.with_short_leases();
     let (a, b) = (rig.node("a", 1).await, rig.node("b", 1).await);
     let (bob, news) = (user("bob"), topic("news"));
     a.attach(&[session(&bob, 1)]).await.unwrap();
@@ -300,11 +350,11 @@ async fn entries_without_a_lease_of_the_same_life_do_not_count(rig: Rig) {
     assert_eq!(sessions(&*a, &bob).await, [1]);
     assert_eq!(wanted(&*a, &news).await, ["a"]);
     // Time ends a lease as well, unless it is renewed.
-    rig.pass(LEASE / 2).await;
+    rig.pass(SHORT / 2).await;
     assert_eq!(a.renew().await.unwrap(), Renewal::Extended);
-    rig.pass(LEASE * 3 / 4).await;
+    rig.pass(SHORT * 5 / 8).await;
     assert_eq!(sessions(&*a, &bob).await, [1]);
-    rig.pass(LEASE).await;
+    rig.pass(SHORT).await;
     assert!(sessions(&*a, &bob).await.is_empty());
     assert!(wanted(&*a, &news).await.is_empty());
 }
@@ -345,18 +395,20 @@ async fn the_janitor_leaves_what_was_just_registered_again(rig: Rig) {
 }
 
 async fn a_renewal_only_extends(rig: Rig) {
+    let rig = rig.with_short_leases();
     let a = rig.life("a", 1).await;
     assert_eq!(a.renew().await.unwrap(), Renewal::Missing);
     assert!(a.peers().await.unwrap().is_empty());
     a.claim().await.unwrap();
     assert_eq!(a.renew().await.unwrap(), Renewal::Extended);
-    rig.pass(LEASE + Duration::from_millis(50)).await;
+    rig.pass(SHORT + Duration::from_millis(50)).await;
     assert_eq!(a.renew().await.unwrap(), Renewal::Missing);
     assert_eq!(a.renew().await.unwrap(), Renewal::Missing);
     assert!(a.peers().await.unwrap().is_empty());
 }
 
 async fn a_claim_takes_the_lease_from_an_older_life(rig: Rig) {
+    let rig = rig.with_short_leases();
     let old = rig.node("a", 1).await;
     let young = rig.node("a", 2).await;
     let foreign = Renewal::Foreign(Incarnation(2));
@@ -366,9 +418,9 @@ async fn a_claim_takes_the_lease_from_an_older_life(rig: Rig) {
     let peers = young.peers().await.unwrap();
     assert_eq!(peers[0].state, PeerState::Up);
     // A renewal of the older life must not have made the lease longer.
-    rig.pass(LEASE * 3 / 4).await;
+    rig.pass(SHORT * 5 / 8).await;
     assert_eq!(old.renew().await.unwrap(), foreign);
-    rig.pass(LEASE / 2).await;
+    rig.pass(SHORT / 2).await;
     assert_eq!(young.renew().await.unwrap(), Renewal::Missing);
 }
 
@@ -383,6 +435,7 @@ async fn a_released_lease_is_gone_and_only_its_own_life_releases_it(rig: Rig) {
 }
 
 async fn peers_are_the_live_nodes_with_their_states(rig: Rig) {
+    let rig = rig.with_short_leases();
     let b = rig.node("b", 2).await;
     let a = rig.node("a", 1).await;
     let _c = rig.node("c", 3).await;
@@ -404,7 +457,7 @@ async fn peers_are_the_live_nodes_with_their_states(rig: Rig) {
     let bob = user("bob");
     b.attach(&[session(&bob, 1)]).await.unwrap();
     assert_eq!(sessions(&*a, &bob).await, [1]);
-    rig.pass(LEASE + Duration::from_millis(50)).await;
+    rig.pass(SHORT + Duration::from_millis(50)).await;
     assert!(a.peers().await.unwrap().is_empty());
 }
 
@@ -471,14 +524,14 @@ async fn a_fingerprint_is_remembered_once_it_was_seen(rig: Rig) {
     a.touch(&here).await.unwrap();
     assert!(b.touched(&here).await.unwrap());
     assert!(!b.touched(&other).await.unwrap());
-    match &rig {
-        Rig::Memory(_) => {
+    match &rig.engine {
+        Engine::Memory(_) => {
             rig.pass(Duration::from_secs(3_599)).await;
             assert!(b.touched(&here).await.unwrap());
             rig.pass(Duration::from_secs(2)).await;
             assert!(!b.touched(&here).await.unwrap());
         }
-        Rig::Redis(redis) => {
+        Engine::Redis(redis) => {
             let seconds: i64 = redis.ask(&["TTL", &format!("ident:{here}")]);
             assert!((3_500..=3_600).contains(&seconds), "{seconds}");
         }
