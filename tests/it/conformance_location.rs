@@ -4,133 +4,16 @@
 //! runs on both engines; in memory the clock is paused and advanced, in Redis it is the server's.
 
 use std::slice::from_ref;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use stompbox::location::{
-    Located, Location, LocationSettings, MemoryCluster, Peer, PeerState, RedisLocation, Renewal,
-    SessionEntry, StoreClaim,
-};
-use stompbox::model::{
-    ClientIdentifier, Destination, Incarnation, NodeId, SessionId, UnixMillis, UserId,
-};
+use stompbox::location::{Located, Location, MemoryCluster, Renewal, SessionEntry};
+use stompbox::model::{Destination, Incarnation, SessionId, UserId};
 
-use crate::support::redis::Redis;
+use self::rig::{Rig, SHORT, session, sessions, settings, topic, user, wanted};
 
-/// Short enough to be waited for on a real clock, long enough not to end by itself in a test.
-const LEASE: Duration = Duration::from_millis(1_500);
-
-/// An engine and what the tests may do to it from outside.
-enum Rig {
-    Memory(Arc<MemoryCluster>),
-    Redis(Redis),
-}
-
-fn settings() -> LocationSettings {
-    LocationSettings {
-        lease: LEASE,
-        // The machine that tests run on may be busy; the deadlines are tested on their own.
-        response: Duration::from_secs(5),
-        connect: Duration::from_secs(5),
-    }
-}
-
-impl Rig {
-    fn memory() -> Self {
-        Self::Memory(MemoryCluster::new(settings()))
-    }
-
-    fn redis() -> Self {
-        Self::Redis(Redis::start())
-    }
-
-    /// One life of a node that has not claimed yet.
-    async fn life(&self, name: &str, incarnation: u64) -> Arc<dyn Location> {
-        let node: NodeId = name.parse().unwrap();
-        let incarnation = Incarnation(incarnation);
-        match self {
-            Self::Memory(cluster) => cluster.node(node, incarnation),
-            Self::Redis(redis) => {
-                RedisLocation::connect(&redis.url(), node, incarnation, settings())
-                    .await
-                    .unwrap()
-            }
-        }
-    }
-
-    /// One life of a node that has claimed its lease.
-    async fn node(&self, name: &str, incarnation: u64) -> Arc<dyn Location> {
-        let life = self.life(name, incarnation).await;
-        life.claim().await.unwrap();
-        life
-    }
-
-    fn end_lease(&self, name: &str) {
-        match self {
-            Self::Memory(cluster) => cluster.expire(&name.parse().unwrap()),
-            Self::Redis(redis) => redis.ask::<()>(&["DEL", &format!("node:{name}")]),
-        }
-    }
-
-    fn flush(&self) {
-        match self {
-            Self::Memory(cluster) => cluster.flush(),
-            Self::Redis(redis) => redis.flush(),
-        }
-    }
-
-    async fn pass(&self, time: Duration) {
-        match self {
-            Self::Memory(_) => tokio::time::advance(time).await,
-            Self::Redis(_) => tokio::time::sleep(time).await,
-        }
-    }
-
-    /// Session entries that are stored for a user, those that do not count included.
-    fn stored(&self, user: &UserId) -> usize {
-        match self {
-            Self::Memory(cluster) => cluster.stored_sessions(),
-            Self::Redis(redis) => redis.ask(&["HLEN", &format!("loc:{user}")]),
-        }
-    }
-}
-
-fn user(name: &str) -> UserId {
-    format!("user_{name}").parse().unwrap()
-}
-
-fn topic(name: &str) -> Destination {
-    Destination::parse(&format!("/topic/{name}")).unwrap()
-}
-
-/// A session of a user; the engine fills node and life in with its own.
-fn session(owner: &UserId, id: u128) -> (UserId, SessionEntry) {
-    let entry = SessionEntry {
-        session: SessionId(id),
-        node: "unset".parse().unwrap(),
-        incarnation: Incarnation(0),
-        device: format!("device|{id}%").into(),
-        since: UnixMillis(1_000 + u64::try_from(id).unwrap()),
-    };
-    (owner.clone(), entry)
-}
-
-async fn sessions(node: &dyn Location, of: &UserId) -> Vec<u128> {
-    let located = node.locate(from_ref(of), &[]).await.unwrap();
-    located.users[0]
-        .iter()
-        .map(|entry| entry.session.0)
-        .collect()
-}
-
-async fn wanted(node: &dyn Location, destination: &Destination) -> Vec<String> {
-    let located = node.locate(&[], from_ref(destination)).await.unwrap();
-    let names = located.destinations[0].iter();
-    names.map(|node| node.as_str().to_owned()).collect()
-}
-
+/// Makes a test for each engine of each rule.
 macro_rules! on_every_engine {
     ($($name:ident)*) => {
         mod memory {
@@ -149,6 +32,9 @@ macro_rules! on_every_engine {
     };
 }
 
+mod leases;
+mod rig;
+
 on_every_engine! {
     a_user_is_on_every_node_where_a_session_of_his_lives
     detaching_one_session_never_hides_another
@@ -157,18 +43,35 @@ on_every_engine! {
     a_late_removal_does_not_undo_a_newer_interest
     a_late_registration_does_not_undo_a_newer_interest
     a_superseded_life_cannot_take_over_an_interest
-    entries_without_a_lease_of_the_same_life_do_not_count
     the_janitor_removes_what_is_dead_and_nothing_else
     the_janitor_leaves_what_was_just_registered_again
-    a_renewal_only_extends
-    a_claim_takes_the_lease_from_an_older_life
-    a_released_lease_is_gone_and_only_its_own_life_releases_it
-    peers_are_the_live_nodes_with_their_states
-    the_first_store_has_the_cluster
     everything_is_safe_to_repeat
-    after_a_flush_a_claim_and_a_registration_restore_everything
-    a_fingerprint_is_remembered_once_it_was_seen
     racing_devices_never_lose_the_live_session
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_node_keeps_its_lease_without_renewing_it() {
+    let cluster = MemoryCluster::lone();
+    let node = cluster.node("a".parse().unwrap(), Incarnation(1));
+    let bob = user("bob");
+    node.claim().await.unwrap();
+    node.attach(&[session(&bob, 1)]).await.unwrap();
+    tokio::time::advance(Duration::from_secs(1_000_000)).await;
+    assert_eq!(sessions(&*node, &bob).await, [1]);
+    assert_eq!(node.peers().await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fail_over_in_memory_loses_registrations_and_keeps_leases() {
+    let cluster = MemoryCluster::new(settings(SHORT));
+    let node = cluster.node("a".parse().unwrap(), Incarnation(1));
+    let bob = user("bob");
+    node.claim().await.unwrap();
+    node.attach(&[session(&bob, 1)]).await.unwrap();
+    cluster.fail_over();
+    assert_eq!(node.reconnects(), 1);
+    assert_eq!(node.renew().await.unwrap(), Renewal::Extended);
+    assert!(sessions(&*node, &bob).await.is_empty());
 }
 
 async fn a_user_is_on_every_node_where_a_session_of_his_lives(rig: Rig) {
@@ -289,26 +192,6 @@ async fn a_superseded_life_cannot_take_over_an_interest(rig: Rig) {
     assert_eq!(wanted(&*young, &news).await, ["a"]);
 }
 
-async fn entries_without_a_lease_of_the_same_life_do_not_count(rig: Rig) {
-    let (a, b) = (rig.node("a", 1).await, rig.node("b", 1).await);
-    let (bob, news) = (user("bob"), topic("news"));
-    a.attach(&[session(&bob, 1)]).await.unwrap();
-    b.attach(&[session(&bob, 2)]).await.unwrap();
-    a.want(&[(news.clone(), 1)]).await.unwrap();
-    b.want(&[(news.clone(), 1)]).await.unwrap();
-    rig.end_lease("b");
-    assert_eq!(sessions(&*a, &bob).await, [1]);
-    assert_eq!(wanted(&*a, &news).await, ["a"]);
-    // Time ends a lease as well, unless it is renewed.
-    rig.pass(LEASE / 2).await;
-    assert_eq!(a.renew().await.unwrap(), Renewal::Extended);
-    rig.pass(LEASE * 3 / 4).await;
-    assert_eq!(sessions(&*a, &bob).await, [1]);
-    rig.pass(LEASE).await;
-    assert!(sessions(&*a, &bob).await.is_empty());
-    assert!(wanted(&*a, &news).await.is_empty());
-}
-
 async fn the_janitor_removes_what_is_dead_and_nothing_else(rig: Rig) {
     let (a, b) = (rig.node("a", 1).await, rig.node("b", 1).await);
     let bob = user("bob");
@@ -344,79 +227,6 @@ async fn the_janitor_leaves_what_was_just_registered_again(rig: Rig) {
     }
 }
 
-async fn a_renewal_only_extends(rig: Rig) {
-    let a = rig.life("a", 1).await;
-    assert_eq!(a.renew().await.unwrap(), Renewal::Missing);
-    assert!(a.peers().await.unwrap().is_empty());
-    a.claim().await.unwrap();
-    assert_eq!(a.renew().await.unwrap(), Renewal::Extended);
-    rig.pass(LEASE + Duration::from_millis(50)).await;
-    assert_eq!(a.renew().await.unwrap(), Renewal::Missing);
-    assert_eq!(a.renew().await.unwrap(), Renewal::Missing);
-    assert!(a.peers().await.unwrap().is_empty());
-}
-
-async fn a_claim_takes_the_lease_from_an_older_life(rig: Rig) {
-    let old = rig.node("a", 1).await;
-    let young = rig.node("a", 2).await;
-    let foreign = Renewal::Foreign(Incarnation(2));
-    assert_eq!(old.renew().await.unwrap(), foreign);
-    assert_eq!(young.renew().await.unwrap(), Renewal::Extended);
-    old.drain().await.unwrap();
-    let peers = young.peers().await.unwrap();
-    assert_eq!(peers[0].state, PeerState::Up);
-    // A renewal of the older life must not have made the lease longer.
-    rig.pass(LEASE * 3 / 4).await;
-    assert_eq!(old.renew().await.unwrap(), foreign);
-    rig.pass(LEASE / 2).await;
-    assert_eq!(young.renew().await.unwrap(), Renewal::Missing);
-}
-
-async fn a_released_lease_is_gone_and_only_its_own_life_releases_it(rig: Rig) {
-    let old = rig.node("a", 1).await;
-    let young = rig.node("a", 2).await;
-    old.release().await.unwrap();
-    assert_eq!(young.renew().await.unwrap(), Renewal::Extended);
-    young.release().await.unwrap();
-    assert_eq!(young.renew().await.unwrap(), Renewal::Missing);
-    assert!(young.peers().await.unwrap().is_empty());
-}
-
-async fn peers_are_the_live_nodes_with_their_states(rig: Rig) {
-    let b = rig.node("b", 2).await;
-    let a = rig.node("a", 1).await;
-    let _c = rig.node("c", 3).await;
-    b.drain().await.unwrap();
-    rig.end_lease("c");
-    let peer = |name: &str, life, state| Peer {
-        node: name.parse().unwrap(),
-        incarnation: Incarnation(life),
-        state,
-    };
-    let expected = vec![
-        peer("a", 1, PeerState::Up),
-        peer("b", 2, PeerState::Draining),
-    ];
-    assert_eq!(a.peers().await.unwrap(), expected);
-    // A draining node renews its lease and goes on draining, and what is there still counts.
-    assert_eq!(b.renew().await.unwrap(), Renewal::Extended);
-    assert_eq!(a.peers().await.unwrap(), expected);
-    let bob = user("bob");
-    b.attach(&[session(&bob, 1)]).await.unwrap();
-    assert_eq!(sessions(&*a, &bob).await, [1]);
-    rig.pass(LEASE + Duration::from_millis(50)).await;
-    assert!(a.peers().await.unwrap().is_empty());
-}
-
-async fn the_first_store_has_the_cluster(rig: Rig) {
-    let (a, b) = (rig.life("a", 1).await, rig.life("b", 1).await);
-    assert_eq!(a.claim_store("one").await.unwrap(), StoreClaim::Same);
-    assert_eq!(b.claim_store("one").await.unwrap(), StoreClaim::Same);
-    let other = StoreClaim::Other("one".to_owned());
-    assert_eq!(b.claim_store("two").await.unwrap(), other);
-    assert_eq!(a.claim_store("one").await.unwrap(), StoreClaim::Same);
-}
-
 async fn everything_is_safe_to_repeat(rig: Rig) {
     let a = rig.node("a", 1).await;
     let (bob, news) = (user("bob"), topic("news"));
@@ -445,44 +255,6 @@ async fn everything_is_safe_to_repeat(rig: Rig) {
     a.detach(&[]).await.unwrap();
     a.want(&[]).await.unwrap();
     a.unwant(&[]).await.unwrap();
-}
-
-async fn after_a_flush_a_claim_and_a_registration_restore_everything(rig: Rig) {
-    let (a, b) = (rig.node("a", 1).await, rig.node("b", 1).await);
-    let (bob, news) = (user("bob"), topic("news"));
-    a.attach(&[session(&bob, 1)]).await.unwrap();
-    rig.flush();
-    assert!(sessions(&*b, &bob).await.is_empty());
-    assert_eq!(a.renew().await.unwrap(), Renewal::Missing);
-    a.claim().await.unwrap();
-    a.attach(&[session(&bob, 1)]).await.unwrap();
-    a.want(&[(news.clone(), 1)]).await.unwrap();
-    assert_eq!(sessions(&*b, &bob).await, [1]);
-    assert_eq!(wanted(&*b, &news).await, ["a"]);
-    assert_eq!(a.renew().await.unwrap(), Renewal::Extended);
-}
-
-async fn a_fingerprint_is_remembered_once_it_was_seen(rig: Rig) {
-    let (a, b) = (rig.life("a", 1).await, rig.life("b", 1).await);
-    let here = ClientIdentifier::from_mac(&[1; 32]);
-    let other = ClientIdentifier::from_mac(&[2; 32]);
-    assert!(!b.touched(&here).await.unwrap());
-    a.touch(&here).await.unwrap();
-    a.touch(&here).await.unwrap();
-    assert!(b.touched(&here).await.unwrap());
-    assert!(!b.touched(&other).await.unwrap());
-    match &rig {
-        Rig::Memory(_) => {
-            rig.pass(Duration::from_secs(3_599)).await;
-            assert!(b.touched(&here).await.unwrap());
-            rig.pass(Duration::from_secs(2)).await;
-            assert!(!b.touched(&here).await.unwrap());
-        }
-        Rig::Redis(redis) => {
-            let seconds: i64 = redis.ask(&["TTL", &format!("ident:{here}")]);
-            assert!((3_500..=3_600).contains(&seconds), "{seconds}");
-        }
-    }
 }
 
 /// A device leaves one node and comes to another, and the first node's removal is late.

@@ -15,6 +15,12 @@ const ANONYMOUS: Rate = Rate {
     per_10_min: 2_000,
 };
 
+/// One token a minute: nothing comes back while a test runs.
+const SLOW: Rate = Rate {
+    capacity: 50,
+    per_10_min: 10,
+};
+
 enum Rig {
     Memory(Arc<MemoryQuota>),
     Redis {
@@ -103,43 +109,44 @@ on_every_engine! {
 }
 
 async fn a_new_bucket_admits_its_capacity_and_then_refuses(rig: Rig) {
-    let slow = Rate {
-        capacity: 50,
-        per_10_min: 600,
-    };
     let quota = rig.quota();
-    let first = quota.take("rate:auth:user_a", slow).await;
+    let first = quota.take("rate:auth:user_a", SLOW).await;
     assert_eq!(first, Verdict::Allowed { remaining: 49 });
-    let more = admitted(quota, "rate:auth:user_a", slow, 100).await;
-    assert!((49..=51).contains(&more), "{more}");
-    let Verdict::Refused { retry_after_ms } = quota.take("rate:auth:user_a", slow).await else {
+    let more = admitted(quota, "rate:auth:user_a", SLOW, 100).await;
+    assert!((49..=50).contains(&more), "{more}");
+    let Verdict::Refused { retry_after_ms } = quota.take("rate:auth:user_a", SLOW).await else {
         panic!("a bucket without a token admits nobody");
     };
-    assert!((1..=1_000).contains(&retry_after_ms), "{retry_after_ms}");
+    assert!((1..=60_000).contains(&retry_after_ms), "{retry_after_ms}");
 }
 
 async fn a_bucket_refills(rig: Rig) {
     let quick = Rate {
         capacity: 20,
-        per_10_min: 12_000,
+        per_10_min: 6_000,
     };
     let quota = rig.quota();
-    assert!(admitted(quota, "k", quick, 60).await >= 20);
-    let Verdict::Refused { retry_after_ms } = quota.take("k", quick).await else {
-        panic!("sixty takes empty a bucket of twenty");
+    let mut admitted_first = 0;
+    let retry_after_ms = loop {
+        match quota.take("k", quick).await {
+            Verdict::Allowed { .. } => admitted_first += 1,
+            Verdict::Refused { retry_after_ms } => break retry_after_ms,
+        }
     };
-    rig.pass(Duration::from_millis(retry_after_ms + 1)).await;
+    assert!(admitted_first >= 20, "{admitted_first}");
+    assert!(retry_after_ms <= 100, "{retry_after_ms}");
+    rig.pass(Duration::from_millis(retry_after_ms + 5)).await;
     assert!(is_allowed(quota.take("k", quick).await));
-    rig.pass(Duration::from_secs(2)).await;
-    let again = admitted(quota, "k", quick, 60).await;
-    assert!((20..=30).contains(&again), "{again}");
+    rig.pass(Duration::from_millis(2_100)).await;
+    let again = admitted(quota, "k", quick, 100).await;
+    assert!((20..100).contains(&again), "{again}");
 }
 
 async fn subjects_do_not_share(rig: Rig) {
     let quota = rig.quota();
-    assert!(admitted(quota, "one", ANONYMOUS, 200).await >= 100);
-    assert!(is_allowed(quota.take("other", ANONYMOUS).await));
-    assert!(!is_allowed(quota.take("one", ANONYMOUS).await));
+    assert!(admitted(quota, "one", SLOW, 100).await >= 50);
+    assert!(is_allowed(quota.take("other", SLOW).await));
+    assert!(!is_allowed(quota.take("one", SLOW).await));
 }
 
 async fn a_capacity_of_zero_is_no_limit(rig: Rig) {
@@ -153,22 +160,23 @@ async fn a_capacity_of_zero_is_no_limit(rig: Rig) {
 async fn a_bucket_of_one_token_works(rig: Rig) {
     let single = Rate {
         capacity: 1,
-        per_10_min: 600,
+        per_10_min: 300,
     };
-    assert_eq!(admitted(rig.quota(), "k", single, 5).await, 1);
-    rig.pass(Duration::from_millis(1_010)).await;
-    assert_eq!(admitted(rig.quota(), "k", single, 5).await, 1);
+    let admits_one = async || {
+        let quota = rig.quota();
+        assert!(is_allowed(quota.take("k", single).await));
+        assert!(!is_allowed(quota.take("k", single).await));
+    };
+    admits_one().await;
+    rig.pass(Duration::from_millis(2_010)).await;
+    admits_one().await;
 }
 
 async fn takes_at_once_share_the_bucket(rig: Rig) {
-    let slow = Rate {
-        capacity: 100,
-        per_10_min: 60,
-    };
     let quota = rig.quota();
-    let verdicts = futures_util::future::join_all((0..300).map(|_| quota.take("k", slow))).await;
+    let verdicts = futures_util::future::join_all((0..300).map(|_| quota.take("k", SLOW))).await;
     let allowed = verdicts.into_iter().filter(|v| is_allowed(*v)).count();
-    assert!((100..=101).contains(&allowed), "{allowed}");
+    assert!((50..=51).contains(&allowed), "{allowed}");
 }
 
 async fn nodes(redis: &Redis, count: usize, settings: QuotaSettings) -> Vec<Arc<RedisQuota>> {
@@ -297,12 +305,13 @@ async fn without_redis_the_own_level_decides_never_open_and_never_closed() {
     assert!((100..=102).contains(&fresh), "{fresh}");
     assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");
     redis.resume();
+    // A level in Redis shows that it is asked again.
     let start = Instant::now();
-    while redis.calls("evalsha") < 8 && start.elapsed() < Duration::from_secs(10) {
+    while redis.ask::<u32>(&["EXISTS", "after"]) == 0 {
         let _ = quota.take("after", still).await;
+        assert!(start.elapsed() < Duration::from_secs(10), "still local");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(redis.calls("evalsha") >= 8, "Redis is asked again");
     redis.stop();
     let stopped = admitted(&*quota, "stopped", still, 200).await;
     assert!((100..=102).contains(&stopped), "{stopped}");
