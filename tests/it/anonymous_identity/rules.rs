@@ -1,0 +1,1 @@
+//! The rules of anonymous identity, one after the other.
