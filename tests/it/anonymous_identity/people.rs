@@ -332,7 +332,7 @@ fn run<F: Future>(future: F) -> F::Output {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(std::env::var("N").map_or(400,|n|n.parse().unwrap())))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
     fn nobody_ever_receives_what_was_meant_for_another(
@@ -399,6 +399,5 @@ fn the_people_of_these_tests_do_meet() {
         });
     }
     assert!(delivered > 100, "{delivered} messages");
-    println!("{delivered} {taken_over}");
     assert!(taken_over > 20, "{taken_over} addresses changed hands");
 }

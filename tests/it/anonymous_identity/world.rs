@@ -89,18 +89,29 @@ impl World {
             .visitors
             .connect(handshake, visitor_token, None)
             .await?;
-        let id = SessionId(u128::from(self.number()));
+        let session = self.session(&opened);
+        self.register(&session).await;
+        Ok((opened, session))
+    }
+
+    /// A CONNECT without a secret, of which nobody knows yet.
+    pub(super) async fn connect_unregistered(&self, handshake: &Handshake) -> (Opened, Session) {
+        let opened = self.visitors.connect(handshake, None, None).await.unwrap();
+        let session = self.session(&opened);
+        (opened, session)
+    }
+
+    /// Tells location of a session.
+    pub(super) async fn register(&self, session: &Session) {
         let entry = SessionEntry {
-            session: id,
+            session: session.id,
             node: NODE.parse().unwrap(),
             incarnation: LIFE,
             device: "".into(),
             since: self.now(),
         };
-        let user_id = opened.principal.user_id.clone();
+        let user_id = session.principal.user_id.clone();
         self.location.attach(&[(user_id, entry)]).await.unwrap();
-        let principal = opened.principal.clone();
-        Ok((opened, Session { id, principal }))
     }
 
     /// The end of a connection; a crash is one of which the store is never told.
@@ -151,6 +162,13 @@ impl World {
         };
         self.store.append(append).await.unwrap();
         Ok(())
+    }
+
+    fn session(&self, opened: &Opened) -> Session {
+        Session {
+            id: SessionId(u128::from(self.number())),
+            principal: opened.principal.clone(),
+        }
     }
 
     fn number(&self) -> u64 {
