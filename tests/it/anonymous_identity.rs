@@ -5,6 +5,9 @@
 //! and never slept on.
 
 mod engines;
+mod limits;
 mod people;
+mod races;
+mod reach;
 mod rules;
 mod world;

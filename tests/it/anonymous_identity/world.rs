@@ -8,7 +8,8 @@ use std::time::Duration;
 use stompbox::identity::{Clock, FingerprintKey, Handshake, Opened, VisitorSettings, Visitors};
 use stompbox::location::{Location, MemoryCluster, MemoryLocation, SessionEntry};
 use stompbox::model::{
-    Incarnation, MessageId, NodeId, Principal, Problem, RoomId, SessionId, UnixMillis, UserId,
+    Incarnation, MessageId, NodeId, Principal, Problem, Proof, RoomId, SessionId, Standing,
+    UnixMillis, UserId,
 };
 use stompbox::quota::{MemoryQuota, QuotaSettings};
 use stompbox::store::{Append, MemoryStore, Store};
@@ -204,4 +205,44 @@ pub(super) fn from_page(
         cookie_presented: presented,
         ..handshake
     }
+}
+
+/// The client of most tests: no Origin, nothing kept.
+pub(super) fn client() -> Handshake {
+    bare("192.0.2.7", "browser")
+}
+
+pub(super) async fn world() -> World {
+    World::new(VisitorSettings::default()).await
+}
+
+/// Connects, and goes again after a minute.
+pub(super) async fn visit(world: &World, handshake: &Handshake, token: Option<&str>) -> Opened {
+    let (opened, session) = world.connect(handshake, token).await.unwrap();
+    world.wait(Duration::from_secs(60)).await;
+    world.disconnect(&session, false).await;
+    opened
+}
+
+pub(super) async fn standing(world: &World, user_id: &UserId) -> Standing {
+    let recipient = world.visitors.recipient(user_id).await.unwrap();
+    recipient.unwrap().standing
+}
+
+pub(super) async fn connected(world: &World, address: &str) -> Session {
+    connected_as(world, address, Proof::New).await
+}
+
+pub(super) async fn connected_as(world: &World, address: &str, proof: Proof) -> Session {
+    let handshake = bare(
+        address,
+        if address == "192.0.2.7" {
+            "browser"
+        } else {
+            "x"
+        },
+    );
+    let (opened, session) = world.connect(&handshake, None).await.unwrap();
+    assert_eq!(opened.proof, proof);
+    session
 }
