@@ -5,7 +5,7 @@ use std::time::Duration;
 use stompbox::identity::{Handshake, Recognition, VisitorSettings};
 use stompbox::model::{Code, Kind, Proof, Standing};
 
-use super::world::{World, bare, client, from_page, standing, visit, world};
+use super::world::{World, client, from_page, standing, visit, world};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
