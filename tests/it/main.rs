@@ -12,4 +12,5 @@ mod conformance_location;
 mod conformance_quota;
 mod faults_location;
 mod conformance_bus;
+mod anonymous_identity;
 mod support;
