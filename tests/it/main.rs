@@ -9,4 +9,5 @@
 )]
 
 mod conformance_bus;
+mod rabbitmq_definitions;
 mod support;
