@@ -130,6 +130,7 @@ async fn keeps_the_contract(engine: &Engine) {
     tells_which_of_many_has_no_route(engine).await;
     carries_payloads_of_any_size(engine).await;
     a_node_that_stops_consuming_is_gone(engine).await;
+    closing_waits_for_confirms(engine).await;
 }
 
 async fn reaches_one_several_and_all_in_order(engine: &Engine) {
@@ -278,6 +279,23 @@ async fn a_node_that_stops_consuming_is_gone(engine: &Engine) {
     a.bus.close().await;
 }
 
+async fn closing_waits_for_confirms(engine: &Engine) {
+    let (a, mut b) = (engine.join("a").await, engine.join("b").await);
+    let mut confirms = Vec::new();
+    for number in 0..90 {
+        let payload = Bytes::from(number.to_string());
+        let handed = a.bus.publish(&[node_id("b")], fresh_id(), payload).await;
+        confirms.push(handed.unwrap());
+    }
+    a.bus.close().await;
+    for confirm in confirms {
+        assert_eq!(confirm.await.unwrap(), Confirmed::Routed);
+    }
+    let expected: Vec<_> = (0..90).map(|number| number.to_string()).collect();
+    assert_eq!(b.receive_texts(90).await, expected);
+    b.bus.close().await;
+}
+
 #[tokio::test]
 async fn the_bus_in_memory_keeps_the_contract() {
     keeps_the_contract(&Engine::Memory(MemoryExchange::new(1_024))).await;
@@ -288,6 +306,7 @@ async fn the_bus_on_rabbitmq_keeps_the_contract_and_starts_only_where_it_can_wor
     let server = RabbitMq::start().await;
     let engine = Engine::Rabbit(server.url(), RabbitSettings::default());
     keeps_the_contract(&engine).await;
+    faults::several_nodes_cost_one_message(&server).await;
     faults::garbage_is_a_payload_like_any_other(&server).await;
     faults::a_full_queue_refuses_and_disturbs_nobody_else(&server).await;
     faults::a_deleted_exchange_comes_back_with_its_bindings(&server).await;
@@ -302,5 +321,7 @@ async fn the_bus_on_rabbitmq_survives_cuts_black_holes_alarms_and_restarts() {
     faults::a_cut_is_over_within_a_second_of_healing(&server).await;
     faults::a_black_hole_is_noticed(&server).await;
     faults::an_alarm_stops_publishing_and_not_consuming(&server).await;
-    faults::a_restarted_broker_is_used_again(&mut server).await;
+    faults::a_broker_stopped_in_order_is_used_again(&server).await;
+    faults::a_killed_broker_is_used_again(&mut server).await;
+    faults::no_thread_is_left_of_a_connection().await;
 }
