@@ -107,7 +107,7 @@ impl Endpoint {
                 let AsyncTcpStream::Plain(plain) = &stream else {
                     return Err(std::io::Error::from(std::io::ErrorKind::Unsupported).into());
                 };
-                slot.keep(SockRef::from(plain.get_ref()), heartbeat_secs)?;
+                slot.keep(&SockRef::from(plain.get_ref()), heartbeat_secs)?;
                 Ok(stream)
             },
             properties,
@@ -182,7 +182,7 @@ enum SocketState {
 
 impl SocketSlot {
     /// Sets what the socket needs and keeps a handle on it. Fails when nobody waits any more.
-    fn keep(&self, socket: SockRef<'_>, heartbeat_secs: u16) -> std::io::Result<()> {
+    fn keep(&self, socket: &SockRef<'_>, heartbeat_secs: u16) -> std::io::Result<()> {
         socket.set_tcp_nodelay(true)?;
         #[cfg(target_os = "linux")]
         if heartbeat_secs > 0 {
