@@ -4,19 +4,21 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use stompbox::bus::memory::{MemoryBus, MemoryExchange};
-use stompbox::bus::rabbitmq::{RabbitBus, RabbitConnectError, RabbitSettings};
+use stompbox::bus::rabbitmq::{LOG_DIRECTIVE, RabbitBus, RabbitConnectError, RabbitSettings};
 use stompbox::bus::{Bus, BusError, Confirmed, Incoming};
 use stompbox::model::{Incarnation, NodeId};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::rabbitmq::RabbitMq;
 
@@ -303,6 +305,11 @@ async fn the_bus_in_memory_keeps_the_contract() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bus_on_rabbitmq_keeps_the_contract_and_starts_only_where_it_can_work() {
+    let log = Log::default();
+    let filter = EnvFilter::new(format!("debug,{LOG_DIRECTIVE}"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter);
+    // Where all tests share one process, another log may have been started.
+    let _ = lines.with_writer(log.clone()).try_init();
     let server = RabbitMq::start().await;
     let engine = Engine::Rabbit(server.url(), RabbitSettings::default());
     keeps_the_contract(&engine).await;
@@ -313,6 +320,33 @@ async fn the_bus_on_rabbitmq_keeps_the_contract_and_starts_only_where_it_can_wor
     faults::a_start_that_cannot_succeed_says_why(&server).await;
     let left = server.queues().await;
     assert_eq!(left, BTreeMap::new(), "queues of nodes that are gone");
+    let log = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+    for secret in ["Server returned us", "wrong-password", "guest:guest"] {
+        assert!(!log.contains(secret), "{secret} in the log: {log}");
+    }
+}
+
+/// What is logged, kept.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -60,6 +60,10 @@ impl Endpoint {
         if uri.scheme == AMQPScheme::AMQPS {
             return Err(RabbitConnectError::Tls);
         }
+        // The parser puts `localhost` where it finds no name, as in `[::1]`.
+        if uri.authority.host == "localhost" && !url.contains("localhost") {
+            return Err(RabbitConnectError::Url);
+        }
         if uri.vhost.is_empty() {
             "/".clone_into(&mut uri.vhost);
         }
@@ -69,6 +73,17 @@ impl Endpoint {
             node: node.clone(),
             attempt_within: settings.attempt_within,
         })
+    }
+
+    /// What is asked of the broker right after opening, with the deadline of an attempt.
+    pub(super) async fn within<T>(
+        &self,
+        asking: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, LinkError> {
+        match tokio::time::timeout(self.attempt_within, asking).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(LinkError::Down("no answer in time".to_owned())),
+        }
     }
 
     /// Opens a connection and a channel on it.
@@ -277,6 +292,7 @@ mod tests {
             "redis://:geheim@host",
             "amqp://user:password@host:port/vhost",
         );
+        check("amqp://bob:geheim@[::1]:5672", "host is a name or IPv4");
         check("amqps://bob:geheim@host", "without TLS");
     }
 }
