@@ -13,4 +13,5 @@ mod conformance_quota;
 mod faults_location;
 mod conformance_bus;
 mod anonymous_identity;
+mod rabbitmq_definitions;
 mod support;
