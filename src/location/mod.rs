@@ -5,11 +5,43 @@
 //! Invariant: location is set-valued. Every session of a user is an entry of its own, and removing
 //! one never hides another; an entry counts only while the lease of its node's life lives.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::model::{
     ClientIdentifier, Destination, Incarnation, NodeId, SessionId, UnixMillis, UserId,
 };
+
+mod memory;
+mod redis;
+
+pub use self::memory::{MemoryCluster, MemoryLocation};
+pub use self::redis::RedisLocation;
+
+/// How long a loose visitor's fingerprint is remembered.
+pub const TOUCH_LIFE: Duration = Duration::from_secs(3600);
+
+/// The times of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocationSettings {
+    /// How long a lease lives after a claim or a renewal. Renew about three times within it.
+    pub lease: Duration,
+    /// How long one answer may take.
+    pub response: Duration,
+    /// How long a connection may take to be there.
+    pub connect: Duration,
+}
+
+impl Default for LocationSettings {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(10),
+            response: Duration::from_millis(150),
+            connect: Duration::from_millis(200),
+        }
+    }
+}
 
 /// One session of a user, as every node sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +111,14 @@ pub enum StoreClaim {
 #[derive(Debug, thiserror::Error)]
 #[error("location is unavailable: {0}")]
 pub struct LocationError(pub String);
+
+impl LocationError {
+    /// A younger life of this node holds the lease, so this one may not speak for it any more. Its
+    /// next renewal says [`Renewal::Foreign`].
+    fn superseded(node: &NodeId) -> Self {
+        Self(format!("another life of node {node} holds its lease"))
+    }
+}
 
 /// The handle of one life of one node on the locations of the cluster.
 ///

@@ -165,7 +165,7 @@ pub fn main() -> ExitCode {
         Err(mistake) => return refuse(&mistake),
     };
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => run::serve(config, &layers::not_used(&sources.environment)),
+        Command::Serve => run::serve(&config, &layers::not_used(&sources.environment)),
         Command::Health => health(&config),
         Command::Config { action } => {
             let text = match action {

@@ -5,6 +5,10 @@
 
 pub mod cli;
 pub mod config;
+mod engines;
+mod greeting;
+mod health;
 pub mod kept;
+mod records;
 pub mod run;
 pub mod telemetry;

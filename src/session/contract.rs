@@ -30,6 +30,21 @@ pub struct SessionConfig {
     pub subprotocol: Option<Version>,
 }
 
+impl Default for SessionConfig {
+    /// The defaults of the settings, and no subprotocol.
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            connect_timeout: Duration::from_secs(10),
+            partial_frame_timeout: Duration::from_secs(30),
+            subscriptions_max: 256,
+            beat_out: Duration::from_secs(5),
+            beat_in: Duration::from_secs(25),
+            subprotocol: None,
+        }
+    }
+}
+
 /// Names an event until it is settled; unique within a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);

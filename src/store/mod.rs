@@ -4,6 +4,18 @@
 //! Invariant: the store is the truth and linearizable. What is committed is on disk (fsync); no
 //! reader ever sees `seq` n of a conversation without n - 1, and commit order is `seq` order.
 
+mod alike;
+mod backlog;
+pub mod memory;
+pub mod postgres;
+mod rows;
+mod sql;
+pub mod sqlite;
+
+pub use memory::MemoryStore;
+pub use postgres::{PostgresSettings, PostgresStore};
+pub use sqlite::{SqliteSettings, SqliteStore};
+
 use std::future::Future;
 use std::pin::Pin;
 
@@ -86,7 +98,7 @@ pub struct Heads {
 pub struct Range {
     /// The messages in `seq` order. What is missing was removed by retention.
     pub messages: Vec<StoredMessage>,
-    /// The answer is complete up to here (the limit may have cut it).
+    /// The answer is complete up to here: never beyond the head, and the limit may have cut it.
     pub through: u64,
 }
 
@@ -142,7 +154,8 @@ pub struct TakeOver {
     pub token: TokenHash,
     /// When the new secret ends unless it is used.
     pub token_expires_at: UnixMillis,
-    /// Becomes `taken_at` and `last_seen`.
+    /// Becomes `taken_at` and `last_seen`. `taken_at` always grows, by a millisecond if it must:
+    /// a second taker in the same millisecond would otherwise find everything as he read it.
     pub now: UnixMillis,
 }
 
@@ -169,7 +182,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// future resolves at the commit.
     ///
     /// Atomic and idempotent by (`from`, `room`, `client_id`); yields the next `seq` of the
-    /// conversation without holes, and records both members.
+    /// conversation without holes, and records both members. A NUL in the text is stored as
+    /// U+FFFD, since not every engine can hold it.
     fn append(&self, append: Append) -> Commit;
 
     /// The heads of the conversations of these users that may have changed since `since`.
@@ -202,11 +216,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         now: UnixMillis,
     ) -> Result<Option<UserRecord>, StoreError>;
 
-    /// Creates a visitor. `false` when the secret belongs to somebody already (a race).
+    /// Creates a visitor. `false`, and nothing happens, when the secret is somebody's live one
+    /// already (a race) or the address is taken.
     async fn create_visitor(&self, visitor: NewVisitor) -> Result<bool, StoreError>;
 
     /// The secret was presented back: its life slides to `expires_at`, its owner is firm from now
-    /// on and was seen now.
+    /// on (his `taken_at` stays what it was) and was seen now. Nothing happens when it is not a
+    /// live one.
     async fn confirm_token(
         &self,
         token: TokenHash,
@@ -222,7 +238,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         seen_after: UnixMillis,
     ) -> Result<Vec<UserRecord>, StoreError>;
 
-    /// Takes a loose identity over, by one conditional update. `false` for whoever was late.
+    /// Takes a loose identity over, by one conditional update. `false` for whoever was late, and
+    /// when the secret is somebody's live one already.
     async fn take_over(&self, take_over: TakeOver) -> Result<bool, StoreError>;
 
     /// The user connected or disconnected now.
@@ -237,13 +254,19 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         limit: u32,
     ) -> Result<Vec<StoredMessage>, StoreError>;
 
-    /// Forgets a user: his row, his secrets, the words of his messages (their places stay).
+    /// Forgets a user: his row, his secrets, his memberships, the words of his messages (their
+    /// places stay for the others). A conversation in which nobody is left goes as a whole.
     async fn erase(&self, user_id: &UserId) -> Result<(), StoreError>;
 
-    /// Removes what has expired: messages, secrets, visitors not seen since `idle_before`. Returns
-    /// the number of rows removed.
+    /// Removes what has expired (messages, secrets) and the visitors not seen since `idle_before`
+    /// with all that [`Store::erase`] takes, apart from words that somebody else may still read.
+    /// Returns the number of messages that expired, of secrets and of visitors removed.
     async fn purge(&self, now: UnixMillis, idle_before: UnixMillis) -> Result<u64, StoreError>;
 
     /// Whether the store answers now.
     async fn check(&self) -> Result<(), StoreError>;
+
+    /// The orderly end: what is queued is committed and answered before this returns; what comes
+    /// later is refused with [`StoreError::Unavailable`]. An engine without a queue does nothing.
+    async fn close(&self) {}
 }

@@ -51,7 +51,10 @@ fn every_setting_that_has_to_exist_exists() {
         assert!(TABLE.iter().any(|row| row.name == name), "{name}");
     }
     for alias in ["PORT", "HOST", "GATEWAY_ID", "RUST_LOG"] {
-        assert!(TABLE.iter().any(|row| row.aliases.contains(&alias)), "{alias}");
+        assert!(
+            TABLE.iter().any(|row| row.aliases.contains(&alias)),
+            "{alias}"
+        );
     }
 }
 
@@ -63,7 +66,13 @@ fn help_and_version_are_answers() {
         assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
     }
     let help = text(&stompbox(&[], &["--help"]).stdout);
-    for words in ["Examples:", "stompbox config check", "docs/configuration.md", "--port", "Exit codes"] {
+    for words in [
+        "Examples:",
+        "stompbox config check",
+        "docs/configuration.md",
+        "--port",
+        "Exit codes",
+    ] {
         assert!(help.contains(words), "'{words}' is missing in:\n{help}");
     }
     let long = help.lines().find(|line| line.chars().count() > 100);
@@ -90,8 +99,18 @@ fn a_mistake_stops_the_start_with_one_line() {
         1,
         &["SERVER_PORT", "environment", "'eighty'", "from 0 to 65535"],
     );
-    check(&[], &["--port", "eighty"], 2, &["SERVER_PORT", "flag --port"]);
-    check(&[], &["--set", "MAX_HEADRS=1"], 2, &["did you mean MAX_HEADERS?"]);
+    check(
+        &[],
+        &["--port", "eighty"],
+        2,
+        &["SERVER_PORT", "flag --port"],
+    );
+    check(
+        &[],
+        &["--set", "MAX_HEADRS=1"],
+        2,
+        &["did you mean MAX_HEADERS?"],
+    );
     check(
         &[("REDIS_URL", "redis://h")],
         &["serve"],
@@ -131,9 +150,18 @@ fn config_check_says_what_the_configuration_comes_to_and_hides_secrets() {
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.starts_with("ok: "), "{said}");
     assert!(!said.contains("do-not-show-me"), "{said}");
-    let line = |name: &str| said.lines().find(|line| line.trim_start().starts_with(name));
-    assert!(line("SERVER_PORT").is_some_and(|line| line.contains("9000  (flag --port)")), "{said}");
-    assert!(line("DATABASE_URL").is_some_and(|line| line.contains("u:***@127.0.0.1")), "{said}");
+    let line = |name: &str| {
+        said.lines()
+            .find(|line| line.trim_start().starts_with(name))
+    };
+    assert!(
+        line("SERVER_PORT").is_some_and(|line| line.contains("9000  (flag --port)")),
+        "{said}"
+    );
+    assert!(
+        line("DATABASE_URL").is_some_and(|line| line.contains("u:***@127.0.0.1")),
+        "{said}"
+    );
     for row in TABLE {
         assert!(said.contains(row.name), "{} is missing", row.name);
     }
@@ -150,6 +178,12 @@ fn what_config_print_writes_can_be_started_with() {
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(said.contains("OUTBOX_BYTES"), "{said}");
-    let line = said.lines().find(|line| line.contains("OUTBOX_BYTES")).unwrap();
-    assert!(line.contains("1MiB") && line.contains("written.toml"), "{line}");
+    let line = said
+        .lines()
+        .find(|line| line.contains("OUTBOX_BYTES"))
+        .unwrap();
+    assert!(
+        line.contains("1MiB") && line.contains("written.toml"),
+        "{line}"
+    );
 }

@@ -9,4 +9,8 @@
 )]
 
 mod configuration;
+mod conformance_bus;
+mod conformance_location;
+mod conformance_quota;
+mod faults_location;
 mod support;

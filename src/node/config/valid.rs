@@ -46,6 +46,8 @@ pub struct Config {
     pub database: Database,
     /// How this node meets others.
     pub mode: Mode,
+    /// The limits of the STOMP decoder.
+    pub frame_limits: Limits,
     layers: Layers,
 }
 
@@ -59,14 +61,15 @@ impl Config {
         let settings = Settings::read(&layers)?;
         let database = database(&settings, &layers)?;
         let mode = mode(&settings, &layers, &database)?;
-        let config = Self {
+        check_together(&settings, &layers)?;
+        let frame_limits = frame_limits(&settings, &layers)?;
+        Ok(Self {
             settings,
             database,
             mode,
+            frame_limits,
             layers,
-        };
-        config.check_together()?;
-        Ok(config)
+        })
     }
 
     /// Where the value of a setting came from.
@@ -81,25 +84,12 @@ impl Config {
         self.layers.file.as_ref()
     }
 
-    /// The limits of the STOMP decoder.
-    #[must_use]
-    pub fn frame_limits(&self) -> Limits {
-        let settings = &self.settings;
-        Limits {
-            body_bytes_max: settings.max_frame_bytes.0,
-            headers_max: settings.max_headers as usize,
-            header_bytes_max: settings.max_header_bytes.0,
-            head_bytes_max: settings.max_head_bytes.0,
-            head_bytes_unauthenticated_max: settings.max_head_bytes_unauthenticated.0,
-        }
-    }
-
     /// What a session is made with, for the version that the subprotocol named.
     #[must_use]
     pub fn session(&self, subprotocol: Option<Version>) -> SessionConfig {
         let settings = &self.settings;
         SessionConfig {
-            limits: self.frame_limits(),
+            limits: self.frame_limits,
             connect_timeout: settings.connect_timeout,
             partial_frame_timeout: settings.partial_frame_timeout,
             subscriptions_max: settings.max_subscriptions as usize,
@@ -125,46 +115,6 @@ impl Config {
         let rows = TABLE.iter().zip(values);
         rows.map(|(row, value)| (row.name, value, self.source(row.name)))
             .collect()
-    }
-
-    fn check_together(&self) -> Result<(), Mistake> {
-        let settings = &self.settings;
-        let refuse = |setting: &'static str, problem: &str| {
-            Err(Mistake::Combination {
-                setting,
-                origin: self.source(setting),
-                problem: problem.to_owned(),
-            })
-        };
-        if settings.app_env == AppEnv::Production && settings.cors_origins.any() {
-            return refuse(
-                "CORS_ORIGINS",
-                "* lets every page on the web speak for its visitors, so it is refused with \
-                 APP_ENV=production; allowed: exact origins such as https://example.com",
-            );
-        }
-        if settings.max_header_bytes > settings.max_head_bytes {
-            return refuse(
-                "MAX_HEADER_BYTES",
-                "one header cannot be larger than MAX_HEAD_BYTES",
-            );
-        }
-        if settings.max_head_bytes_unauthenticated > settings.max_head_bytes {
-            return refuse(
-                "MAX_HEAD_BYTES_UNAUTHENTICATED",
-                "it cannot be larger than MAX_HEAD_BYTES",
-            );
-        }
-        if settings.message_bytes > settings.max_frame_bytes {
-            return refuse(
-                "MESSAGE_BYTES",
-                "a message cannot be larger than MAX_FRAME_BYTES",
-            );
-        }
-        if settings.prefetch_default > settings.prefetch_max {
-            return refuse("PREFETCH_DEFAULT", "it cannot be larger than PREFETCH_MAX");
-        }
-        Ok(())
     }
 }
 
@@ -228,4 +178,59 @@ fn mode(settings: &Settings, layers: &Layers, database: &Database) -> Result<Mod
         );
     }
     Ok(Mode::Cluster { redis, rabbitmq })
+}
+
+fn check_together(settings: &Settings, layers: &Layers) -> Result<(), Mistake> {
+    let refuse = |setting: &'static str, problem: &str| {
+        Err(Mistake::Combination {
+            setting,
+            origin: layers.source(setting),
+            problem: problem.to_owned(),
+        })
+    };
+    if settings.app_env == AppEnv::Production && settings.cors_origins.any() {
+        return refuse(
+            "CORS_ORIGINS",
+            "* lets every page on the web speak for its visitors, so it is refused with \
+             APP_ENV=production; allowed: exact origins such as https://example.com",
+        );
+    }
+    if settings.max_header_bytes > settings.max_head_bytes {
+        return refuse(
+            "MAX_HEADER_BYTES",
+            "one header cannot be larger than MAX_HEAD_BYTES",
+        );
+    }
+    if settings.max_head_bytes_unauthenticated > settings.max_head_bytes {
+        return refuse(
+            "MAX_HEAD_BYTES_UNAUTHENTICATED",
+            "it cannot be larger than MAX_HEAD_BYTES",
+        );
+    }
+    if settings.message_bytes > settings.max_frame_bytes {
+        return refuse(
+            "MESSAGE_BYTES",
+            "a message cannot be larger than MAX_FRAME_BYTES",
+        );
+    }
+    if settings.prefetch_default > settings.prefetch_max {
+        return refuse("PREFETCH_DEFAULT", "it cannot be larger than PREFETCH_MAX");
+    }
+    Ok(())
+}
+
+/// The limits of a frame, which check themselves: what one setting allows another may not.
+fn frame_limits(settings: &Settings, layers: &Layers) -> Result<Limits, Mistake> {
+    let limits = Limits::new(
+        settings.max_frame_bytes.0,
+        settings.max_headers as usize,
+        settings.max_header_bytes.0,
+        settings.max_head_bytes.0,
+        settings.max_head_bytes_unauthenticated.0,
+    );
+    limits.map_err(|error| Mistake::Combination {
+        setting: "MAX_HEAD_BYTES",
+        origin: layers.source("MAX_HEAD_BYTES"),
+        problem: error.to_string(),
+    })
 }

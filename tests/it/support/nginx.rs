@@ -3,7 +3,7 @@
 //! [`render`] replaces the port that it listens on, the nodes, and the folder of its own files, and
 //! nothing else. Invariant: it ends with its [`Nginx`].
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -47,7 +47,11 @@ fn command(folder: &Path) -> Command {
         panic!("nginx is missing; install the Debian package nginx");
     };
     let mut command = Command::new(program);
-    command.arg("-p").arg(folder).arg("-c").arg(folder.join("nginx.conf"));
+    command
+        .arg("-p")
+        .arg(folder)
+        .arg("-c")
+        .arg(folder.join("nginx.conf"));
     command
 }
 
@@ -55,7 +59,11 @@ fn command(folder: &Path) -> Command {
 pub(crate) fn check() -> Output {
     let folder = tempfile::tempdir().unwrap();
     let node = SocketAddr::from(([127, 0, 0, 1], 1));
-    let text = render(folder.path(), SocketAddr::from(([127, 0, 0, 1], 2)), &[node, node]);
+    let text = render(
+        folder.path(),
+        SocketAddr::from(([127, 0, 0, 1], 2)),
+        &[node, node],
+    );
     std::fs::write(folder.path().join("nginx.conf"), text).unwrap();
     command(folder.path()).arg("-t").output().unwrap()
 }
@@ -64,14 +72,17 @@ impl Nginx {
     /// Starts nginx in front of these nodes and waits until it listens.
     pub(crate) async fn start(nodes: &[SocketAddr]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let address = free_address();
+        let address = SocketAddr::from(([127, 0, 0, 1], super::ports::free()));
         let text = render(folder.path(), address, nodes);
         std::fs::write(folder.path().join("nginx.conf"), text).unwrap();
         // As root its workers would change to a user who may not enter the test's folder.
-        let root = std::fs::metadata("/proc/self").is_ok_and(|meta| {
-            std::os::unix::fs::MetadataExt::uid(&meta) == 0
-        });
-        let directives = if root { "daemon off; user root;" } else { "daemon off;" };
+        let root = std::fs::metadata("/proc/self")
+            .is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
+        let directives = if root {
+            "daemon off; user root;"
+        } else {
+            "daemon off;"
+        };
         let child = command(folder.path())
             .args(["-g", directives])
             .stdin(Stdio::null())
@@ -98,7 +109,10 @@ impl Nginx {
             let ended = self.child.try_wait().unwrap();
             let folder = self.folder.path().display();
             assert_eq!(ended, None, "nginx ended; its folder was {folder}");
-            assert!(began.elapsed() < Duration::from_secs(20), "nginx does not listen");
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "nginx does not listen"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -110,14 +124,4 @@ impl Drop for Nginx {
         super::node::signal(self.child.id(), "TERM");
         let _ = self.child.wait();
     }
-}
-
-/// A free port of loopback below the range of outgoing connections.
-fn free_address() -> SocketAddr {
-    let start = 20_000 + std::process::id() % 11_000;
-    let ports = (start..32_000).chain(20_000..start);
-    ports
-        .map(|port| SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap())))
-        .find(|address| TcpListener::bind(address).is_ok())
-        .unwrap()
 }

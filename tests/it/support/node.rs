@@ -50,10 +50,17 @@ impl Node {
     }
 
     /// The same with a data directory of the test, as for a second life of a node.
-    pub(crate) async fn start_in(name: &str, data_dir: &Path, environment: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start_in(
+        name: &str,
+        data_dir: &Path,
+        environment: &[(&str, &str)],
+    ) -> Self {
         match Self::try_start_in(name, data_dir, environment).await {
             Ok(node) => node,
-            Err(ended) => panic!("{name} ended at its start ({}):\n{}", ended.status, ended.output),
+            Err(ended) => panic!(
+                "{name} ended at its start ({}):\n{}",
+                ended.status, ended.output
+            ),
         }
     }
 
@@ -270,11 +277,10 @@ fn read_lines(
     });
 }
 
-/// The first `http://address` of the block that a node prints when it listens.
+/// The address of the block that a node prints when it listens. The line is whole: lines are read.
 fn printed_address(output: &str) -> Option<SocketAddr> {
-    let (_, rest) = output.split_once("http://")?;
-    let end = rest.find(|c: char| c == '/' || c == '"' || c.is_whitespace())?;
-    rest[..end].parse().ok()
+    let mut lines = output.lines();
+    lines.find_map(|line| line.strip_prefix("listening")?.trim().parse().ok())
 }
 
 /// Sends a signal with the shell's own `kill`, which needs no package.

@@ -1,0 +1,390 @@
+//! Location in this process.
+//!
+//! [`MemoryCluster`] is the shared state, what Redis is to the other engine; [`MemoryLocation`] is
+//! one node life's handle on it. Not here: anything that outlives the process. Invariant: the same
+//! calls in the same order give the same answers; leases end by tokio's clock, which tests advance.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use super::{
+    Located, Location, LocationError, LocationSettings, Peer, PeerState, Renewal, SessionEntry,
+    StoreClaim, TOUCH_LIFE,
+};
+use crate::model::{ClientIdentifier, Destination, Incarnation, NodeId, SessionId, UserId};
+
+/// How many fingerprints are remembered. Beyond that the ones seen longest ago are forgotten.
+const TOUCHED_MAX: usize = 100_000;
+
+/// What the nodes of one process share.
+#[derive(Debug)]
+pub struct MemoryCluster {
+    /// How long a lease lives after a claim or a renewal; `None` for a lone node, whose lease needs
+    /// nobody to renew it.
+    lease: Option<Duration>,
+    /// A plain mutex: held for one call's work, never across an await.
+    state: Mutex<State>,
+}
+
+/// The handle of one life of one node.
+#[derive(Debug)]
+pub struct MemoryLocation {
+    cluster: Arc<MemoryCluster>,
+    node: NodeId,
+    incarnation: Incarnation,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    sessions: BTreeMap<UserId, BTreeMap<SessionId, SessionEntry>>,
+    wants: BTreeMap<Destination, BTreeMap<NodeId, Want>>,
+    leases: BTreeMap<NodeId, Lease>,
+    store_id: Option<String>,
+    touched: Touched,
+    /// How often [`MemoryCluster::fail_over`] was called.
+    reconnects: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Want {
+    incarnation: Incarnation,
+    generation: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    incarnation: Incarnation,
+    state: PeerState,
+    /// `None`: it never ends.
+    ends: Option<Instant>,
+}
+
+/// Fingerprints by name and by time; the two maps always hold the same pairs.
+#[derive(Debug, Default)]
+struct Touched {
+    by_client: BTreeMap<ClientIdentifier, Instant>,
+    by_time: BTreeMap<(Instant, ClientIdentifier), ()>,
+}
+
+impl MemoryCluster {
+    /// A cluster of several nodes in one process: leases end as the settings say.
+    #[must_use]
+    pub fn new(settings: LocationSettings) -> Arc<Self> {
+        Self::with_lease(Some(settings.lease))
+    }
+
+    /// The cluster of a single embedded node: its lease never ends by itself.
+    #[must_use]
+    pub fn lone() -> Arc<Self> {
+        Self::with_lease(None)
+    }
+
+    fn with_lease(lease: Option<Duration>) -> Arc<Self> {
+        Arc::new(Self {
+            lease,
+            state: Mutex::default(),
+        })
+    }
+
+    /// The handle of one life of a node. Nothing is registered before [`Location::claim`].
+    #[must_use]
+    pub fn node(self: &Arc<Self>, node: NodeId, incarnation: Incarnation) -> Arc<MemoryLocation> {
+        Arc::new(MemoryLocation {
+            cluster: Arc::clone(self),
+            node,
+            incarnation,
+        })
+    }
+
+    /// Everything is gone, as after `FLUSHALL` or a restart without persistence.
+    pub fn flush(&self) {
+        let mut state = self.state();
+        *state = State {
+            reconnects: state.reconnects,
+            ..State::default()
+        };
+    }
+
+    /// What was registered lately is lost, the leases survive, and every handle has connected again:
+    /// as when a replica takes over that had not received the last writes.
+    pub fn fail_over(&self) {
+        let mut state = self.state();
+        state.sessions.clear();
+        state.wants.clear();
+        state.reconnects += 1;
+    }
+
+    /// The lease of this node ends now, whoever holds it. What it registered stays.
+    pub fn expire(&self, node: &NodeId) {
+        self.state().leases.remove(node);
+    }
+
+    /// How many session entries are stored, those of dead lives included: for tests of the janitor.
+    #[must_use]
+    pub fn stored_sessions(&self) -> usize {
+        self.state().sessions.values().map(BTreeMap::len).sum()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves no half-done call behind: each is a few map operations.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lease_end(&self) -> Option<Instant> {
+        self.lease.map(|lease| Instant::now() + lease)
+    }
+}
+
+impl State {
+    /// The lease of a node, if it lives.
+    fn lease(&mut self, node: &NodeId) -> Option<&mut Lease> {
+        let now = Instant::now();
+        let lives = |lease: &&mut Lease| lease.ends.is_none_or(|ends| now < ends);
+        self.leases.get_mut(node).filter(lives)
+    }
+
+    fn is_alive(&mut self, node: &NodeId, incarnation: Incarnation) -> bool {
+        self.lease(node)
+            .is_some_and(|lease| lease.incarnation == incarnation)
+    }
+
+    /// The live sessions of a user; the entries of dead lives are removed on the way.
+    fn sessions_of(&mut self, user: &UserId) -> Vec<SessionEntry> {
+        let Some(mut entries) = self.sessions.remove(user) else {
+            return Vec::new();
+        };
+        entries.retain(|_, entry| self.is_alive(&entry.node, entry.incarnation));
+        let live = entries.values().cloned().collect();
+        if !entries.is_empty() {
+            self.sessions.insert(user.clone(), entries);
+        }
+        live
+    }
+
+    /// The live nodes that want a destination; the wants of dead lives are removed on the way.
+    fn wanted_by(&mut self, destination: &Destination) -> Vec<NodeId> {
+        let Some(mut wants) = self.wants.remove(destination) else {
+            return Vec::new();
+        };
+        wants.retain(|node, want| self.is_alive(node, want.incarnation));
+        let live = wants.keys().cloned().collect();
+        if !wants.is_empty() {
+            self.wants.insert(destination.clone(), wants);
+        }
+        live
+    }
+}
+
+impl Touched {
+    fn touch(&mut self, client: &ClientIdentifier, now: Instant) {
+        if let Some(before) = self.by_client.insert(client.clone(), now) {
+            self.by_time.remove(&(before, client.clone()));
+        }
+        self.by_time.insert((now, client.clone()), ());
+        while let Some(oldest) = self.by_time.first_entry() {
+            let seen = oldest.key().0;
+            if now.duration_since(seen) < TOUCH_LIFE && self.by_client.len() <= TOUCHED_MAX {
+                break;
+            }
+            let ((_, gone), ()) = oldest.remove_entry();
+            self.by_client.remove(&gone);
+        }
+    }
+
+    fn is_recent(&self, client: &ClientIdentifier, now: Instant) -> bool {
+        self.by_client
+            .get(client)
+            .is_some_and(|seen| now.duration_since(*seen) < TOUCH_LIFE)
+    }
+}
+
+#[async_trait]
+impl Location for MemoryLocation {
+    async fn attach(&self, entries: &[(UserId, SessionEntry)]) -> Result<(), LocationError> {
+        let mut state = self.cluster.state();
+        for (user, entry) in entries {
+            let entry = SessionEntry {
+                node: self.node.clone(),
+                incarnation: self.incarnation,
+                ..entry.clone()
+            };
+            state
+                .sessions
+                .entry(user.clone())
+                .or_default()
+                .insert(entry.session, entry);
+        }
+        Ok(())
+    }
+
+    async fn detach(&self, sessions: &[(UserId, SessionId)]) -> Result<(), LocationError> {
+        let mut state = self.cluster.state();
+        for (user, session) in sessions {
+            let Some(entries) = state.sessions.get_mut(user) else {
+                continue;
+            };
+            let is_ours = |entry: &SessionEntry| {
+                entry.node == self.node && entry.incarnation == self.incarnation
+            };
+            if entries.get(session).is_some_and(is_ours) {
+                entries.remove(session);
+            }
+            if entries.is_empty() {
+                state.sessions.remove(user);
+            }
+        }
+        Ok(())
+    }
+
+    async fn want(&self, wants: &[(Destination, u64)]) -> Result<(), LocationError> {
+        let mut state = self.cluster.state();
+        if let Some(lease) = state.lease(&self.node)
+            && lease.incarnation != self.incarnation
+        {
+            return Err(LocationError::superseded(&self.node));
+        }
+        for (destination, generation) in wants {
+            let want = state
+                .wants
+                .entry(destination.clone())
+                .or_default()
+                .entry(self.node.clone())
+                .or_insert(Want {
+                    incarnation: self.incarnation,
+                    generation: 0,
+                });
+            let is_late = want.incarnation == self.incarnation && want.generation > *generation;
+            if !is_late {
+                *want = Want {
+                    incarnation: self.incarnation,
+                    generation: *generation,
+                };
+            }
+        }
+        Ok(())
+    }
+
+    async fn unwant(&self, wants: &[(Destination, u64)]) -> Result<(), LocationError> {
+        let mut state = self.cluster.state();
+        for (destination, generation) in wants {
+            let Some(by_node) = state.wants.get_mut(destination) else {
+                continue;
+            };
+            let may_go = |want: &Want| {
+                want.incarnation == self.incarnation && want.generation <= *generation
+            };
+            if by_node.get(&self.node).is_some_and(may_go) {
+                by_node.remove(&self.node);
+            }
+            if by_node.is_empty() {
+                state.wants.remove(destination);
+            }
+        }
+        Ok(())
+    }
+
+    async fn locate(
+        &self,
+        users: &[UserId],
+        destinations: &[Destination],
+    ) -> Result<Located, LocationError> {
+        let mut state = self.cluster.state();
+        Ok(Located {
+            users: users.iter().map(|user| state.sessions_of(user)).collect(),
+            destinations: destinations
+                .iter()
+                .map(|destination| state.wanted_by(destination))
+                .collect(),
+        })
+    }
+
+    async fn claim(&self) -> Result<(), LocationError> {
+        let lease = Lease {
+            incarnation: self.incarnation,
+            state: PeerState::Up,
+            ends: self.cluster.lease_end(),
+        };
+        self.cluster.state().leases.insert(self.node.clone(), lease);
+        Ok(())
+    }
+
+    async fn renew(&self) -> Result<Renewal, LocationError> {
+        let mut state = self.cluster.state();
+        Ok(match state.lease(&self.node) {
+            None => Renewal::Missing,
+            Some(lease) if lease.incarnation != self.incarnation => {
+                Renewal::Foreign(lease.incarnation)
+            }
+            Some(lease) => {
+                lease.ends = self.cluster.lease_end();
+                Renewal::Extended
+            }
+        })
+    }
+
+    async fn drain(&self) -> Result<(), LocationError> {
+        let mut state = self.cluster.state();
+        if let Some(lease) = state.lease(&self.node)
+            && lease.incarnation == self.incarnation
+        {
+            lease.state = PeerState::Draining;
+        }
+        Ok(())
+    }
+
+    async fn release(&self) -> Result<(), LocationError> {
+        let mut state = self.cluster.state();
+        if state.is_alive(&self.node, self.incarnation) {
+            state.leases.remove(&self.node);
+        }
+        Ok(())
+    }
+
+    async fn peers(&self) -> Result<Vec<Peer>, LocationError> {
+        let mut state = self.cluster.state();
+        let now = Instant::now();
+        state
+            .leases
+            .retain(|_, lease| lease.ends.is_none_or(|ends| now < ends));
+        let peer = |(node, lease): (&NodeId, &Lease)| Peer {
+            node: node.clone(),
+            incarnation: lease.incarnation,
+            state: lease.state,
+        };
+        Ok(state.leases.iter().map(peer).collect())
+    }
+
+    async fn claim_store(&self, store_id: &str) -> Result<StoreClaim, LocationError> {
+        let mut state = self.cluster.state();
+        let claimed = state
+            .store_id
+            .get_or_insert_with(|| store_id.to_owned())
+            .clone();
+        Ok(if claimed == store_id {
+            StoreClaim::Same
+        } else {
+            StoreClaim::Other(claimed)
+        })
+    }
+
+    async fn touch(&self, client: &ClientIdentifier) -> Result<(), LocationError> {
+        self.cluster.state().touched.touch(client, Instant::now());
+        Ok(())
+    }
+
+    async fn touched(&self, client: &ClientIdentifier) -> Result<bool, LocationError> {
+        Ok(self
+            .cluster
+            .state()
+            .touched
+            .is_recent(client, Instant::now()))
+    }
+
+    fn reconnects(&self) -> u64 {
+        self.cluster.state().reconnects
+    }
+}

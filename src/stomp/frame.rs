@@ -1,0 +1,133 @@
+//! A frame as a value, its headers unescaped.
+//!
+//! Not here: octets (`decode`, `encode`).
+
+use bytes::Bytes;
+
+use super::command::Command;
+
+/// A frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// What it asks or tells.
+    pub command: Command,
+    /// Its headers, unescaped, in order.
+    pub headers: Headers,
+    /// Its body, any octets.
+    pub body: Bytes,
+}
+
+impl Frame {
+    /// A frame without headers and body.
+    #[must_use]
+    pub fn new(command: Command) -> Self {
+        Self {
+            command,
+            headers: Headers::default(),
+            body: Bytes::new(),
+        }
+    }
+
+    /// The same with one more header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push(name, value);
+        self
+    }
+
+    /// The same with this body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+}
+
+/// The headers of a frame. Of a repeated name the first counts; the others are kept, but
+/// [`Headers::get`] never gives them.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(Box<str>, Box<str>)>);
+
+impl Headers {
+    /// Room for this many headers.
+    #[must_use]
+    pub(super) fn with_capacity(count: usize) -> Self {
+        Self(Vec::with_capacity(count))
+    }
+
+    /// The value of the first header with this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(other, _)| other.as_ref() == name);
+        found.map(|(_, value)| value.as_ref())
+    }
+
+    /// Adds a header at the end.
+    pub fn push(&mut self, name: impl Into<Box<str>>, value: impl Into<Box<str>>) {
+        self.0.push((name.into(), value.into()));
+    }
+
+    /// Every header in order, repeated ones too.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_ref(), value.as_ref()))
+    }
+
+    /// How many there are, repeated ones too.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The headers whose names are wanted, in order, of a repeated name the first.
+    #[must_use]
+    pub fn into_firsts(self, wanted: impl Fn(&str) -> bool) -> Vec<(Box<str>, Box<str>)> {
+        let mut firsts: Vec<(Box<str>, Box<str>)> = Vec::with_capacity(self.0.len());
+        for (name, value) in self.0 {
+            // Quadratic in the number of headers, which is limited and small.
+            if wanted(&name) && firsts.iter().all(|(first, _)| *first != name) {
+                firsts.push((name, value));
+            }
+        }
+        firsts
+    }
+}
+
+impl std::fmt::Debug for Headers {
+    /// The names only: values may be secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list()
+            .entries(self.0.iter().map(|(name, _)| name))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_repeated_header_the_first_counts_and_the_rest_is_kept() {
+        let frame = Frame::new(Command::Send)
+            .header("a", "1")
+            .header("b", "2")
+            .header("a", "3");
+        assert_eq!(frame.headers.get("a"), Some("1"));
+        assert_eq!(frame.headers.len(), 3);
+        let firsts = frame.headers.into_firsts(|name| name != "b");
+        assert_eq!(firsts, [("a".into(), "1".into())]);
+    }
+
+    #[test]
+    fn a_header_shows_no_value_in_debug() {
+        let frame = Frame::new(Command::Connect).header("passcode", "secret");
+        assert!(!format!("{frame:?}").contains("secret"));
+    }
+}
