@@ -9,6 +9,8 @@
 )]
 
 mod configuration;
+mod deployment_files;
+mod process;
 mod conformance_bus;
 mod conformance_location;
 mod conformance_quota;

@@ -5,6 +5,7 @@
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -155,6 +156,15 @@ impl Node {
         self.process.ended(began).await
     }
 
+    /// Asks it to end, unless it has ended meanwhile, and waits.
+    pub(crate) async fn stop_if_running(mut self) -> Ended {
+        let began = Instant::now();
+        if self.process.child.try_wait().unwrap().is_none() {
+            self.signal("TERM");
+        }
+        self.process.ended(began).await
+    }
+
     /// Waits for it to end by itself.
     pub(crate) async fn wait(mut self) -> Ended {
         let began = Instant::now();
@@ -175,6 +185,8 @@ impl Drop for Node {
 #[derive(Debug)]
 struct Process {
     child: Child,
+    /// A shell that kills the child when its pipe closes, however the test process went.
+    guard: Child,
     output: Arc<Mutex<String>>,
     /// How many lines there are; `None` at the end of both pipes is the closed channel.
     lines: watch::Receiver<usize>,
@@ -192,8 +204,17 @@ impl Process {
         let count = Arc::new(count);
         read_lines(child.stdout.take().unwrap(), &output, &count);
         read_lines(child.stderr.take().unwrap(), &output, &count);
+        let guard = Command::new("sh")
+            .args(["-c", &format!("read _; kill -KILL {} 2>/dev/null", child.id())])
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         Self {
             child,
+            guard,
             output,
             lines,
         }
@@ -237,7 +258,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // A frozen process takes SIGKILL too. One that has ended already is no error.
+        // First the guard, so that it never kills a later process of the same id. A frozen process
+        // takes SIGKILL too; one that has ended already is no error.
+        let _ = self.guard.kill();
+        let _ = self.guard.wait();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
