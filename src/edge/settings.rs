@@ -85,6 +85,6 @@ impl EdgeSettings {
     pub fn message_bytes_max(&self) -> usize {
         const AROUND: usize = 1024;
         let limits = &self.session.limits;
-        limits.head_bytes_max + limits.body_bytes_max + AROUND
+        limits.head_bytes_max() + limits.body_bytes_max() + AROUND
     }
 }
