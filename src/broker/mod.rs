@@ -1,1 +1,327 @@
-//! Placeholder of the room until it is built.
+//! Puts plans to work: a committed message reaches every live session of its members, wherever they
+//! are connected, in `seq` order and once.
+//!
+//! Not here: what a SEND means (`app`), who may (`policy`), sockets (`edge`), products (the engines
+//! are known by their contracts only). Invariant: the store is the truth and the bus is a hint.
+//! Whatever the bus or location lose, delay, double or reorder, the inboxes of `routing` keep the
+//! order, and repair finds what is missing.
+//!
+//! The parts: [`router`] looks locations up and publishes, [`inbound`] takes what other nodes
+//! publish, [`repair`] asks the store what was missed, [`lease`] keeps this node registered and
+//! known, [`interest`] the topics that this node wants, [`attachment`] the sessions.
+
+pub mod attachment;
+pub mod inbound;
+pub mod interest;
+pub mod lease;
+pub mod repair;
+pub mod router;
+pub mod rules;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use rules::Rules;
+
+use crate::bus::{Bus, Incoming};
+use crate::hub::{Delivery, Hub};
+use crate::location::{Location, LocationError};
+use crate::model::{Control, Incarnation, NodeId, RoomId, SessionId, TopicMessage, UserId};
+use crate::store::{Append, Appended, Store, StoreError};
+
+/// How long an ending node waits for its router.
+const SETTLE_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a broker is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// This node.
+    pub here: NodeId,
+    /// This life of it.
+    pub incarnation: Incarnation,
+    /// The sessions of this node.
+    pub hub: Arc<Hub>,
+    /// Where everybody is.
+    pub location: Arc<dyn Location>,
+    /// The way to other nodes.
+    pub bus: Arc<dyn Bus>,
+    /// What comes from other nodes.
+    pub incoming: mpsc::Receiver<Incoming>,
+    /// The truth.
+    pub store: Arc<dyn Store>,
+}
+
+/// How a broker behaves in time.
+#[derive(Clone, Debug)]
+pub struct BrokerSettings {
+    /// There are no other nodes and never will be: nothing is looked up or published.
+    pub alone: bool,
+    /// How many messages may wait to be routed; beyond that they are left to repair.
+    pub route_queue_max: usize,
+    /// How many envelopes per second go to all nodes while location does not answer.
+    pub flood_per_second: u32,
+    /// How long a hole may close by itself before the store is asked; the range of a jitter.
+    pub hole_wait: (Duration, Duration),
+    /// How often everything is compared with the store, whatever happened; the range of a jitter.
+    pub backstop: (Duration, Duration),
+    /// The life of the lease in location.
+    pub lease: Duration,
+    /// How often the lease is renewed.
+    pub renew_every: Duration,
+    /// How often everything is registered again, against the keys' expiry.
+    pub refresh_every: Duration,
+    /// How long a topic stays wanted after its last subscriber left.
+    pub linger: Duration,
+    /// The seed of the jitters.
+    pub seed: u64,
+    /// Which rules of delivery hold; all of them, except in a simulation that shows why.
+    pub rules: Rules,
+}
+
+impl Default for BrokerSettings {
+    fn default() -> Self {
+        Self {
+            alone: false,
+            route_queue_max: 10_000,
+            flood_per_second: 200,
+            hole_wait: (Duration::from_millis(5), Duration::from_millis(20)),
+            backstop: (Duration::from_secs(15), Duration::from_secs(30)),
+            lease: Duration::from_secs(10),
+            renew_every: Duration::from_secs(3),
+            refresh_every: Duration::from_secs(20 * 60),
+            linger: Duration::from_secs(30),
+            seed: 0,
+            rules: Rules::ALL,
+        }
+    }
+}
+
+/// Why an append failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    /// This node has lost touch with the others: neither its lease nor its heads went through.
+    /// What it commits might never be swept up, so it commits nothing. Try again soon.
+    #[error("this node is cut off from the others")]
+    Fenced,
+    /// The store said no.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The node is ending.
+    #[error("the node is ending")]
+    Ending,
+}
+
+/// The broker of one node.
+#[derive(Debug)]
+pub struct Broker {
+    /// This node.
+    pub here: NodeId,
+    incarnation: Incarnation,
+    /// The sessions of this node.
+    pub hub: Arc<Hub>,
+    /// Where everybody is.
+    pub location: Arc<dyn Location>,
+    bus: Arc<dyn Bus>,
+    store: Arc<dyn Store>,
+    settings: BrokerSettings,
+    routes: mpsc::Sender<router::Route>,
+    out: router::Outgoing,
+    flows_in: Mutex<crate::routing::FlowsIn>,
+    lease: lease::LeaseState,
+    interest: interest::Interests,
+    attachment: attachment::Attachments,
+    /// Wakes the repair task.
+    repair_wanted: Notify,
+    /// The conversations in which something is missing, with the members for whom. A room is in
+    /// here exactly while a task fetches it.
+    fetches: Mutex<BTreeMap<RoomId, std::collections::BTreeSet<UserId>>>,
+    entropy: Mutex<StdRng>,
+    tracker: TaskTracker,
+    /// Cancels every task of this broker.
+    end: CancellationToken,
+    /// Cancelled when another life of this node has taken its lease: the process must end.
+    pub superseded: CancellationToken,
+}
+
+impl Broker {
+    /// Claims the node's lease and starts the tasks, which run until `end` is cancelled.
+    ///
+    /// # Errors
+    /// When location does not acknowledge the claim.
+    pub async fn start(
+        parts: Parts,
+        settings: BrokerSettings,
+        tracker: TaskTracker,
+        end: CancellationToken,
+    ) -> Result<Arc<Self>, LocationError> {
+        let claimed_at = Instant::now();
+        parts.location.claim().await?;
+        let (routes, waiting) = mpsc::channel(settings.route_queue_max);
+        let broker = Arc::new(Self {
+            here: parts.here,
+            incarnation: parts.incarnation,
+            hub: parts.hub,
+            lease: lease::LeaseState::new(claimed_at + settings.lease, parts.location.reconnects()),
+            location: parts.location,
+            bus: parts.bus,
+            store: parts.store,
+            out: router::Outgoing::new(settings.flood_per_second),
+            routes,
+            flows_in: Mutex::default(),
+            interest: interest::Interests::default(),
+            attachment: attachment::Attachments::default(),
+            repair_wanted: Notify::new(),
+            fetches: Mutex::default(),
+            entropy: Mutex::new(StdRng::seed_from_u64(settings.seed)),
+            settings,
+            tracker,
+            end,
+            superseded: CancellationToken::new(),
+        });
+        broker.spawn(Arc::clone(&broker).repair_loop());
+        broker.spawn(Arc::clone(&broker).tick_loop());
+        if !broker.settings.alone {
+            broker.spawn(Arc::clone(&broker).route_loop(waiting));
+            broker.spawn(Arc::clone(&broker).inbound_loop(parts.incoming));
+            broker.spawn(Arc::clone(&broker).renew_loop());
+        }
+        Ok(broker)
+    }
+
+    /// Appends a message and delivers it. The place in the conversation is taken when this
+    /// returns; the future resolves at the commit, which is when a RECEIPT is due, and dropping it
+    /// undoes nothing. `without_echo` names the session that wants no copy of what it wrote.
+    pub fn append(
+        self: &Arc<Self>,
+        append: Append,
+        without_echo: Option<SessionId>,
+    ) -> impl Future<Output = Result<Appended, AppendError>> + Send + 'static {
+        let commit = (!self.is_fenced()).then(|| self.store.append(append));
+        let broker = Arc::clone(self);
+        let started = Instant::now();
+        let work = self
+            .tracker
+            .spawn(self.end.clone().run_until_cancelled_owned(async move {
+                let Some(commit) = commit else {
+                    return Err(AppendError::Fenced);
+                };
+                let appended = commit.await?;
+                // Committed, but perhaps after the others have swept this node up: no RECEIPT then. The
+                // client tries again with the same client_id, and the message is published all the same.
+                let receipted = if broker.is_fenced() {
+                    Err(AppendError::Fenced)
+                } else {
+                    Ok(())
+                };
+                if !appended.duplicate || broker.settings.rules.republish_duplicates {
+                    broker.deliver(&appended, without_echo);
+                }
+                metrics::histogram!("chat_broadcast_latency")
+                    .record(started.elapsed().as_secs_f64());
+                receipted.map(|()| appended)
+            }));
+        async move {
+            match work.await {
+                Ok(Some(outcome)) => outcome,
+                Ok(None) | Err(_) => Err(AppendError::Ending),
+            }
+        }
+    }
+
+    /// Sends a message to the subscribers of a topic, here and on other nodes. Resolves when it was
+    /// handed to the local sessions and to the bus.
+    pub async fn publish(self: &Arc<Self>, topic: TopicMessage, message_id: String) {
+        let reached = self.hub.topics.fan_out(&topic, message_id);
+        if reached > 0 {
+            metrics::counter!("chat_messages_total", "path" => "local").increment(1);
+        }
+        if !self.settings.alone {
+            self.route_topic(topic).await;
+        }
+    }
+
+    /// Closes a session because a newer one of its user takes its place, wherever it is.
+    pub fn replace(self: &Arc<Self>, node: &NodeId, session: SessionId) {
+        if *node == self.here {
+            self.obey(&Control::Replace(session));
+        } else {
+            self.route_control(node.clone(), Control::Replace(session));
+        }
+    }
+
+    /// Waits until what was committed here is handed to the bus, for a few seconds at most: what is
+    /// not is repaired by the others.
+    pub async fn settle(&self) {
+        let empty = async {
+            while self.routes.capacity() < self.routes.max_capacity() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(SETTLE_WITHIN, empty).await.is_err() {
+            tracing::warn!("some messages are left to be repaired by the other nodes");
+        }
+    }
+
+    /// Whether what this node commits now might be missed by the others: its lease has run out by
+    /// its own clock, and its heads did not go out lately either.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        !self.settings.alone && self.settings.rules.fence && !self.lease.is_valid(Instant::now())
+    }
+
+    /// Delivers a committed message: to the sessions here now, to other nodes by the router.
+    fn deliver(self: &Arc<Self>, appended: &Appended, without_echo: Option<SessionId>) {
+        let delivery = Delivery::new(appended.message.clone());
+        let (room, seq) = (delivery.message.room, delivery.message.seq);
+        if let Some(session) = without_echo.and_then(|id| self.hub.session(id)) {
+            session.exempt(room, seq);
+        }
+        self.offer(&delivery);
+        metrics::counter!("chat_messages_total", "path" => "local").increment(1);
+        if !self.settings.alone {
+            self.route_message(delivery, 0);
+        }
+    }
+
+    /// Offers a message to the sessions here, and has fetched what is missing before it.
+    fn offer(self: &Arc<Self>, delivery: &Arc<Delivery>) {
+        for user in self.hub.offer(delivery) {
+            self.fetch(delivery.message.room, user);
+        }
+    }
+
+    /// Does what another node (or this one) commands.
+    fn obey(&self, control: &Control) {
+        match control {
+            Control::Replace(session) => {
+                if let Some(session) = self.hub.session(*session) {
+                    session.outbox.cut(crate::model::CloseReason::REPLACED);
+                }
+            }
+        }
+    }
+
+    /// A moment between two, from this broker's own source: it is seeded, so that a simulation
+    /// with the same seed takes the same course.
+    fn jitter(&self, (low, high): (Duration, Duration)) -> Duration {
+        lock(&self.entropy).random_range(low..=high)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tracker
+            .spawn(self.end.clone().run_until_cancelled_owned(task));
+    }
+}
+
+/// Locks without regard to a panic elsewhere: every critical section here leaves a whole state.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

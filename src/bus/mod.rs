@@ -4,6 +4,9 @@
 //! bus never sees it). Invariant: ordered per (sender, target); it may lose or repeat, and whoever
 //! needs more repairs from the store.
 
+pub mod memory;
+pub mod rabbitmq;
+
 use std::future::Future;
 use std::pin::Pin;
 

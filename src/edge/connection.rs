@@ -192,8 +192,8 @@ impl Connection {
         // Boxed, so that the futures of requests take no room in idle connections.
         let (ticket, pending) = match event {
             Event::Send(send) => (send.ticket, Box::pin(app.send(live, send)).await),
-            Event::Subscribe(it) => (it.ticket, Box::pin(app.subscribe(live, it)).await),
-            Event::Unsubscribe(it) => (it.ticket, Box::pin(app.unsubscribe(live, it)).await),
+            Event::Subscribe(it) => (it.ticket, app.subscribe(live, it)),
+            Event::Unsubscribe(it) => (it.ticket, app.unsubscribe(live, &it)),
             Event::Connect(_) => return Ok(()),
         };
         self.unsettled.push(Settling { ticket, pending });
@@ -203,7 +203,7 @@ impl Connection {
     async fn connect(&mut self, connect: Connect) {
         let app = Arc::clone(&self.edge.app);
         let verdict = match self.handshake.take() {
-            Some(handshake) => Box::pin(app.connect(&handshake, connect)).await,
+            Some(handshake) => Box::pin(app.connect(&handshake, &connect)).await,
             None => Err(Problem::new(
                 Code::Internal,
                 "A second CONNECT was let through.",

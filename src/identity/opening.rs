@@ -187,8 +187,9 @@ impl<'a> Opening<'a> {
             return Ok(None);
         };
         let secret = self.secret(bind_cookie)?;
-        // What the former holder wrote is older than his end, even on a node with another clock.
-        let taken_at = now.max(record.last_seen.after(Duration::from_millis(1)));
+        // Later than everything that the former holder wrote, even within this millisecond, and on
+        // a node with another clock, which also said when he ended.
+        let taken_at = now.max(record.last_seen).after(Duration::from_millis(1));
         let take_over = TakeOver {
             user_id: user_id.clone(),
             taken_at_before: record.standing.taken_at(),
@@ -226,11 +227,15 @@ impl<'a> Opening<'a> {
             self.visitors.mint(&self.ask.network, now).await?;
             self.is_minted = true;
         }
+        let secret = self.secret(bind_cookie)?;
+        let user_id = UserId::from_random(random().map_err(no_random)?);
         if loose && !self.ask.handshake.opted_out {
             self.touch().await?;
         }
-        let secret = self.secret(bind_cookie)?;
-        let user_id = UserId::from_random(random().map_err(no_random)?);
+        // Whoever cannot be registered is not created; this asks before a row is written.
+        let location = self.visitors.location();
+        let located = location.locate(std::slice::from_ref(&user_id), &[]).await;
+        located.map_err(location_away)?;
         let visitor = NewVisitor {
             name: visitor_name(&user_id, self.ask.accept_language),
             user_id,

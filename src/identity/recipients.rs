@@ -10,7 +10,7 @@ use quick_cache::sync::Cache;
 
 use super::problem::store_away;
 use super::visitors::Visitors;
-use crate::model::{Kind, Problem, RoomId, Standing, UnixMillis, UserId};
+use crate::model::{Kind, Principal, Problem, RoomId, Standing, UnixMillis, UserId};
 use crate::policy::may_reach;
 use crate::store::UserRecord;
 
@@ -78,24 +78,28 @@ impl Visitors {
     /// Whether a message of `sender` may go to the recipient now (`policy::may_reach`), asking the
     /// store only where the answer depends on it.
     ///
+    /// What the recipient wrote to a former holder of the sender's own address was not written to
+    /// the sender, so it counts only since both have been in their present hands.
+    ///
     /// # Errors
     /// `recipient_offline`, or that the store is away.
     pub async fn check_reach(
         &self,
-        sender: &UserId,
+        sender: &Principal,
         recipient: &Recipient,
         has_live_session: bool,
     ) -> Result<(), Problem> {
         let holder_wrote_since = match recipient.standing.taken_at() {
-            Some(taken_at) if *sender != recipient.user_id => {
-                let room = RoomId::direct(sender, &recipient.user_id);
-                let wrote = self.store().wrote_since(room, &recipient.user_id, taken_at);
+            Some(taken_at) if sender.user_id != recipient.user_id => {
+                let room = RoomId::direct(&sender.user_id, &recipient.user_id);
+                let since = taken_at.max(sender.standing.taken_at().unwrap_or_default());
+                let wrote = self.store().wrote_since(room, &recipient.user_id, since);
                 wrote.await.map_err(store_away)?
             }
             _ => false,
         };
         may_reach(
-            sender,
+            &sender.user_id,
             &recipient.user_id,
             recipient.standing,
             holder_wrote_since,

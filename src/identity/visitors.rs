@@ -6,6 +6,7 @@
 //! never a share of this one.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::fingerprint::FingerprintKey;
 use super::handshake::Handshake;
@@ -139,20 +140,23 @@ impl Visitors {
     /// # Errors
     /// When the store or location is away; the visitor is then recognised a little less long.
     pub async fn disconnected(&self, principal: &Principal) -> Result<(), Problem> {
+        let mut now = self.now();
         if principal.standing.is_loose() {
             // The identity may have passed to somebody else by now: it is his time that counts.
-            if !self.is_holder(principal).await? {
+            let record = self.store.user(&principal.user_id).await;
+            let Some(record) = record
+                .map_err(store_away)?
+                .filter(|r| is_held(r, principal))
+            else {
                 return Ok(());
-            }
-            self.location
-                .touch(&principal.client_identifier)
-                .await
-                .map_err(location_away)?;
+            };
+            // An end is later than its beginning, so that the two are never taken for one.
+            now = now.max(record.last_seen.after(Duration::from_millis(1)));
+            let touched = self.location.touch(&principal.client_identifier).await;
+            touched.map_err(location_away)?;
         }
-        self.store
-            .seen(&principal.user_id, self.now())
-            .await
-            .map_err(store_away)
+        let seen = self.store.seen(&principal.user_id, now).await;
+        seen.map_err(store_away)
     }
 
     /// Whether the principal's identity is still in the hands that it was in when he connected.
@@ -164,13 +168,13 @@ impl Visitors {
     /// When the store is away.
     pub async fn is_holder(&self, principal: &Principal) -> Result<bool, Problem> {
         let record = self.store.user(&principal.user_id).await;
-        Ok(record
-            .map_err(store_away)?
-            .is_some_and(|record| record.standing.taken_at() == principal.standing.taken_at()))
+        let record = record.map_err(store_away)?;
+        Ok(record.is_some_and(|record| is_held(&record, principal)))
     }
 
     /// The next page of everything that the visitor wrote or received and the store still has,
-    /// oldest first. Of a taken-over identity only what is its present holder's.
+    /// oldest first; an empty page is the end. Of a taken-over identity only what is its present
+    /// holder's.
     ///
     /// # Errors
     /// When the store is away.
@@ -179,12 +183,20 @@ impl Visitors {
         principal: &Principal,
         after: Option<MessageId>,
     ) -> Result<Vec<StoredMessage>, Problem> {
-        let page = self.store.export(&principal.user_id, after, EXPORT_PAGE);
-        let mut page = page.await.map_err(store_away)?;
-        if let Some(taken_at) = principal.standing.taken_at() {
-            page.retain(|message| message.timestamp >= taken_at);
+        let mut after = after;
+        loop {
+            let page = self.store.export(&principal.user_id, after, EXPORT_PAGE);
+            let mut page = page.await.map_err(store_away)?;
+            let is_last = page.len() < EXPORT_PAGE as usize;
+            after = page.last().map(|message| message.id);
+            if let Some(taken_at) = principal.standing.taken_at() {
+                page.retain(|message| message.timestamp >= taken_at);
+            }
+            // An empty page means the end, so what is left out must not make one.
+            if is_last || !page.is_empty() {
+                return Ok(page);
+            }
         }
-        Ok(page)
     }
 
     /// Forgets the visitor: his row, his secrets, the words of his messages.
@@ -296,6 +308,11 @@ impl Visitors {
             .take(now)
             .map_err(|millis| try_later(millis, DETAIL))
     }
+}
+
+/// Whether the identity is in the hands that it was in when this principal connected.
+fn is_held(record: &UserRecord, principal: &Principal) -> bool {
+    record.standing.taken_at() == principal.standing.taken_at()
 }
 
 impl std::fmt::Debug for Visitors {

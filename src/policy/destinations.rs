@@ -100,14 +100,11 @@ fn open_topic(text: &str) -> Result<(), Problem> {
     } else {
         Cow::Owned(name.nfkc().flat_map(char::to_lowercase).collect())
     };
-    let begins_with = |reserved: &&str| {
+    let is_reserved = |reserved: &str| {
         let head = folded.as_bytes().get(..reserved.len());
         head.is_some_and(|head| head.eq_ignore_ascii_case(reserved.as_bytes()))
     };
-    if RESERVED_TOPICS
-        .iter()
-        .any(|reserved| begins_with(&reserved))
-    {
+    if RESERVED_TOPICS.iter().any(|reserved| is_reserved(reserved)) {
         return refuse(
             Code::Forbidden,
             "This name is reserved for the service; choose another one under /topic.",

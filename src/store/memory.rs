@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::alike::{epoch, placed, storable, stretch};
+use super::alike::{epoch, placed, storable, stretch, taken_at};
 use super::{
     Append, Appended, Commit, Head, Heads, NewVisitor, Position, Range, Store, StoreError,
     TakeOver, TokenHash, UserRecord,
@@ -352,13 +352,8 @@ impl State {
         if is_owned || user.standing != as_read || user.last_seen != wanted.last_seen_before {
             return false;
         }
-        // Always later than before, or a second taker within the same millisecond would find
-        // everything as he read it.
-        let taken_at = wanted.taken_at_before.map_or(wanted.now, |before| {
-            UnixMillis(before.0 + 1).max(wanted.now)
-        });
         user.standing = Standing::Loose {
-            taken_at: Some(taken_at),
+            taken_at: Some(taken_at(&wanted)),
         };
         user.last_seen = user.last_seen.max(wanted.now);
         self.tokens

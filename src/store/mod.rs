@@ -5,9 +5,16 @@
 //! reader ever sees `seq` n of a conversation without n - 1, and commit order is `seq` order.
 
 mod alike;
+mod backlog;
 pub mod memory;
+pub mod postgres;
+mod rows;
+mod sql;
+pub mod sqlite;
 
 pub use memory::MemoryStore;
+pub use postgres::{PostgresSettings, PostgresStore};
+pub use sqlite::{SqliteSettings, SqliteStore};
 
 use std::future::Future;
 use std::pin::Pin;

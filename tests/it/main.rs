@@ -8,4 +8,8 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod conformance_location;
+mod conformance_quota;
+mod faults_location;
+mod conformance_bus;
 mod support;

@@ -2,3 +2,6 @@
 //! loopback, ended with the test. A missing program fails the test and names its Debian package.
 
 pub(crate) mod ports;
+pub(crate) mod redis;
+pub(crate) mod proxy;
+pub(crate) mod rabbitmq;

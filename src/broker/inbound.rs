@@ -1,0 +1,77 @@
+//! What other nodes publish to this one.
+//!
+//! Not here: where it is published (`router`). Invariant: whatever comes, the loop goes on; a
+//! parcel that cannot be read is counted and left to repair, and is never published again.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::{Broker, lock};
+use crate::bus::Incoming;
+use crate::hub::Delivery;
+use crate::model::{Envelope, Parcel, ParcelBody};
+
+impl Broker {
+    pub(super) async fn inbound_loop(self: Arc<Self>, mut incoming: mpsc::Receiver<Incoming>) {
+        while let Some(incoming) = incoming.recv().await {
+            match incoming {
+                Incoming::Payload(payload) => self.receive(payload),
+                Incoming::Interrupted => self.repair(),
+            }
+        }
+    }
+
+    fn receive(self: &Arc<Self>, payload: Bytes) {
+        let parcel = match Parcel::decode(payload) {
+            Ok(parcel) => parcel,
+            Err(error) => {
+                metrics::counter!("broker_parcels_refused_total").increment(1);
+                tracing::warn!(%error, "a parcel could not be read; what was in it is repaired");
+                self.repair();
+                return;
+            }
+        };
+        // What this node tells everybody comes back to it as well.
+        if parcel.sender == self.here {
+            return;
+        }
+        let number = parcel
+            .flows
+            .iter()
+            .find(|(node, _)| *node == self.here)
+            .map(|(_, n)| *n);
+        let sender = (&parcel.sender, parcel.incarnation);
+        let now = Instant::now().into_std();
+        match parcel.body {
+            ParcelBody::Heads => {
+                let gap = lock(&self.flows_in).head(now, sender, number.unwrap_or(0));
+                if gap && self.settings.rules.flow_heads {
+                    self.repair();
+                }
+            }
+            ParcelBody::Envelopes(envelopes) => {
+                let gap = number.is_some_and(|n| lock(&self.flows_in).parcel(now, sender, n));
+                for envelope in envelopes {
+                    self.accept(envelope);
+                }
+                if gap && self.settings.rules.repair_on_gap {
+                    self.repair();
+                }
+            }
+        }
+    }
+
+    fn accept(self: &Arc<Self>, envelope: Envelope) {
+        match envelope {
+            Envelope::Message(message) => self.offer(&Delivery::new(message)),
+            Envelope::Topic(topic) => {
+                let id = self.next_message_id();
+                self.hub.topics.fan_out(&topic, id);
+            }
+            Envelope::Control(control) => self.obey(&control),
+        }
+    }
+}

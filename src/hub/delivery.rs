@@ -1,0 +1,102 @@
+//! A message on its way to the subscriptions of this node: encoded once, shared by all.
+//!
+//! Not here: order (`routing::inbox`). Invariant: the octets differ only in version, subscription
+//! id and, for a conversation, whether it is the reader's own echo; each such form is encoded once.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use crate::model::{StoredMessage, TopicMessage, UserId, UserQueue};
+use crate::stomp::{Message, Version, encode};
+
+/// What a MESSAGE needs to know of the subscription that it is for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subscriber {
+    /// The version in which it is encoded.
+    pub version: Version,
+    /// The subscription id; `None` for a 1.0 client that gave none.
+    pub id: Option<Arc<str>>,
+}
+
+/// Frames that were encoded already. A list, not a map: the clients of one application share their
+/// subscription ids, so that there are one or two.
+type Encoded<K> = Mutex<Vec<(Subscriber, K, Bytes)>>;
+
+/// A stored message on its way to the sessions of its members.
+#[derive(Debug)]
+pub struct Delivery {
+    /// What is delivered.
+    pub message: StoredMessage,
+    encoded: Encoded<bool>,
+}
+
+impl Delivery {
+    /// A delivery of this message.
+    #[must_use]
+    pub fn new(message: StoredMessage) -> Arc<Self> {
+        Arc::new(Self {
+            message,
+            encoded: Mutex::default(),
+        })
+    }
+
+    /// The frame for a subscription of `reader`.
+    #[must_use]
+    pub fn frame(&self, subscriber: &Subscriber, reader: &UserId) -> Bytes {
+        let is_echo = *reader == self.message.from;
+        once(&self.encoded, subscriber, is_echo, || {
+            encode::message(&Message {
+                version: subscriber.version,
+                subscription: subscriber.id.as_deref(),
+                destination: UserQueue::Messages.as_str(),
+                message_id: &self.message.id.to_string(),
+                content_type: Some("application/json;charset=utf-8"),
+                headers: &[],
+                body: &self.message.render(reader),
+            })
+        })
+    }
+}
+
+/// A SEND to a topic on its way to the subscribers of this node.
+#[derive(Debug)]
+pub(super) struct TopicDelivery<'a> {
+    pub(super) topic: &'a TopicMessage,
+    pub(super) message_id: String,
+    pub(super) encoded: Encoded<()>,
+}
+
+impl TopicDelivery<'_> {
+    pub(super) fn frame(&self, subscriber: &Subscriber) -> Bytes {
+        once(&self.encoded, subscriber, (), || {
+            encode::message(&Message {
+                version: subscriber.version,
+                subscription: subscriber.id.as_deref(),
+                destination: &self.topic.destination,
+                message_id: &self.message_id,
+                content_type: None,
+                headers: &self.topic.headers,
+                body: &self.topic.body,
+            })
+        })
+    }
+}
+
+fn once<K: PartialEq>(
+    encoded: &Encoded<K>,
+    subscriber: &Subscriber,
+    key: K,
+    encode: impl FnOnce() -> Bytes,
+) -> Bytes {
+    let mut encoded = encoded.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, _, frame)) = encoded
+        .iter()
+        .find(|(s, k, _)| s == subscriber && *k == key)
+    {
+        return frame.clone();
+    }
+    let frame = encode();
+    encoded.push((subscriber.clone(), key, frame.clone()));
+    frame
+}

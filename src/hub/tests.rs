@@ -1,0 +1,156 @@
+//! The hub as a whole: who is offered what.
+
+use super::*;
+use crate::model::{MessageId, StoredMessage, TopicMessage, UnixMillis};
+use crate::stomp::Version;
+
+fn user(name: &str) -> UserId {
+    name.parse().unwrap()
+}
+
+fn session(hub: &Hub, id: u128, name: &str) -> Arc<HubSession> {
+    let limits = OutboxLimits {
+        frames_max: 100,
+        bytes_max: 100_000,
+    };
+    let outbox = Arc::new(Outbox::new(limits));
+    let session = HubSession::new(SessionId(id), user(name), "".into(), UnixMillis(0), outbox);
+    hub.insert(Arc::clone(&session));
+    session
+}
+
+fn subscriber(id: &str) -> Subscriber {
+    Subscriber {
+        version: Version::V1_2,
+        id: Some(id.into()),
+    }
+}
+
+fn message(seq: u64) -> Arc<Delivery> {
+    let (from, to) = (user("a"), user("b"));
+    Delivery::new(StoredMessage {
+        room: RoomId::direct(&from, &to),
+        seq,
+        epoch: 1,
+        id: MessageId(u128::from(seq)),
+        from,
+        from_name: "A".to_owned(),
+        to,
+        client_id: None,
+        text: format!("text {seq}"),
+        timestamp: UnixMillis(0),
+    })
+}
+
+fn frames(session: &HubSession) -> Vec<String> {
+    match session.outbox.try_pull() {
+        Some(Pulled::Frames(frames)) => frames
+            .iter()
+            .map(|frame| String::from_utf8_lossy(frame).into_owned())
+            .collect(),
+        Some(Pulled::Cut(reason)) => panic!("cut: {reason:?}"),
+        None => Vec::new(),
+    }
+}
+
+#[test]
+fn every_session_of_both_members_gets_a_message_and_the_writers_is_an_echo() {
+    let hub = Hub::default();
+    let all = [
+        session(&hub, 1, "a"),
+        session(&hub, 2, "b"),
+        session(&hub, 3, "b"),
+    ];
+    let stranger = session(&hub, 4, "c");
+    for (epoch, session) in all.iter().chain([&stranger]).enumerate() {
+        session.open_inbox("s", epoch as u64, subscriber("s"));
+        session.settle_inbox(epoch as u64, &[]);
+    }
+    assert_eq!(hub.offer(&message(1)), vec![]);
+    for session in &all {
+        let frames = frames(session);
+        assert_eq!(frames.len(), 1);
+        assert_eq!(
+            frames[0].contains("\"echo\":true"),
+            session.user == user("a")
+        );
+    }
+    assert_eq!(frames(&stranger), Vec::<String>::new());
+}
+
+#[test]
+fn a_closed_subscription_gets_nothing_more_even_under_the_same_id() {
+    let hub = Hub::default();
+    let session = session(&hub, 1, "b");
+    session.open_inbox("s", 1, subscriber("s"));
+    session.settle_inbox(1, &[]);
+    assert_eq!(hub.offer(&message(3)), vec![user("b")]);
+    let room = message(3).message.room;
+    let hole = session.hole(room).unwrap();
+    session.close_inbox("s");
+    session.open_inbox("s", 2, subscriber("s"));
+    session.fetched(room, hole, &[message(1), message(2), message(3)]);
+    assert_eq!(session.settle_inbox(2, &[(room, 3)]), vec![]);
+    session.fetched(room, hole, &[message(1), message(2), message(3)]);
+    assert_eq!(frames(&session), Vec::<String>::new());
+    assert_eq!(hub.offer(&message(4)), vec![]);
+    assert_eq!(frames(&session).len(), 1);
+}
+
+#[test]
+fn a_topic_reaches_every_subscription_and_is_encoded_once_for_equal_ones() {
+    let hub = Hub::default();
+    let sessions: Vec<_> = (0..3).map(|id| session(&hub, id, "a")).collect();
+    for (session, id) in sessions.iter().zip(["s", "s", "t"]) {
+        let outbox = Arc::clone(&session.outbox);
+        hub.topics
+            .add("/topic/x", session.id, id, subscriber(id), outbox);
+    }
+    let message = TopicMessage {
+        destination: "/topic/x".into(),
+        headers: Vec::new(),
+        body: bytes::Bytes::from_static(b"hi"),
+    };
+    assert_eq!(hub.topics.fan_out(&message, "m1".to_owned()), 3);
+    let pulled: Vec<_> = sessions
+        .iter()
+        .map(|session| session.outbox.try_pull())
+        .collect();
+    let octets = |i: usize| match &pulled[i] {
+        Some(Pulled::Frames(frames)) => frames[0].clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        octets(0).as_ptr(),
+        octets(1).as_ptr(),
+        "the same octets, not a copy"
+    );
+    assert_ne!(octets(0), octets(2));
+}
+
+#[test]
+fn the_last_subscriber_of_a_topic_is_noticed() {
+    let hub = Hub::default();
+    let (one, two) = (session(&hub, 1, "a"), session(&hub, 2, "b"));
+    for session in [&one, &two] {
+        let outbox = Arc::clone(&session.outbox);
+        hub.topics
+            .add("/topic/x", session.id, "s", subscriber("s"), outbox);
+    }
+    assert!(!hub.topics.remove("/topic/x", one.id, "s"));
+    let (_, abandoned) = hub.remove(two.id).unwrap();
+    assert_eq!(abandoned, vec![Box::from("/topic/x")]);
+    assert!(hub.topics.is_empty());
+    assert_eq!(hub.len(), 1);
+}
+
+#[test]
+fn a_user_without_an_inbox_needs_no_repair() {
+    let hub = Hub::default();
+    let session = session(&hub, 1, "b");
+    assert_eq!(hub.repairable(), vec![]);
+    session.open_inbox("s", 1, subscriber("s"));
+    hub.compared(&user("b"), Position(7));
+    hub.compared(&user("b"), Position(5));
+    assert_eq!(hub.repairable(), vec![(user("b"), Position(7))]);
+}

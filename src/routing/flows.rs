@@ -1,0 +1,160 @@
+//! The numbering of what goes from node to node, and the gaps in it.
+//!
+//! A flow leads from one life of a sender to a target. Every parcel takes the next number of each
+//! of its flows, whether or not the bus takes it; once a second the sender tells all nodes the
+//! heads of its flows. Not here: what is done about a gap (`broker` repairs from the store).
+//! Invariant: a parcel that does not arrive is noticed by the next one or by the next heads.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::model::{Incarnation, NodeId};
+
+/// A sender that is silent for so long counts as gone; it says something every second.
+pub const SILENCE_MAX: Duration = Duration::from_secs(4);
+
+/// The numbers that this node has used. They are kept for as long as this life lasts: a target that
+/// was only cut off for a while would take numbers that begin anew for repetitions.
+#[derive(Debug, Default)]
+pub struct FlowsOut {
+    heads: BTreeMap<NodeId, u64>,
+}
+
+impl FlowsOut {
+    /// Takes the next number of the flow to each target.
+    pub fn take<'a>(
+        &mut self,
+        targets: impl IntoIterator<Item = &'a NodeId>,
+    ) -> Vec<(NodeId, u64)> {
+        let mut next = |target: &NodeId| {
+            let head = self.heads.entry(target.clone()).or_insert(0);
+            *head += 1;
+            (target.clone(), *head)
+        };
+        targets.into_iter().map(&mut next).collect()
+    }
+
+    /// The last number of every flow.
+    #[must_use]
+    pub fn heads(&self) -> Vec<(NodeId, u64)> {
+        self.heads
+            .iter()
+            .map(|(node, head)| (node.clone(), *head))
+            .collect()
+    }
+}
+
+/// What was heard from other nodes.
+#[derive(Debug, Default)]
+pub struct FlowsIn {
+    flows: BTreeMap<(NodeId, Incarnation), Flow>,
+}
+
+#[derive(Debug)]
+struct Flow {
+    /// The number that the next parcel should have.
+    expected: u64,
+    heard_at: Instant,
+}
+
+impl FlowsIn {
+    /// A parcel with this number came. Returns whether something before it is missing.
+    pub fn parcel(&mut self, now: Instant, sender: (&NodeId, Incarnation), number: u64) -> bool {
+        let flow = self.flow(now, sender);
+        let gap = number > flow.expected;
+        flow.expected = flow.expected.max(number + 1);
+        gap
+    }
+
+    /// The sender says that its last parcel to this node had this number (0: there was none).
+    /// Returns whether something is missing.
+    pub fn head(&mut self, now: Instant, sender: (&NodeId, Incarnation), head: u64) -> bool {
+        let flow = self.flow(now, sender);
+        let gap = head >= flow.expected;
+        flow.expected = flow.expected.max(head + 1);
+        gap
+    }
+
+    /// Drops the senders that have been silent for too long. Returns whether there were any: their
+    /// last envelopes may be missing.
+    pub fn forget_silent(&mut self, now: Instant) -> bool {
+        let before = self.flows.len();
+        self.flows
+            .retain(|_, flow| now.duration_since(flow.heard_at) < SILENCE_MAX);
+        self.flows.len() != before
+    }
+
+    /// The nodes that were heard of lately.
+    pub fn senders(&self) -> impl Iterator<Item = &NodeId> {
+        self.flows.keys().map(|(node, _)| node)
+    }
+
+    fn flow(&mut self, now: Instant, (node, incarnation): (&NodeId, Incarnation)) -> &mut Flow {
+        let unknown = Flow {
+            expected: 1,
+            heard_at: now,
+        };
+        let flow = self
+            .flows
+            .entry((node.clone(), incarnation))
+            .or_insert(unknown);
+        flow.heard_at = now;
+        flow
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str) -> NodeId {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn every_flow_is_numbered_by_itself() {
+        let (a, b) = (node("a"), node("b"));
+        let mut flows = FlowsOut::default();
+        assert_eq!(flows.take([&a, &b]), vec![(a.clone(), 1), (b.clone(), 1)]);
+        assert_eq!(flows.take([&b]), vec![(b.clone(), 2)]);
+        assert_eq!(flows.heads(), vec![(a.clone(), 1), (b.clone(), 2)]);
+    }
+
+    #[test]
+    fn a_gap_is_seen_by_the_next_parcel_or_by_the_heads() {
+        let now = Instant::now();
+        let a = node("a");
+        let life = Incarnation(1);
+        let mut flows = FlowsIn::default();
+        assert!(
+            !flows.parcel(now, (&a, life), 1),
+            "an unknown flow expects 1"
+        );
+        assert!(!flows.parcel(now, (&a, life), 1), "a repetition is no gap");
+        assert!(flows.parcel(now, (&a, life), 3));
+        assert!(
+            !flows.parcel(now, (&a, life), 2),
+            "late, and already known to be missing"
+        );
+        assert!(!flows.head(now, (&a, life), 3));
+        assert!(flows.head(now, (&a, life), 4), "the last parcel was lost");
+        assert!(!flows.head(now, (&a, life), 4), "told once");
+        assert!(
+            !flows.head(now, (&a, Incarnation(2)), 0),
+            "a new life begins anew"
+        );
+        assert!(flows.parcel(now, (&a, Incarnation(2)), 2));
+    }
+
+    #[test]
+    fn a_silent_sender_is_forgotten_and_that_is_told() {
+        let start = Instant::now();
+        let a = node("a");
+        let mut flows = FlowsIn::default();
+        flows.head(start, (&a, Incarnation(1)), 0);
+        assert!(!flows.forget_silent(start + Duration::from_secs(3)));
+        assert_eq!(flows.senders().collect::<Vec<_>>(), vec![&a]);
+        assert!(flows.forget_silent(start + SILENCE_MAX));
+        assert_eq!(flows.senders().count(), 0);
+    }
+}
