@@ -104,7 +104,7 @@ impl Connection {
         let mut config = edge.settings.session.clone();
         config.subprotocol = opened.subprotocol;
         Self {
-            session: Session::new(config, now.into_std()),
+            session: Session::new(now.into_std(), config),
             handshake: Some(Box::new(opened.handshake)),
             attached: Attached::new(Arc::clone(&edge.app), edge.tracker.clone()),
             outbox: None,
