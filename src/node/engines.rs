@@ -29,7 +29,7 @@ const LONE_INCOMING: usize = 16;
 
 /// Why an engine cannot be used. Each says in one line what to do.
 #[derive(Debug, thiserror::Error)]
-pub enum EngineError {
+pub(super) enum EngineError {
     /// The store.
     #[error("DATABASE_URL: {0}")]
     Store(StoreError),
@@ -86,7 +86,7 @@ pub(super) async fn open(
         }
         Database::Postgres(url) => {
             let settings = PostgresSettings::default();
-            let opened = PostgresStore::connect(url.reveal(), settings, tracker.clone()).await;
+            let opened = PostgresStore::connect(url.reveal(), &settings, tracker).await;
             opened.map_err(EngineError::Store)?
         }
     };

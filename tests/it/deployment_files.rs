@@ -46,7 +46,9 @@ fn nodes(compose: &Value) -> Vec<(String, &Value)> {
 }
 
 fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("{value:?} is no text"))
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("{value:?} is no text"))
 }
 
 /// The environment of a service, with the variables of `.env` filled in as Compose does.
@@ -138,15 +140,25 @@ fn the_nodes_of_the_composition_can_start() {
         assert!(matches!(config.mode, Mode::Cluster { .. }), "{name}");
         assert!(matches!(config.database, Database::Postgres(_)), "{name}");
         let id = config.settings.server_id.unwrap();
-        assert_eq!(id.as_str(), name, "nginx and people know the node by its service");
+        assert_eq!(
+            id.as_str(),
+            name,
+            "nginx and people know the node by its service"
+        );
         assert!(ids.insert(id));
         let grace = text(&service["stop_grace_period"]).trim_end_matches('s');
         let grace = Duration::from_secs(grace.parse().unwrap());
-        assert!(grace > config.settings.shutdown_timeout, "{name} would be killed while it drains");
+        assert!(
+            grace > config.settings.shutdown_timeout,
+            "{name} would be killed while it drains"
+        );
         for data in service["volumes"].as_sequence().unwrap() {
             let (volume, path) = text(data).split_once(':').unwrap();
             assert_eq!(path, "/data");
-            assert!(compose["volumes"].get(volume).is_some(), "{volume} is not declared");
+            assert!(
+                compose["volumes"].get(volume).is_some(),
+                "{volume} is not declared"
+            );
         }
     }
 }
@@ -172,33 +184,56 @@ fn the_composition_and_its_files_describe_one_topology() {
     assert_eq!(Some(database.as_str()), postgres["POSTGRES_DB"].as_str());
     assert!(text(&services["postgres"]["image"]).starts_with("postgres:15"));
     assert!(text(&services["redis"]["image"]).starts_with("redis:7"));
-    let persistent: Vec<_> = services["redis"]["command"].as_sequence().unwrap().iter().map(text).collect();
+    let persistent: Vec<_> = services["redis"]["command"]
+        .as_sequence()
+        .unwrap()
+        .iter()
+        .map(text)
+        .collect();
     assert_eq!(persistent, ["redis-server", "--appendonly", "yes"]);
 
     let (user, vhost) = at("RABBITMQ_URL");
     let definitions: serde_json::Value =
         serde_json::from_str(&read("rabbitmq/definitions.json")).unwrap();
-    assert_eq!(definitions["users"][0]["name"].as_str(), user.split(':').next());
-    assert_eq!(definitions["vhosts"][0]["name"].as_str(), Some(vhost.as_str()));
+    assert_eq!(
+        definitions["users"][0]["name"].as_str(),
+        user.split(':').next()
+    );
+    assert_eq!(
+        definitions["vhosts"][0]["name"].as_str(),
+        Some(vhost.as_str())
+    );
 
     // What is mounted exists, and the broker is told to read the definitions from there.
     for service in ["nginx", "rabbitmq"] {
         for volume in services[service]["volumes"].as_sequence().unwrap() {
             if let Some(path) = text(volume).strip_prefix("./") {
                 let file = path.split(':').next().unwrap();
-                assert!(root().join(file).is_file(), "{service}: {file} does not exist");
+                assert!(
+                    root().join(file).is_file(),
+                    "{service}: {file} does not exist"
+                );
             }
         }
     }
     let mounted = serde_yaml_ng::to_string(&services["rabbitmq"]["volumes"]).unwrap();
     let conf = read("rabbitmq/rabbitmq.conf");
-    let line = conf.lines().find(|line| line.starts_with("load_definitions")).unwrap();
+    let line = conf
+        .lines()
+        .find(|line| line.starts_with("load_definitions"))
+        .unwrap();
     let path = line.split('=').nth(1).unwrap().trim();
-    assert!(mounted.contains(&format!(":{path}:")), "{path} is not mounted");
+    assert!(
+        mounted.contains(&format!(":{path}:")),
+        "{path} is not mounted"
+    );
 
     // The nodes believe X-Forwarded-For of the network in which nginx is, and of no other.
     let subnet = &compose["networks"]["stompbox"]["ipam"]["config"][0]["subnet"];
-    assert_eq!(Some(environment["TRUSTED_PROXIES"].as_str()), subnet.as_str());
+    assert_eq!(
+        Some(environment["TRUSTED_PROXIES"].as_str()),
+        subnet.as_str()
+    );
 }
 
 #[test]
@@ -229,7 +264,10 @@ fn nginx_knows_every_node_and_passes_on_who_the_client_is() {
     ] {
         assert!(conf.contains(line), "'{line}' is missing");
     }
-    assert!(!conf.contains("$proxy_add_x_forwarded_for"), "the client's word is not appended to");
+    assert!(
+        !conf.contains("$proxy_add_x_forwarded_for"),
+        "the client's word is not appended to"
+    );
     let ports = &compose["services"]["nginx"]["ports"][0];
     let listens = text(ports).rsplit(':').next().unwrap().to_owned();
     assert!(conf.contains(&format!("listen {listens};")));
@@ -240,7 +278,10 @@ fn a_real_nginx_takes_its_file() {
     let output = nginx::check();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
-    assert!(!said.contains("[warn]") && !said.contains("[emerg]"), "{said}");
+    assert!(
+        !said.contains("[warn]") && !said.contains("[emerg]"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -248,11 +289,17 @@ fn the_image_is_built_from_what_is_there_and_runs_as_nobody_in_particular() {
     let image = read("Dockerfile");
     let stages: Vec<&str> = image.split("\nFROM ").collect();
     let last = stages.last().unwrap();
-    for line in image.lines().filter(|line| line.starts_with("COPY ") && !line.contains("--from=")) {
+    for line in image
+        .lines()
+        .filter(|line| line.starts_with("COPY ") && !line.contains("--from="))
+    {
         let words: Vec<_> = line.split_whitespace().skip(1).collect();
         let (_, sources) = words.split_last().unwrap();
         for source in sources {
-            assert!(root().join(source).exists(), "{line}: {source} does not exist");
+            assert!(
+                root().join(source).exists(),
+                "{line}: {source} does not exist"
+            );
         }
     }
     assert!(last.contains("\nUSER 10001"), "the image runs as root");
@@ -260,7 +307,10 @@ fn the_image_is_built_from_what_is_there_and_runs_as_nobody_in_particular() {
     assert!(last.contains("\nSTOPSIGNAL SIGTERM"));
     let cargo: toml::Table = read("Cargo.toml").parse().unwrap();
     let version = cargo["package"]["rust-version"].as_str().unwrap();
-    assert!(image.contains(&format!("FROM rust:{version}-")), "Rust {version}");
+    assert!(
+        image.contains(&format!("FROM rust:{version}-")),
+        "Rust {version}"
+    );
     assert!(Path::new(&root()).join(".dockerignore").is_file());
 }
 
@@ -280,17 +330,24 @@ async fn get(address: SocketAddr, path: &str, headers: &str) -> String {
 
 /// Connects by STOMP through this address; the CONNECTED frame.
 async fn connected(address: SocketAddr, headers: &[(&'static str, &str)]) -> String {
-    let mut request = format!("ws://{address}/ws-chat").into_client_request().unwrap();
+    let mut request = format!("ws://{address}/ws-chat")
+        .into_client_request()
+        .unwrap();
     for (name, value) in headers {
         request.headers_mut().insert(*name, value.parse().unwrap());
     }
     let stream = TcpStream::connect(address).await.unwrap();
     let opening = tokio_tungstenite::client_async(request, stream);
-    let (mut socket, answer) = timeout(Duration::from_secs(20), opening).await.unwrap().unwrap();
+    let (mut socket, answer) = timeout(Duration::from_secs(20), opening)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(answer.status(), 101);
     let frame = "CONNECT\naccept-version:1.2\nhost:stompbox\nheart-beat:0,0\n\n\0";
     socket.send(Message::text(frame)).await.unwrap();
-    let answer = timeout(Duration::from_secs(20), socket.next()).await.unwrap();
+    let answer = timeout(Duration::from_secs(20), socket.next())
+        .await
+        .unwrap();
     let text = answer.unwrap().unwrap().into_text().unwrap().to_string();
     assert!(text.starts_with("CONNECTED\n"), "{text}");
     text
@@ -348,14 +405,19 @@ async fn behind_nginx_a_client_cannot_choose_its_address() {
     // would get two if its word counted.
     let node = Node::start(
         "node",
-        &[("TRUSTED_PROXIES", "127.0.0.1"), ("CONNECTIONS_PER_NET", "1")],
+        &[
+            ("TRUSTED_PROXIES", "127.0.0.1"),
+            ("CONNECTIONS_PER_NET", "1"),
+        ],
     )
     .await;
     let nginx = Nginx::start(&[node.address(), node.address()]).await;
     let open = |spoofed: &'static str| {
         let address = nginx.address();
         async move {
-            let mut request = format!("ws://{address}/ws-chat").into_client_request().unwrap();
+            let mut request = format!("ws://{address}/ws-chat")
+                .into_client_request()
+                .unwrap();
             let headers = request.headers_mut();
             headers.insert("x-forwarded-for", spoofed.parse().unwrap());
             let stream = TcpStream::connect(address).await.unwrap();
@@ -365,6 +427,9 @@ async fn behind_nginx_a_client_cannot_choose_its_address() {
     let first = open("192.0.2.1").await;
     assert!(first.is_ok(), "{:?}", first.err());
     let second = open("192.0.2.2").await;
-    let refusal = second.err().map(|error| error.to_string()).unwrap_or_default();
+    let refusal = second
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default();
     assert!(refusal.contains("429"), "'{refusal}'");
 }

@@ -9,10 +9,10 @@
 )]
 
 mod configuration;
-mod deployment_files;
-mod process;
 mod conformance_bus;
 mod conformance_location;
 mod conformance_quota;
+mod deployment_files;
 mod faults_location;
+mod process;
 mod support;

@@ -31,7 +31,11 @@ async fn connect(node: &Node) -> WebSocketStream<TcpStream> {
     let stream = TcpStream::connect(node.address()).await.unwrap();
     let opening = tokio_tungstenite::client_async(node.websocket(), stream);
     let (mut socket, _) = timeout(PATIENCE, opening).await.unwrap().unwrap();
-    send(&mut socket, "CONNECT\naccept-version:1.2\nhost:x\nheart-beat:0,0\n\n\0").await;
+    send(
+        &mut socket,
+        "CONNECT\naccept-version:1.2\nhost:x\nheart-beat:0,0\n\n\0",
+    )
+    .await;
     let frame = receive(&mut socket).await;
     assert!(frame.starts_with("CONNECTED\n"), "{frame}");
     socket
@@ -112,7 +116,11 @@ async fn on_sigterm_clients_are_told_to_come_back_and_the_exit_code_is_0() {
         client.close(None).await.ok();
         let ended = node.wait().await;
         assert!(ended.status.success(), "{signal}: {}", ended.output);
-        assert!(ended.took < Duration::from_secs(10), "{signal}: {:?}", ended.took);
+        assert!(
+            ended.took < Duration::from_secs(10),
+            "{signal}: {:?}",
+            ended.took
+        );
     }
 }
 
@@ -120,7 +128,11 @@ async fn on_sigterm_clients_are_told_to_come_back_and_the_exit_code_is_0() {
 async fn what_was_sent_before_sigterm_is_receipted_before_the_close() {
     let node = Node::start("node", &[]).await;
     let mut client = connect(&node).await;
-    send(&mut client, "SUBSCRIBE\nid:0\ndestination:/topic/x\nreceipt:sub\n\n\0").await;
+    send(
+        &mut client,
+        "SUBSCRIBE\nid:0\ndestination:/topic/x\nreceipt:sub\n\n\0",
+    )
+    .await;
     assert!(receive(&mut client).await.contains("receipt-id:sub"));
     for i in 0..50 {
         let frame = format!("SEND\ndestination:/topic/x\nreceipt:r{i}\n\nbody {i}\0");
@@ -131,13 +143,23 @@ async fn what_was_sent_before_sigterm_is_receipted_before_the_close() {
     node.signal("TERM");
     while !seen.contains("close 1012") {
         let next = receive(&mut client).await;
-        assert!(!next.contains("None") && !next.starts_with("Some(Err"), "{next}\nafter\n{seen}");
+        assert!(
+            !next.contains("None") && !next.starts_with("Some(Err"),
+            "{next}\nafter\n{seen}"
+        );
         seen.push_str(&next);
         seen.push('\n');
     }
-    let receipts = (0..50).filter(|i| seen.contains(&format!("receipt-id:r{i}\n"))).count();
-    let bodies = (0..50).filter(|i| seen.contains(&format!("body {i}\0"))).count();
-    assert_eq!(receipts, bodies, "a receipted message did not arrive:\n{seen}");
+    let receipts = (0..50)
+        .filter(|i| seen.contains(&format!("receipt-id:r{i}\n")))
+        .count();
+    let bodies = (0..50)
+        .filter(|i| seen.contains(&format!("body {i}\0")))
+        .count();
+    assert_eq!(
+        receipts, bodies,
+        "a receipted message did not arrive:\n{seen}"
+    );
     client.close(None).await.ok();
     assert!(node.wait().await.status.success());
 }
@@ -162,14 +184,23 @@ async fn a_second_signal_ends_it_at_once() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     let ended = node.stop_if_running().await;
     drop(stuck);
-    assert!(ended.took < Duration::from_secs(3), "{:?}: {}", ended.took, ended.output);
+    assert!(
+        ended.took < Duration::from_secs(3),
+        "{:?}: {}",
+        ended.took,
+        ended.output
+    );
 }
 
 #[tokio::test]
 async fn a_frozen_node_goes_on_when_it_is_let() {
     let node = Node::start("node", &[]).await;
     node.pause();
-    let asked = timeout(Duration::from_millis(500), get(&node, "/api/v1/health/live")).await;
+    let asked = timeout(
+        Duration::from_millis(500),
+        get(&node, "/api/v1/health/live"),
+    )
+    .await;
     assert!(asked.is_err(), "a frozen process answered");
     node.resume();
     let answer = timeout(PATIENCE, get(&node, "/api/v1/health/live")).await;

@@ -205,7 +205,10 @@ impl Process {
         read_lines(child.stdout.take().unwrap(), &output, &count);
         read_lines(child.stderr.take().unwrap(), &output, &count);
         let guard = Command::new("sh")
-            .args(["-c", &format!("read _; kill -KILL {} 2>/dev/null", child.id())])
+            .args([
+                "-c",
+                &format!("read _; kill -KILL {} 2>/dev/null", child.id()),
+            ])
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
