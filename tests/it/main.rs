@@ -15,4 +15,5 @@ mod conformance_quota;
 mod deployment_files;
 mod faults_location;
 mod process;
+mod rabbitmq_definitions;
 mod support;
