@@ -196,7 +196,22 @@ impl Cluster {
             (Kind::Freeze, Some(life)) => life.fate.freeze(until),
             (Kind::CutLocation, Some(life)) => life.fate.cut_location(until),
             (Kind::CutBus, Some(life)) => life.fate.cut_bus(until),
+            (Kind::Isolate, Some(life)) => self.isolate(life, until),
         }
+    }
+
+    fn isolate(self: &Arc<Self>, life: Arc<Life>, until: Instant) {
+        life.fate.cut_location(until);
+        life.fate.cut_bus(until);
+        let cluster = Arc::clone(self);
+        let end = life.end.clone();
+        let watch = async move {
+            tokio::time::sleep_until(until).await;
+            cluster.kill(&life, Duration::from_secs(3_600));
+        };
+        self.world
+            .tracker
+            .spawn(end.run_until_cancelled_owned(watch));
     }
 
     fn restart_bus(&self, until: Instant) {

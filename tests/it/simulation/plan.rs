@@ -72,10 +72,12 @@ pub(super) enum Kind {
     Freeze,
     CutLocation,
     CutBus,
+    /// Cut off from location and bus until its lease is long over, and then dead for good.
+    Isolate,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 21] = [
+    pub(super) const ALL: [Self; 22] = [
         Self::Weather(Weather::LocationSlow),
         Self::Weather(Weather::LocationFlaky),
         Self::Weather(Weather::LocationFrozen),
@@ -97,6 +99,7 @@ impl Kind {
         Self::Freeze,
         Self::CutLocation,
         Self::CutBus,
+        Self::Isolate,
     ];
 }
 
@@ -185,6 +188,7 @@ fn fault(rng: &mut StdRng, options: &Options, nodes: usize) -> Fault {
     let lasts = match kind {
         Kind::Flush | Kind::FailOver | Kind::Expire => millis(rng, 0..400),
         Kind::Kill | Kind::KillOnReceipt | Kind::KillOnCommit => Duration::ZERO,
+        Kind::Isolate => millis(rng, 8_000..16_000),
         Kind::Freeze if rng.random_bool(0.2) => millis(rng, 8_000..30_000),
         Kind::Weather(_) | Kind::Freeze | Kind::CutLocation | Kind::CutBus => {
             millis(rng, 200..5_000)
