@@ -18,4 +18,5 @@ mod conformance_bus;
 mod anonymous_identity;
 mod process;
 mod rabbitmq_definitions;
+mod simulation;
 mod support;
