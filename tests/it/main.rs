@@ -14,7 +14,6 @@ mod conformance_location;
 mod conformance_quota;
 mod deployment_files;
 mod faults_location;
-mod conformance_bus;
 mod anonymous_identity;
 mod process;
 mod rabbitmq_definitions;
