@@ -8,4 +8,7 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod conformance_store;
+mod store_postgres;
+mod store_sqlite;
 mod support;

@@ -55,6 +55,9 @@ pub struct SqliteSettings {
     /// The size of the write-ahead log at which it is emptied even if readers must be waited for,
     /// 1 MiB to 4 GiB.
     pub wal_bytes_max: u64,
+    /// How far the file may grow, at least 1 MiB; beyond, writing fails as on a full disk and
+    /// reading goes on. `None`: as far as the disk allows.
+    pub file_bytes_max: Option<u64>,
 }
 
 impl Default for SqliteSettings {
@@ -66,6 +69,7 @@ impl Default for SqliteSettings {
             batch_max: 512,
             busy_timeout: Duration::from_secs(5),
             wal_bytes_max: 64 << 20,
+            file_bytes_max: None,
         }
     }
 }
@@ -99,6 +103,11 @@ impl SqliteSettings {
                 "wal_bytes_max",
                 (1 << 20..=4 << 30).contains(&self.wal_bytes_max),
                 "1 MiB to 4 GiB",
+            ),
+            (
+                "file_bytes_max",
+                self.file_bytes_max.is_none_or(|bytes| bytes >= 1 << 20),
+                "at least 1 MiB",
             ),
         ] {
             if !is_allowed {
@@ -403,7 +412,7 @@ impl Store for SqliteStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         if self.is_failing.load(Ordering::Relaxed) {
-            return self.write(|unit| unit.touch()).await;
+            return self.write(|unit| unit.probe()).await;
         }
         self.read(|conn| Ok(conn.query_row("SELECT 1", [], |_| Ok(()))?))
             .await
