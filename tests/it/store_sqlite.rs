@@ -9,6 +9,8 @@ use std::sync::Arc;
 use stompbox::model::{RoomId, UnixMillis};
 use stompbox::store::{Append, SqliteSettings, SqliteStore, Store, StoreError};
 
+use tokio_util::task::TaskTracker;
+
 use crate::conformance_store::{complete, message, pair, seq};
 
 /// Set for the copy of this test that writes until it is killed: the file to write to.
@@ -233,7 +235,8 @@ async fn the_log_stays_bounded_while_others_read() {
     let store = SqliteStore::open(&path, &settings).unwrap();
     let pair = pair("log");
     let room = RoomId::direct(&pair.0, &pair.1);
-    let reader = tokio::task::spawn({
+    let tracker = TaskTracker::new();
+    let reader = tracker.spawn({
         let store = Arc::clone(&store);
         async move {
             let mut seen = 0;

@@ -8,6 +8,7 @@
 mod append;
 mod open;
 mod reader;
+mod settings;
 mod visits;
 mod writer;
 
@@ -18,7 +19,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
@@ -34,90 +34,11 @@ use super::{
 use crate::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 use append::AppendJob;
 use reader::Question;
+pub use settings::SqliteSettings;
 use writer::{Call, Job, Unit};
 
 /// Messages removed in one transaction; between two of them the queue goes on.
 const PURGE_ROWS: usize = 1_000;
-
-/// The limits of a SQLite store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SqliteSettings {
-    /// Threads that read, 1 to 64.
-    pub readers: usize,
-    /// Writes that may wait, 1 to 1,000,000; beyond: [`StoreError::Overloaded`].
-    pub queue_max: usize,
-    /// Octets of messages that may wait, 64 KiB to 4 GiB; beyond: [`StoreError::Overloaded`].
-    pub queue_bytes_max: usize,
-    /// Writes in one transaction, 1 to 10,000.
-    pub batch_max: usize,
-    /// How long a foreign lock on the file is waited for (a backup tool), 1 ms to 60 s.
-    pub busy_timeout: Duration,
-    /// The size of the write-ahead log at which it is emptied even if readers must be waited for,
-    /// 1 MiB to 4 GiB.
-    pub wal_bytes_max: u64,
-    /// How far the file may grow, at least 1 MiB; beyond, writing fails as on a full disk and
-    /// reading goes on. `None`: as far as the disk allows.
-    pub file_bytes_max: Option<u64>,
-}
-
-impl Default for SqliteSettings {
-    fn default() -> Self {
-        Self {
-            readers: 2,
-            queue_max: 8_192,
-            queue_bytes_max: 64 << 20,
-            batch_max: 512,
-            busy_timeout: Duration::from_secs(5),
-            wal_bytes_max: 64 << 20,
-            file_bytes_max: None,
-        }
-    }
-}
-
-impl SqliteSettings {
-    fn check(&self) -> Result<(), StoreError> {
-        let busy_ms = self.busy_timeout.as_millis();
-        for (name, is_allowed, allowed) in [
-            ("readers", (1..=64).contains(&self.readers), "1 to 64"),
-            (
-                "queue_max",
-                (1..=1_000_000).contains(&self.queue_max),
-                "1 to 1,000,000",
-            ),
-            (
-                "queue_bytes_max",
-                (64 << 10..=4 << 30).contains(&self.queue_bytes_max),
-                "64 KiB to 4 GiB",
-            ),
-            (
-                "batch_max",
-                (1..=10_000).contains(&self.batch_max),
-                "1 to 10,000",
-            ),
-            (
-                "busy_timeout",
-                (1..=60_000).contains(&busy_ms),
-                "1 ms to 60 s",
-            ),
-            (
-                "wal_bytes_max",
-                (1 << 20..=4 << 30).contains(&self.wal_bytes_max),
-                "1 MiB to 4 GiB",
-            ),
-            (
-                "file_bytes_max",
-                self.file_bytes_max.is_none_or(|bytes| bytes >= 1 << 20),
-                "at least 1 MiB",
-            ),
-        ] {
-            if !is_allowed {
-                let words = format!("the SQLite setting {name} must be {allowed}");
-                return Err(StoreError::Unavailable(words));
-            }
-        }
-        Ok(())
-    }
-}
 
 /// A store in one SQLite file.
 pub struct SqliteStore {
@@ -133,7 +54,7 @@ pub struct SqliteStore {
 
 /// The threads, and the lock that keeps other processes out for as long as they live.
 struct Threads {
-    writer: SyncSender<Box<dyn Job>>,
+    writer: writer::Queue,
     reader: SyncSender<Question>,
     handles: Vec<JoinHandle<()>>,
     lock: File,

@@ -25,6 +25,9 @@ const READERS_WAIT: Duration = Duration::from_millis(250);
 /// small ones still fit counts as full.
 const PROBE_BYTES: u32 = 65_536;
 
+/// Where jobs wait for the writer.
+pub(super) type Queue = SyncSender<Box<dyn Job>>;
+
 /// A piece of work for the writer.
 pub(super) trait Job: Send {
     /// Does the work inside the batch's transaction. An error ends the whole batch.
@@ -122,7 +125,7 @@ pub(super) fn start(
     conn: Connection,
     state: State,
     settings: &SqliteSettings,
-) -> Result<(SyncSender<Box<dyn Job>>, JoinHandle<()>), StoreError> {
+) -> Result<(Queue, JoinHandle<()>), StoreError> {
     let (sender, jobs) = sync_channel(settings.queue_max);
     let (batch_max, wal_bytes_max) = (settings.batch_max, settings.wal_bytes_max);
     let mut writer = Writer {
