@@ -41,6 +41,8 @@ struct Figure {
     seconds: f64,
     latency_p50_ms: f64,
     latency_p99_ms: f64,
+    /// Of this process; PostgreSQL's own work is not in it.
+    cpu_us_per_message: f64,
 }
 
 impl Figure {
@@ -62,18 +64,19 @@ fn main() {
         .unwrap();
     let figures = runtime.block_on(measure(messages, in_flight));
     println!(
-        "{:<12}{:>14}{:>10}{:>12}{:>10}{:>10}",
-        "store", "conversations", "messages", "stored/s", "p50 ms", "p99 ms"
+        "{:<12}{:>14}{:>10}{:>12}{:>10}{:>10}{:>12}",
+        "store", "conversations", "messages", "stored/s", "p50 ms", "p99 ms", "CPU us/msg"
     );
     for figure in &figures {
         println!(
-            "{:<12}{:>14}{:>10}{:>12.0}{:>10.1}{:>10.1}",
+            "{:<12}{:>14}{:>10}{:>12.0}{:>10.1}{:>10.1}{:>12.1}",
             figure.store,
             figure.conversations,
             figure.messages,
             figure.rate(),
             figure.latency_p50_ms,
             figure.latency_p99_ms,
+            figure.cpu_us_per_message,
         );
     }
     let json: Vec<_> = figures
@@ -87,6 +90,7 @@ fn main() {
                 "stored_per_second": figure.rate().round(),
                 "latency_p50_ms": figure.latency_p50_ms,
                 "latency_p99_ms": figure.latency_p99_ms,
+                "cpu_us_per_message": figure.cpu_us_per_message,
             })
         })
         .collect();
@@ -133,7 +137,7 @@ async fn run(
     for (n, pair) in pairs.iter().enumerate() {
         store.append(message(pair, n)).await.unwrap();
     }
-    let begin = Instant::now();
+    let (begin, cpu_before) = (Instant::now(), cpu_seconds());
     let mut waiting = VecDeque::with_capacity(in_flight);
     let mut latencies = Vec::with_capacity(messages);
     let mut sent = 0;
@@ -155,7 +159,7 @@ async fn run(
         latencies.push(sent_at.elapsed());
     }
     let stored = latencies.len();
-    let seconds = begin.elapsed().as_secs_f64();
+    let (seconds, cpu) = (begin.elapsed().as_secs_f64(), cpu_seconds() - cpu_before);
     for (_, commit) in waiting {
         commit.await.unwrap();
     }
@@ -169,7 +173,19 @@ async fn run(
         seconds,
         latency_p50_ms: latency(0.5),
         latency_p99_ms: latency(0.99),
+        cpu_us_per_message: cpu / stored as f64 * 1e6,
     }
+}
+
+/// What this process has used of the processors, in seconds (Linux counts in hundredths).
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let fields = fields.split_whitespace().skip(11).take(2);
+    fields
+        .map(|ticks| ticks.parse::<f64>().unwrap())
+        .sum::<f64>()
+        / 100.0
 }
 
 fn message((from, to): &(UserId, UserId), number: usize) -> Append {

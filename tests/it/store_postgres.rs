@@ -31,6 +31,7 @@ async fn the_postgresql_store_survives_what_happens_to_databases() {
     store.close().await;
     tracker.close();
     tracker.wait().await;
+    no_table_is_read_as_a_whole(&server, &settings).await;
 
     another_encoding_is_refused(&server, &settings).await;
     lanes_end_with_their_store(&url, &settings).await;
@@ -130,6 +131,52 @@ async fn cut_connections_cost_no_message_and_double_none(store: &PostgresStore, 
     }
     assert_eq!(answered, (1..=120).collect::<Vec<u64>>());
     assert_eq!(complete(store, room).await, 120);
+}
+
+/// A plan that reads a whole table is right while the table is small; kept while it grows, it made
+/// one hot conversation a hundred times slower.
+async fn no_table_is_read_as_a_whole(server: &Postgres, settings: &PostgresSettings) {
+    let url = server.fresh_database().await;
+    let open = async || {
+        let tracker = TaskTracker::new();
+        let store = PostgresStore::connect(&url, settings, &tracker).await;
+        store.unwrap()
+    };
+    // Making the schema reads the tables as a whole, once for every index.
+    open().await.close().await;
+    let before = whole_reads(&url).await;
+    let store = open().await;
+    let pair = pair("plans");
+    let room = RoomId::direct(&pair.0, &pair.1);
+    for n in 0..30 {
+        let append = Append {
+            client_id: Some(format!("p{n}").parse().unwrap()),
+            ..message(&pair, "x")
+        };
+        store.append(append.clone()).await.unwrap();
+        assert!(store.append(append).await.unwrap().duplicate);
+        store.range(room, n, n + 1, 1).await.unwrap();
+        let users = [pair.0.clone()];
+        store.heads(&users, Position::START).await.unwrap();
+    }
+    store.close().await;
+    assert_eq!(whole_reads(&url).await, before);
+}
+
+/// How often each table was read as a whole, by the sessions that have ended: all but this one.
+async fn whole_reads(url: &str) -> Vec<(String, i64)> {
+    let client = connect(url).await;
+    let stompbox = "SELECT count(*) FROM pg_stat_activity \
+        WHERE application_name = 'stompbox' AND datname = current_database()";
+    let alive = async || -> i64 { client.query_one(stompbox, &[]).await.unwrap().get(0) };
+    while alive().await > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let tables = "SELECT relname::text, seq_scan FROM pg_stat_user_tables \
+        WHERE relname IN ('conversations', 'members', 'messages', 'message_keys') ORDER BY 1";
+    let rows = client.query(tables, &[]).await.unwrap();
+    assert_eq!(rows.len(), 4);
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
 async fn another_encoding_is_refused(server: &Postgres, settings: &PostgresSettings) {

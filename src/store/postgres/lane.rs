@@ -33,10 +33,10 @@ const KNOWN: &str = concat!(
     "SELECT ",
     message_columns!(),
     " FROM unnest($1::bytea[], $2::text[], $3::text[]) AS w (room, sender, client_id)",
-    " JOIN message_keys k ON k.room = w.room AND k.sender = w.sender",
-    " AND k.client_id = w.client_id",
-    " JOIN messages m ON m.room = k.room AND m.seq = k.seq",
-    " JOIN conversations c ON c.room = k.room"
+    " CROSS JOIN LATERAL (SELECT k.seq FROM message_keys k WHERE k.room = w.room",
+    " AND k.sender = w.sender AND k.client_id = w.client_id LIMIT 1) k",
+    " JOIN messages m ON m.room = w.room AND m.seq = k.seq",
+    " JOIN conversations c ON c.room = w.room"
 );
 const BEGIN_CONVERSATIONS: &str = "INSERT INTO conversations (room, head, epoch, changed) \
     SELECT w.room, 0, w.epoch, 0 FROM unnest($1::bytea[], $2::bigint[]) AS w (room, epoch) \

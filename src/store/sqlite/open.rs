@@ -20,6 +20,9 @@ mod embedded {
 /// Prepared statements kept per connection: more than there are.
 const STATEMENTS_MAX: usize = 64;
 
+/// What the writer may keep of the file in memory.
+const WRITER_CACHE_KIB: i64 = 32 * 1_024;
+
 /// A file that is ready for work.
 pub(super) struct Opened {
     pub(super) lock: File,
@@ -128,11 +131,17 @@ fn open_writer(path: &Path, settings: &SqliteSettings) -> Result<Connection, rus
     // FULL syncs the log at every commit: what is receipted survives a power cut.
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "foreign_keys", true)?;
+    // Negative: KiB. A batch that is spread over conversations touches several pages of each; with
+    // the default of 2 MB they are read from the file and spilled into the log again and again.
+    conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     // Once the log was copied back, its file shrinks to this.
     let size = i64::try_from(settings.wal_bytes_max).unwrap_or(i64::MAX);
     conn.pragma_update(None, "journal_size_limit", size)?;
+    let page: i64 = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    // Copied back at half of its bound: seldom, because a page that was written often is copied
+    // once, and early enough for the bound to be reached only when somebody reads on and on.
+    conn.pragma_update(None, "wal_autocheckpoint", size / 2 / page.max(1))?;
     if let Some(bytes) = settings.file_bytes_max {
-        let page: i64 = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         // Answers with the number that holds, so it is a question and not a command.
         let pages = bytes / page.max(1);
