@@ -28,12 +28,14 @@ async fn the_postgresql_store_survives_what_happens_to_databases() {
     a_commit_in_flight_at_an_answer_is_found_by_the_next(&store, &url).await;
     a_conversation_that_is_locked_holds_up_only_its_lane(&store, &url).await;
     cut_connections_cost_no_message_and_double_none(&store, &url).await;
+    a_message_that_is_refused_costs_its_neighbours_nothing(&store, &url).await;
     store.close().await;
     tracker.close();
     tracker.wait().await;
     no_table_is_read_as_a_whole(&server, &settings).await;
 
     another_encoding_is_refused(&server, &settings).await;
+    a_full_lane_says_so_and_loses_nothing(&url, &settings).await;
     lanes_end_with_their_store(&url, &settings).await;
     a_server_that_is_away_is_said_so_at_once(server, &url, &settings).await;
 }
@@ -131,6 +133,55 @@ async fn cut_connections_cost_no_message_and_double_none(store: &PostgresStore, 
     }
     assert_eq!(answered, (1..=120).collect::<Vec<u64>>());
     assert_eq!(complete(store, room).await, 120);
+}
+
+async fn a_message_that_is_refused_costs_its_neighbours_nothing(store: &PostgresStore, url: &str) {
+    let other = connect(url).await;
+    // No client can make PostgreSQL refuse a message; a rule of the test's own can.
+    other
+        .batch_execute("ALTER TABLE messages ADD CONSTRAINT no_poison CHECK (text <> 'poison')")
+        .await
+        .unwrap();
+    let pair = pair("poison");
+    let room = RoomId::direct(&pair.0, &pair.1);
+    let texts = ["one", "poison", "two", "three", "poison", "four"];
+    let commits: Vec<_> = texts.map(|text| store.append(message(&pair, text))).into();
+    for (text, commit) in texts.into_iter().zip(commits) {
+        let answer = commit.await;
+        assert_eq!(answer.is_ok(), text != "poison", "{text}: {answer:?}");
+    }
+    assert_eq!(complete(store, room).await, 4);
+}
+
+async fn a_full_lane_says_so_and_loses_nothing(url: &str, settings: &PostgresSettings) {
+    let settings = PostgresSettings {
+        lane_queue_max: 8,
+        batch_max: 4,
+        ..settings.clone()
+    };
+    let tracker = TaskTracker::new();
+    let store = PostgresStore::connect(url, &settings, &tracker)
+        .await
+        .unwrap();
+    let pair = pair("flood");
+    let commits: Vec<_> = (0..500)
+        .map(|_| store.append(message(&pair, "x")))
+        .collect();
+    let (mut taken, mut refused) = (0, 0);
+    for commit in commits {
+        match commit.await {
+            Ok(_) => taken += 1,
+            Err(StoreError::Overloaded) => refused += 1,
+            Err(err) => panic!("{err}"),
+        }
+    }
+    assert!(
+        taken >= 8 && refused > 0,
+        "{taken} taken, {refused} refused"
+    );
+    let room = RoomId::direct(&pair.0, &pair.1);
+    assert_eq!(complete(store.as_ref(), room).await, taken);
+    store.close().await;
 }
 
 /// A plan that reads a whole table is right while the table is small; kept while it grows, it made

@@ -14,7 +14,7 @@ use crate::store::{
 };
 
 /// Everything that is stored. Each field is what a table is in the other engines.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct State {
     store_id: String,
     /// Grows by one with every commit that moves a head.
@@ -27,13 +27,11 @@ pub(super) struct State {
     keys: BTreeMap<(RoomId, UserId, ClientId), u64>,
 }
 
-#[derive(Debug)]
 struct Token {
     user_id: UserId,
     expires_at: UnixMillis,
 }
 
-#[derive(Debug)]
 struct Conversation {
     head: u64,
     epoch: u32,
@@ -42,7 +40,6 @@ struct Conversation {
     messages: BTreeMap<u64, Kept>,
 }
 
-#[derive(Debug)]
 struct Kept {
     message: StoredMessage,
     expires_at: Option<UnixMillis>,
