@@ -18,4 +18,7 @@ mod anonymous_identity;
 mod process;
 mod rabbitmq_definitions;
 mod simulation;
+mod conformance_store;
+mod store_postgres;
+mod store_sqlite;
 mod support;
