@@ -262,7 +262,7 @@ impl Session {
     /// The one way in which the client's mistakes end a session: ERROR, then close.
     fn fail(&mut self, now: Instant, fatal: &Fatal) {
         self.transmit_frame(now, &fatal.frame());
-        self.close(fatal.reason.clone());
+        self.close(fatal.reason().clone());
     }
 
     /// The close; afterwards nothing is kept, and nothing goes out.

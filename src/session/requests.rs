@@ -270,17 +270,13 @@ fn short(headers: &Headers, name: &'static str) -> Result<Option<Box<str>>, Fata
 
 /// A frame that is not in the table.
 fn unexpected(phase: Phase, command: Command) -> Fatal {
-    match command {
-        Command::Connect | Command::Stomp => {
-            Fatal::protocol("Already connected", "CONNECT comes once.\n")
-        }
-        _ if phase == Phase::AwaitingConnect => Fatal::protocol(
-            "Not connected",
-            format!("CONNECT comes before {command}.\n"),
-        ),
-        _ => Fatal::protocol(
-            "Bad command",
-            format!("Could not interpret command \"{command}\"\n"),
-        ),
+    if matches!(command, Command::Connect | Command::Stomp) {
+        return Fatal::protocol("Already connected", "CONNECT comes once.\n");
     }
+    if phase == Phase::AwaitingConnect {
+        let body = format!("CONNECT comes before {command}.\n");
+        return Fatal::protocol("Not connected", body);
+    }
+    let body = format!("Could not interpret command \"{command}\"\n");
+    Fatal::protocol("Bad command", body)
 }
