@@ -8,4 +8,5 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod corpus;
 mod support;
