@@ -39,10 +39,7 @@ impl Session {
             Action::Subscribe => self.subscribe(now, &frame.headers),
             Action::Unsubscribe => self.unsubscribe(now, &frame.headers),
             Action::Disconnect => self.disconnect(now, &frame.headers),
-            Action::Refuse => {
-                let body = format!("{} is not supported, only ack:auto is.\n", frame.command);
-                Err(Fatal::protocol("Not supported", body))
-            }
+            Action::Refuse => Err(unsupported(frame.command)),
         }
     }
 
@@ -266,6 +263,19 @@ fn short(headers: &Headers, name: &'static str) -> Result<Option<Box<str>>, Fata
         }
         value => Ok(value.map(Box::from)),
     }
+}
+
+/// A frame whose place is kept.
+fn unsupported(command: Command) -> Fatal {
+    let why = if matches!(command, Command::Ack | Command::Nack) {
+        "every subscription is ack:auto"
+    } else {
+        "there are no transactions"
+    };
+    Fatal::protocol(
+        "Not supported",
+        format!("{command} is not supported: {why}.\n"),
+    )
 }
 
 /// A frame that is not in the table.
