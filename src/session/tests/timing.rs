@@ -54,3 +54,20 @@ fn hearts_beat_as_agreed() {
     assert_eq!(out, ["close 4408 heart_beat_lost"]);
     assert_eq!(rig.now, heard + Duration::from_secs(51));
 }
+
+#[test]
+fn each_incomplete_frame_has_its_own_time() {
+    let mut rig = Rig::connected(Version::V1_2);
+    let start = rig.now;
+    rig.receive("SEND\ndestination:/topic/x\n\nhal");
+    rig.now += Duration::from_secs(20);
+    assert_eq!(rig.receive("f\0SEND\n"), ["event SEND 1 /topic/x"]);
+    let out = loop {
+        let out = rig.sleep();
+        if !out.is_empty() {
+            break out;
+        }
+    };
+    assert_eq!(out, ["ERROR Frame timeout", "close 1002 bad_request"]);
+    assert_eq!(rig.now, start + Duration::from_secs(50));
+}
