@@ -102,3 +102,14 @@ fn what_comes_before_the_verdict_waits_for_it_and_is_bounded() {
     let out = rig.receive(&format!("CONNECT\n\n\0{}", "x".repeat(max + 1)));
     assert_eq!(out, ["event CONNECT", too_much[0], too_much[1]]);
 }
+
+#[test]
+fn a_head_may_be_longer_once_the_client_is_known() {
+    let lines = format!("x:{}\n", "y".repeat(7_000)).repeat(3);
+    let mut rig = Rig::new();
+    let expected = ["ERROR Head too long", "close 1009 payload_too_large"];
+    assert_eq!(rig.receive(&format!("CONNECT\n{lines}\n\0")), expected);
+    let mut rig = Rig::connected(Version::V1_2);
+    let send = format!("SEND\ndestination:/topic/x\n{lines}\n\0");
+    assert_eq!(rig.receive(&send), ["event SEND 1 /topic/x"]);
+}
