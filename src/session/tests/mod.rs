@@ -229,3 +229,29 @@ fn every_command_in_every_phase_is_answered_as_the_table_says() {
         }
     }
 }
+
+#[test]
+fn nothing_that_passes_shows_a_secret_in_debug() {
+    let connect = b"CONNECT\npasscode:secret\nvisitor-token:secret\n\n\0";
+    let mut accepted = accepted();
+    accepted.headers = vec![("visitor-token", "secret".to_owned())];
+    let send = b"SEND\ndestination:/app/x\nx:secret\n\nsecret\0SEND\nsecret";
+    let mut session = Session::new(Instant::now(), SessionConfig::default());
+    let mut shown = String::new();
+    for input in [
+        Input::Received(connect),
+        Input::Accepted(accepted),
+        Input::Received(send),
+    ] {
+        shown += &format!("{input:?}");
+        session.handle_input(Instant::now(), input);
+        shown += &format!("{session:?} {:?}", session.decoder);
+        while let Some(output) = session.poll_output() {
+            shown += &format!("{output:?}");
+        }
+    }
+    assert!(shown.contains("Send") && shown.contains("Accepted"));
+    assert!(!shown.contains("secret"), "{shown}");
+    let octets = format!("{:?}", b"secret");
+    assert!(!shown.contains(octets.trim_matches(['[', ']'])), "{shown}");
+}
