@@ -21,4 +21,5 @@ mod simulation;
 mod conformance_store;
 mod store_postgres;
 mod store_sqlite;
+mod corpus;
 mod support;
