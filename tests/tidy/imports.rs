@@ -63,6 +63,20 @@ pub(crate) fn module_of(path: &str) -> Vec<String> {
     parts
 }
 
+/// The modules that a file declares under `#[cfg(test)]` and that lie in files of their own.
+pub(crate) fn modules_for_tests(file: &syn::File, module: &[String]) -> Vec<Vec<String>> {
+    let declared = file.items.iter().filter_map(|item| match item {
+        Item::Mod(item) if item.content.is_none() && is_for_tests(&item.attrs) => Some(&item.ident),
+        _ => None,
+    });
+    let inside = |name: &syn::Ident| {
+        let mut path = module.to_vec();
+        path.push(name.to_string());
+        path
+    };
+    declared.map(inside).collect()
+}
+
 struct Reader {
     names: Names,
     module: Vec<String>,
