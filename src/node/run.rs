@@ -183,7 +183,6 @@ async fn start(config: &Config) -> Result<Node, StartError> {
     let app = App::new(
         Arc::clone(&broker),
         Arc::clone(&visitors),
-        Arc::clone(&store),
         quota,
         config.app(),
         clock,

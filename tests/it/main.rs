@@ -14,6 +14,8 @@ mod conformance_location;
 mod conformance_quota;
 mod deployment_files;
 mod faults_location;
+mod anonymous_identity;
 mod process;
 mod rabbitmq_definitions;
+mod simulation;
 mod support;
