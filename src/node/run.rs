@@ -108,6 +108,7 @@ struct Node {
 }
 
 struct RunningEngines {
+    store: Arc<dyn Store>,
     location: Arc<dyn crate::location::Location>,
     bus: Arc<dyn crate::bus::Bus>,
 }
@@ -215,14 +216,18 @@ async fn start(config: &Config) -> Result<Node, StartError> {
         stop_edge.clone(),
     ));
     let upkeep = upkeep(
-        store,
+        Arc::clone(&store),
         Arc::clone(&broker),
         metrics,
         config.settings.anon_identity_ttl,
     );
     work.spawn(stop_work.clone().run_until_cancelled_owned(upkeep));
     greeting::print(config, &kept.node, address, connections_max);
-    let engines = RunningEngines { location, bus };
+    let engines = RunningEngines {
+        store,
+        location,
+        bus,
+    };
     Ok(Node {
         broker,
         engines,
@@ -246,6 +251,7 @@ impl Node {
         self.engines.bus.close().await;
         let _given_up = self.engines.location.release().await;
         self.stop_work.cancel();
+        self.engines.store.close().await;
         self.work.close();
         self.work.wait().await;
     }
