@@ -33,10 +33,17 @@ fn text(config: &Config, node: &NodeId, address: SocketAddr, connections_max: us
          listening  {address}\n\
          engines    {engines}\n\
          data       {data}\n\
-         clients    at most {connections_max}\n\n\
+         clients    at most {connections_max}{why}\n\n\
          Open       http://{shown}/\n\
          Connect    ws://{shown}/ws-chat\n",
         version = env!("CARGO_PKG_VERSION"),
+        why = match connections_max < config.settings.ws_max_connections as usize {
+            true => format!(
+                " (not {}: the file limit; `ulimit -n` raises it)",
+                config.settings.ws_max_connections
+            ),
+            false => String::new(),
+        },
     );
     if address.ip().is_loopback() && config.is_development() {
         text.push_str("Phones     start with --host 0.0.0.0 to let your network in\n");

@@ -85,10 +85,10 @@ struct Reader {
 impl Reader {
     fn add(&mut self, parts: &[String]) {
         let path = self.resolve(parts);
-        if path.first().is_some_and(|first| first == "crate") {
-            if let Some(room) = path.get(1) {
-                self.names.rooms.insert(room.clone());
-            }
+        if let [first, room, ..] = path.as_slice()
+            && first == "crate"
+        {
+            self.names.rooms.insert(room.clone());
         }
         self.names.paths.insert(path.join("::"));
     }
@@ -157,10 +157,10 @@ impl<'ast> Visit<'ast> for Reader {
     }
 
     fn visit_impl_item(&mut self, item: &'ast ImplItem) {
-        if let ImplItem::Fn(function) = item {
-            if is_for_tests(&function.attrs) {
-                return;
-            }
+        if let ImplItem::Fn(function) = item
+            && is_for_tests(&function.attrs)
+        {
+            return;
         }
         visit::visit_impl_item(self, item);
     }
