@@ -314,8 +314,13 @@ fn read_lines(
     });
 }
 
-/// The address of the block that a node prints when it listens, once its last line is there.
+/// The address of the block that a node prints when it listens, once its last line is there; of the
+/// JSON object when it logs in JSON.
 fn printed_address(output: &str) -> Option<SocketAddr> {
+    let objects = output.lines().filter(|line| line.contains("\"listening\""));
+    for object in objects.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()) {
+        return object["address"].as_str()?.parse().ok();
+    }
     let (block, _) = output.split_once("Ctrl-C")?;
     let mut lines = block.lines();
     lines.find_map(|line| line.strip_prefix("listening")?.trim().parse().ok())
