@@ -90,7 +90,12 @@ impl App {
         // While location does not answer nobody can say that he is offline.
         let is_live = !recipient.standing.is_loose()
             || !self.broker.hub.sessions_of(to).is_empty()
-            || match self.broker.location.locate(std::slice::from_ref(to), &[]).await {
+            || match self
+                .broker
+                .location
+                .locate(std::slice::from_ref(to), &[])
+                .await
+            {
                 Ok(located) => located.users.iter().any(|sessions| !sessions.is_empty()),
                 Err(_) => true,
             };
