@@ -15,8 +15,8 @@ use super::kept::Kept;
 use crate::bus::memory::{MemoryBus, MemoryExchange};
 use crate::bus::rabbitmq::{RabbitBus, RabbitConnectError, RabbitSettings};
 use crate::bus::{Bus, Incoming};
-use crate::location::{MemoryCluster, RedisLocation};
 use crate::location::{Location, LocationError, LocationSettings, StoreClaim};
+use crate::location::{MemoryCluster, RedisLocation};
 use crate::model::Incarnation;
 use crate::quota::{MemoryQuota, RedisQuota};
 use crate::quota::{Quota, QuotaError, QuotaSettings};
@@ -29,7 +29,7 @@ const LONE_INCOMING: usize = 16;
 
 /// Why an engine cannot be used. Each says in one line what to do.
 #[derive(Debug, thiserror::Error)]
-pub enum EngineError {
+pub(super) enum EngineError {
     /// The store.
     #[error("DATABASE_URL: {0}")]
     Store(StoreError),
@@ -86,7 +86,7 @@ pub(super) async fn open(
         }
         Database::Postgres(url) => {
             let settings = PostgresSettings::default();
-            let opened = PostgresStore::connect(url.reveal(), settings, tracker.clone()).await;
+            let opened = PostgresStore::connect(url.reveal(), &settings, tracker).await;
             opened.map_err(EngineError::Store)?
         }
     };

@@ -51,7 +51,7 @@ fn without_anything_written_a_single_node_can_start() {
     );
     assert_eq!(config.settings.server_port, 8080);
     assert_eq!(config.settings.max_frame_bytes, Size(65_536));
-    assert_eq!(config.frame_limits().head_bytes_max, 32 * 1024);
+    assert_eq!(config.frame_limits.head_bytes_max(), 32 * 1024);
     assert!(
         config
             .shown()
