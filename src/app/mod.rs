@@ -178,9 +178,11 @@ impl App {
         };
         match &subscribe.destination {
             Destination::UserQueue(UserQueue::Messages) => {
-                let (broker, session) = (Arc::clone(&self.broker), Arc::clone(&live.hub));
+                let session = &live.hub;
+                let settled = self
+                    .broker
+                    .subscribe_messages(session, &subscribe.id, subscriber);
                 Box::pin(async move {
-                    let settled = broker.subscribe_messages(&session, &subscribe.id, subscriber);
                     settled.await.map_err(chat::store_problem)?;
                     Ok(Reply::default())
                 })

@@ -120,6 +120,11 @@ impl HubSession {
         self.lock().retain(|open| &*open.id != id);
     }
 
+    /// Closes the inbox of this epoch, if it is still open.
+    pub fn close_inbox_of(&self, epoch: u64) {
+        self.lock().retain(|open| open.epoch != epoch);
+    }
+
     /// Closes all inboxes.
     pub fn close_inboxes(&self) {
         self.lock().clear();
