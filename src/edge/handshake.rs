@@ -125,7 +125,9 @@ mod tests {
                 assert_eq!(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
                 subprotocol.map(|(name, _)| name)
             }
-            other => panic!("{other:?}"),
+            other @ (Opening::Ordinary | Opening::OtherVersion | Opening::Broken(_)) => {
+                panic!("{other:?}")
+            }
         }
     }
 

@@ -140,29 +140,12 @@ impl Edge {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::session::SessionConfig;
-    use crate::stomp::Limits;
 
     /// Settings with the defaults of the documentation.
     pub(super) fn settings() -> EdgeSettings {
-        EdgeSettings::new(SessionConfig {
-            limits: Limits {
-                body_bytes_max: 65_536,
-                headers_max: 64,
-                header_bytes_max: 8 << 10,
-                head_bytes_max: 32 << 10,
-                head_bytes_unauthenticated_max: 16 << 10,
-            },
-            connect_timeout: Duration::from_secs(10),
-            partial_frame_timeout: Duration::from_secs(30),
-            subscriptions_max: 256,
-            beat_out: Duration::from_secs(5),
-            beat_in: Duration::from_secs(25),
-            subprotocol: None,
-        })
+        EdgeSettings::new(SessionConfig::default())
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //! Not here: what the settings mean (`config`), the node itself (`run`). Invariant: exit codes are
 //! 0 for done, 1 for failed, 2 for a command line that cannot be understood.
 
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -51,6 +53,8 @@ struct Cli {
 enum Command {
     /// Run the node until SIGTERM or Ctrl-C (what happens without a command, too)
     Serve,
+    /// Ask the node of this configuration whether it is ready; exit code 0 when it is
+    Health,
     /// Look at the configuration without starting anything
     Config {
         #[command(subcommand)]
@@ -162,6 +166,7 @@ pub fn main() -> ExitCode {
     };
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => run::serve(&config, &layers::not_used(&sources.environment)),
+        Command::Health => health(&config),
         Command::Config { action } => {
             let text = match action {
                 ConfigAction::Check => check(&config),
@@ -187,6 +192,41 @@ fn show(text: &str) -> ExitCode {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// Asks over HTTP, as an orchestrator would: for images that hold no other client.
+fn health(config: &Config) -> ExitCode {
+    let settings = &config.settings;
+    let host = match settings.server_host {
+        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        host => host,
+    };
+    let address = SocketAddr::new(host, settings.server_port);
+    match ask(address) {
+        Ok(answer) => {
+            let ready = answer.starts_with("HTTP/1.1 200 ");
+            let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+            let _ = show(&format!("{}\n", body.trim()));
+            ExitCode::from(u8::from(!ready))
+        }
+        Err(error) => {
+            let _ = writeln!(io::stderr().lock(), "stompbox: {address}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn ask(address: SocketAddr) -> io::Result<String> {
+    let patience = Duration::from_secs(4);
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    let request =
+        "GET /api/v1/health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(64 << 10).read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// The verdict, then what was chosen, then what was left at its default.

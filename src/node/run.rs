@@ -70,8 +70,8 @@ enum StartError {
 #[must_use]
 pub fn serve(config: &Config, not_used: &[String]) -> ExitCode {
     telemetry::start(config);
-    for name in not_used {
-        tracing::warn!("{name} is not used: this service has no such part");
+    for sentence in not_used {
+        tracing::warn!("{sentence}");
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -4,19 +4,21 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use stompbox::bus::memory::{MemoryBus, MemoryExchange};
-use stompbox::bus::rabbitmq::{RabbitBus, RabbitConnectError, RabbitSettings};
+use stompbox::bus::rabbitmq::{LOG_DIRECTIVE, RabbitBus, RabbitConnectError, RabbitSettings};
 use stompbox::bus::{Bus, BusError, Confirmed, Incoming};
 use stompbox::model::{Incarnation, NodeId};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::rabbitmq::RabbitMq;
 
@@ -130,6 +132,7 @@ async fn keeps_the_contract(engine: &Engine) {
     tells_which_of_many_has_no_route(engine).await;
     carries_payloads_of_any_size(engine).await;
     a_node_that_stops_consuming_is_gone(engine).await;
+    closing_waits_for_confirms(engine).await;
 }
 
 async fn reaches_one_several_and_all_in_order(engine: &Engine) {
@@ -278,6 +281,23 @@ async fn a_node_that_stops_consuming_is_gone(engine: &Engine) {
     a.bus.close().await;
 }
 
+async fn closing_waits_for_confirms(engine: &Engine) {
+    let (a, mut b) = (engine.join("a").await, engine.join("b").await);
+    let mut confirms = Vec::new();
+    for number in 0..90 {
+        let payload = Bytes::from(number.to_string());
+        let handed = a.bus.publish(&[node_id("b")], fresh_id(), payload).await;
+        confirms.push(handed.unwrap());
+    }
+    a.bus.close().await;
+    for confirm in confirms {
+        assert_eq!(confirm.await.unwrap(), Confirmed::Routed);
+    }
+    let expected: Vec<_> = (0..90).map(|number| number.to_string()).collect();
+    assert_eq!(b.receive_texts(90).await, expected);
+    b.bus.close().await;
+}
+
 #[tokio::test]
 async fn the_bus_in_memory_keeps_the_contract() {
     keeps_the_contract(&Engine::Memory(MemoryExchange::new(1_024))).await;
@@ -285,15 +305,48 @@ async fn the_bus_in_memory_keeps_the_contract() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bus_on_rabbitmq_keeps_the_contract_and_starts_only_where_it_can_work() {
+    let log = Log::default();
+    let filter = EnvFilter::new(format!("debug,{LOG_DIRECTIVE}"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter);
+    // Where all tests share one process, another log may have been started.
+    let _ = lines.with_writer(log.clone()).try_init();
     let server = RabbitMq::start().await;
     let engine = Engine::Rabbit(server.url(), RabbitSettings::default());
     keeps_the_contract(&engine).await;
+    faults::several_nodes_cost_one_message(&server).await;
     faults::garbage_is_a_payload_like_any_other(&server).await;
     faults::a_full_queue_refuses_and_disturbs_nobody_else(&server).await;
     faults::a_deleted_exchange_comes_back_with_its_bindings(&server).await;
     faults::a_start_that_cannot_succeed_says_why(&server).await;
     let left = server.queues().await;
     assert_eq!(left, BTreeMap::new(), "queues of nodes that are gone");
+    let log = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+    for secret in ["Server returned us", "wrong-password", "guest:guest"] {
+        assert!(!log.contains(secret), "{secret} in the log: {log}");
+    }
+}
+
+/// What is logged, kept.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -302,5 +355,7 @@ async fn the_bus_on_rabbitmq_survives_cuts_black_holes_alarms_and_restarts() {
     faults::a_cut_is_over_within_a_second_of_healing(&server).await;
     faults::a_black_hole_is_noticed(&server).await;
     faults::an_alarm_stops_publishing_and_not_consuming(&server).await;
-    faults::a_restarted_broker_is_used_again(&mut server).await;
+    faults::a_broker_stopped_in_order_is_used_again(&server).await;
+    faults::a_killed_broker_is_used_again(&mut server).await;
+    faults::no_thread_is_left_of_a_connection().await;
 }

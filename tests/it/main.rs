@@ -8,8 +8,12 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod configuration;
+mod conformance_bus;
 mod conformance_location;
 mod conformance_quota;
+mod deployment_files;
 mod faults_location;
-mod conformance_bus;
+mod process;
+mod rabbitmq_definitions;
 mod support;

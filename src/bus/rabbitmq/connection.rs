@@ -60,6 +60,10 @@ impl Endpoint {
         if uri.scheme == AMQPScheme::AMQPS {
             return Err(RabbitConnectError::Tls);
         }
+        // The parser puts `localhost` where it finds no name, as in `[::1]`.
+        if uri.authority.host == "localhost" && !url.contains("localhost") {
+            return Err(RabbitConnectError::Url);
+        }
         if uri.vhost.is_empty() {
             "/".clone_into(&mut uri.vhost);
         }
@@ -69,6 +73,17 @@ impl Endpoint {
             node: node.clone(),
             attempt_within: settings.attempt_within,
         })
+    }
+
+    /// What is asked of the broker right after opening, with the deadline of an attempt.
+    pub(super) async fn within<T>(
+        &self,
+        asking: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, LinkError> {
+        match tokio::time::timeout(self.attempt_within, asking).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(LinkError::Down("no answer in time".to_owned())),
+        }
     }
 
     /// Opens a connection and a channel on it.
@@ -107,7 +122,7 @@ impl Endpoint {
                 let AsyncTcpStream::Plain(plain) = &stream else {
                     return Err(std::io::Error::from(std::io::ErrorKind::Unsupported).into());
                 };
-                slot.keep(SockRef::from(plain.get_ref()), heartbeat_secs)?;
+                slot.keep(&SockRef::from(plain.get_ref()), heartbeat_secs)?;
                 Ok(stream)
             },
             properties,
@@ -182,7 +197,7 @@ enum SocketState {
 
 impl SocketSlot {
     /// Sets what the socket needs and keeps a handle on it. Fails when nobody waits any more.
-    fn keep(&self, socket: SockRef<'_>, heartbeat_secs: u16) -> std::io::Result<()> {
+    fn keep(&self, socket: &SockRef<'_>, heartbeat_secs: u16) -> std::io::Result<()> {
         socket.set_tcp_nodelay(true)?;
         #[cfg(target_os = "linux")]
         if heartbeat_secs > 0 {
@@ -277,6 +292,7 @@ mod tests {
             "redis://:geheim@host",
             "amqp://user:password@host:port/vhost",
         );
+        check("amqp://bob:geheim@[::1]:5672", "host is a name or IPv4");
         check("amqps://bob:geheim@host", "without TLS");
     }
 }

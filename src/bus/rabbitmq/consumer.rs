@@ -56,21 +56,18 @@ impl Consumer {
     pub(super) async fn open(&self, number: u64) -> Result<Consuming, LinkError> {
         let link = self.endpoint.open("consuming").await?;
         let queue = topology::queue_of(&self.node, self.incarnation, number);
-        topology::declare_exchange(&link.channel).await?;
-        topology::declare_queue(&link.channel, &queue, &self.node, &self.settings).await?;
-        let options = BasicConsumeOptions {
-            exclusive: true,
-            ..BasicConsumeOptions::default()
+        let preparing = async {
+            topology::declare_exchange(&link.channel).await?;
+            topology::declare_queue(&link.channel, &queue, &self.node, &self.settings).await?;
+            let (name, tag) = (queue.as_str().into(), "".into());
+            let options = BasicConsumeOptions {
+                exclusive: true,
+                ..BasicConsumeOptions::default()
+            };
+            let none = FieldTable::default();
+            link.channel.basic_consume(name, tag, options, none).await
         };
-        let deliveries = link
-            .channel
-            .basic_consume(
-                queue.as_str().into(),
-                "".into(),
-                options,
-                FieldTable::default(),
-            )
-            .await?;
+        let deliveries = self.endpoint.within(preparing).await?;
         Ok(Consuming {
             link,
             queue,

@@ -30,6 +30,10 @@ use self::publisher::{Gate, Publication, Publisher};
 use super::{Bus, BusError, Confirm, Confirmed, Incoming};
 use crate::model::{Incarnation, NodeId};
 
+/// A filter directive that every log must have: the client library logs a returned publication
+/// whole, and with it what people write to each other. What matters of it is logged here.
+pub const LOG_DIRECTIVE: &str = "lapin=off";
+
 /// How long [`Bus::close`] waits for outstanding confirms.
 const CLOSE_WITHIN: Duration = Duration::from_secs(3);
 
@@ -99,7 +103,10 @@ impl RabbitSettings {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RabbitConnectError {
     /// Write the address in this form. It is not repeated here, for it may hold a password.
-    #[error("the address of RabbitMQ must have the form amqp://user:password@host:port/vhost")]
+    #[error(
+        "the address of RabbitMQ must have the form \
+             amqp://user:password@host:port/vhost, where host is a name or IPv4"
+    )]
     Url,
     /// Use `amqp://` within a private network, or a TLS tunnel beside the node.
     #[error("this program is built without TLS for RabbitMQ: amqps:// cannot be used")]

@@ -172,9 +172,12 @@ impl Publisher {
     /// Opens a connection that can publish: the exchange is there, confirms are on.
     pub(super) async fn open(&self) -> Result<Link, LinkError> {
         let link = self.endpoint.open("publishing").await?;
-        topology::declare_exchange(&link.channel).await?;
-        let confirms = ConfirmSelectOptions::default();
-        link.channel.confirm_select(confirms).await?;
+        let preparing = async {
+            topology::declare_exchange(&link.channel).await?;
+            let confirms = ConfirmSelectOptions::default();
+            link.channel.confirm_select(confirms).await
+        };
+        self.endpoint.within(preparing).await?;
         Ok(link)
     }
 

@@ -15,6 +15,41 @@ use crate::support::ports;
 use crate::support::proxy::{Network, Proxy};
 use crate::support::rabbitmq::RabbitMq;
 
+pub(super) async fn several_nodes_cost_one_message(server: &RabbitMq) {
+    let spy = server.spy().await;
+    let proxy = Proxy::to(server.port()).await;
+    proxy.set_latency(Duration::from_millis(5));
+    let settings = RabbitSettings::default();
+    let far = server.url_at(proxy.port());
+    let a = join_rabbit(&far, "a", &settings).await.unwrap();
+    let mut nodes = Vec::new();
+    for name in ["b", "c", "d"] {
+        nodes.push(join_rabbit(&server.url(), name, &settings).await.unwrap());
+    }
+    for (to, text) in [(&["b"][..], "1"), (&["b", "c"], "2"), (&["c", "d"], "3")] {
+        assert_eq!(a.publish(to, text).await.unwrap(), Confirmed::Routed);
+    }
+    let payload = Bytes::from_static(b"4");
+    let handed = a.bus.publish_all(fresh_id(), payload).await.unwrap();
+    assert_eq!(handed.await.unwrap(), Confirmed::Routed);
+    for (node, expected) in
+        nodes
+            .iter_mut()
+            .zip([&["1", "2", "4"][..], &["2", "3", "4"], &["3", "4"]])
+    {
+        assert_eq!(node.receive_texts(expected.len()).await, expected);
+        node.is_quiet().await;
+    }
+    // One AMQP message each, under the first of its keys.
+    let expected = [("chat.all", 1), ("chat.b", 2), ("chat.c", 1)];
+    let expected = expected.map(|(key, count)| (key.to_owned(), count)).into();
+    assert_eq!(spy.count_by_key(), expected);
+    spy.leave().await;
+    for node in nodes.into_iter().chain([a]) {
+        node.bus.close().await;
+    }
+}
+
 pub(super) async fn garbage_is_a_payload_like_any_other(server: &RabbitMq) {
     let settings = RabbitSettings::default();
     let a = join_rabbit(&server.url(), "a", &settings).await.unwrap();
@@ -271,29 +306,58 @@ pub(super) async fn an_alarm_stops_publishing_and_not_consuming(server: &RabbitM
     close([a, b]).await;
 }
 
-pub(super) async fn a_restarted_broker_is_used_again(server: &mut RabbitMq) {
-    let settings = RabbitSettings::default();
-    let mut a = join_rabbit(&server.url(), "a", &settings).await.unwrap();
-    let mut b = join_rabbit(&server.url(), "b", &settings).await.unwrap();
+pub(super) async fn a_broker_stopped_in_order_is_used_again(server: &RabbitMq) {
+    let mut nodes = two_nodes(server).await;
+    server.stop_app().await;
+    are_cut_off(&nodes).await;
+    server.start_app().await;
+    are_back(&mut nodes).await;
+    close(nodes).await;
+}
+
+pub(super) async fn a_killed_broker_is_used_again(server: &mut RabbitMq) {
+    let mut nodes = two_nodes(server).await;
     server.kill();
-    eventually("it is seen", LONG, || async {
-        !a.bus.is_up() && !b.bus.is_up()
-    })
-    .await;
-    let refused = a.publish(&["b"], "1").await;
-    assert!(
-        matches!(refused, Err(BusError::Unavailable(_))),
-        "{refused:?}"
-    );
+    are_cut_off(&nodes).await;
     server.start_again().await;
-    is_told_of_an_interruption(&mut a).await;
-    is_told_of_an_interruption(&mut b).await;
+    are_back(&mut nodes).await;
+    close(nodes).await;
+}
+
+async fn two_nodes(server: &RabbitMq) -> [Node; 2] {
+    let settings = RabbitSettings::default();
+    let a = join_rabbit(&server.url(), "a", &settings).await.unwrap();
+    let b = join_rabbit(&server.url(), "b", &settings).await.unwrap();
+    [a, b]
+}
+
+async fn are_cut_off(nodes: &[Node; 2]) {
+    for node in nodes {
+        eventually("it is seen", LONG, || async { !node.bus.is_up() }).await;
+        let refused = node.publish(&["b"], "lost").await;
+        let is_unavailable = matches!(refused, Err(BusError::Unavailable(_)));
+        assert!(is_unavailable, "{refused:?}");
+    }
+}
+
+async fn are_back([a, b]: &mut [Node; 2]) {
+    is_told_of_an_interruption(a).await;
+    is_told_of_an_interruption(b).await;
     eventually("it is used", LONG, || async {
-        matches!(a.publish(&["b"], "2").await, Ok(Confirmed::Routed))
+        matches!(a.publish(&["b"], "back").await, Ok(Confirmed::Routed))
     })
     .await;
-    assert_eq!(b.receive_text().await, "2");
-    close([a, b]).await;
+    assert_eq!(b.receive_text().await, "back");
+}
+
+/// The client library has a thread for each connection; those that were given up have ended too.
+pub(super) async fn no_thread_is_left_of_a_connection() {
+    eventually("the threads have ended", LONG, || async {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
+        !names.flatten().any(|name| name.starts_with("lapin"))
+    })
+    .await;
 }
 
 async fn close<const N: usize>(nodes: [Node; N]) {

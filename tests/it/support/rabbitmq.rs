@@ -20,6 +20,7 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ports;
@@ -267,8 +268,8 @@ async fn answers(port: u16) -> bool {
 #[derive(Debug)]
 pub(crate) struct Spy {
     seen: Arc<Mutex<BTreeMap<String, u64>>>,
-    /// Consuming ends when it is dropped.
-    _connection: Connection,
+    counting: TaskTracker,
+    stop: CancellationToken,
 }
 
 impl Spy {
@@ -304,21 +305,45 @@ impl Spy {
         let mut deliveries = deliveries.await.unwrap();
         let seen = Arc::new(Mutex::new(BTreeMap::new()));
         let counts = Arc::clone(&seen);
-        TaskTracker::new().spawn(async move {
-            while let Some(Ok(delivery)) = deliveries.next().await {
-                let key = delivery.routing_key.to_string();
-                *counts.lock().unwrap().entry(key).or_insert(0) += 1;
+        let (counting, stop) = (TaskTracker::new(), CancellationToken::new());
+        let stopped = stop.clone();
+        counting.spawn(async move {
+            let count = async {
+                while let Some(Ok(delivery)) = deliveries.next().await {
+                    let key = delivery.routing_key.to_string();
+                    *counts.lock().unwrap().entry(key).or_insert(0) += 1;
+                }
+            };
+            tokio::select! {
+                () = count => {}
+                () = stopped.cancelled() => {}
             }
+            // The queue goes with the connection, which a consumer alone would keep open.
+            let _ = connection.close(200, "seen".into()).await;
         });
+        counting.close();
         Self {
             seen,
-            _connection: connection,
+            counting,
+            stop,
         }
+    }
+
+    /// Stops counting: its queue is gone when this returns.
+    pub(crate) async fn leave(self) {
+        self.stop.cancel();
+        self.counting.wait().await;
     }
 
     /// AMQP messages published so far, by routing key (the first one, when one message goes to
     /// several nodes). What was confirmed a moment ago may still be on its way to here.
     pub(crate) fn count_by_key(&self) -> BTreeMap<String, u64> {
         self.seen.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Spy {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }
