@@ -14,6 +14,7 @@ mod conformance_location;
 mod conformance_quota;
 mod deployment_files;
 mod faults_location;
+mod one_node;
 mod process;
 mod rabbitmq_definitions;
 mod support;
