@@ -112,6 +112,8 @@ pub(crate) fn message((from, to): &(UserId, UserId), text: &str) -> Append {
         text: text.to_owned(),
         timestamp: UnixMillis(1_000_000),
         expires_at: None,
+        from_holder: None,
+        to_holder: None,
     }
 }
 

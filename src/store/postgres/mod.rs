@@ -7,6 +7,7 @@
 
 mod columns;
 mod connect;
+mod hands;
 mod lane;
 mod settings;
 mod visits;

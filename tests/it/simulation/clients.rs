@@ -218,6 +218,8 @@ pub(super) async fn write(cluster: Arc<Cluster>, number: usize, from: UserId, to
             text,
             timestamp: UnixMillis(0),
             expires_at: None,
+            from_holder: None,
+            to_holder: None,
         };
         let patience = Duration::from_millis(rng.random_range(300..3_000));
         let receipt = tokio::time::timeout(patience, life.broker.append(append, None)).await;
