@@ -195,7 +195,7 @@ fn refusal(error: &AppendError, live: &Live) -> Problem {
     match error {
         AppendError::Store(StoreError::ChangedHands(user)) if *user == live.principal.user_id => {
             live.outbox.cut(CloseReason::IDENTITY_LOST);
-            let words = "This address is somebody else's now. Connect again for one of your own.";
+            let words = "This address is not yours any more. Connect again for one of your own.";
             Problem::new(Code::Unauthorized, words)
         }
         AppendError::Fenced => {
