@@ -190,7 +190,8 @@ fn receipt(appended: &Appended, remaining: u32) -> Reply {
     }
 }
 
-/// What the sender is told when his message was not appended.
+/// What the sender is told when his message was not appended. The session of one whose identity has
+/// passed to somebody else ends.
 fn refusal(error: &AppendError, live: &Live) -> Problem {
     match error {
         AppendError::Store(StoreError::ChangedHands(user)) if *user == live.principal.user_id => {
@@ -231,6 +232,9 @@ pub(super) fn store_problem(error: StoreError) -> Problem {
 mod tests {
     use super::super::AppSettings;
     use super::*;
+    use crate::hub::{HubSession, Outbox, Pulled};
+    use crate::model::{ClientIdentifier, SessionId, Standing, UnixMillis};
+    use crate::policy::may_reach;
 
     fn check(body: &str, expected: Result<&str, (Code, Option<&str>)>) {
         let settings = AppSettings {
@@ -244,6 +248,54 @@ mod tests {
             .map(|d| d.text.as_str())
             .map_err(|p| (p.code, p.field));
         assert_eq!(found, expected, "{body}");
+    }
+
+    #[test]
+    fn a_recipient_who_changed_hands_is_refused_in_the_words_of_one_who_is_away() {
+        let live = session_of("a");
+        let refused = |user: &str| {
+            let user = user.parse().unwrap();
+            refusal(&StoreError::ChangedHands(user).into(), &live)
+        };
+        let (from, to) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let loose = Standing::Loose { taken_at: None };
+        let away = may_reach(&from, &to, loose, false, false).unwrap_err();
+        assert_eq!(refused("b"), away);
+        assert!(live.outbox.try_pull().is_none());
+        // The writer himself: his session is over.
+        assert_eq!(refused("a").code, Code::Unauthorized);
+        let cut = live.outbox.try_pull();
+        assert_eq!(cut, Some(Pulled::Cut(CloseReason::IDENTITY_LOST)));
+    }
+
+    fn session_of(user: &str) -> Live {
+        let user_id: UserId = user.parse().unwrap();
+        let outbox = Arc::new(Outbox::new(AppSettings::default().outbox));
+        let session = SessionId(1);
+        let since = UnixMillis(0);
+        let hub = HubSession::new(
+            session,
+            user_id.clone(),
+            "".into(),
+            since,
+            Arc::clone(&outbox),
+        );
+        let client_identifier: ClientIdentifier = "0".repeat(26).parse().unwrap();
+        let principal = Arc::new(Principal {
+            user_id,
+            kind: Kind::Anonymous,
+            standing: Standing::Loose { taken_at: None },
+            name: String::new(),
+            network: client_identifier.clone(),
+            client_identifier,
+        });
+        Live {
+            session,
+            principal,
+            outbox,
+            hub,
+            activity: Arc::default(),
+        }
     }
 
     #[test]

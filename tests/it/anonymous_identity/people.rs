@@ -374,7 +374,7 @@ proptest! {
     fn nobody_receives_what_was_meant_for_another(
         mode in prop_oneof![3 => Just(Recognition::Hint), 1 => Just(Recognition::Token)],
         cast in cast(),
-        steps in prop::collection::vec(step(), 1..120),
+        steps in prop::collection::vec(step(), 1..160),
     ) {
         run(async {
             Model::new(mode, cast).await.run(steps).await;
@@ -421,9 +421,9 @@ fn the_people_of_these_tests_do_meet() {
     use proptest::test_runner::TestRunner;
 
     let mut runner = TestRunner::deterministic();
-    let cases = (cast(), prop::collection::vec(step(), 120));
+    let cases = (cast(), prop::collection::vec(step(), 160));
     let (mut delivered, mut taken_over, mut late) = (0, 0, 0);
-    for _ in 0..50 {
+    for _ in 0..100 {
         let (cast, steps) = cases.new_tree(&mut runner).unwrap().current();
         run(async {
             let mut model = Model::new(Recognition::Hint, cast).await;
@@ -435,5 +435,5 @@ fn the_people_of_these_tests_do_meet() {
     }
     assert!(delivered > 100, "{delivered} messages");
     assert!(taken_over > 20, "{taken_over} addresses changed hands");
-    assert!(late > 5, "{late} messages came late");
+    assert!(late > 5, "{late} messages came too late");
 }
