@@ -18,11 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::columns::{Columns, KeyColumns, octets, rooms};
 use super::hands::{Hands, Question};
-use super::{late, message_row};
-use crate::model::{ClientId, RoomId, StoredMessage, UserId};
+use super::keys::{KNOWN, Key, key, known_messages};
+use super::late;
+use crate::model::{RoomId, StoredMessage};
 use crate::store::alike::{epoch, placed};
 use crate::store::rows::{room, unsigned};
-use crate::store::sql::message_columns;
 use crate::store::{Append, Appended, StoreError};
 
 /// How often a batch that changed nothing is tried: deadlocks, a conversation that two nodes began
@@ -31,15 +31,6 @@ const ATTEMPTS_MAX: u32 = 6;
 
 const LOCK: &str = "SELECT room, head, epoch FROM conversations WHERE room = ANY($1) \
     ORDER BY room FOR UPDATE";
-const KNOWN: &str = concat!(
-    "SELECT ",
-    message_columns!(),
-    " FROM unnest($1::bytea[], $2::text[], $3::text[]) AS w (room, sender, client_id)",
-    " CROSS JOIN LATERAL (SELECT k.seq FROM message_keys k WHERE k.room = w.room",
-    " AND k.sender = w.sender AND k.client_id = w.client_id LIMIT 1) k",
-    " JOIN messages m ON m.room = w.room AND m.seq = k.seq",
-    " JOIN conversations c ON c.room = w.room"
-);
 const BEGIN_CONVERSATIONS: &str = "INSERT INTO conversations (room, head, epoch, changed) \
     SELECT w.room, 0, w.epoch, 0 FROM unnest($1::bytea[], $2::bigint[]) AS w (room, epoch) \
     ORDER BY w.room ON CONFLICT (room) DO NOTHING";
@@ -60,9 +51,6 @@ const PUT_MEMBERS: &str = "INSERT INTO members (user_id, room, wrote_at) \
     WHERE m.user_id IS NULL OR w.wrote_at > coalesce(m.wrote_at, -1) \
     ON CONFLICT (user_id, room) DO UPDATE SET wrote_at = excluded.wrote_at \
     WHERE excluded.wrote_at > coalesce(members.wrote_at, -1)";
-
-/// By what a repetition is recognised.
-type Key = (RoomId, UserId, ClientId);
 
 /// A message on its way.
 pub(super) struct Waiting {
@@ -204,7 +192,7 @@ impl Lane {
         begun.map_err(before)?;
         let hands = Hands::of(&held.map_err(before)?).map_err(Failed::Ended)?;
         let mut heads = heads(&locked.map_err(before)?)?;
-        let mut known = known_messages(&known.map_err(before)?)?;
+        let mut known = known_messages(&known.map_err(before)?).map_err(Failed::Ended)?;
         self.begin_conversations(client, appends, &hands, &mut heads)
             .await?;
         let outcomes = place(appends, &hands, &mut heads, &mut known)?;
@@ -361,23 +349,6 @@ fn heads(locked: &[Row]) -> Result<BTreeMap<RoomId, (u64, u32)>, Failed> {
         .iter()
         .map(|row| read(row).map_err(Failed::Ended))
         .collect()
-}
-
-fn known_messages(rows: &[Row]) -> Result<BTreeMap<Key, StoredMessage>, Failed> {
-    let read = |row: &Row| -> Result<StoredMessage, StoreError> { message_row(row, 0)?.try_into() };
-    let mut known = BTreeMap::new();
-    for row in rows {
-        let message = read(row).map_err(Failed::Ended)?;
-        if let Some(client_id) = message.client_id.clone() {
-            known.insert((message.room, message.from.clone(), client_id), message);
-        }
-    }
-    Ok(known)
-}
-
-fn key(append: &Append) -> Option<Key> {
-    let client_id = append.client_id.clone()?;
-    Some((append.room, append.from.clone(), client_id))
 }
 
 /// A failure before COMMIT was sent: nothing can be committed, so a lost connection is tried again.

@@ -8,6 +8,7 @@
 mod columns;
 mod connect;
 mod hands;
+mod keys;
 mod lane;
 mod settings;
 mod visits;
