@@ -9,6 +9,7 @@
 )]
 
 mod anonymous_identity;
+mod cluster_start;
 mod configuration;
 mod conformance_bus;
 mod conformance_location;
