@@ -19,6 +19,7 @@ mod edge_http;
 mod edge_websocket;
 mod faults_location;
 mod page;
+mod one_node;
 mod process;
 mod rabbitmq_definitions;
 mod simulation;

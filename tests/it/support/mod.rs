@@ -3,11 +3,14 @@
 
 pub(crate) mod chromium;
 pub(crate) mod edge;
+pub(crate) mod client;
+pub(crate) mod cluster;
 pub(crate) mod nginx;
 pub(crate) mod node;
 pub(crate) mod page;
 pub(crate) mod ports;
+pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod rabbitmq;
 pub(crate) mod redis;
-pub(crate) mod postgres;
+pub(crate) mod stompjs;
