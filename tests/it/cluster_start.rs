@@ -19,7 +19,9 @@ async fn nodes_of_a_cluster_agree_on_their_store_and_on_who_is_who_and_end_in_or
 
     // Another store under the same Redis would split the conversations: it is refused.
     let other = Postgres::shared().await.fresh_database().await;
-    let refused = cluster.try_node("node-b", &[("DATABASE_URL", &other)]).await;
+    let refused = cluster
+        .try_node("node-b", &[("DATABASE_URL", &other)])
+        .await;
     let ended = refused.expect_err("two stores in one cluster");
     assert_eq!(ended.status.code(), Some(1), "{}", ended.output);
     for words in ["DATABASE_URL", "share one store", "cluster:store"] {
@@ -54,7 +56,11 @@ async fn an_engine_that_is_not_there_is_named_in_one_line(cluster: &Cluster) {
         let ended = refused.expect_err(setting);
         assert_eq!(ended.status.code(), Some(1), "{setting}: {}", ended.output);
         let last = ended.output.lines().last().unwrap_or_default();
-        assert!(last.contains(setting), "{setting} is not named: {}", ended.output);
+        assert!(
+            last.contains(setting),
+            "{setting} is not named: {}",
+            ended.output
+        );
         assert!(!ended.output.contains("do-not-show"), "{}", ended.output);
         let took = ended.took;
         assert!(took < Duration::from_secs(40), "{setting}: {took:?}");

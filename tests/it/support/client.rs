@@ -79,12 +79,18 @@ impl Frame {
         let header = |line: &str| {
             let (name, value) = line.split_once(':').expect("a header has a colon");
             let value = value.replace("\\n", "\n").replace("\\c", ":");
-            (name.to_owned(), value.replace("\\r", "\r").replace("\\\\", "\\"))
+            (
+                name.to_owned(),
+                value.replace("\\r", "\r").replace("\\\\", "\\"),
+            )
         };
         Self {
             command,
             headers: lines.map(header).collect(),
-            body: body.strip_suffix('\0').expect("a NUL ends a frame").to_owned(),
+            body: body
+                .strip_suffix('\0')
+                .expect("a NUL ends a frame")
+                .to_owned(),
         }
     }
 
@@ -110,8 +116,12 @@ impl Client {
         if let Some(octets) = opening.receive_buffer {
             socket.set_recv_buffer_size(octets).unwrap();
         }
-        let stream = within("a TCP connection", socket.connect(address)).await.unwrap();
-        let mut request = format!("ws://{address}/ws-chat").into_client_request().unwrap();
+        let stream = within("a TCP connection", socket.connect(address))
+            .await
+            .unwrap();
+        let mut request = format!("ws://{address}/ws-chat")
+            .into_client_request()
+            .unwrap();
         let protocols = [("Sec-WebSocket-Protocol", "v12.stomp")];
         for (name, value) in protocols.iter().chain(opening.headers) {
             let value = HeaderValue::from_str(value).unwrap();

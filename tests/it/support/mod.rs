@@ -2,9 +2,9 @@
 //! loopback, ended with the test. A missing program fails the test and names its Debian package.
 
 pub(crate) mod chromium;
-pub(crate) mod edge;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod edge;
 pub(crate) mod nginx;
 pub(crate) mod node;
 pub(crate) mod page;
