@@ -46,22 +46,20 @@ impl Broker {
         }
     }
 
-    /// Lets a session go: nothing more is queued for it, and its location is removed.
-    pub fn detach(self: &Arc<Self>, id: SessionId) {
-        let Some((session, abandoned)) = self.hub.remove(id) else {
-            return;
-        };
-        for topic in abandoned {
-            self.abandon(&topic);
-        }
-        {
+    /// Lets a session go: nothing more is queued for it when this returns. The future removes its
+    /// location; what location does not acknowledge is tried again in the background.
+    pub fn detach(self: &Arc<Self>, id: SessionId) -> impl Future<Output = ()> + Send + 'static {
+        if let Some((session, abandoned)) = self.hub.remove(id) {
+            for topic in abandoned {
+                self.abandon(&topic);
+            }
             let mut leaving = lock(&self.attachment.leaving);
             if leaving.len() < DETACH_WAITING_MAX {
                 leaving.insert(id, session.user.clone());
             }
         }
         let broker = Arc::clone(self);
-        self.spawn(async move { broker.remove_locations().await });
+        async move { broker.remove_locations().await }
     }
 
     /// Subscribes a session to its user's direct messages. It is registered when this returns; the

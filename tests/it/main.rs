@@ -21,4 +21,8 @@ mod page;
 mod process;
 mod rabbitmq_definitions;
 mod simulation;
+mod conformance_store;
+mod store_postgres;
+mod store_sqlite;
+mod corpus;
 mod support;

@@ -10,3 +10,4 @@ pub(crate) mod ports;
 pub(crate) mod proxy;
 pub(crate) mod rabbitmq;
 pub(crate) mod redis;
+pub(crate) mod postgres;
