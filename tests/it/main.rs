@@ -14,6 +14,7 @@ mod conformance_bus;
 mod conformance_location;
 mod conformance_quota;
 mod deployment_files;
+mod documented_destinations;
 mod edge_http;
 mod edge_websocket;
 mod faults_location;
