@@ -17,6 +17,7 @@ mod conformance_quota;
 mod conformance_store;
 mod corpus;
 mod deployment_files;
+mod documented_destinations;
 mod edge_http;
 mod edge_websocket;
 mod faults_location;
