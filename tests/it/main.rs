@@ -8,13 +8,17 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod bad_clients;
+mod bad_input;
 mod configuration;
 mod conformance_bus;
 mod conformance_location;
 mod conformance_quota;
 mod deployment_files;
+mod drain;
 mod faults_location;
 mod one_node;
 mod process;
 mod rabbitmq_definitions;
 mod support;
+mod two_nodes;
