@@ -46,51 +46,56 @@ impl Broker {
         }
     }
 
-    /// Lets a session go: nothing more is queued for it, and its location is removed.
-    pub fn detach(self: &Arc<Self>, id: SessionId) {
-        let Some((session, abandoned)) = self.hub.remove(id) else {
-            return;
-        };
-        for topic in abandoned {
-            self.abandon(&topic);
-        }
-        {
+    /// Lets a session go: nothing more is queued for it when this returns. The future removes its
+    /// location; what location does not acknowledge is tried again in the background.
+    pub fn detach(self: &Arc<Self>, id: SessionId) -> impl Future<Output = ()> + Send + 'static {
+        if let Some((session, abandoned)) = self.hub.remove(id) {
+            for topic in abandoned {
+                self.abandon(&topic);
+            }
             let mut leaving = lock(&self.attachment.leaving);
             if leaving.len() < DETACH_WAITING_MAX {
                 leaving.insert(id, session.user.clone());
             }
         }
         let broker = Arc::clone(self);
-        self.spawn(async move { broker.remove_locations().await });
+        async move { broker.remove_locations().await }
     }
 
-    /// Subscribes a session to its user's direct messages. Resolves when everything that is
-    /// committed from now on reaches it; its RECEIPT is due then.
+    /// Subscribes a session to its user's direct messages. It is registered when this returns; the
+    /// future resolves when everything that is committed from then on reaches the session, which
+    /// is when its RECEIPT is due.
     ///
-    /// # Errors
-    /// When the store does not answer; the subscription does not exist then.
-    pub async fn subscribe_messages(
+    /// The future fails when the store does not answer; the subscription does not exist then.
+    pub fn subscribe_messages(
         self: &Arc<Self>,
         session: &Arc<HubSession>,
         id: &str,
         subscriber: Subscriber,
-    ) -> Result<(), StoreError> {
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
         let epoch = self.attachment.epochs.fetch_add(1, Ordering::Relaxed);
         session.open_inbox(id, epoch, subscriber);
+        let (broker, session) = (Arc::clone(self), Arc::clone(session));
+        async move {
+            let settled = broker.settle_inbox(&session, epoch).await;
+            if settled.is_err() {
+                session.close_inbox_of(epoch);
+            }
+            settled
+        }
+    }
+
+    /// Gives a replaying inbox its baseline.
+    async fn settle_inbox(
+        self: &Arc<Self>,
+        session: &Arc<HubSession>,
+        epoch: u64,
+    ) -> Result<(), StoreError> {
         // The location was written at CONNECT. If it is not acknowledged yet, the session goes on
         // with the baseline of now; its late acknowledgement triggers a repair, and only after that
         // does the subscription count as settled.
-        let heads = match self
-            .store
-            .heads(std::slice::from_ref(&session.user), Position::START)
-            .await
-        {
-            Ok(heads) => heads,
-            Err(error) => {
-                session.close_inbox(id);
-                return Err(error);
-            }
-        };
+        let user = std::slice::from_ref(&session.user);
+        let heads = self.store.heads(user, Position::START).await?;
         let rooms: Vec<_> = heads
             .heads
             .iter()
@@ -100,11 +105,8 @@ impl Broker {
             let behind = if other.id == session.id {
                 session.settle_inbox(epoch, &rooms)
             } else {
-                rooms
-                    .iter()
-                    .filter(|(room, seq)| other.raise(*room, *seq))
-                    .map(|r| r.0)
-                    .collect()
+                let raised = rooms.iter().filter(|(room, seq)| other.raise(*room, *seq));
+                raised.map(|(room, _)| *room).collect()
             };
             for room in behind {
                 self.fetch(room, session.user.clone());

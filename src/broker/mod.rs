@@ -315,7 +315,8 @@ impl Broker {
         lock(&self.entropy).random_range(low..=high)
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    /// Runs a task until it or this broker ends.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tracker
             .spawn(self.end.clone().run_until_cancelled_owned(task));
     }

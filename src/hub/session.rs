@@ -7,6 +7,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
 use super::delivery::{Delivery, Subscriber};
 use super::outbox::Outbox;
 use crate::model::{RoomId, SessionId, UnixMillis, UserId};
@@ -28,7 +31,9 @@ pub struct HubSession {
     /// Whether its location was acknowledged. Set by the broker.
     attached: AtomicBool,
     /// Wakes those who wait for `attached`.
-    attached_now: tokio::sync::Notify,
+    attached_now: Notify,
+    /// Cancelled when the session leaves the hub.
+    left: CancellationToken,
     /// The subscriptions to `/user/queue/messages`; nearly always one. A std mutex: decisions are
     /// short, and the frames must be queued in the order in which they were decided.
     inboxes: Mutex<Vec<OpenInbox>>,
@@ -60,7 +65,8 @@ impl HubSession {
             since,
             outbox,
             attached: AtomicBool::new(false),
-            attached_now: tokio::sync::Notify::new(),
+            attached_now: Notify::new(),
+            left: CancellationToken::new(),
             inboxes: Mutex::default(),
         })
     }
@@ -85,6 +91,17 @@ impl HubSession {
             }
             waiting.await;
         }
+    }
+
+    /// Waits until the session has left the hub.
+    pub async fn closed(&self) {
+        self.left.cancelled().await;
+    }
+
+    /// The session leaves the hub: nothing more is queued from its inboxes.
+    pub(super) fn leave(&self) {
+        self.lock().clear();
+        self.left.cancel();
     }
 
     /// Opens a replaying inbox for a subscription.
@@ -120,9 +137,9 @@ impl HubSession {
         self.lock().retain(|open| &*open.id != id);
     }
 
-    /// Closes all inboxes.
-    pub fn close_inboxes(&self) {
-        self.lock().clear();
+    /// Closes the inbox of this epoch, if it is still open.
+    pub fn close_inbox_of(&self, epoch: u64) {
+        self.lock().retain(|open| open.epoch != epoch);
     }
 
     /// Whether there is a subscription to `/user/queue/messages`.

@@ -11,14 +11,16 @@ const HOUR_MS: u64 = 60 * 60 * 1000;
 /// generic cell rate algorithm): one number instead of a window of time stamps.
 #[derive(Debug)]
 pub(super) struct Minting {
+    /// Zero when there is no ceiling.
     interval_ms: u64,
     worked_off_at: UnixMillis,
 }
 
 impl Minting {
+    /// Zero switches the ceiling off.
     pub(super) fn per_hour(number: u32) -> Self {
         Self {
-            interval_ms: HOUR_MS / u64::from(number.max(1)),
+            interval_ms: HOUR_MS.checked_div(number.into()).unwrap_or(0),
             worked_off_at: UnixMillis(0),
         }
     }
@@ -38,6 +40,13 @@ impl Minting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zero_is_no_ceiling() {
+        let mut minting = Minting::per_hour(0);
+        let now = UnixMillis(1_000_000_000);
+        assert!((0..10_000).all(|_| minting.take(now).is_ok()));
+    }
 
     #[test]
     fn an_hours_worth_at_once_and_then_one_by_one() {

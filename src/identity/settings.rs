@@ -27,7 +27,8 @@ pub struct VisitorSettings {
     pub enabled: bool,
     /// `ANON_TOKEN_TTL`: how long a secret lives after it was last presented.
     pub token_ttl: Duration,
-    /// `ANON_HINT_TTL`: how long after it was last seen a loose identity is recognised.
+    /// `ANON_HINT_TTL`: how long after it was last seen a loose identity is recognised. Location
+    /// forgets fingerprints after an hour, so a longer time has no effect.
     pub hint_ttl: Duration,
     /// `ANON_IDENTITY_TTL`: how long after he was last seen a visitor is forgotten.
     pub identity_ttl: Duration,
@@ -35,7 +36,7 @@ pub struct VisitorSettings {
     pub history_ttl: Duration,
     /// `MINT_PER_NET`: new visitors per network and ten minutes; zero switches the limit off.
     pub mint_per_net: u32,
-    /// New visitors per hour that this node creates at most.
+    /// `MINT_PER_NODE`: new visitors per hour that one node creates; zero switches the limit off.
     pub mint_per_node_hour: u32,
     /// Whether the cookie is marked Secure even when a connection does not look like TLS.
     pub cookie_secure: bool,

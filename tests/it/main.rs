@@ -10,15 +10,24 @@
 
 mod bad_clients;
 mod bad_input;
+mod anonymous_identity;
 mod configuration;
 mod conformance_bus;
 mod conformance_location;
 mod conformance_quota;
 mod deployment_files;
 mod drain;
+mod edge_http;
+mod edge_websocket;
 mod faults_location;
+mod page;
 mod one_node;
 mod process;
 mod rabbitmq_definitions;
+mod simulation;
+mod conformance_store;
+mod store_postgres;
+mod store_sqlite;
+mod corpus;
 mod support;
 mod two_nodes;

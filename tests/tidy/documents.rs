@@ -100,7 +100,7 @@ fn every_numbered_invariant_of_the_architecture_names_its_test() {
     };
     let section = section.split("\n## ").next().unwrap_or_default();
     let mut expected = 1;
-    for paragraph in section.split("\n\n").flat_map(|part| numbered(part)) {
+    for paragraph in section.split("\n\n").flat_map(numbered) {
         let (number, words) = paragraph.split_once(". ").unwrap();
         assert_eq!(
             number.parse(),

@@ -2,10 +2,13 @@
 //! loopback, ended with the test. A missing program fails the test and names its Debian package.
 
 pub(crate) mod bystanders;
+pub(crate) mod chromium;
+pub(crate) mod edge;
 pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod nginx;
 pub(crate) mod node;
+pub(crate) mod page;
 pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod proxy;

@@ -4,11 +4,10 @@
 //! Invariant: the server ends with the process that started it, however that process ends, and
 //! takes its directory along. It syncs to disk as in production.
 
-use std::fs::File;
 use std::net::TcpListener;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,13 +18,19 @@ use tokio_postgres::{Client, NoTls};
 /// How long a server may take to answer on a loaded machine.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The watchdog: it starts the server and ends it when its own input ends, which the kernel sees to
-/// when the test's process is gone. Arguments: the server, its directory, its port.
+/// The watchdog: it makes the server, starts it, and ends it when its own input ends, which the
+/// kernel sees to when the test's process is gone. Arguments: the programs, the server's directory,
+/// its port. A shell starts what is in the background deaf to QUIT, so a server that has just begun
+/// needs TERM; one that runs would wait at TERM for its clients, so it needs QUIT. Only the making is not synced; the server itself syncs as in production.
 const WATCHDOG: &str = r#"
-"$1" -D "$2/data" -p "$3" -k "$2" -c listen_addresses=127.0.0.1 -c max_connections=120 \
-    -c shared_buffers=64MB -c max_wal_size=512MB </dev/null >"$2/log" 2>&1 &
+"$1/initdb" -D "$2/data" -A trust -U stompbox -E UTF8 --locale=C --no-sync \
+    </dev/null >"$2/log" 2>&1
+"$1/postgres" -D "$2/data" -p "$3" -k "$2" -c listen_addresses=127.0.0.1 \
+    -c max_connections=120 -c shared_buffers=64MB -c max_wal_size=512MB \
+    </dev/null >>"$2/log" 2>&1 &
 server=$!
 cat >/dev/null
+kill -TERM "$server"
 kill -QUIT "$server"
 wait "$server"
 rm -rf "$2"
@@ -63,17 +68,11 @@ impl Postgres {
         if let Some((user, group)) = owner {
             chown(&directory, Some(user), Some(group)).unwrap();
         }
-        let run_as = |command: &mut Command| {
-            if let Some((user, group)) = owner {
-                command.uid(user).gid(group);
-            }
-        };
-        initialize(&programs, &directory, &run_as);
         let port = free_port();
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", WATCHDOG, "watchdog"])
-            .arg(programs.join("postgres"))
+            .arg(programs)
             .arg(&directory)
             .arg(port.to_string())
             .current_dir("/")
@@ -83,7 +82,9 @@ impl Postgres {
             // Out of the test's process group, or a signal to the group would end the watchdog
             // before the server.
             .process_group(0);
-        run_as(&mut command);
+        if let Some((user, group)) = owner {
+            command.uid(user).gid(group);
+        }
         let mut watchdog = command.spawn().expect("/bin/sh runs");
         let lifeline = watchdog.stdin.take();
         Self {
@@ -120,7 +121,9 @@ impl Postgres {
             let log = std::fs::read_to_string(self.directory.join("log")).unwrap_or_default();
             let waited = begin.elapsed();
             assert!(
-                waited < START_TIMEOUT && !log.contains("could not"),
+                waited < START_TIMEOUT
+                    && !log.contains("could not")
+                    && !log.contains("initdb: error"),
                 "PostgreSQL does not start: {err}\n{log}"
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -180,26 +183,6 @@ fn unprivileged() -> Option<(u32, u32)> {
     };
     let found = ids("postgres").or_else(|| ids("nobody"));
     Some(found.expect("a user 'postgres' or 'nobody' to run PostgreSQL as"))
-}
-
-fn initialize(programs: &Path, directory: &Path, run_as: &dyn Fn(&mut Command)) {
-    let log = directory.join("initdb.log");
-    let output = File::create(&log).unwrap();
-    let mut command = Command::new(programs.join("initdb"));
-    command
-        .args(["-A", "trust", "-U", "stompbox", "-E", "UTF8", "--locale=C"])
-        // Only the making is not synced; the server itself syncs as in production.
-        .arg("--no-sync")
-        .arg("-D")
-        .arg(directory.join("data"))
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(output.try_clone().unwrap())
-        .stderr(output);
-    run_as(&mut command);
-    let status = command.status().expect("initdb runs");
-    let log = std::fs::read_to_string(&log).unwrap_or_default();
-    assert!(status.success(), "initdb failed: {log}");
 }
 
 /// A port on loopback that is free now, below those that the kernel gives to clients.

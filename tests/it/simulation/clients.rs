@@ -1,0 +1,238 @@
+//! The people of a run: their devices come and go, subscribe and write, and try again.
+//!
+//! Not here: what they are owed (`ledger`). Invariant: a client knows only what a client can know:
+//! whether it was connected, subscribed and receipted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use stompbox::hub::{HubSession, Outbox, OutboxLimits, Pulled, Subscriber};
+use stompbox::model::{MessageId, RoomId, SessionId, UnixMillis, UserId};
+use stompbox::stomp::Version;
+use stompbox::store::Append;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::cluster::{Cluster, Life};
+use super::ledger::Frame;
+use super::world::World;
+
+/// How long a client waits for CONNECTED and for the receipt of SUBSCRIBE.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+pub(super) fn user(number: usize) -> UserId {
+    format!("u{number}").parse().unwrap()
+}
+
+/// A device of a user.
+#[derive(Debug)]
+pub(super) struct Device {
+    cluster: Arc<Cluster>,
+    world: Arc<World>,
+    user: UserId,
+    rng: StdRng,
+    /// When it stops coming and going, and stays.
+    settles_at: Instant,
+}
+
+/// Why a device stopped to be subscribed.
+#[derive(PartialEq, Eq)]
+enum Left {
+    Unsubscribed,
+    Gone,
+}
+
+impl Device {
+    pub(super) fn new(
+        cluster: &Arc<Cluster>,
+        user: UserId,
+        seed: u64,
+        settles_at: Instant,
+    ) -> Self {
+        Self {
+            cluster: Arc::clone(cluster),
+            world: Arc::clone(&cluster.world),
+            user,
+            rng: StdRng::seed_from_u64(seed),
+            settles_at,
+        }
+    }
+
+    /// Connects again and again, for ever.
+    pub(super) async fn run(mut self) {
+        tokio::time::sleep(Duration::from_millis(self.rng.random_range(0..2_000))).await;
+        loop {
+            if let Some(life) = self.cluster.any(&mut self.rng) {
+                let end = life.end.clone();
+                end.run_until_cancelled(self.visit(&life)).await;
+            }
+            let absence = Duration::from_millis(self.rng.random_range(0..800));
+            tokio::time::sleep(absence).await;
+        }
+    }
+
+    /// One connection.
+    async fn visit(&mut self, life: &Arc<Life>) {
+        let limits = OutboxLimits {
+            frames_max: 10_000,
+            bytes_max: 10_000_000,
+        };
+        let session = HubSession::new(
+            SessionId(self.rng.random()),
+            self.user.clone(),
+            "".into(),
+            UnixMillis(0),
+            Arc::new(Outbox::new(limits)),
+        );
+        let connection = Connection {
+            life: Arc::clone(life),
+            session: Arc::clone(&session),
+            closed: CancellationToken::new(),
+        };
+        let attach = life.broker.attach(Arc::clone(&session));
+        if tokio::time::timeout(PATIENCE, attach).await.is_err() {
+            return;
+        }
+        let (world, outbox) = (Arc::clone(&self.world), Arc::clone(&session.outbox));
+        let reading = read(world, outbox, connection.closed.clone());
+        self.world.tracker.spawn(reading);
+        while self.subscribed(&connection).await == Left::Unsubscribed {
+            if self.rng.random_bool(0.3) {
+                let pause = Duration::from_millis(self.rng.random_range(0..400));
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+
+    /// One subscription on a connection.
+    async fn subscribed(&mut self, connection: &Connection) -> Left {
+        let Connection { life, session, .. } = connection;
+        let place = format!("n{}/{} {}", life.slot, life.number, session.id);
+        let number = self.world.ledger().asks(&self.user, place);
+        let _closes = Closes {
+            world: Arc::clone(&self.world),
+            session: Arc::clone(session),
+            number,
+        };
+        let subscriber = Subscriber {
+            version: Version::V1_2,
+            id: Some(number.to_string().into()),
+        };
+        let subscribe = life.broker.subscribe_messages(session, "s", subscriber);
+        let Ok(Ok(())) = tokio::time::timeout(PATIENCE, subscribe).await else {
+            return Left::Gone;
+        };
+        self.world.ledger().settles(number);
+        self.world.note(format_args!(
+            "{} is subscribed ({number}) on n{} as {}",
+            self.user, life.slot, session.id
+        ));
+        let stay = Duration::from_millis(self.rng.random_range(200..6_000));
+        if Instant::now() + stay >= self.settles_at {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(stay).await;
+        if self.rng.random_bool(0.4) {
+            Left::Unsubscribed
+        } else {
+            Left::Gone
+        }
+    }
+}
+
+/// A session that is taken away when its client lets go of it, however that comes.
+struct Connection {
+    life: Arc<Life>,
+    session: Arc<HubSession>,
+    closed: CancellationToken,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.closed.cancel();
+        if !self.life.end.is_cancelled() {
+            let broker = &self.life.broker;
+            broker.spawn(broker.detach(self.session.id));
+        }
+    }
+}
+
+/// A subscription that is closed when its client lets go of it. What was queued before is read.
+struct Closes {
+    world: Arc<World>,
+    session: Arc<HubSession>,
+    number: usize,
+}
+
+impl Drop for Closes {
+    fn drop(&mut self) {
+        self.session.close_inbox("s");
+        if let Some(pulled) = self.session.outbox.try_pull() {
+            take(&self.world, pulled);
+        }
+        self.world.ledger().closes(self.number);
+    }
+}
+
+async fn read(world: Arc<World>, outbox: Arc<Outbox>, closed: CancellationToken) {
+    while let Some(pulled) = closed.run_until_cancelled(outbox.pull()).await {
+        take(&world, pulled);
+    }
+}
+
+fn take(world: &World, pulled: Pulled) {
+    let Pulled::Frames(frames) = pulled else {
+        panic!("nobody is cut here");
+    };
+    for frame in &frames {
+        let frame = Frame::read(frame);
+        world.note(format_args!(
+            "{} gets {} {}",
+            frame.subscription, frame.text, frame.seq
+        ));
+        world.ledger().receives(&frame);
+    }
+}
+
+/// Writes one message, and again under the same `client_id`, mostly elsewhere, until a receipt
+/// comes.
+pub(super) async fn write(cluster: Arc<Cluster>, number: usize, from: UserId, to: UserId) {
+    let world = Arc::clone(&cluster.world);
+    let mut rng = StdRng::seed_from_u64(world.below(u64::MAX));
+    for attempt in 0..12_u128 {
+        let Some(life) = cluster.any(&mut rng) else {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            continue;
+        };
+        let text = format!("m{number}");
+        world.note(format_args!("{from} writes {text} on n{}", life.slot));
+        let append = Append {
+            room: RoomId::direct(&from, &to),
+            id: MessageId(number as u128 * 100 + attempt),
+            from: from.clone(),
+            from_name: String::new(),
+            to: to.clone(),
+            client_id: Some(text.parse().unwrap()),
+            text,
+            timestamp: UnixMillis(0),
+            expires_at: None,
+        };
+        let patience = Duration::from_millis(rng.random_range(300..3_000));
+        let receipt = tokio::time::timeout(patience, life.broker.append(append, None)).await;
+        if let Ok(Ok(appended)) = receipt {
+            if life.fate.is_frozen() || life.fate.is_killed() {
+                // What stands still or is dead sends no RECEIPT.
+                continue;
+            }
+            world.ledger().receipted(&appended.message);
+            world.note(format_args!("m{number} is receipted"));
+            if let Some(away) = life.kill_on_receipt.lock().unwrap().take() {
+                cluster.kill(&life, away);
+            }
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(rng.random_range(10..300))).await;
+    }
+}
