@@ -8,6 +8,8 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod bad_clients;
+mod bad_input;
 mod anonymous_identity;
 mod cluster_start;
 mod configuration;
@@ -18,6 +20,7 @@ mod conformance_store;
 mod corpus;
 mod deployment_files;
 mod documented_destinations;
+mod drain;
 mod edge_http;
 mod edge_websocket;
 mod faults_location;
@@ -29,3 +32,4 @@ mod simulation;
 mod store_postgres;
 mod store_sqlite;
 mod support;
+mod two_nodes;
