@@ -10,7 +10,7 @@ use stompbox::broker::Rules;
 
 use super::plan::{Kind, Options, Twist};
 use super::world::{TraceMode, Weather};
-use super::{number_of, run};
+use super::{all_pass, number_of, run, seeds};
 
 /// The triggers of repair without the backstop.
 const TRIGGERS: Rules = Rules {
@@ -31,7 +31,7 @@ struct Ablation {
 const NOTHING: Ablation = Ablation {
     rules: TRIGGERS,
     twist: None,
-    faults: &Kind::ALL,
+    faults: Kind::WITHOUT_ISOLATION,
     hide_interruptions: false,
     seeds: 400,
 };
@@ -67,7 +67,11 @@ impl Ablation {
         eprintln!("seed {first} falls without the rule");
         for seed in 0..=first.max(40) {
             let outcome = run(seed, with, TraceMode::Off);
-            assert!(outcome.wrong.is_empty(), "seed {seed}: {:#?}", outcome.wrong);
+            assert!(
+                outcome.wrong.is_empty(),
+                "seed {seed}: {:#?}",
+                outcome.wrong
+            );
         }
     }
 }
@@ -186,7 +190,10 @@ fn rule_15_a_gap_in_a_flow_is_repaired() {
             repair_on_gap: false,
             ..TRIGGERS
         },
-        faults: &[Kind::Weather(Weather::BusLossy), Kind::Weather(Weather::BusDoubt)],
+        faults: &[
+            Kind::Weather(Weather::BusLossy),
+            Kind::Weather(Weather::BusDoubt),
+        ],
         hide_interruptions: true,
         ..NOTHING
     };
@@ -200,7 +207,10 @@ fn rule_16_the_heads_of_flows_find_a_lost_last_message() {
             flow_heads: false,
             ..TRIGGERS
         },
-        faults: &[Kind::Weather(Weather::BusLossy), Kind::Weather(Weather::BusDoubt)],
+        faults: &[
+            Kind::Weather(Weather::BusLossy),
+            Kind::Weather(Weather::BusDoubt),
+        ],
         hide_interruptions: true,
         ..NOTHING
     };
@@ -252,20 +262,11 @@ fn rule_19_the_backstop_alone_keeps_every_promise() {
         bound: Duration::from_secs(35),
         ..Options::ALL
     };
-    let mut worst = Duration::ZERO;
-    for seed in 0..number_of("SIMULATION_SEEDS").unwrap_or(400) {
-        let outcome = run(seed, options, TraceMode::Off);
-        worst = worst.max(outcome.worst_delay);
-        assert!(outcome.wrong.is_empty(), "seed {seed}: {:#?}", outcome.wrong);
-    }
-    eprintln!("{worst:?} the worst delay after the last fault");
+    all_pass(&seeds(400), options);
 }
 
 /// What the ablations compare with: without the backstop, whatever goes wrong, all is clean.
 #[test]
 fn the_triggers_alone_are_fast() {
-    for seed in 0..number_of("SIMULATION_SEEDS").unwrap_or(1_000) {
-        let outcome = run(seed, Options::WITHOUT_BACKSTOP, TraceMode::Off);
-        assert!(outcome.wrong.is_empty(), "seed {seed}: {:#?}", outcome.wrong);
-    }
+    all_pass(&seeds(1_000), Options::WITHOUT_BACKSTOP);
 }

@@ -98,7 +98,29 @@ impl Device {
         let (world, outbox) = (Arc::clone(&self.world), Arc::clone(&session.outbox));
         let reading = read(world, outbox, connection.closed.clone());
         self.world.tracker.spawn(reading);
-        while self.subscribed(&connection).await == Left::Unsubscribed {
+        let seed = self.rng.random();
+        let mut second = self.clone_with(seed);
+        let has_second = self.rng.random_bool(0.15);
+        let first = self.subscribe_again_and_again(&connection, "s");
+        if has_second {
+            // A client may have two subscriptions to its queue; each gets everything once.
+            let second = second.subscribe_again_and_again(&connection, "t");
+            tokio::select! {
+                biased;
+                () = first => {}
+                () = second => {}
+            }
+        } else {
+            first.await;
+        }
+    }
+
+    fn clone_with(&self, seed: u64) -> Self {
+        Self::new(&self.cluster, self.user.clone(), seed, self.settles_at)
+    }
+
+    async fn subscribe_again_and_again(&mut self, connection: &Connection, id: &'static str) {
+        while self.subscribed(connection, id).await == Left::Unsubscribed {
             if self.rng.random_bool(0.3) {
                 let pause = Duration::from_millis(self.rng.random_range(0..400));
                 tokio::time::sleep(pause).await;
@@ -107,7 +129,7 @@ impl Device {
     }
 
     /// One subscription on a connection.
-    async fn subscribed(&mut self, connection: &Connection) -> Left {
+    async fn subscribed(&mut self, connection: &Connection, id: &'static str) -> Left {
         let Connection { life, session, .. } = connection;
         let place = format!("n{}/{} {}", life.slot, life.number, session.id);
         let number = self.world.ledger().asks(&self.user, place);
@@ -115,15 +137,26 @@ impl Device {
             world: Arc::clone(&self.world),
             session: Arc::clone(session),
             number,
+            id,
         };
         let subscriber = Subscriber {
             version: Version::V1_2,
             id: Some(number.to_string().into()),
         };
-        let subscribe = life.broker.subscribe_messages(session, "s", subscriber);
-        let Ok(Ok(())) = tokio::time::timeout(PATIENCE, subscribe).await else {
-            return Left::Gone;
+        // In a task of its own, which goes on when the client has changed its mind.
+        let work = life.broker.subscribe_messages(session, id, subscriber);
+        let work = life.end.clone().run_until_cancelled_owned(work);
+        let subscribe = self.world.tracker.spawn(work);
+        let patience = if self.rng.random_bool(0.1) {
+            Duration::from_millis(self.rng.random_range(0..5))
+        } else {
+            PATIENCE
         };
+        match tokio::time::timeout(patience, subscribe).await {
+            Ok(Ok(Some(Ok(())))) => {}
+            Err(_) if patience < PATIENCE => return Left::Unsubscribed,
+            _ => return Left::Gone,
+        }
         self.world.ledger().settles(number);
         self.world.note(format_args!(
             "{} is subscribed ({number}) on n{} as {}",
@@ -163,11 +196,12 @@ struct Closes {
     world: Arc<World>,
     session: Arc<HubSession>,
     number: usize,
+    id: &'static str,
 }
 
 impl Drop for Closes {
     fn drop(&mut self) {
-        self.session.close_inbox("s");
+        self.session.close_inbox(self.id);
         if let Some(pulled) = self.session.outbox.try_pull() {
             take(&self.world, pulled);
         }

@@ -110,9 +110,10 @@ impl SimLocation {
     /// Runs a call later and says at once that it is done: what the rules forbid.
     fn acknowledge_early(
         &self,
+        within_ms: u64,
         work: impl Future<Output = Result<(), LocationError>> + Send + 'static,
     ) {
-        let effect_in = Duration::from_millis(20 + self.world.below(300));
+        let effect_in = Duration::from_millis(20 + self.world.below(within_ms));
         self.world.tracker.spawn(async move {
             tokio::time::sleep(effect_in).await;
             let _nobody_waits = work.await;
@@ -150,7 +151,7 @@ impl Location for SimLocation {
             inner.attach(&owned).await
         };
         if self.has(Twist::EarlyAttach) {
-            self.acknowledge_early(work);
+            self.acknowledge_early(300, work);
             return Ok(());
         }
         self.call("attach", work).await
@@ -193,7 +194,7 @@ impl Location for SimLocation {
         let inner = Arc::clone(&self.inner);
         let work = async move { inner.claim().await };
         if self.has(Twist::EarlyClaim) {
-            self.acknowledge_early(work);
+            self.acknowledge_early(3_000, work);
             return Ok(());
         }
         self.call("claim", work).await

@@ -124,7 +124,10 @@ async fn settle(world: &World) -> Vec<String> {
 
 fn number_of(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {text}")),
+    )
 }
 
 fn mode() -> TraceMode {
@@ -134,24 +137,24 @@ fn mode() -> TraceMode {
     }
 }
 
-/// Runs a part of the seeds, and tells every one that falls.
-fn run_part(part: u64) {
-    let seeds: Vec<u64> = match number_of("SIMULATION_SEED") {
-        Some(seed) if part == 0 => vec![seed],
-        Some(_) => return,
-        None => {
-            let count = number_of("SIMULATION_SEEDS").unwrap_or(SEEDS);
-            (0..count).filter(|seed| seed % PARTS == part).collect()
-        }
-    };
+/// The seeds to run: the one that is asked for, so many as are asked for, or the usual number.
+fn seeds(usual: u64) -> Vec<u64> {
+    match number_of("SIMULATION_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..number_of("SIMULATION_SEEDS").unwrap_or(usual)).collect(),
+    }
+}
+
+/// Runs seeds, tells every one that falls and how late the latest was, and fails if any fell.
+fn all_pass(seeds: &[u64], options: Options) {
     let (mut worst, mut delivered, mut fallen) = (Duration::ZERO, 0, Vec::new());
-    for &seed in &seeds {
-        let outcome = run(seed, Options::ALL, mode());
+    for &seed in seeds {
+        let outcome = run(seed, options, mode());
         worst = worst.max(outcome.worst_delay);
         delivered += outcome.delivered;
         if !outcome.wrong.is_empty() {
             eprintln!("seed {seed} falls:\n  {}", outcome.wrong.join("\n  "));
-            eprintln!("  alone: SIMULATION_SEED={seed} SIMULATION_TRACE=1 cargo nextest run simulation");
+            eprintln!("  alone, with its events: SIMULATION_SEED={seed} SIMULATION_TRACE=1");
             fallen.push(seed);
         }
     }
@@ -160,6 +163,13 @@ fn run_part(part: u64) {
         seeds.len()
     );
     assert!(fallen.is_empty(), "seeds that fall: {fallen:?}");
+}
+
+/// Runs one of the parts into which the seeds are divided, so that they run on several cores.
+fn run_part(part: u64) {
+    let mut seeds = seeds(SEEDS);
+    seeds.retain(|seed| seed % PARTS == part);
+    all_pass(&seeds, Options::ALL);
 }
 
 #[test]
@@ -186,6 +196,10 @@ fn everything_receipted_arrives_once_and_in_order_part_4() {
 fn a_seed_always_takes_the_same_course() {
     for seed in 0..20 {
         let first = run(seed, Options::ALL, TraceMode::Hash).trace;
-        assert_eq!(run(seed, Options::ALL, TraceMode::Hash).trace, first, "seed {seed}");
+        assert_eq!(
+            run(seed, Options::ALL, TraceMode::Hash).trace,
+            first,
+            "seed {seed}"
+        );
     }
 }
