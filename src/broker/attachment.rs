@@ -8,21 +8,32 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use super::{Broker, lock};
 use crate::hub::{HubSession, Subscriber};
-use crate::location::SessionEntry;
+use crate::location::{LocationError, SessionEntry};
 use crate::model::{SessionId, UserId};
 use crate::store::{Position, StoreError};
 
 /// How many locations may wait to be removed; beyond that they are left to expire.
 const DETACH_WAITING_MAX: usize = 100_000;
 
+/// How many sessions one call to location is for: it must be answered within one deadline.
+const CHUNK: usize = 1_000;
+
+/// How long to wait when location did not take a removal.
+const DETACH_RETRY: Duration = Duration::from_secs(1);
+
 /// What is still to be told to location, and the counters of this life.
 #[derive(Debug, Default)]
 pub(super) struct Attachments {
     /// Sessions that are gone and whose location may still be there.
     leaving: Mutex<BTreeMap<SessionId, UserId>>,
+    /// Wakes the task that removes them.
+    leaving_now: Notify,
     /// Numbers the subscriptions.
     epochs: AtomicU64,
     /// Numbers the messages that are not stored.
@@ -54,49 +65,54 @@ impl Broker {
         for topic in abandoned {
             self.abandon(&topic);
         }
-        {
-            let mut leaving = lock(&self.attachment.leaving);
-            if leaving.len() < DETACH_WAITING_MAX {
-                leaving.insert(id, session.user.clone());
-            }
-        }
-        let broker = Arc::clone(self);
-        self.spawn(async move { broker.remove_locations().await });
+        self.leave(&session);
     }
 
-    /// Subscribes a session to its user's direct messages. Resolves when everything that is
-    /// committed from now on reaches it; its RECEIPT is due then.
+    /// Subscribes a session to its user's direct messages. The inbox stands when this returns, so
+    /// that an UNSUBSCRIBE that follows finds it. The future resolves when everything that is
+    /// committed from then on reaches the session; its RECEIPT is due then. It also resolves when
+    /// the session is let go meanwhile.
     ///
     /// # Errors
     /// When the store does not answer; the subscription does not exist then.
-    pub async fn subscribe_messages(
+    pub fn subscribe_messages(
         self: &Arc<Self>,
         session: &Arc<HubSession>,
         id: &str,
         subscriber: Subscriber,
-    ) -> Result<(), StoreError> {
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
         let epoch = self.attachment.epochs.fetch_add(1, Ordering::Relaxed);
         session.open_inbox(id, epoch, subscriber);
+        let (broker, session) = (Arc::clone(self), Arc::clone(session));
+        async move {
+            let settled = broker.settle_messages(&session, epoch).await;
+            if settled.is_err() {
+                // By its epoch: meanwhile there may be another subscription with this id.
+                session.close_epoch(epoch);
+            }
+            settled
+        }
+    }
+
+    async fn settle_messages(
+        self: &Arc<Self>,
+        session: &Arc<HubSession>,
+        epoch: u64,
+    ) -> Result<(), StoreError> {
         // The location was written at CONNECT. If it is not acknowledged yet, the session goes on
         // with the baseline of now; its late acknowledgement triggers a repair, and only after that
         // does the subscription count as settled.
-        let heads = match self
+        let user = &session.user;
+        let heads = self
             .store
-            .heads(std::slice::from_ref(&session.user), Position::START)
-            .await
-        {
-            Ok(heads) => heads,
-            Err(error) => {
-                session.close_inbox(id);
-                return Err(error);
-            }
-        };
+            .heads(std::slice::from_ref(user), Position::START)
+            .await?;
         let rooms: Vec<_> = heads
             .heads
             .iter()
             .map(|head| (head.room, head.seq))
             .collect();
-        for other in self.hub.sessions_of(&session.user) {
+        for other in self.hub.sessions_of(user) {
             let behind = if other.id == session.id {
                 session.settle_inbox(epoch, &rooms)
             } else {
@@ -107,10 +123,10 @@ impl Broker {
                     .collect()
             };
             for room in behind {
-                self.fetch(room, session.user.clone());
+                self.fetch(room, user.clone());
             }
         }
-        self.hub.compared(&session.user, heads.position);
+        self.hub.compared(user, heads.position);
         session.attached().await;
         Ok(())
     }
@@ -135,51 +151,62 @@ impl Broker {
 
     /// Registers sessions: all, or those that are not acknowledged yet. Returns whether there were
     /// any that were late.
-    pub(super) async fn register_sessions(
-        &self,
-        everything: bool,
-    ) -> Result<bool, crate::location::LocationError> {
+    pub(super) async fn register_sessions(&self, everything: bool) -> Result<bool, LocationError> {
         let sessions: Vec<_> = self
             .hub
             .sessions()
             .into_iter()
             .filter(|session| everything || !session.is_attached())
             .collect();
-        if sessions.is_empty() {
-            return Ok(false);
-        }
-        let entries: Vec<_> = sessions.iter().map(|session| self.entry(session)).collect();
-        self.location.attach(&entries).await?;
-        let late = sessions
-            .iter()
-            .filter(|session| !session.is_attached())
-            .count();
-        for session in &sessions {
-            session.set_attached();
-        }
-        // A session that left while its registration was on the way must not stay behind.
-        let gone: Vec<_> = sessions
-            .iter()
-            .filter(|session| self.hub.session(session.id).is_none())
-            .collect();
-        lock(&self.attachment.leaving).extend(
-            gone.into_iter()
-                .map(|session| (session.id, session.user.clone())),
-        );
-        Ok(late > 0)
-    }
-
-    pub(super) async fn remove_locations(&self) {
-        let leaving: Vec<(UserId, SessionId)> = lock(&self.attachment.leaving)
-            .iter()
-            .take(1_000)
-            .map(|(id, user)| (user.clone(), *id))
-            .collect();
-        if !leaving.is_empty() && self.location.detach(&leaving).await.is_ok() {
-            let mut waiting = lock(&self.attachment.leaving);
-            for (_, id) in leaving {
-                waiting.remove(&id);
+        let mut any_late = false;
+        for chunk in sessions.chunks(CHUNK) {
+            let entries: Vec<_> = chunk.iter().map(|session| self.entry(session)).collect();
+            self.location.attach(&entries).await?;
+            for session in chunk {
+                any_late |= !session.is_attached();
+                session.set_attached();
+                // One that left while its registration was on the way must not stay behind.
+                if self.hub.session(session.id).is_none() {
+                    self.leave(session);
+                }
             }
         }
+        Ok(any_late)
+    }
+
+    /// Has the location of a session removed.
+    fn leave(&self, session: &HubSession) {
+        let mut leaving = lock(&self.attachment.leaving);
+        if leaving.len() < DETACH_WAITING_MAX {
+            leaving.insert(session.id, session.user.clone());
+        }
+        drop(leaving);
+        self.attachment.leaving_now.notify_one();
+    }
+
+    /// Removes the locations of sessions that are gone: all that wait together, so that the end of
+    /// thousands at once is a few calls.
+    pub(super) async fn leave_loop(self: Arc<Self>) {
+        loop {
+            self.attachment.leaving_now.notified().await;
+            while let leaving = self.leaving()
+                && !leaving.is_empty()
+            {
+                if self.location.detach(&leaving).await.is_err() {
+                    tokio::time::sleep(DETACH_RETRY).await;
+                    continue;
+                }
+                let mut waiting = lock(&self.attachment.leaving);
+                for (_, id) in leaving {
+                    waiting.remove(&id);
+                }
+            }
+        }
+    }
+
+    fn leaving(&self) -> Vec<(UserId, SessionId)> {
+        let leaving = lock(&self.attachment.leaving);
+        let some = leaving.iter().take(CHUNK);
+        some.map(|(id, user)| (user.clone(), *id)).collect()
     }
 }
