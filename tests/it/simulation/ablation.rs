@@ -33,7 +33,7 @@ const NOTHING: Ablation = Ablation {
     twist: None,
     faults: Kind::WITHOUT_ISOLATION,
     hide_interruptions: false,
-    seeds: 400,
+    seeds: 1_500,
 };
 
 impl Ablation {
@@ -102,6 +102,15 @@ fn rule_5_the_baseline_is_read_after_the_location_is_acknowledged() {
 fn rule_7_locations_are_read_fresh_after_the_commit() {
     let ablation = Ablation {
         twist: Some(Twist::StaleLocate),
+        ..NOTHING
+    };
+    ablation.is_needed();
+}
+
+#[test]
+fn rule_8_a_late_withdrawal_does_not_undo_a_new_registration() {
+    let ablation = Ablation {
+        twist: Some(Twist::LateRemoval),
         ..NOTHING
     };
     ablation.is_needed();

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cluster::{Cluster, Life};
 use super::ledger::Frame;
+use super::topics;
 use super::world::World;
 
 /// How long a client waits for CONNECTED and for the receipt of SUBSCRIBE.
@@ -101,17 +102,22 @@ impl Device {
         let seed = self.rng.random();
         let mut second = self.clone_with(seed);
         let has_second = self.rng.random_bool(0.15);
+        let has_topic = self.rng.random_bool(0.3);
+        let topic = topics::come_and_go(
+            Arc::clone(&self.world),
+            Arc::clone(life),
+            Arc::clone(&session),
+            seed,
+            self.settles_at,
+        );
         let first = self.subscribe_again_and_again(&connection, "s");
-        if has_second {
-            // A client may have two subscriptions to its queue; each gets everything once.
-            let second = second.subscribe_again_and_again(&connection, "t");
-            tokio::select! {
-                biased;
-                () = first => {}
-                () = second => {}
-            }
-        } else {
-            first.await;
+        // A client may have two subscriptions to its queue; each gets everything once.
+        let second = second.subscribe_again_and_again(&connection, "t");
+        tokio::select! {
+            biased;
+            () = first => {}
+            () = second, if has_second => {}
+            () = topic, if has_topic => {}
         }
     }
 
@@ -220,7 +226,11 @@ fn take(world: &World, pulled: Pulled) {
         panic!("nobody is cut here");
     };
     for frame in &frames {
-        let frame = Frame::read(frame);
+        let text = std::str::from_utf8(frame).expect("a frame of text");
+        if world.ledger().topics.receives(text) {
+            continue;
+        }
+        let frame = Frame::read(text);
         world.note(format_args!(
             "{} gets {} {}",
             frame.subscription, frame.text, frame.seq

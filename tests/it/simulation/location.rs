@@ -22,7 +22,7 @@ use super::world::{Fate, Weather, World};
 const RESPONSE_MS: u64 = 150;
 
 /// How old an answer may be when the rule of the fresh look-up is taken away.
-const STALE: Duration = Duration::from_millis(400);
+const STALE: Duration = Duration::from_secs(2);
 
 /// Recent registrations, which a fail-over loses.
 pub(super) type Recent = Arc<Mutex<Vec<(Instant, Arc<MemoryLocation>, UserId, SessionId)>>>;
@@ -170,7 +170,12 @@ impl Location for SimLocation {
     }
 
     async fn unwant(&self, wants: &[(Destination, u64)]) -> Result<(), LocationError> {
-        let (inner, wants) = (Arc::clone(&self.inner), wants.to_vec());
+        let (inner, mut wants) = (Arc::clone(&self.inner), wants.to_vec());
+        if self.has(Twist::LateRemoval) {
+            wants.iter_mut().for_each(|want| want.1 = u64::MAX);
+            self.acknowledge_early(300, async move { inner.unwant(&wants).await });
+            return Ok(());
+        }
         self.call("unwant", async move { inner.unwant(&wants).await })
             .await
     }

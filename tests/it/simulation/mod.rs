@@ -18,6 +18,7 @@ mod ledger;
 mod location;
 mod plan;
 mod store;
+mod topics;
 mod world;
 
 use std::sync::Arc;
@@ -88,7 +89,8 @@ async fn simulate(seed: u64, options: Options, mode: TraceMode) -> Outcome {
     tokio::time::sleep_until(busy_until).await;
     world.note(format_args!("calm"));
     world.ledger().calm_since = Some(Instant::now());
-    let wrong = settle(&world).await;
+    let mut wrong = settle(&world).await;
+    wrong.extend(topics::check(&cluster).await);
     let ledger = world.ledger();
     Outcome {
         wrong,

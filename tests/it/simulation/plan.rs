@@ -50,7 +50,7 @@ impl Options {
 /// A promise of an engine that is broken on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Twist {
-    /// Locations are answered from up to 400 ms ago.
+    /// Locations are answered from up to 2 s ago.
     StaleLocate,
     /// A session's location is acknowledged before it is written.
     EarlyAttach,
@@ -58,6 +58,8 @@ pub(super) enum Twist {
     CreatingRenewal,
     /// The first claim is acknowledged before it is written.
     EarlyClaim,
+    /// The withdrawal of an interest comes late, and does not look at its generation.
+    LateRemoval,
 }
 
 /// A kind of fault.
