@@ -239,9 +239,21 @@ fn take(world: &World, pulled: Pulled) {
     }
 }
 
+/// Writes what the plan wants written.
+pub(super) async fn write_all(cluster: Arc<Cluster>, started: Instant) {
+    let world = Arc::clone(&cluster.world);
+    for (number, send) in world.plan.sends.iter().enumerate() {
+        tokio::time::sleep_until(started + send.at).await;
+        let (from, to) = (user(send.from), user(send.to));
+        world
+            .tracker
+            .spawn(write(Arc::clone(&cluster), number, from, to));
+    }
+}
+
 /// Writes one message, and again under the same `client_id`, mostly elsewhere, until a receipt
 /// comes.
-pub(super) async fn write(cluster: Arc<Cluster>, number: usize, from: UserId, to: UserId) {
+async fn write(cluster: Arc<Cluster>, number: usize, from: UserId, to: UserId) {
     let world = Arc::clone(&cluster.world);
     let mut rng = StdRng::seed_from_u64(world.below(u64::MAX));
     for attempt in 0..12_u128 {

@@ -112,6 +112,8 @@ impl Cluster {
             seed: self.world.below(u64::MAX),
             rules: self.world.options.rules,
             linger: LINGER,
+            route_queue_max: self.world.plan.route_queue_max,
+            flood_per_second: self.world.plan.flood_per_second,
             ..BrokerSettings::default()
         };
         let tracker = self.world.tracker.clone();

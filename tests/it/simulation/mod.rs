@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 use clients::Device;
 use cluster::Cluster;
-use plan::{Options, Plan};
+use plan::Options;
 use world::{TraceMode, World};
 
 /// How many seeds the ordinary test command runs, in four parts.
@@ -57,8 +57,8 @@ fn run(seed: u64, options: Options, mode: TraceMode) -> Outcome {
 
 async fn simulate(seed: u64, options: Options, mode: TraceMode) -> Outcome {
     let started = Instant::now();
-    let plan = Plan::new(seed, &options);
     let world = Arc::new(World::new(seed, options, mode));
+    let plan = &world.plan;
     let cluster = Cluster::new(Arc::clone(&world), plan.nodes);
     for slot in 0..plan.nodes {
         Arc::clone(&cluster).start(slot).await;
@@ -71,16 +71,8 @@ async fn simulate(seed: u64, options: Options, mode: TraceMode) -> Outcome {
             world.tracker.spawn(device.run());
         }
     }
-    let writers = (&cluster, &plan);
-    let (cluster_again, sends) = (Arc::clone(writers.0), writers.1.sends.clone());
-    let writing = world.tracker.spawn(async move {
-        for (number, send) in sends.into_iter().enumerate() {
-            tokio::time::sleep_until(started + send.at).await;
-            let (from, to) = (clients::user(send.from), clients::user(send.to));
-            let write = clients::write(Arc::clone(&cluster_again), number, from, to);
-            cluster_again.world.tracker.spawn(write);
-        }
-    });
+    let writing = clients::write_all(Arc::clone(&cluster), started);
+    let writing = world.tracker.spawn(writing);
     for fault in &plan.faults {
         tokio::time::sleep_until(started + fault.at).await;
         cluster.apply(fault);
