@@ -39,7 +39,10 @@ async fn what_one_visitor_writes_the_other_reads() {
     assert_eq!(receipt["seq"], "1");
     let got = bob.messages(1).await;
     let body = &got[0].body;
-    assert_eq!(got[0].headers["content-type"], "application/json;charset=utf-8");
+    assert_eq!(
+        got[0].headers["content-type"],
+        "application/json;charset=utf-8"
+    );
     assert_eq!(got[0].headers["destination"], MESSAGES);
     assert_eq!(body["type"], "CHAT");
     assert_eq!(body["message"], "안녕, Bob");
@@ -76,7 +79,12 @@ async fn every_device_of_both_gets_every_message_once() {
         alice.say(phone.user(), &format!("to you {number}")).await;
         phone.say(alice.user(), &format!("to me {number}")).await;
     }
-    for (device, own) in [(&alice, "to you"), (&tablet, "to you"), (&phone, "to me"), (&laptop, "to me")] {
+    for (device, own) in [
+        (&alice, "to you"),
+        (&tablet, "to you"),
+        (&phone, "to me"),
+        (&laptop, "to me"),
+    ] {
         device.messages(20).await;
         let all = device.look(MESSAGES, 21, MOMENT).await;
         assert_whole(device.name(), &all, 20);
@@ -117,11 +125,19 @@ async fn a_visitor_comes_back_with_his_token() {
     again.listen().await;
     alice.say(bob.user(), "after").await;
     let got = again.look(MESSAGES, 2, MOMENT).await;
-    assert_eq!(got.len(), 1, "a SUBSCRIBE owes what is committed after it: {got:?}");
+    assert_eq!(
+        got.len(),
+        1,
+        "a SUBSCRIBE owes what is committed after it: {got:?}"
+    );
     assert_eq!((got[0].words(), got[0].seq()), ("after", 3));
     // A secret that nobody has opens nothing, and says so.
-    let options = json!({"headers": {"visitor-token": "sbv1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}});
-    let stranger = js.connect("stranger", &node.websocket(), options).await.unwrap();
+    let options =
+        json!({"headers": {"visitor-token": "sbv1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}});
+    let stranger = js
+        .connect("stranger", &node.websocket(), options)
+        .await
+        .unwrap();
     assert_eq!(stranger.header("visitor-token-status"), "rejected");
     assert_ne!(stranger.user(), bob.user());
 }
@@ -131,18 +147,26 @@ async fn a_problem_comes_on_the_errors_queue_and_the_session_lives_on() {
     let (node, js) = node().await;
     let (alice, bob) = two_people(&node, &js).await;
     let body = json!({"to": bob.user(), "message": "  ", "client_id": "empty"}).to_string();
-    alice.throw_away("/app/chat.send", &body, json!({"receipt": "r-empty"})).await;
+    alice
+        .throw_away("/app/chat.send", &body, json!({"receipt": "r-empty"}))
+        .await;
     let problems = alice.received(ERRORS, 1).await;
     let problem = &problems[0].body;
     assert_eq!(problem["type"], "urn:stompbox:problem:validation_failed");
-    assert_eq!((&problem["code"], &problem["status"]), (&json!("validation_failed"), &json!(422)));
+    assert_eq!(
+        (&problem["code"], &problem["status"]),
+        (&json!("validation_failed"), &json!(422))
+    );
     assert_eq!(problem["client_id"], "empty");
     assert_eq!(problem["destination"], "/app/chat.send");
     assert_eq!(problem["receipt_id"], "r-empty");
     assert_eq!(problem["errors"][0]["field"], "message");
     assert_eq!(alice.say(bob.user(), "fine").await["seq"], "1");
     assert_eq!(bob.messages(1).await[0].words(), "fine");
-    assert!(bob.look(ERRORS, 1, MOMENT).await.is_empty(), "a problem is of one session only");
+    assert!(
+        bob.look(ERRORS, 1, MOMENT).await.is_empty(),
+        "a problem is of one session only"
+    );
 }
 
 #[tokio::test]
@@ -195,7 +219,9 @@ async fn a_topic_goes_to_all_its_subscribers_as_it_is() {
     for device in [&alice, &bob] {
         let got = device.received(topic, 20).await;
         let texts: Vec<_> = got.iter().map(|message| message.text.clone()).collect();
-        let sent: Vec<_> = (0..20).map(|number| format!("<{number}> any text")).collect();
+        let sent: Vec<_> = (0..20)
+            .map(|number| format!("<{number}> any text"))
+            .collect();
         assert_eq!(texts, sent, "{}", device.name());
     }
     bob.unsubscribe(topic).await;

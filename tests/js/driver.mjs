@@ -17,7 +17,7 @@ class Device {
     this.url = url;
     this.queues = new Map();
     this.waiting = new Set();
-    this.receipts = new Map();
+    this.owed = new Map();
     this.connects = 0;
     this.closes = [];
     this.errors = [];
@@ -80,8 +80,9 @@ class Device {
 
   /** Resolves with the headers of the RECEIPT. */
   send(destination, body, headers = {}) {
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       const receipt = this.receipt(resolve);
+      this.owed.set(receipt, reject);
       this.client.publish({ destination, body, headers: { ...headers, receipt } });
     });
   }
@@ -92,9 +93,14 @@ class Device {
   }
 
   /** Sends many messages to one person, at most `window` without RECEIPT; resolves with all RECEIPTs. */
-  async burst({ to, prefix, count, window = 32, pause_ms = 0 }) {
+  async burst({ to, prefix, count, window = 32, pause_ms = 0, within_ms }) {
     const receipts = new Array(count);
     let next = 0;
+    const late = setTimeout(() => {
+      const missing = [...this.owed.keys()].slice(0, 5);
+      const why = new Error(`after ${within_ms} ms ${next} of ${count} were sent; without RECEIPT: ${missing}`);
+      for (const reject of this.owed.values()) reject(why);
+    }, within_ms);
     const one = async () => {
       while (next < count) {
         const number = next++;
@@ -103,13 +109,16 @@ class Device {
         if (pause_ms > 0) await new Promise((resolve) => setTimeout(resolve, pause_ms));
       }
     };
-    await Promise.all(Array.from({ length: window }, one));
+    await Promise.all(Array.from({ length: window }, one)).finally(() => clearTimeout(late));
     return receipts;
   }
 
   receipt(resolve) {
     const id = `r${++Device.receipts}`;
-    this.client.watchForReceipt(id, (frame) => resolve(frame.headers));
+    this.client.watchForReceipt(id, (frame) => {
+      this.owed.delete(id);
+      resolve(frame.headers);
+    });
     return id;
   }
 
@@ -119,6 +128,12 @@ class Device {
   }
 
   take(name, message) {
+    if (name === "/user/queue/errors") {
+      // Instead of the RECEIPT.
+      const { receipt_id } = JSON.parse(message.body);
+      this.owed.get(receipt_id)?.(new Error(message.body));
+      this.owed.delete(receipt_id);
+    }
     this.queue(name).messages.push({ headers: message.headers, body: message.body });
     this.woken();
   }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -79,12 +80,18 @@ impl Frame {
         let header = |line: &str| {
             let (name, value) = line.split_once(':').expect("a header has a colon");
             let value = value.replace("\\n", "\n").replace("\\c", ":");
-            (name.to_owned(), value.replace("\\r", "\r").replace("\\\\", "\\"))
+            (
+                name.to_owned(),
+                value.replace("\\r", "\r").replace("\\\\", "\\"),
+            )
         };
         Self {
             command,
             headers: lines.map(header).collect(),
-            body: body.strip_suffix('\0').expect("a NUL ends a frame").to_owned(),
+            body: body
+                .strip_suffix('\0')
+                .expect("a NUL ends a frame")
+                .to_owned(),
         }
     }
 
@@ -92,6 +99,12 @@ impl Frame {
     pub(crate) fn header(&self, name: &str) -> &str {
         let found = self.headers.iter().find(|(n, _)| n == name);
         found.map_or("", |(_, value)| value)
+    }
+
+    /// Of a RECEIPT, what it is for.
+    pub(crate) fn receipt(&self) -> &str {
+        assert_eq!(self.command, "RECEIPT", "{self:?}");
+        self.header("receipt-id")
     }
 
     /// The body as JSON.
@@ -110,8 +123,12 @@ impl Client {
         if let Some(octets) = opening.receive_buffer {
             socket.set_recv_buffer_size(octets).unwrap();
         }
-        let stream = within("a TCP connection", socket.connect(address)).await.unwrap();
-        let mut request = format!("ws://{address}/ws-chat").into_client_request().unwrap();
+        let stream = within("a TCP connection", socket.connect(address))
+            .await
+            .unwrap();
+        let mut request = format!("ws://{address}/ws-chat")
+            .into_client_request()
+            .unwrap();
         let protocols = [("Sec-WebSocket-Protocol", "v12.stomp")];
         for (name, value) in protocols.iter().chain(opening.headers) {
             let value = HeaderValue::from_str(value).unwrap();
@@ -136,9 +153,15 @@ impl Client {
         opened.expect("a WebSocket without anything special opens")
     }
 
-    /// Connects a fresh visitor.
+    /// Connects a fresh visitor from a page of the server, whom a fingerprint never opens.
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        Self::connect_with(address, &Opening::default(), "new").await
+        let origin = format!("http://{address}");
+        let headers = [("Origin", origin.as_str())];
+        let opening = Opening {
+            headers: &headers,
+            ..Opening::default()
+        };
+        Self::connect_with(address, &opening, "new").await
     }
 
     /// Connects a visitor with this `visitor-token`; an empty one is not sent.
@@ -200,7 +223,7 @@ impl Client {
         );
         self.send(&frame).await;
         let receipt = self.frame().await;
-        assert_eq!(receipt.header("receipt-id"), destination, "{receipt:?}");
+        assert_eq!(receipt.receipt(), destination);
     }
 
     /// Sends a SEND with a receipt; the receipt's name.
@@ -228,8 +251,12 @@ impl Client {
 
     /// What comes next; heart-beats are passed over.
     pub(crate) async fn next(&mut self) -> Received {
+        within("the next frame of the server", self.next_of_socket()).await
+    }
+
+    async fn next_of_socket(&mut self) -> Received {
         loop {
-            match within("the next message of the server", self.socket.next()).await {
+            match self.socket.next().await {
                 Some(Ok(Message::Text(text))) if text.as_str() == "\n" => {}
                 Some(Ok(Message::Text(text))) => return Received::Frame(Frame::parse(&text)),
                 Some(Ok(Message::Close(Some(close)))) => {
@@ -277,4 +304,21 @@ async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
         Ok(done) => done,
         Err(_) => panic!("{what} did not come within {PATIENCE:?}"),
     }
+}
+
+/// One HTTP exchange: status and body.
+pub(crate) async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    };
+    let answer = within("an answer of HTTP", exchange).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
+    (status.unwrap(), body.to_owned())
 }

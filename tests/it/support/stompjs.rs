@@ -71,7 +71,12 @@ impl StompJs {
     }
 
     /// Connects another device of the same visitor, by his secret.
-    pub(crate) async fn device_of(self: &Arc<Self>, name: &str, other: &Device, url: &str) -> Device {
+    pub(crate) async fn device_of(
+        self: &Arc<Self>,
+        name: &str,
+        other: &Device,
+        url: &str,
+    ) -> Device {
         let options = json!({"headers": {"visitor-token": other.secret()}, "origin": origin(url)});
         let device = self.connect(name, url, options).await.unwrap();
         assert_eq!(device.user(), other.user(), "{name} is somebody else");
@@ -103,7 +108,12 @@ impl StompJs {
         let (tell, told) = oneshot::channel();
         self.waiting.lock().unwrap().insert(id, tell);
         let line = format!("{request}\n");
-        self.stdin.lock().await.write_all(line.as_bytes()).await.unwrap();
+        self.stdin
+            .lock()
+            .await
+            .write_all(line.as_bytes())
+            .await
+            .unwrap();
         // What the driver itself waits for ends earlier.
         match timeout(PATIENCE * 2, told).await {
             Ok(Ok(answer)) => answer,
@@ -160,7 +170,9 @@ pub(crate) struct Message {
 impl Message {
     /// The place in its conversation.
     pub(crate) fn seq(&self) -> u64 {
-        self.body["seq"].as_u64().unwrap_or_else(|| panic!("no seq in {}", self.text))
+        self.body["seq"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no seq in {}", self.text))
     }
 
     /// What was written.
@@ -212,7 +224,11 @@ impl Device {
 
     /// Writes to somebody; the headers of the RECEIPT.
     pub(crate) async fn say(&self, to: &str, words: &str) -> Value {
-        self.send("/app/chat.send", &json!({"to": to, "message": words}).to_string()).await
+        self.send(
+            "/app/chat.send",
+            &json!({"to": to, "message": words}).to_string(),
+        )
+        .await
     }
 
     /// Sends a body and waits for the RECEIPT; its headers.
@@ -232,7 +248,8 @@ impl Device {
     /// Writes `count` messages `<prefix> <n>` to somebody, `window` at a time, and waits for every
     /// RECEIPT; the `seq` of each, in the order of `n`.
     pub(crate) async fn burst(&self, to: &str, prefix: &str, count: u64, window: u64) -> Vec<u64> {
-        self.burst_slowly(to, prefix, count, window, Duration::ZERO).await
+        self.burst_slowly(to, prefix, count, window, Duration::ZERO)
+            .await
     }
 
     /// The same with a pause after each.
@@ -246,12 +263,14 @@ impl Device {
     ) -> Vec<u64> {
         let asked = json!({
             "do": "burst", "to": to, "prefix": prefix, "count": count, "window": window,
-            "pause_ms": pause.as_millis() as u64,
+            "pause_ms": pause.as_millis() as u64, "within_ms": PATIENCE.as_millis() as u64,
         });
-        let receipts = self.ask_within(asked, "all RECEIPTs of a burst").await;
+        let receipts = self.ask(asked).await;
         let seq = |headers: &Value| headers["seq"].as_str()?.parse().ok();
         let receipts = receipts.as_array().unwrap().iter();
-        receipts.map(|headers| seq(headers).expect("a RECEIPT has a seq")).collect()
+        receipts
+            .map(|headers| seq(headers).expect("a RECEIPT has a seq"))
+            .collect()
     }
 
     /// The messages of a queue, once there are at least so many.
@@ -308,7 +327,9 @@ impl Device {
     /// How it ended: the last ERROR frame and the close.
     pub(crate) async fn ended(&self) -> (Value, u64) {
         let within_ms = PATIENCE.as_millis() as u64;
-        let mut ended = self.ask(json!({"do": "ended", "within_ms": within_ms})).await;
+        let mut ended = self
+            .ask(json!({"do": "ended", "within_ms": within_ms}))
+            .await;
         let code = ended["closes"][0]["code"].as_u64();
         let code = code.unwrap_or_else(|| panic!("{} was not closed: {ended}", self.name));
         (ended["errors"][0].take(), code)
@@ -325,7 +346,8 @@ impl Device {
 
     /// DISCONNECT in order.
     pub(crate) async fn disconnect(&self) {
-        self.ask_within(json!({"do": "disconnect"}), "the RECEIPT of DISCONNECT").await;
+        self.ask_within(json!({"do": "disconnect"}), "the RECEIPT of DISCONNECT")
+            .await;
     }
 
     async fn ask(&self, mut request: Value) -> Value {
