@@ -41,7 +41,6 @@ impl Options {
             backstop: false,
             ..Rules::ALL
         },
-        faults: Kind::WITHOUT_ISOLATION,
         bound: Duration::from_secs(16),
         ..Self::ALL
     };
@@ -107,11 +106,6 @@ impl Kind {
         Self::Replace,
         Self::Isolate,
     ];
-
-    /// A node that is cut off knows by its clock alone when the others have given it up. When its
-    /// lease is taken away meanwhile (a flush) it is too late, and if it also dies before it is
-    /// back, its last messages wait for the backstop.
-    pub(super) const WITHOUT_ISOLATION: &[Self] = Self::ALL.split_at(22).0;
 }
 
 /// Something that goes wrong.
@@ -214,7 +208,7 @@ fn fault(rng: &mut StdRng, options: &Options, nodes: usize) -> Fault {
     let lasts = match kind {
         Kind::Flush | Kind::FailOver | Kind::Expire => millis(rng, 0..400),
         Kind::Kill | Kind::KillOnReceipt | Kind::KillOnCommit => Duration::ZERO,
-        Kind::Isolate => millis(rng, 8_000..16_000),
+        Kind::Isolate => millis(rng, 8_000..30_000),
         Kind::Freeze if rng.random_bool(0.2) => millis(rng, 8_000..30_000),
         Kind::Replace if rng.random_bool(0.5) => Duration::ZERO,
         Kind::Weather(_) | Kind::Freeze | Kind::Replace | Kind::CutLocation | Kind::CutBus => {
