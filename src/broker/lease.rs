@@ -185,7 +185,7 @@ impl Broker {
             };
             let now = Instant::now();
             let is_time = again_at.is_some_and(|at| now >= at);
-            if changed {
+            if changed && self.settings.rules.second_look {
                 again_at = Some(now + self.settings.lease);
             } else if is_time {
                 again_at = None;

@@ -251,6 +251,19 @@ fn rule_17_a_change_among_the_peers_is_repaired() {
 }
 
 #[test]
+fn rule_20_a_lease_that_was_taken_away_is_looked_after_until_it_would_have_ended() {
+    let ablation = Ablation {
+        rules: Rules {
+            second_look: false,
+            ..TRIGGERS
+        },
+        faults: &[Kind::Flush, Kind::Expire, Kind::Isolate],
+        ..NOTHING
+    };
+    ablation.is_needed();
+}
+
+#[test]
 fn rule_18_a_node_that_is_cut_off_commits_and_receipts_nothing() {
     let ablation = Ablation {
         rules: Rules {
@@ -278,6 +291,7 @@ fn rule_19_the_backstop_alone_keeps_every_promise() {
             repair_on_gap: false,
             flow_heads: false,
             repair_on_peer_change: false,
+            second_look: false,
         },
         bound: Duration::from_secs(35),
         ..Options::ALL
