@@ -3,14 +3,28 @@
 //! Not here: frames and sockets (`session`, `edge`), engines (`broker` knows them by contract).
 //! Invariant: a RECEIPT says committed for what is stored, handed over for what is not.
 
+pub mod chat;
+pub mod connect;
+mod ids;
+pub mod rates;
+pub mod topic;
+
+use std::future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::hub::Outbox;
-use crate::identity::Handshake;
-use crate::model::{Principal, Problem, SessionId};
-use crate::session::{Accepted, Connect, Reply, Send, Subscribe, Unsubscribe};
+pub use rates::Activity;
+
+use crate::broker::Broker;
+use crate::hub::{HubSession, Outbox, OutboxLimits, Subscriber};
+use crate::identity::{Clock, Visitors};
+use crate::model::{Code, Destination, Principal, Problem, SessionId, UserQueue};
+use crate::policy::bucket::Rate;
+use crate::policy::destinations::{may_send, may_subscribe};
+use crate::quota::Quota;
+use crate::session::{Reply, Send, Subscribe, Unsubscribe};
 
 /// What becomes of a request, once it is known. Dropping it does not undo the request.
 pub type Pending = BoxFuture<'static, Result<Reply, Problem>>;
@@ -24,43 +38,185 @@ pub struct Live {
     pub principal: Arc<Principal>,
     /// What is to be written to it.
     pub outbox: Arc<Outbox>,
+    /// The session as the hub knows it.
+    hub: Arc<HubSession>,
+    /// What it has done lately.
+    activity: Arc<Activity>,
+}
+
+/// The limits of the features. All of them are settings of the node.
+#[derive(Clone, Debug)]
+pub struct AppSettings {
+    /// Characters of a message.
+    pub message_chars_max: usize,
+    /// Octets of a message.
+    pub message_bytes_max: usize,
+    /// Messages of one visitor.
+    pub rate_visitor: Rate,
+    /// Messages of one member.
+    pub rate_member: Rate,
+    /// Messages from one network.
+    pub rate_network: Rate,
+    /// Other frames of one connection.
+    pub rate_frames: Rate,
+    /// Sessions of one visitor.
+    pub sessions_visitor_max: usize,
+    /// Sessions of one member.
+    pub sessions_member_max: usize,
+    /// What is kept for one session that reads slowly.
+    pub outbox: OutboxLimits,
+    /// How long a visitor's messages are kept.
+    pub visitor_history: Duration,
+    /// What CONNECTED tells of the limits: a JSON object.
+    pub limits_json: String,
+}
+
+impl Default for AppSettings {
+    fn default() -> Self {
+        Self {
+            message_chars_max: 4_000,
+            message_bytes_max: 16 * 1024,
+            rate_visitor: Rate {
+                capacity: 100,
+                per_10_min: 2_000,
+            },
+            rate_member: Rate {
+                capacity: 100,
+                per_10_min: 5_000,
+            },
+            rate_network: Rate {
+                capacity: 1_000,
+                per_10_min: 20_000,
+            },
+            rate_frames: Rate {
+                capacity: 100,
+                per_10_min: 6_000,
+            },
+            sessions_visitor_max: 3,
+            sessions_member_max: 20,
+            outbox: OutboxLimits {
+                frames_max: 1_024,
+                bytes_max: 512 * 1024,
+            },
+            visitor_history: Duration::from_secs(24 * 3_600),
+            limits_json: "{}".to_owned(),
+        }
+    }
 }
 
 /// The service of one node.
-#[derive(Debug)]
-pub struct App {}
+pub struct App {
+    broker: Arc<Broker>,
+    visitors: Arc<Visitors>,
+    quota: Arc<dyn Quota>,
+    settings: AppSettings,
+    ids: ids::MessageIds,
+    clock: Clock,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App")
+            .field("node", &self.broker.here)
+            .finish_non_exhaustive()
+    }
+}
 
 impl App {
-    /// Opens an identity and attaches a session: location is written when this returns.
-    ///
-    /// # Errors
-    /// The refusal to be told in an ERROR frame.
-    pub async fn connect(
-        &self,
-        _handshake: &Handshake,
-        _connect: Connect,
-    ) -> Result<(Live, Accepted), Problem> {
-        unimplemented!()
+    /// The service on these parts.
+    #[must_use]
+    pub fn new(
+        broker: Arc<Broker>,
+        visitors: Arc<Visitors>,
+        quota: Arc<dyn Quota>,
+        settings: AppSettings,
+        clock: Clock,
+    ) -> Arc<Self> {
+        let ids = ids::MessageIds::new();
+        Arc::new(Self {
+            broker,
+            visitors,
+            quota,
+            settings,
+            ids,
+            clock,
+        })
     }
 
     /// Takes a SEND. Await the call before the next request of the session, so that order is kept;
     /// the outcome comes later.
-    pub async fn send(&self, _live: &Live, _send: Send) -> Pending {
-        unimplemented!()
+    pub async fn send(self: &Arc<Self>, live: &Live, send: Send) -> Pending {
+        if let Err(problem) = may_send(live.principal.kind, &send.destination) {
+            return refused(problem);
+        }
+        match &send.destination {
+            Destination::App(name) if &**name == "chat.send" => self.chat_send(live, &send).await,
+            Destination::Topic(_) => self.topic_send(live, send).await,
+            Destination::App(_)
+            | Destination::Queue(_)
+            | Destination::User(_)
+            | Destination::UserQueue(_) => refused(unknown(&send.destination)),
+        }
     }
 
-    /// Takes a SUBSCRIBE. Await as with [`App::send`]; the outcome says that it is settled.
-    pub async fn subscribe(&self, _live: &Live, _subscribe: Subscribe) -> Pending {
-        unimplemented!()
+    /// Takes a SUBSCRIBE; the outcome says that it is settled.
+    pub fn subscribe(self: &Arc<Self>, live: &Live, subscribe: &Subscribe) -> Pending {
+        let checked = live
+            .activity
+            .take_frame(self.settings.rate_frames)
+            .and_then(|()| may_subscribe(live.principal.kind, &subscribe.destination));
+        if let Err(problem) = checked {
+            return refused(problem);
+        }
+        let subscriber = Subscriber {
+            version: subscribe.version,
+            id: subscribe.named.then(|| Arc::from(&*subscribe.id)),
+        };
+        match &subscribe.destination {
+            Destination::UserQueue(UserQueue::Messages) => {
+                let session = &live.hub;
+                let settled = self
+                    .broker
+                    .subscribe_messages(session, &subscribe.id, subscriber);
+                Box::pin(async move {
+                    settled.await.map_err(chat::store_problem)?;
+                    Ok(Reply::default())
+                })
+            }
+            // What goes to this session alone is answered by the session itself.
+            Destination::UserQueue(UserQueue::Errors | UserQueue::Replies) => {
+                Box::pin(future::ready(Ok(Reply::default())))
+            }
+            Destination::Topic(topic) => {
+                let topic = Arc::clone(topic);
+                self.topic_subscribe(live, topic, &subscribe.id, subscriber)
+            }
+            Destination::App(_) | Destination::Queue(_) | Destination::User(_) => {
+                refused(unknown(&subscribe.destination))
+            }
+        }
     }
 
     /// Takes an UNSUBSCRIBE: no MESSAGE is queued for it after this returns.
-    pub async fn unsubscribe(&self, _live: &Live, _unsubscribe: Unsubscribe) -> Pending {
-        unimplemented!()
+    pub fn unsubscribe(&self, live: &Live, unsubscribe: &Unsubscribe) -> Pending {
+        match &unsubscribe.destination {
+            Destination::UserQueue(UserQueue::Messages) => live.hub.close_inbox(&unsubscribe.id),
+            Destination::Topic(topic) => self.topic_unsubscribe(live, topic, &unsubscribe.id),
+            Destination::UserQueue(UserQueue::Errors | UserQueue::Replies)
+            | Destination::App(_)
+            | Destination::Queue(_)
+            | Destination::User(_) => {}
+        }
+        let counted = live.activity.take_frame(self.settings.rate_frames);
+        Box::pin(future::ready(counted.map(|()| Reply::default())))
     }
+}
 
-    /// The connection is gone, in whatever way: everything of the session is forgotten.
-    pub async fn disconnect(&self, _live: &Live) {
-        unimplemented!()
-    }
+fn refused(problem: Problem) -> Pending {
+    Box::pin(future::ready(Err(problem)))
+}
+
+fn unknown(destination: &Destination) -> Problem {
+    let words = format!("There is no {destination}. docs/destinations.md lists what there is.");
+    Problem::new(Code::UnknownDestination, words)
 }

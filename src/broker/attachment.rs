@@ -34,6 +34,8 @@ pub(super) struct Attachments {
     leaving: Mutex<BTreeMap<SessionId, UserId>>,
     /// Wakes the task that removes them.
     leaving_now: Notify,
+    /// Wakes those who wait for a removal.
+    removed: Notify,
     /// Numbers the subscriptions.
     epochs: AtomicU64,
     /// Numbers the messages that are not stored.
@@ -57,15 +59,29 @@ impl Broker {
         }
     }
 
-    /// Lets a session go: nothing more is queued for it, and its location is removed.
-    pub fn detach(self: &Arc<Self>, id: SessionId) {
-        let Some((session, abandoned)) = self.hub.remove(id) else {
-            return;
-        };
-        for topic in abandoned {
-            self.abandon(&topic);
+    /// Lets a session go: nothing more is queued for it when this returns. The future resolves when
+    /// its location is removed, or after a second; what location does not take is tried again.
+    pub fn detach(self: &Arc<Self>, id: SessionId) -> impl Future<Output = ()> + Send + 'static {
+        if let Some((session, abandoned)) = self.hub.remove(id) {
+            for topic in abandoned {
+                self.abandon(&topic);
+            }
+            self.leave(&session);
         }
-        self.leave(&session);
+        let broker = Arc::clone(self);
+        async move {
+            let removed = async {
+                loop {
+                    let waiting = broker.attachment.removed.notified();
+                    if !lock(&broker.attachment.leaving).contains_key(&id) {
+                        return;
+                    }
+                    waiting.await;
+                }
+            };
+            // Late is no failure: whoever waits wanted to be sure, not to wait for ever.
+            let _late = tokio::time::timeout(DETACH_RETRY, removed).await;
+        }
     }
 
     /// Subscribes a session to its user's direct messages. The inbox stands when this returns, so
@@ -196,10 +212,13 @@ impl Broker {
                     tokio::time::sleep(DETACH_RETRY).await;
                     continue;
                 }
-                let mut waiting = lock(&self.attachment.leaving);
-                for (_, id) in leaving {
-                    waiting.remove(&id);
+                {
+                    let mut waiting = lock(&self.attachment.leaving);
+                    for (_, id) in leaving {
+                        waiting.remove(&id);
+                    }
                 }
+                self.attachment.removed.notify_waiters();
             }
         }
     }

@@ -120,10 +120,11 @@ impl Broker {
                 }
                 !lingered
             });
-            let destination = |(topic, generation): (&Box<str>, &u64)| {
-                (Destination::Topic((**topic).into()), *generation)
-            };
-            withdrawn.iter().take(1_000).map(destination).collect()
+            withdrawn
+                .iter()
+                .take(1_000)
+                .map(|(topic, generation)| (Destination::Topic((**topic).into()), *generation))
+                .collect()
         };
         if !withdrawn.is_empty() && self.location.unwant(&withdrawn).await.is_ok() {
             let mut state = lock(&self.interest.state);

@@ -37,6 +37,9 @@ use crate::location::{Location, LocationError};
 use crate::model::{Control, Incarnation, NodeId, RoomId, SessionId, TopicMessage, UserId};
 use crate::store::{Append, Appended, Store, StoreError};
 
+/// How long an ending node waits for its router.
+const SETTLE_WITHIN: Duration = Duration::from_secs(5);
+
 /// What a broker is made of.
 #[derive(Debug)]
 pub struct Parts {
@@ -257,6 +260,19 @@ impl Broker {
         }
     }
 
+    /// Waits until what was committed here is handed to the bus, for a few seconds at most: what is
+    /// not is repaired by the others.
+    pub async fn settle(&self) {
+        let empty = async {
+            while self.routes.capacity() < self.routes.max_capacity() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(SETTLE_WITHIN, empty).await.is_err() {
+            tracing::warn!("some messages are left to be repaired by the other nodes");
+        }
+    }
+
     /// Whether what this node commits now might be missed by the others: its lease has run out by
     /// its own clock, and its heads did not go out lately either.
     #[must_use]
@@ -302,7 +318,8 @@ impl Broker {
         lock(&self.entropy).random_range(low..=high)
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    /// Runs a task until it or this broker ends.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tracker
             .spawn(self.end.clone().run_until_cancelled_owned(task));
     }

@@ -1,1 +1,156 @@
-//! Placeholder of the room until it is built.
+//! Sockets and HTTP: the accept loop, the routes, WebSocket, and the driver of each connection.
+//!
+//! Not here: what STOMP means (`session`), what a request does (`app`), who somebody is
+//! (`identity`), where settings come from and what runs beside it (`node`). Invariant: nothing of a
+//! client is taken without a limit in size and in time, and every "no" says why.
+//!
+//! ```text
+//! listener  sockets, socket options, HTTP/1.1 by hyper      admission  how many may come in
+//! routes    paths, health, metrics, page, REST              origin     which pages may talk to us
+//! websocket upgrade, messages, goodbye                      handshake  RFC 6455, section 4.2
+//! connection  one task per connection: socket, session, app, outbox
+//! ```
+
+mod admission;
+mod attached;
+mod connection;
+mod cors;
+mod handshake;
+mod health;
+mod listener;
+mod meters;
+mod origin;
+mod pace;
+mod page;
+mod peer;
+mod reply;
+mod rest;
+mod routes;
+mod settings;
+mod websocket;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use health::{Health, HealthSource, PartState};
+pub use listener::serve;
+pub use origin::InvalidOrigin;
+pub use settings::EdgeSettings;
+
+use crate::app::App;
+use crate::identity::Visitors;
+use admission::{Admission, Permit, Refusal};
+use meters::Meters;
+use pace::Pace;
+use peer::Peer;
+
+/// Gives the text of `/metrics`.
+pub type MetricsText = Box<dyn Fn() -> String + Send + Sync>;
+
+/// What the edge is made with.
+pub struct EdgeState {
+    settings: EdgeSettings,
+    origins: origin::Allowed,
+    app: Arc<App>,
+    visitors: Arc<Visitors>,
+    health: Arc<dyn HealthSource>,
+    metrics: MetricsText,
+}
+
+impl EdgeState {
+    /// Puts the parts together. Make it after the metrics recorder is installed.
+    ///
+    /// # Errors
+    /// When an allowed origin is not written as one.
+    pub fn new(
+        settings: EdgeSettings,
+        app: Arc<App>,
+        visitors: Arc<Visitors>,
+        health: Arc<dyn HealthSource>,
+        metrics: MetricsText,
+    ) -> Result<Self, InvalidOrigin> {
+        let origins = origin::Allowed::new(&settings.origins, settings.allow_no_origin)?;
+        Ok(Self {
+            settings,
+            origins,
+            app,
+            visitors,
+            health,
+            metrics,
+        })
+    }
+}
+
+impl std::fmt::Debug for EdgeState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EdgeState")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The edge while it runs: its parts, its counts, and what it needs to end.
+#[derive(Debug)]
+struct Edge {
+    state: Arc<EdgeState>,
+    admission: Arc<Admission>,
+    meters: Meters,
+    pace: Pace,
+    tracker: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl std::ops::Deref for Edge {
+    type Target = EdgeState;
+
+    fn deref(&self) -> &EdgeState {
+        &self.state
+    }
+}
+
+impl Edge {
+    fn new(state: Arc<EdgeState>, tracker: TaskTracker, shutdown: CancellationToken) -> Self {
+        let settings = &state.settings;
+        Self {
+            admission: Admission::new(settings),
+            meters: Meters::new(),
+            pace: Pace::new(settings.drain_closes_per_second, settings.drain_spread_max),
+            tracker,
+            shutdown,
+            state,
+        }
+    }
+
+    /// The places that a WebSocket needs: its own, and one in its network unless the socket has it.
+    fn admit(
+        &self,
+        peer: &Arc<Peer>,
+        client: IpAddr,
+    ) -> Result<(Permit, Option<Permit>, Arc<Peer>), Refusal> {
+        let network = match peer.is_proxy {
+            true => Some(self.admission.network(client)?),
+            false => None,
+        };
+        Ok((self.admission.session()?, network, Arc::clone(peer)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::SessionConfig;
+
+    /// Settings with the defaults of the documentation.
+    pub(super) fn settings() -> EdgeSettings {
+        EdgeSettings::new(SessionConfig::default())
+    }
+
+    #[test]
+    fn a_websocket_message_may_be_as_long_as_the_longest_frame() {
+        assert!(settings().message_bytes_max() > 65_536 + (32 << 10));
+        assert!(settings().message_bytes_max() < 128 << 10);
+    }
+}

@@ -45,6 +45,8 @@ struct State {
     leases: BTreeMap<NodeId, Lease>,
     store_id: Option<String>,
     touched: Touched,
+    /// How often [`MemoryCluster::fail_over`] was called.
+    reconnects: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +102,20 @@ impl MemoryCluster {
 
     /// Everything is gone, as after `FLUSHALL` or a restart without persistence.
     pub fn flush(&self) {
-        *self.state() = State::default();
+        let mut state = self.state();
+        *state = State {
+            reconnects: state.reconnects,
+            ..State::default()
+        };
+    }
+
+    /// What was registered lately is lost, the leases survive, and every handle has connected again:
+    /// as when a replica takes over that had not received the last writes.
+    pub fn fail_over(&self) {
+        let mut state = self.state();
+        state.sessions.clear();
+        state.wants.clear();
+        state.reconnects += 1;
     }
 
     /// The lease of this node ends now, whoever holds it. What it registered stays.
@@ -370,6 +385,6 @@ impl Location for MemoryLocation {
     }
 
     fn reconnects(&self) -> u64 {
-        0
+        self.cluster.state().reconnects
     }
 }

@@ -14,8 +14,10 @@ use crate::model::{
 };
 
 mod memory;
+mod redis;
 
-pub use memory::{MemoryCluster, MemoryLocation};
+pub use self::memory::{MemoryCluster, MemoryLocation};
+pub use self::redis::RedisLocation;
 
 /// How long a loose visitor's fingerprint is remembered.
 pub const TOUCH_LIFE: Duration = Duration::from_secs(3600);

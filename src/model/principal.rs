@@ -36,7 +36,30 @@ pub enum Standing {
         taken_at: Option<UnixMillis>,
     },
     /// Opened by its secret only. Accounts are always firm.
-    Firm,
+    Firm {
+        /// When its holder had taken it over by a fingerprint, before it became firm. What was
+        /// meant for the holder before that stays out of his reach for ever.
+        taken_at: Option<UnixMillis>,
+    },
+}
+
+impl Standing {
+    /// Firm, and in the hands of its first holder.
+    pub const FIRM: Self = Self::Firm { taken_at: None };
+
+    /// When the present holder took the identity over; `None` while the first holder has it.
+    #[must_use]
+    pub fn taken_at(self) -> Option<UnixMillis> {
+        match self {
+            Self::Loose { taken_at } | Self::Firm { taken_at } => taken_at,
+        }
+    }
+
+    /// Whether a fingerprint may still open it.
+    #[must_use]
+    pub fn is_loose(self) -> bool {
+        matches!(self, Self::Loose { .. })
+    }
 }
 
 /// How an identity was opened; the header `proof` of CONNECTED.

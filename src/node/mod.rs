@@ -1,1 +1,14 @@
-//! Placeholder of the room until it is built.
+//! Configuration, composition, run, drain: everything that builds the rooms and starts them.
+//!
+//! This room may import every other and is imported by none. Invariant: only here, and in the
+//! files of the engines, does the name of an engine stand.
+
+pub mod cli;
+pub mod config;
+mod engines;
+mod greeting;
+mod health;
+pub mod kept;
+mod records;
+pub mod run;
+pub mod telemetry;

@@ -3,3 +3,10 @@
 //! Not here: frames, engines, clocks. Invariant: a decision depends on its arguments alone.
 
 pub mod bucket;
+pub mod destinations;
+pub mod permission;
+pub mod reach;
+
+pub use destinations::{may_send, may_subscribe};
+pub use permission::{Action, is_permitted, permit};
+pub use reach::may_reach;

@@ -4,14 +4,18 @@
 //! (`app`). Invariant: a take costs no round trip but once in ten to twenty; when the shared engine
 //! is away the local level decides: never open, never closed.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::policy::bucket::{Rate, Verdict};
 
 mod memory;
 mod recent;
+mod redis;
 
-pub use memory::MemoryQuota;
+pub use self::memory::MemoryQuota;
+pub use self::redis::RedisQuota;
 
 /// Token buckets shared by the nodes of a cluster.
 #[async_trait]
@@ -21,7 +25,12 @@ pub trait Quota: Send + Sync + std::fmt::Debug {
     async fn take(&self, key: &str, rate: Rate) -> Verdict;
 }
 
-/// The bounds of an engine's own tables.
+/// The shared engine cannot be used at all: its setting is wrong or nobody answers. Refuse to start.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct QuotaError(pub String);
+
+/// The bounds of an engine. The embedded one uses the first two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuotaSettings {
     /// How many subjects this node remembers at once. Beyond that the longest idle ones are
@@ -29,6 +38,15 @@ pub struct QuotaSettings {
     pub keys_max: usize,
     /// How long a subject is remembered after its last take, in milliseconds.
     pub idle_ms: u64,
+    /// The most tokens that a node leases at a time; a small bucket is leased by tenths.
+    pub lease_tokens_max: u32,
+    /// How long leased tokens may be spent, in milliseconds. What the bucket regains in that time
+    /// can be admitted beyond a burst, so it is short.
+    pub lease_ms: u64,
+    /// How long one answer of the shared engine may take.
+    pub response: Duration,
+    /// How long a connection to it may take to be there.
+    pub connect: Duration,
 }
 
 impl Default for QuotaSettings {
@@ -36,6 +54,10 @@ impl Default for QuotaSettings {
         Self {
             keys_max: 100_000,
             idle_ms: 300_000,
+            lease_tokens_max: 20,
+            lease_ms: 3_000,
+            response: Duration::from_millis(100),
+            connect: Duration::from_millis(200),
         }
     }
 }

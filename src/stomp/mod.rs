@@ -49,6 +49,8 @@ mod head;
 pub mod limits;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod tables;
 pub mod version;
 
 pub use command::Command;

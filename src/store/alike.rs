@@ -1,11 +1,12 @@
 //! What every engine does alike, so that it is decided once.
 //!
-//! Not here: anything that asks a store. Invariant: pure functions of their arguments.
+//! Not here: anything that asks a store. Invariant: apart from the random id of a new store these
+//! are pure functions of their arguments.
 
 use sha2::{Digest, Sha256};
 
-use super::{Append, Range};
-use crate::model::{MessageId, RoomId, StoredMessage};
+use super::{Append, Range, StoreError, TakeOver};
+use crate::model::{MessageId, RoomId, StoredMessage, UnixMillis};
 
 /// The epoch of a conversation that begins with the message `first`. It follows from the store and
 /// from that message, so no engine needs a random source, and a conversation that was forgotten
@@ -45,6 +46,22 @@ pub(super) fn placed(append: &Append, seq: u64, epoch: u32) -> StoredMessage {
         text: append.text.clone(),
         timestamp: append.timestamp,
     }
+}
+
+/// When a take-over happened: always later than the one before, or a second taker within the same
+/// millisecond would find everything as he read it.
+pub(super) fn taken_at(wanted: &TakeOver) -> UnixMillis {
+    wanted.taken_at_before.map_or(wanted.now, |before| {
+        UnixMillis(before.0 + 1).max(wanted.now)
+    })
+}
+
+/// An id for a store that has none: 128 random bits.
+pub(super) fn fresh_store_id() -> Result<String, StoreError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|err| StoreError::Unavailable(format!("no randomness: {err}")))?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
 /// The answer to a question for a stretch: `found` in `seq` order, at most `limit`, out of a

@@ -5,9 +5,16 @@
 //! reader ever sees `seq` n of a conversation without n - 1, and commit order is `seq` order.
 
 mod alike;
+mod backlog;
 pub mod memory;
+pub mod postgres;
+mod rows;
+mod sql;
+pub mod sqlite;
 
 pub use memory::MemoryStore;
+pub use postgres::{PostgresSettings, PostgresStore};
+pub use sqlite::{SqliteSettings, SqliteStore};
 
 use std::future::Future;
 use std::pin::Pin;
@@ -214,7 +221,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn create_visitor(&self, visitor: NewVisitor) -> Result<bool, StoreError>;
 
     /// The secret was presented back: its life slides to `expires_at`, its owner is firm from now
-    /// on and was seen now. Nothing happens when it is not a live one.
+    /// on (his `taken_at` stays what it was) and was seen now. Nothing happens when it is not a
+    /// live one.
     async fn confirm_token(
         &self,
         token: TokenHash,

@@ -192,7 +192,8 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.closed.cancel();
         if !self.life.end.is_cancelled() {
-            self.life.broker.detach(self.session.id);
+            let broker = &self.life.broker;
+            broker.spawn(broker.detach(self.session.id));
         }
     }
 }

@@ -1,0 +1,252 @@
+//! `/app/chat.send`: a direct message.
+//!
+//! Rate, size, permission, recipient, append, RECEIPT, route, echo, in this order. Not here: how it
+//! reaches anybody (`broker`). Invariant: what is refused has left no trace, and what is receipted is
+//! committed.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::json;
+use unicode_normalization::{UnicodeNormalization, is_nfc};
+
+use super::{App, Live, Pending, refused};
+use crate::broker::AppendError;
+use crate::model::{ClientId, Code, Kind, Principal, Problem, RoomId, UserId};
+use crate::session::{Reply, Send};
+use crate::store::{Append, Appended, StoreError};
+
+/// What a client writes.
+#[derive(Deserialize)]
+struct Body {
+    to: String,
+    message: String,
+    client_id: Option<String>,
+}
+
+/// A direct message that is as it must be.
+#[derive(Debug, PartialEq, Eq)]
+struct Draft {
+    to: UserId,
+    text: String,
+    client_id: Option<ClientId>,
+}
+
+/// The header of a SEND by which the sending session asks for no copy of its message.
+const ECHO: (&str, &str) = ("echo", "none");
+
+impl App {
+    pub(super) async fn chat_send(self: &Arc<Self>, live: &Live, send: &Send) -> Pending {
+        match self.prepare(live, send).await {
+            Ok((append, remaining)) => {
+                let no_echo = send.headers.iter().any(|(n, v)| (&**n, &**v) == ECHO);
+                let committed = self.broker.append(append, no_echo.then_some(live.session));
+                Box::pin(async move {
+                    let appended = committed.await.map_err(|error| unavailable(&error))?;
+                    Ok(receipt(&appended, remaining))
+                })
+            }
+            Err(mut problem) => {
+                let named = serde_json::from_slice::<Body>(&send.body).ok();
+                problem.client_id = named.and_then(|body| body.client_id);
+                refused(problem)
+            }
+        }
+    }
+
+    async fn prepare(&self, live: &Live, send: &Send) -> Result<(Append, u32), Problem> {
+        let remaining = self.take_message(live).await?;
+        let draft = draft(&send.body, &self.settings)?;
+        let sender = &live.principal;
+        let room = RoomId::direct(&sender.user_id, &draft.to);
+        if draft.to != sender.user_id {
+            self.check_reach(sender, &draft.to).await?;
+        }
+        let now = (self.clock)();
+        let keep = match sender.kind {
+            Kind::Anonymous => Some(now.after(self.settings.visitor_history)),
+            Kind::Member => None,
+        };
+        let append = Append {
+            room,
+            id: self.ids.next(now),
+            from: sender.user_id.clone(),
+            from_name: sender.name.clone(),
+            to: draft.to,
+            client_id: draft.client_id,
+            text: draft.text,
+            timestamp: now,
+            expires_at: keep,
+        };
+        Ok((append, remaining))
+    }
+
+    /// Whether the recipient exists and may be written to.
+    async fn check_reach(&self, sender: &Principal, to: &UserId) -> Result<(), Problem> {
+        let Some(recipient) = self.visitors.recipient(to).await? else {
+            let words = "Nobody has this address. Check `to`; ids are written `user_...`.";
+            return Err(Problem::new(Code::NotFound, words).in_field("to"));
+        };
+        // While location does not answer nobody can say that he is offline.
+        let is_live = !recipient.standing.is_loose()
+            || !self.broker.hub.sessions_of(to).is_empty()
+            || match self
+                .broker
+                .location
+                .locate(std::slice::from_ref(to), &[])
+                .await
+            {
+                Ok(located) => located.users.iter().any(|sessions| !sessions.is_empty()),
+                Err(_) => true,
+            };
+        self.visitors.check_reach(sender, &recipient, is_live).await
+    }
+}
+
+/// Reads and checks what the client wrote.
+fn draft(body: &[u8], settings: &super::AppSettings) -> Result<Draft, Problem> {
+    let invalid =
+        |field, words: String| Problem::new(Code::ValidationFailed, words).in_field(field);
+    let body: Body = serde_json::from_slice(body).map_err(|error| {
+        let words = format!(
+            "The body is JSON such as {{\"to\":\"user_...\",\"message\":\"...\"}}: {error}"
+        );
+        Problem::new(Code::BadRequest, words)
+    })?;
+    let to = body
+        .to
+        .parse()
+        .map_err(|error| invalid("to", format!("`to` is {error}.")))?;
+    let client_id = body.client_id.as_deref().map(str::parse).transpose();
+    let client_id = client_id.map_err(|error| invalid("client_id", format!("This is {error}.")))?;
+    let text = if is_nfc(&body.message) {
+        body.message
+    } else {
+        body.message.nfc().collect()
+    };
+    if text.trim().is_empty() {
+        return Err(invalid(
+            "message",
+            "`message` must have more than white space.".to_owned(),
+        ));
+    }
+    let (bytes_max, chars_max) = (settings.message_bytes_max, settings.message_chars_max);
+    if text.len() > bytes_max || text.chars().count() > chars_max {
+        let words = format!("`message` has at most {chars_max} characters and {bytes_max} octets.");
+        return Err(invalid("message", words));
+    }
+    Ok(Draft {
+        to,
+        text,
+        client_id,
+    })
+}
+
+/// What the sender is told of a committed message.
+fn receipt(appended: &Appended, remaining: u32) -> Reply {
+    let message = &appended.message;
+    let mut headers = vec![
+        ("message-id", message.id.to_string()),
+        ("seq", message.seq.to_string()),
+    ];
+    if appended.duplicate {
+        headers.push(("duplicate", "true".to_owned()));
+    }
+    if remaining != u32::MAX {
+        headers.push(("x-rate-remaining", remaining.to_string()));
+    }
+    let result = json!({
+        "id": message.id.to_string(),
+        "room_id": message.room.to_string(),
+        "seq": message.seq,
+        "epoch": format!("{:x}", message.epoch),
+        "timestamp": message.timestamp.to_string(),
+        "duplicate": appended.duplicate,
+    });
+    Reply {
+        headers,
+        result: Some(result),
+    }
+}
+
+fn unavailable(error: &AppendError) -> Problem {
+    match error {
+        AppendError::Fenced => {
+            let words = "This node is cut off from the others. Send again with the same client_id.";
+            Problem::new(Code::BrokerUnavailable, words).retry_after_ms(1_000)
+        }
+        AppendError::Ending => {
+            let words = "This node is ending. Connect again and send with the same client_id.";
+            Problem::new(Code::Draining, words).retry_after_ms(1_000)
+        }
+        AppendError::Store(error) => store_problem(error.clone()),
+    }
+}
+
+/// What a client is told when the store does not do its work; the cause stays in the log.
+pub(super) fn store_problem(error: StoreError) -> Problem {
+    match error {
+        StoreError::Overloaded => {
+            let words =
+                "More is being written than can be stored. Send again with the same client_id.";
+            Problem::new(Code::TryLater, words).retry_after_ms(500)
+        }
+        error @ StoreError::Unavailable(_) => {
+            tracing::warn!(%error, "a request was refused");
+            let words = "The store cannot be reached. Send again with the same client_id.";
+            Problem::new(Code::StoreUnavailable, words).retry_after_ms(1_000)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::AppSettings;
+    use super::*;
+
+    fn check(body: &str, expected: Result<&str, (Code, Option<&str>)>) {
+        let settings = AppSettings {
+            message_chars_max: 5,
+            message_bytes_max: 12,
+            ..AppSettings::default()
+        };
+        let found = draft(body.as_bytes(), &settings);
+        let found = found
+            .as_ref()
+            .map(|d| d.text.as_str())
+            .map_err(|p| (p.code, p.field));
+        assert_eq!(found, expected, "{body}");
+    }
+
+    #[test]
+    fn a_message_is_checked_before_anything_happens() {
+        let field = |field| Err((Code::ValidationFailed, Some(field)));
+        check(r#"{"to":"user_a","message":"hello"}"#, Ok("hello"));
+        check(r#"{"to":"user_a","message":"hello","x":1}"#, Ok("hello"));
+        check(r#"{"to":"user_a","message":"hello!"}"#, field("message"));
+        check(
+            r#"{"to":"user_a","message":"안녕하세요"}"#,
+            field("message"),
+        );
+        check(r#"{"to":"user_a","message":"안녕"}"#, Ok("안녕"));
+        // Decomposed letters are composed before they are counted.
+        check(
+            "{\"to\":\"user_a\",\"message\":\"e\u{301}e\u{301}e\u{301}e\u{301}\"}",
+            Ok("éééé"),
+        );
+        for empty in ["", " ", "\\n\\t", "\u{3000}"] {
+            check(
+                &format!(r#"{{"to":"user_a","message":"{empty}"}}"#),
+                field("message"),
+            );
+        }
+        check(r#"{"to":"a/b","message":"x"}"#, field("to"));
+        check(
+            r#"{"to":"user_a","message":"x","client_id":"a b"}"#,
+            field("client_id"),
+        );
+        for broken in ["", "{}", "[]", "{\"to\":1,\"message\":\"x\"}", "\u{0}"] {
+            check(broken, Err((Code::BadRequest, None)));
+        }
+    }
+}

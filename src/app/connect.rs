@@ -1,0 +1,143 @@
+//! The beginning and the end of a session.
+//!
+//! Not here: which identity a CONNECT gets (`identity`). Invariant: the location of a session is
+//! acknowledged, or its acknowledgement is being waited for, before the client sees CONNECTED.
+
+use std::sync::Arc;
+
+use super::rates::Activity;
+use super::{App, Live};
+use crate::hub::{HubSession, Outbox};
+use crate::identity::Handshake;
+use crate::location::SessionEntry;
+use crate::model::{CloseReason, Code, Kind, Principal, Problem, SessionId, UserId};
+use crate::session::{Accepted, Connect};
+
+/// The longest device name that is kept, in octets.
+const DEVICE_BYTES_MAX: usize = 64;
+
+impl App {
+    /// Opens an identity and attaches a session: location is written when this returns.
+    ///
+    /// # Errors
+    /// The refusal to be told in an ERROR frame.
+    pub async fn connect(
+        self: &Arc<Self>,
+        handshake: &Handshake,
+        connect: &Connect,
+    ) -> Result<(Live, Accepted), Problem> {
+        refuse_accounts(connect)?;
+        let token = connect.visitor_token.as_deref();
+        let language = connect.accept_language.as_deref();
+        let opened = self.visitors.connect(handshake, token, language).await?;
+        let user = opened.principal.user_id.clone();
+        let outbox = Arc::new(Outbox::new(self.settings.outbox));
+        let hub = HubSession::new(
+            SessionId(rand::random()),
+            user.clone(),
+            device(connect),
+            (self.clock)(),
+            Arc::clone(&outbox),
+        );
+        let is_attached = self.broker.attach(Arc::clone(&hub)).await;
+        let principal = Arc::new(opened.principal);
+        if is_attached {
+            self.make_room(&user, principal.kind).await;
+        } else {
+            self.check_holder_later(&hub, &principal);
+        }
+        let mut headers = Vec::new();
+        if let Some(secret) = opened.secret_to_tell {
+            headers.push(("visitor-token", secret));
+        }
+        if let Some(status) = opened.status {
+            headers.push(("visitor-token-status", status.to_owned()));
+        }
+        headers.push(("token-expires-in", opened.expires_in_s.to_string()));
+        let accepted = Accepted {
+            session: hub.id,
+            user_id: user,
+            kind: principal.kind,
+            proof: opened.proof,
+            node: self.broker.here.clone(),
+            limits: self.settings.limits_json.clone(),
+            headers,
+        };
+        let live = Live {
+            session: hub.id,
+            principal,
+            outbox,
+            hub,
+            activity: Arc::new(Activity::default()),
+        };
+        Ok((live, accepted))
+    }
+
+    /// The connection is gone, in whatever way: everything of the session is forgotten.
+    pub async fn disconnect(self: &Arc<Self>, live: &Live) {
+        // The location goes first: who comes back by his fingerprint must not find himself.
+        self.broker.detach(live.session).await;
+        if let Err(problem) = self.visitors.disconnected(&live.principal).await {
+            tracing::debug!(
+                code = problem.code.as_str(),
+                "the end of a visit was not noted"
+            );
+        }
+    }
+
+    /// While location was away nobody could see that this identity has a session. When it answers
+    /// again, the identity may have passed to somebody else: then this session is closed.
+    fn check_holder_later(self: &Arc<Self>, hub: &Arc<HubSession>, principal: &Arc<Principal>) {
+        let (app, hub, principal) = (Arc::clone(self), Arc::clone(hub), Arc::clone(principal));
+        self.broker.spawn(async move {
+            hub.attached().await;
+            if hub.is_attached() && matches!(app.visitors.is_holder(&principal).await, Ok(false)) {
+                hub.outbox.cut(CloseReason::IDENTITY_LOST);
+            }
+        });
+    }
+
+    /// Closes the oldest sessions of a user who has too many, wherever they are.
+    async fn make_room(self: &Arc<Self>, user: &UserId, kind: Kind) {
+        let sessions_max = match kind {
+            Kind::Anonymous => self.settings.sessions_visitor_max,
+            Kind::Member => self.settings.sessions_member_max,
+        };
+        let Ok(located) = self
+            .broker
+            .location
+            .locate(std::slice::from_ref(user), &[])
+            .await
+        else {
+            return;
+        };
+        let mut sessions: Vec<SessionEntry> = located.users.into_iter().flatten().collect();
+        sessions.sort_by_key(|entry| (entry.since, entry.session));
+        let excess = sessions.len().saturating_sub(sessions_max);
+        for entry in sessions.iter().take(excess) {
+            self.broker.replace(&entry.node, entry.session);
+        }
+    }
+}
+
+/// Accounts are not served yet; whoever comes with a password must not become a visitor unawares.
+fn refuse_accounts(connect: &Connect) -> Result<(), Problem> {
+    let empty = |value: &Option<String>| value.as_deref().is_none_or(str::is_empty);
+    if empty(&connect.login) && empty(&connect.passcode) && empty(&connect.authorization) {
+        return Ok(());
+    }
+    let words = "This server has no accounts. Connect without login, passcode and authorization; \
+                 a visitor comes back with `visitor-token`.";
+    Err(Problem::new(Code::Unauthorized, words))
+}
+
+/// What the client calls its device, cut at a character.
+fn device(connect: &Connect) -> Box<str> {
+    let name = connect
+        .device_id
+        .as_deref()
+        .or(connect.device_name.as_deref())
+        .unwrap_or_default();
+    let end = name.floor_char_boundary(DEVICE_BYTES_MAX);
+    name[..end].into()
+}

@@ -1,0 +1,144 @@
+//! How much a session, a user and a network may send.
+//!
+//! Not here: the arithmetic (`policy::bucket`), where levels are kept (`quota`). Invariant: a
+//! message is taken from the bucket of its writer and from that of his network; a session that does
+//! not heed the refusals is closed.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{App, Live};
+use crate::model::{CloseReason, Code, Kind, Problem};
+use crate::policy::bucket::{self, Level, Rate, Verdict};
+
+/// So many refusals within [`REFUSALS_WITHIN`] close the connection with 4429.
+const REFUSALS_MAX: u32 = 300;
+const REFUSALS_WITHIN: Duration = Duration::from_secs(60);
+
+/// What one session has done lately. It belongs to the connection, so it is kept here and not in
+/// the shared quota.
+#[derive(Debug)]
+pub struct Activity {
+    started: Instant,
+    /// A std mutex: it is held for some arithmetic.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    frames: Option<Level>,
+    refusals: u32,
+    refusals_since: Duration,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            state: Mutex::default(),
+        }
+    }
+}
+
+impl Activity {
+    /// Counts a frame that is not a SEND.
+    pub(super) fn take_frame(&self, rate: Rate) -> Result<(), Problem> {
+        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let level = state.frames.unwrap_or_else(|| Level::full(now_ms, rate));
+        let (left, verdict) = bucket::take(level, now_ms, rate, 1);
+        state.frames = Some(left);
+        match verdict {
+            Verdict::Allowed { .. } => Ok(()),
+            Verdict::Refused { retry_after_ms } => Err(too_fast(retry_after_ms)),
+        }
+    }
+
+    /// Counts a refusal; whether it was one too many.
+    fn is_abusive(&self) -> bool {
+        let now = self.started.elapsed();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_sub(state.refusals_since) > REFUSALS_WITHIN {
+            state.refusals_since = now;
+            state.refusals = 0;
+        }
+        state.refusals += 1;
+        state.refusals >= REFUSALS_MAX
+    }
+}
+
+impl App {
+    /// Takes one message from the buckets of its writer and of his network. Returns how many are
+    /// left, as far as is known.
+    pub(super) async fn take_message(&self, live: &Live) -> Result<u32, Problem> {
+        let sender = &live.principal;
+        let (key, rate) = match sender.kind {
+            Kind::Member => (
+                format!("rate:auth:{}", sender.user_id),
+                self.settings.rate_member,
+            ),
+            Kind::Anonymous if sender.standing.is_loose() => (
+                format!("rate:anon:{}", sender.client_identifier),
+                self.settings.rate_visitor,
+            ),
+            Kind::Anonymous => {
+                let key = format!("rate:anon:{}.{}", sender.client_identifier, sender.user_id);
+                (key, self.settings.rate_visitor)
+            }
+        };
+        let own = self.quota.take(&key, rate).await;
+        let network = format!("rate:net:{}", sender.network);
+        let shared = match own {
+            Verdict::Allowed { .. } => self.quota.take(&network, self.settings.rate_network).await,
+            Verdict::Refused { .. } => own,
+        };
+        match (own, shared) {
+            (Verdict::Allowed { remaining }, Verdict::Allowed { .. }) => Ok(remaining),
+            (_, Verdict::Refused { retry_after_ms })
+            | (Verdict::Refused { retry_after_ms }, Verdict::Allowed { .. }) => {
+                if live.activity.is_abusive() {
+                    let text = format!("rate_limited;retry_after_ms={retry_after_ms}");
+                    live.outbox.cut(CloseReason {
+                        code: 4429,
+                        text: text.into(),
+                    });
+                }
+                Err(too_fast(retry_after_ms))
+            }
+        }
+    }
+}
+
+fn too_fast(retry_after_ms: u64) -> Problem {
+    let words = "Too much in too short a time. Wait for `retry_after_ms` and send again.";
+    Problem::new(Code::RateLimited, words).retry_after_ms(retry_after_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_of_one_connection_are_limited() {
+        let activity = Activity::default();
+        let rate = Rate {
+            capacity: 3,
+            per_10_min: 1,
+        };
+        let taken = (0..5).filter(|_| activity.take_frame(rate).is_ok()).count();
+        assert_eq!(taken, 3);
+        let off = Rate {
+            capacity: 0,
+            per_10_min: 0,
+        };
+        assert!(Activity::default().take_frame(off).is_ok());
+    }
+
+    #[test]
+    fn three_hundred_refusals_in_a_minute_are_abuse() {
+        let activity = Activity::default();
+        let verdicts: Vec<bool> = (0..REFUSALS_MAX).map(|_| activity.is_abusive()).collect();
+        assert_eq!(verdicts.iter().filter(|abusive| **abusive).count(), 1);
+        assert_eq!(verdicts.last(), Some(&true));
+    }
+}

@@ -1,0 +1,558 @@
+//! The driver of one connection: moves octets between a socket and a session, requests between the
+//! session and the app, deliveries from the outbox to the socket.
+//!
+//! Not here: what STOMP means (`session`), what a request does (`app`), how octets travel
+//! (`websocket`). Invariant: whatever becomes of the task (end, cancellation, panic), the app hears
+//! of the end of a session that it has attached.
+//!
+//! One task owns everything of a connection, so nothing here is locked. It stops reading while 64
+//! requests are not settled, and it never buffers for a peer that does not read: a write that
+//! stalls ends the connection.
+
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::Edge;
+use super::admission::Permit;
+use super::attached::Attached;
+use super::meters::Active;
+use super::peer::Peer;
+use super::websocket::{Gone, Received, Socket};
+use crate::app::Pending;
+use crate::hub::{Outbox, Pulled};
+use crate::identity::Handshake;
+use crate::model::{CloseReason, Code, Problem};
+use crate::session::{Connect, Event, Input, Output, Reply, Session, Ticket};
+use crate::stomp::Version;
+
+/// How many requests of one session may be unsettled; beyond it nothing is read.
+const UNSETTLED_MAX: usize = 64;
+
+/// The window over which messages without a frame are counted.
+const IDLE_WINDOW: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The label of this transport.
+const TRANSPORT: &str = "websocket";
+
+/// What the handshake hands to the driver.
+#[derive(Debug)]
+pub(super) struct Opened {
+    /// What is known of the client; dropped when its identity is.
+    pub(super) handshake: Handshake,
+    /// The version that the subprotocol named.
+    pub(super) subprotocol: Option<Version>,
+    /// The connection's places, given back when it ends.
+    pub(super) permits: (Permit, Option<Permit>, Arc<Peer>),
+}
+
+/// How a connection ends.
+#[derive(Debug)]
+enum Ending {
+    /// We close, with this reason.
+    Ours(CloseReason),
+    /// The peer closes, with this code.
+    Theirs(u16),
+    /// The peer has not read for too long.
+    Stalled,
+    /// The line is dead.
+    Gone,
+}
+
+impl From<Gone> for Ending {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+type Step = Result<(), Ending>;
+
+/// A connection and everything that belongs to it.
+pub(super) struct Connection {
+    edge: Arc<Edge>,
+    socket: Socket,
+    session: Session,
+    handshake: Option<Box<Handshake>>,
+    attached: Attached,
+    outbox: Option<Arc<Outbox>>,
+    unsettled: FuturesUnordered<Settling>,
+    clock: Clock,
+    idle: IdleMessages,
+    /// The code of the last refusal that was counted, so that its close is not counted again.
+    refused: Option<Code>,
+    active: Active,
+    _permits: (Permit, Option<Permit>, Arc<Peer>),
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("attached", &self.attached)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    pub(super) fn new(edge: Arc<Edge>, socket: Socket, opened: Opened) -> Self {
+        let now = Instant::now();
+        let mut config = edge.settings.session.clone();
+        config.subprotocol = opened.subprotocol;
+        Self {
+            session: Session::new(now.into_std(), config),
+            handshake: Some(Box::new(opened.handshake)),
+            attached: Attached::new(Arc::clone(&edge.app), edge.tracker.clone()),
+            outbox: None,
+            unsettled: FuturesUnordered::new(),
+            clock: Clock::new(now, edge.settings.ping_after),
+            idle: IdleMessages::new(now, edge.settings.idle_messages_per_10_s),
+            refused: None,
+            active: Active::new(TRANSPORT, None),
+            _permits: opened.permits,
+            socket,
+            edge,
+        }
+    }
+
+    /// Drives the connection to its end.
+    pub(super) async fn run(mut self) {
+        let ending = loop {
+            if let Err(ending) = self.step().await {
+                break ending;
+            }
+        };
+        self.end(ending).await;
+    }
+
+    /// Does what the session asks for, then waits for one thing to happen.
+    async fn step(&mut self) -> Step {
+        self.perform().await?;
+        self.clock.arm();
+        let may_read = self.unsettled.len() < UNSETTLED_MAX;
+        let draining = self.clock.drain_at.is_some();
+        tokio::select! {
+            received = self.socket.receive(), if may_read => self.received(received),
+            pulled = pull(self.outbox.as_deref()), if self.outbox.is_some() => {
+                self.pulled(pulled).await
+            }
+            Some((ticket, outcome)) = self.unsettled.next(), if !self.unsettled.is_empty() => {
+                self.settled(ticket, outcome).await
+            }
+            () = &mut self.clock.alarm => self.rang().await,
+            () = self.edge.shutdown.cancelled(), if !draining => {
+                self.clock.drain_at = Some(self.edge.pace.next_close(self.edge.admission.sessions()));
+                Ok(())
+            }
+        }
+    }
+
+    /// Everything that the session has to say, in order, and one flush.
+    async fn perform(&mut self) -> Step {
+        let mut written = false;
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                Output::Transmit(frame) => {
+                    self.edge.meters.transmitted(&frame);
+                    self.write(frame).await?;
+                    written = true;
+                }
+                Output::Event(event) => self.handle(event).await?,
+                Output::Timeout(at) => self.clock.session_at = Some(Instant::from_std(at)),
+                Output::Close(reason) => return Err(Ending::Ours(reason)),
+            }
+        }
+        match written {
+            true => self.flush().await,
+            false => Ok(()),
+        }
+    }
+
+    /// Hands a request to the app. What it says comes later, except for CONNECT.
+    async fn handle(&mut self, event: Event) -> Step {
+        self.edge.meters.received(&event);
+        if self.unsettled.len() >= UNSETTLED_MAX
+            && let Some((ticket, outcome)) = self.unsettled.next().await
+        {
+            self.settled(ticket, outcome).await?;
+        }
+        let app = Arc::clone(&self.edge.app);
+        if let Event::Connect(connect) = event {
+            self.connect(connect).await;
+            return Ok(());
+        }
+        let Some(live) = self.attached.live() else {
+            debug_assert!(false, "a session asks for something before it is accepted");
+            return Err(Ending::Gone);
+        };
+        // Boxed, so that the futures of requests take no room in idle connections.
+        let (ticket, pending) = match event {
+            Event::Send(send) => (send.ticket, Box::pin(app.send(live, send)).await),
+            Event::Subscribe(it) => (it.ticket, app.subscribe(live, &it)),
+            Event::Unsubscribe(it) => (it.ticket, app.unsubscribe(live, &it)),
+            Event::Connect(_) => return Ok(()),
+        };
+        self.unsettled.push(Settling { ticket, pending });
+        Ok(())
+    }
+
+    async fn connect(&mut self, connect: Connect) {
+        let app = Arc::clone(&self.edge.app);
+        let verdict = match self.handshake.take() {
+            Some(handshake) => Box::pin(app.connect(&handshake, &connect)).await,
+            None => Err(Problem::new(
+                Code::Internal,
+                "A second CONNECT was let through.",
+            )),
+        };
+        let input = match verdict {
+            Ok((live, accepted)) => {
+                self.active = Active::new(TRANSPORT, Some(accepted.kind));
+                self.outbox = Some(Arc::clone(&live.outbox));
+                self.attached.set(live);
+                Input::Accepted(accepted)
+            }
+            Err(problem) => {
+                self.count_refusal(problem.code);
+                Input::Refused(problem)
+            }
+        };
+        self.session.handle_input(std_now(), input);
+    }
+
+    fn received(&mut self, received: Received) -> Step {
+        self.clock.heard();
+        match received {
+            Received::Octets(octets) => {
+                if octets.iter().all(|octet| matches!(octet, b'\n' | b'\r')) {
+                    self.count_idle_message();
+                }
+                self.session
+                    .handle_input(std_now(), Input::Received(&octets));
+            }
+            Received::Pinged => self.count_idle_message(),
+            Received::Ponged => {
+                self.count_idle_message();
+                self.session.handle_input(std_now(), Input::Ponged);
+            }
+            Received::TooLarge => {
+                let words = "A WebSocket message is longer than any frame may be.";
+                self.refuse(Problem::new(Code::PayloadTooLarge, words), None);
+            }
+            Received::NotUtf8 => {
+                let words = "A text message is not UTF-8; send other octets as binary messages.";
+                let reason = CloseReason::of(1007, "bad_request");
+                self.refuse(Problem::new(Code::BadRequest, words), Some(reason));
+            }
+            Received::Malformed => {
+                let words = "The WebSocket frames break RFC 6455.";
+                self.refuse(Problem::new(Code::BadRequest, words), None);
+            }
+            Received::Closed(code) => return Err(Ending::Theirs(code)),
+            Received::Gone => return Err(Ending::Gone),
+        }
+        Ok(())
+    }
+
+    fn count_idle_message(&mut self) {
+        if !self.idle.admit(Instant::now()) {
+            let words = "Too many messages without a STOMP frame.";
+            self.refuse(
+                Problem::new(Code::RateLimited, words).retry_after_ms(10_000),
+                None,
+            );
+        }
+    }
+
+    /// Ends the session with an ERROR frame.
+    fn refuse(&mut self, problem: Problem, reason: Option<CloseReason>) {
+        self.count_refusal(problem.code);
+        let reason = reason.unwrap_or_else(|| CloseReason::from_problem(&problem));
+        let problem = Some(problem);
+        self.session
+            .handle_input(std_now(), Input::End { problem, reason });
+    }
+
+    async fn pulled(&mut self, pulled: Pulled) -> Step {
+        match pulled {
+            Pulled::Frames(frames) => {
+                for frame in frames {
+                    self.edge.meters.transmitted(&frame);
+                    self.write(frame).await?;
+                }
+                self.flush().await?;
+                self.session.handle_input(std_now(), Input::Transmitted);
+            }
+            Pulled::Cut(reason) => {
+                // Nothing more comes out of it; asking again would only repeat the reason.
+                self.outbox = None;
+                let problem = cut_problem(&reason);
+                self.session
+                    .handle_input(std_now(), Input::End { problem, reason });
+            }
+        }
+        Ok(())
+    }
+
+    async fn settled(&mut self, ticket: Ticket, outcome: Result<Reply, Problem>) -> Step {
+        // What was queued before the outcome goes out before its receipt: nothing may follow the
+        // RECEIPT of an UNSUBSCRIBE.
+        if let Some(pulled) = self.outbox.as_deref().and_then(Outbox::try_pull) {
+            self.pulled(pulled).await?;
+        }
+        if let Err(problem) = &outcome {
+            self.count_refusal(problem.code);
+        }
+        self.session
+            .handle_input(std_now(), Input::Settled { ticket, outcome });
+        Ok(())
+    }
+
+    /// The alarm rang: does what is due.
+    async fn rang(&mut self) -> Step {
+        let now = Instant::now();
+        if self.clock.drain_at.is_some_and(|at| at <= now) {
+            return self.drain().await;
+        }
+        if self.clock.session_at.is_some_and(|at| at <= now) {
+            self.clock.session_at = None;
+            self.session.handle_input(now.into_std(), Input::Timeout);
+        }
+        if self.clock.ping_at() <= now {
+            self.clock.pinged_at = now;
+            let stall = self.edge.settings.outbox_stall;
+            timeout(stall, self.socket.ping())
+                .await
+                .map_err(|_| Ending::Stalled)??;
+        }
+        Ok(())
+    }
+
+    /// The node ends: what was accepted is finished, then the client is told to come back.
+    async fn drain(&mut self) -> Step {
+        let linger = self.edge.settings.linger;
+        let finished = async {
+            while let Some((ticket, outcome)) = self.unsettled.next().await {
+                self.settled(ticket, outcome).await?;
+                self.perform().await?;
+            }
+            Ok::<_, Ending>(())
+        };
+        if let Ok(step) = timeout(linger, finished).await {
+            step?;
+        }
+        let reason = CloseReason::RESTART;
+        self.session.handle_input(
+            std_now(),
+            Input::End {
+                problem: None,
+                reason,
+            },
+        );
+        self.perform().await?;
+        Err(Ending::Ours(CloseReason::RESTART))
+    }
+
+    async fn write(&mut self, frame: Bytes) -> Step {
+        let stall = self.edge.settings.outbox_stall;
+        let written = timeout(stall, self.socket.write(frame)).await;
+        Ok(written.map_err(|_| Ending::Stalled)??)
+    }
+
+    async fn flush(&mut self) -> Step {
+        let stall = self.edge.settings.outbox_stall;
+        let flushed = timeout(stall, self.socket.flush()).await;
+        Ok(flushed.map_err(|_| Ending::Stalled)??)
+    }
+
+    fn count_refusal(&mut self, code: Code) {
+        self.refused = Some(code);
+        self.edge.meters.refused(code);
+    }
+
+    /// Says goodbye while the app forgets the session.
+    async fn end(mut self, ending: Ending) {
+        let slow = CloseReason::SLOW_CONSUMER;
+        let (reason, code) = match &ending {
+            Ending::Ours(reason) => (Some(reason), reason.code),
+            Ending::Stalled => (Some(&slow), slow.code),
+            Ending::Theirs(code) => (None, *code),
+            // 1006: there was no close at all (RFC 6455 section 7.1.5).
+            Ending::Gone => (None, 1006),
+        };
+        if let Some(reason) = reason {
+            self.count_close(reason);
+        }
+        self.edge.meters.closed(code);
+        tracing::debug!(code, "a connection ends");
+        let linger = self.edge.settings.linger;
+        let goodbye = async {
+            if !matches!(ending, Ending::Gone) {
+                self.socket.close(reason, linger).await;
+            }
+        };
+        Box::pin(futures_util::future::join(goodbye, self.attached.detach())).await;
+    }
+
+    /// Counts the error that a close tells of, unless it was counted where it arose.
+    fn count_close(&self, reason: &CloseReason) {
+        let word = reason.text.split(';').next().unwrap_or_default();
+        let code = Code::ALL.iter().copied().find(|code| code.as_str() == word);
+        if let Some(code) = code
+            && self.refused != Some(code)
+        {
+            self.edge.meters.refused(code);
+        }
+    }
+}
+
+/// The words for an ERROR frame before a cut that the client should know the cause of.
+fn cut_problem(reason: &CloseReason) -> Option<Problem> {
+    let words = match reason.code {
+        4490 => "You read more slowly than you are written to; connect again.",
+        4409 => "A newer session took the place of this one.",
+        _ => return None,
+    };
+    Some(Problem::new(Code::LimitExceeded, words))
+}
+
+async fn pull(outbox: Option<&Outbox>) -> Pulled {
+    match outbox {
+        Some(outbox) => outbox.pull().await,
+        None => pending().await,
+    }
+}
+
+fn std_now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+/// A request whose outcome is not known yet.
+struct Settling {
+    ticket: Ticket,
+    pending: Pending,
+}
+
+impl Future for Settling {
+    type Output = (Ticket, Result<Reply, Problem>);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let ticket = self.ticket;
+        self.pending
+            .as_mut()
+            .poll(context)
+            .map(|outcome| (ticket, outcome))
+    }
+}
+
+/// The one alarm of a connection and what it may ring for.
+#[derive(Debug)]
+struct Clock {
+    alarm: Pin<Box<Sleep>>,
+    session_at: Option<Instant>,
+    drain_at: Option<Instant>,
+    heard_at: Instant,
+    pinged_at: Instant,
+    ping_after: std::time::Duration,
+}
+
+impl Clock {
+    fn new(now: Instant, ping_after: std::time::Duration) -> Self {
+        Self {
+            alarm: Box::pin(sleep_until(now + ping_after)),
+            session_at: None,
+            drain_at: None,
+            heard_at: now,
+            pinged_at: now,
+            ping_after,
+        }
+    }
+
+    fn heard(&mut self) {
+        self.heard_at = Instant::now();
+    }
+
+    fn ping_at(&self) -> Instant {
+        self.heard_at.max(self.pinged_at) + self.ping_after
+    }
+
+    /// Sets the alarm to the next thing. One that is set too early is left alone: ringing for
+    /// nothing is cheaper than setting it anew for every message.
+    fn arm(&mut self) {
+        let at = [self.session_at, self.drain_at]
+            .into_iter()
+            .flatten()
+            .fold(self.ping_at(), Ord::min);
+        if at < self.alarm.deadline() || self.alarm.is_elapsed() {
+            self.alarm.as_mut().reset(at);
+        }
+    }
+}
+
+/// Counts messages that bring no frame: they cost work and are worth nothing.
+#[derive(Debug)]
+struct IdleMessages {
+    max: u32,
+    count: u32,
+    since: Instant,
+}
+
+impl IdleMessages {
+    fn new(now: Instant, max: u32) -> Self {
+        Self {
+            max,
+            count: 0,
+            since: now,
+        }
+    }
+
+    /// Counts one more; whether it is still within the limit.
+    fn admit(&mut self, now: Instant) -> bool {
+        if now - self.since >= IDLE_WINDOW {
+            self.since = now;
+            self.count = 0;
+        }
+        self.count += 1;
+        self.count <= self.max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_without_a_frame_are_limited_per_window() {
+        let mut idle = IdleMessages::new(Instant::now(), 3);
+        let admitted =
+            |idle: &mut IdleMessages| (0..9).filter(|_| idle.admit(Instant::now())).count();
+        assert_eq!(admitted(&mut idle), 3);
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert_eq!(admitted(&mut idle), 0);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(admitted(&mut idle), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_alarm_rings_for_whatever_comes_first() {
+        let now = Instant::now();
+        let mut clock = Clock::new(now, Duration::from_secs(25));
+        clock.arm();
+        assert_eq!(clock.alarm.deadline(), now + Duration::from_secs(25));
+        clock.session_at = Some(now + Duration::from_secs(5));
+        clock.arm();
+        assert_eq!(clock.alarm.deadline(), now + Duration::from_secs(5));
+        tokio::time::advance(Duration::from_secs(4)).await;
+        clock.heard();
+        clock.session_at = None;
+        clock.alarm.as_mut().await;
+        clock.arm();
+        assert_eq!(clock.alarm.deadline(), now + Duration::from_secs(29));
+    }
+}

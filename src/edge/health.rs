@@ -1,0 +1,148 @@
+//! Whether this node can do its work, as orchestrators and people ask it.
+//!
+//! Not here: how the parts are checked; `node` implements [`HealthSource`]. Invariant: not ready
+//! only without a store or while draining; everything else is "degraded" and stays in service.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use axum::body::Body;
+use axum::http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::reply;
+use crate::model::UnixMillis;
+
+/// How long the check of the parts may take before it counts as failed.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The state of one part that a node leans on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartState {
+    /// It answers.
+    Up,
+    /// It does not.
+    Down,
+    /// The node is set up to work without it.
+    NotUsed,
+}
+
+/// What a node finds when it looks at its parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// The store.
+    pub database: PartState,
+    /// Locations and quotas shared with other nodes.
+    pub redis: PartState,
+    /// The way to other nodes.
+    pub rabbitmq: PartState,
+    /// Whether the node is ending.
+    pub draining: bool,
+}
+
+/// Looks at the parts of the node.
+#[async_trait]
+pub trait HealthSource: Send + Sync + std::fmt::Debug {
+    /// Looks now. Takes a few hundred milliseconds at most when something is away.
+    async fn health(&self) -> Health;
+}
+
+impl PartState {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::NotUsed => "not_used",
+        }
+    }
+}
+
+impl Health {
+    /// Whether new work should be sent here.
+    fn is_ready(self) -> bool {
+        self.database != PartState::Down && !self.draining
+    }
+
+    fn status(self) -> &'static str {
+        let degraded = [self.redis, self.rabbitmq].contains(&PartState::Down);
+        match (self.is_ready(), degraded) {
+            (false, _) => "error",
+            (true, true) => "degraded",
+            (true, false) => "ok",
+        }
+    }
+
+    fn to_json(self) -> Value {
+        let part = |state: PartState| json!({"status": state.as_str()});
+        let mut body = json!({
+            "status": self.status(),
+            "info": {
+                "database": part(self.database),
+                "redis": part(self.redis),
+                "rabbitmq": part(self.rabbitmq),
+            },
+        });
+        if self.draining {
+            body["info"]["node"] = json!({"status": "draining"});
+        }
+        body
+    }
+}
+
+/// `GET /api/v1/health/live`: the process answers.
+pub(super) fn live() -> Response<Body> {
+    let body = json!({"status": "ok", "timestamp": wall_clock().to_string()});
+    reply::json(StatusCode::OK, &body)
+}
+
+/// `GET /api/v1/health/ready` and `GET /health`.
+pub(super) async fn ready(source: &dyn HealthSource, draining: bool) -> Response<Body> {
+    let looked = tokio::time::timeout(CHECK_TIMEOUT, source.health()).await;
+    let mut health = looked.unwrap_or(Health {
+        database: PartState::Down,
+        redis: PartState::Down,
+        rabbitmq: PartState::Down,
+        draining,
+    });
+    health.draining |= draining;
+    let status = match health.is_ready() {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    reply::json(status, &health.to_json())
+}
+
+/// The time of day, for people.
+pub(super) fn wall_clock() -> UnixMillis {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_store_and_a_drain_take_a_node_out_of_service() {
+        use PartState::{Down, NotUsed, Up};
+        let check = |parts: [PartState; 3], draining: bool, status: &str, ready: bool| {
+            let [database, redis, rabbitmq] = parts;
+            let health = Health {
+                database,
+                redis,
+                rabbitmq,
+                draining,
+            };
+            assert_eq!(health.to_json()["status"], status, "{health:?}");
+            assert_eq!(health.is_ready(), ready, "{health:?}");
+        };
+        check([Up, NotUsed, NotUsed], false, "ok", true);
+        check([Up, Up, Up], false, "ok", true);
+        check([Up, Down, Up], false, "degraded", true);
+        check([Up, Up, Down], false, "degraded", true);
+        check([Down, Up, Up], false, "error", false);
+        check([Up, Up, Up], true, "error", false);
+    }
+}

@@ -1,0 +1,95 @@
+//! What the edge counts.
+//!
+//! Not here: the recorder and its text (`node`). Invariant: every label is one of a fixed set;
+//! nothing that a client writes becomes a label.
+
+use metrics::{Counter, Gauge, counter, gauge};
+
+use crate::model::{Code, Kind};
+use crate::session::Event;
+
+/// The commands that clients send and that are told apart, and those that the server sends.
+const IN: [&str; 4] = ["CONNECT", "SEND", "SUBSCRIBE", "UNSUBSCRIBE"];
+const OUT: [&str; 5] = ["CONNECTED", "MESSAGE", "RECEIPT", "ERROR", "HEARTBEAT"];
+
+/// The close codes that have a row of their own.
+const CLOSE_CODES: [u16; 19] = [
+    1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1012, 1013, 4401, 4403, 4408, 4409,
+    4410, 4429, 4490,
+];
+
+/// Handles to the counters, looked up once. The recorder must be installed before.
+#[derive(Debug)]
+pub(super) struct Meters {
+    frames_in: [Counter; IN.len()],
+    frames_out: [Counter; OUT.len()],
+}
+
+impl Meters {
+    pub(super) fn new() -> Self {
+        let frames = |dir: &'static str, command: &'static str| counter!("stomp_frames_total", "dir" => dir, "command" => command);
+        Self {
+            frames_in: IN.map(|command| frames("in", command)),
+            frames_out: OUT.map(|command| frames("out", command)),
+        }
+    }
+
+    /// A request of a client came.
+    pub(super) fn received(&self, event: &Event) {
+        let [connect, send, subscribe, unsubscribe] = &self.frames_in;
+        match event {
+            Event::Connect(_) => connect,
+            Event::Send(_) => send,
+            Event::Subscribe(_) => subscribe,
+            Event::Unsubscribe(_) => unsubscribe,
+        }
+        .increment(1);
+    }
+
+    /// A frame or a heart-beat goes out.
+    pub(super) fn transmitted(&self, frame: &[u8]) {
+        let command = frame
+            .split(|octet| *octet == b'\n')
+            .next()
+            .unwrap_or_default();
+        let found = OUT.iter().position(|known| known.as_bytes() == command);
+        let index = found.unwrap_or(OUT.len() - 1);
+        if let Some(counter) = self.frames_out.get(index) {
+            counter.increment(1);
+        }
+    }
+
+    /// Something was refused.
+    pub(super) fn refused(&self, code: Code) {
+        counter!("stomp_errors_total", "code" => code.as_str()).increment(1);
+    }
+
+    /// A connection closed with this code, ours or the peer's.
+    pub(super) fn closed(&self, code: u16) {
+        let label = match CLOSE_CODES.contains(&code) {
+            true => code.to_string(),
+            false => "other".to_owned(),
+        };
+        counter!("ws_close_total", "code" => label).increment(1);
+    }
+}
+
+/// Counts one connection among the active ones for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Active(Gauge);
+
+impl Active {
+    /// A connection whose client is not known yet (`None`), or is.
+    pub(super) fn new(transport: &'static str, kind: Option<Kind>) -> Self {
+        let kind = kind.map_or("connecting", Kind::as_str);
+        let gauge = gauge!("chat_connections_active", "transport" => transport, "kind" => kind);
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}

@@ -1,0 +1,109 @@
+//! Who is at the other end, as far as the socket and the request head tell.
+//!
+//! Not here: identities (`identity` makes one of the [`Handshake`]). Invariant: what a proxy says
+//! of a client is believed only of a trusted proxy.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::http::HeaderMap;
+use axum::http::header::{COOKIE, HOST, HeaderName, HeaderValue, ORIGIN, USER_AGENT};
+
+use super::Edge;
+use super::admission::Permit;
+use super::origin::{Asked, Verdict};
+use crate::identity::{Handshake, RandomUnavailable, VisitorCookies, client_address};
+
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+static SEC_GPC: HeaderName = HeaderName::from_static("sec-gpc");
+
+/// A user agent is cut here before it is looked at.
+const USER_AGENT_BYTES_MAX: usize = 512;
+
+/// The other end of a socket. Every request on the socket finds it among its extensions.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// Its address: the client's, or a proxy's.
+    pub(super) address: SocketAddr,
+    /// Whether it is one of the trusted proxies.
+    pub(super) is_proxy: bool,
+    /// Held for as long as the socket lives: the place among the sockets, and in its network.
+    pub(super) _permits: (Permit, Option<Permit>),
+}
+
+/// The client that sent a request, and what it says of itself.
+#[derive(Debug)]
+pub(super) struct Requester<'a> {
+    headers: &'a HeaderMap,
+    /// Its address: the right-most hop that is no trusted proxy.
+    pub(super) address: IpAddr,
+    /// What the Origin rule says.
+    pub(super) origin: Verdict,
+    /// Whether it came by TLS.
+    pub(super) secure: bool,
+}
+
+impl<'a> Requester<'a> {
+    pub(super) fn new(edge: &Edge, peer: &Peer, headers: &'a HeaderMap) -> Self {
+        let secure = peer.is_proxy
+            && last(headers, &FORWARDED_PROTO)
+                .is_some_and(|line| line.rsplit(',').next().map(str::trim) == Some("https"));
+        let hops = headers.get_all(&FORWARDED_FOR).iter();
+        let forwarded: Vec<_> = hops.map(|line| line.to_str().unwrap_or_default()).collect();
+        let trusted = &edge.settings.trusted_proxies;
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let asked = Asked {
+            // Octets that are no text, and a second Origin, are as good as a foreign one.
+            origin: origins.next().map(|first| match origins.next() {
+                None => first.to_str().unwrap_or_default(),
+                Some(_) => "",
+            }),
+            host: last(headers, &HOST),
+            secure,
+        };
+        Self {
+            headers,
+            address: client_address(peer.address.ip(), &forwarded, trusted),
+            origin: edge.origins.judge(asked),
+            secure,
+        }
+    }
+
+    /// The record from which a CONNECT gets its identity, and the cookie to be set. Cookies count
+    /// only for pages that may talk to this server.
+    pub(super) fn with_cookie(
+        &self,
+        cookies: &VisitorCookies,
+    ) -> Result<(Handshake, Option<HeaderValue>), RandomUnavailable> {
+        let mut handshake = self.without_cookie();
+        if !handshake.from_page {
+            return Ok((handshake, None));
+        }
+        let (value, presented) = cookies.cookie_for(last(self.headers, &COOKIE))?;
+        let set_cookie = HeaderValue::from_str(&cookies.set_cookie(&value, self.secure)).ok();
+        handshake.cookie = Some(value);
+        handshake.cookie_presented = presented;
+        Ok((handshake, set_cookie))
+    }
+
+    /// The same record for somebody who presents his secret himself.
+    pub(super) fn without_cookie(&self) -> Handshake {
+        let header = |name| last(self.headers, name);
+        let same_site = header(&SEC_FETCH_SITE) == Some("same-origin");
+        let agent = header(&USER_AGENT).unwrap_or_default();
+        Handshake {
+            address: self.address,
+            user_agent: agent[..agent.floor_char_boundary(USER_AGENT_BYTES_MAX)].to_owned(),
+            from_page: self.origin.is_page() || (self.origin == Verdict::Absent && same_site),
+            opted_out: header(&SEC_GPC) == Some("1"),
+            cookie: None,
+            cookie_presented: false,
+        }
+    }
+}
+
+/// The last line of a header as text: the one that the nearest hop wrote.
+fn last<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get_all(name).iter().next_back()?.to_str().ok()
+}

@@ -1,0 +1,90 @@
+//! Everything that the edge can be told, as one record.
+//!
+//! Not here: where the values come from (`node`). Invariant: every limit is finite; what may be
+//! switched off says so, and its zero means off.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::session::SessionConfig;
+
+/// The settings of the sockets and of HTTP.
+#[derive(Clone, Debug)]
+pub struct EdgeSettings {
+    /// The paths at which a WebSocket opens, such as `/ws-chat`.
+    pub websocket_paths: Vec<String>,
+    /// The pages of other origins that may connect, each `scheme://host[:port]`, or `*` alone.
+    pub origins: Vec<String>,
+    /// Whether a client that sends no Origin (so no browser) may connect.
+    pub allow_no_origin: bool,
+    /// The proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How many WebSockets this node holds.
+    pub connections_max: usize,
+    /// The resident memory above which no WebSocket is accepted, in octets; zero for no limit.
+    pub memory_bytes_max: u64,
+    /// WebSocket handshakes per second; zero for no limit.
+    pub connection_rate: u32,
+    /// WebSocket handshakes at once, after a quiet time.
+    pub connection_burst: u32,
+    /// Connections of one network (an IPv4 address or an IPv6 /64); zero for no limit.
+    pub connections_per_net: u32,
+    /// How long the head of an HTTP request may take.
+    pub header_read_timeout: Duration,
+    /// How long the answer to an HTTP request may take, its body included.
+    pub request_timeout: Duration,
+    /// The body of an HTTP request, in octets.
+    pub request_body_bytes_max: usize,
+    /// How long one frame may wait for a peer that does not read.
+    pub outbox_stall: Duration,
+    /// After how long without an octet a WebSocket ping goes out.
+    pub ping_after: Duration,
+    /// How long a closed connection waits for the peer's own close.
+    pub linger: Duration,
+    /// WebSocket messages without any STOMP frame (pings, empty ones) per ten seconds.
+    pub idle_messages_per_10_s: u32,
+    /// How many connections are closed per second when the node drains.
+    pub drain_closes_per_second: u32,
+    /// The longest time over which those closes are spread; it wins over their number.
+    pub drain_spread_max: Duration,
+    /// What a STOMP session is made with; the subprotocol is filled in for each.
+    pub session: SessionConfig,
+}
+
+impl EdgeSettings {
+    /// The defaults of everything but the session's own part.
+    #[must_use]
+    pub fn new(session: SessionConfig) -> Self {
+        Self {
+            websocket_paths: vec!["/ws-chat".to_owned(), "/ws-stomp".to_owned()],
+            origins: Vec::new(),
+            allow_no_origin: true,
+            trusted_proxies: Vec::new(),
+            connections_max: 100_000,
+            memory_bytes_max: 1 << 30,
+            connection_rate: 500,
+            connection_burst: 5_000,
+            connections_per_net: 1_000,
+            header_read_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            request_body_bytes_max: 64 << 10,
+            outbox_stall: Duration::from_secs(10),
+            ping_after: Duration::from_secs(25),
+            linger: Duration::from_secs(5),
+            idle_messages_per_10_s: 100,
+            drain_closes_per_second: 1_000,
+            drain_spread_max: Duration::from_secs(15),
+            session,
+        }
+    }
+
+    /// The longest WebSocket message: a whole STOMP frame and some line ends around it. A frame
+    /// that comes in several messages is bounded by the session.
+    #[must_use]
+    pub fn message_bytes_max(&self) -> usize {
+        const AROUND: usize = 1024;
+        let limits = &self.session.limits;
+        limits.head_bytes_max() + limits.body_bytes_max() + AROUND
+    }
+}

@@ -1,0 +1,71 @@
+//! The settings of anonymous identity, with the defaults of the documentation.
+//!
+//! Not here: where they are read from (`node`).
+
+use std::time::Duration;
+
+use super::decision::Mode;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Whether a fingerprint may open a loose identity (`ANON_RECOGNITION`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recognition {
+    /// `hint`: it may.
+    #[default]
+    Hint,
+    /// `token`: a fingerprint never opens anything.
+    Token,
+}
+
+/// How visitors are treated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VisitorSettings {
+    /// `ANON_RECOGNITION`.
+    pub mode: Recognition,
+    /// `ANON_ENABLED`: whether there are visitors at all.
+    pub enabled: bool,
+    /// `ANON_TOKEN_TTL`: how long a secret lives after it was last presented.
+    pub token_ttl: Duration,
+    /// `ANON_HINT_TTL`: how long after it was last seen a loose identity is recognised. Location
+    /// forgets fingerprints after an hour, so a longer time has no effect.
+    pub hint_ttl: Duration,
+    /// `ANON_IDENTITY_TTL`: how long after he was last seen a visitor is forgotten.
+    pub identity_ttl: Duration,
+    /// `ANON_HISTORY_TTL`: how long what visitors write is kept.
+    pub history_ttl: Duration,
+    /// `MINT_PER_NET`: new visitors per network and ten minutes; zero switches the limit off.
+    pub mint_per_net: u32,
+    /// `MINT_PER_NODE`: new visitors per hour that one node creates; zero switches the limit off.
+    pub mint_per_node_hour: u32,
+    /// Whether the cookie is marked Secure even when a connection does not look like TLS.
+    pub cookie_secure: bool,
+}
+
+impl Default for VisitorSettings {
+    fn default() -> Self {
+        Self {
+            mode: Recognition::Hint,
+            enabled: true,
+            token_ttl: 30 * DAY,
+            hint_ttl: Duration::from_secs(60 * 60),
+            identity_ttl: 90 * DAY,
+            history_ttl: DAY,
+            mint_per_net: 30,
+            mint_per_node_hour: 5_000,
+            cookie_secure: false,
+        }
+    }
+}
+
+impl VisitorSettings {
+    /// The two switches as the decision needs them.
+    #[must_use]
+    pub fn decision_mode(&self) -> Mode {
+        match (self.enabled, self.mode) {
+            (false, _) => Mode::Disabled,
+            (true, Recognition::Hint) => Mode::Hint,
+            (true, Recognition::Token) => Mode::Token,
+        }
+    }
+}

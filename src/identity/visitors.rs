@@ -1,0 +1,324 @@
+//! The visitors of a cluster: puts the decision which identity a client gets to work on store,
+//! location and quota, and settles the races between clients that ask at once.
+//!
+//! Not here: the decision (`decision`), sessions (`hub`), what a visitor may do (`policy`).
+//! Invariant: an identity has one holder at a time. Whoever loses a race gets another identity,
+//! never a share of this one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::fingerprint::FingerprintKey;
+use super::handshake::Handshake;
+use super::minting::Minting;
+use super::opening::{Ask, Opening, Presented, principal};
+use super::problem::{location_away, store_away, switched_off, try_later};
+use super::recipients::Recipients;
+use super::secret::{NEW, Secret, VisitorCookies};
+use super::settings::VisitorSettings;
+use super::{Clock, Opened};
+use crate::location::Location;
+use crate::model::{
+    ClientIdentifier, Code, MessageId, Principal, Problem, StoredMessage, UnixMillis, UserId,
+};
+use crate::policy::bucket::{Rate, Verdict};
+use crate::quota::Quota;
+use crate::store::{Store, UserRecord};
+
+/// How long a page of somebody's own copy may be, in messages.
+const EXPORT_PAGE: u32 = 1_000;
+
+/// The visitors. One value per node, shared.
+pub struct Visitors {
+    store: Arc<dyn Store>,
+    location: Arc<dyn Location>,
+    quota: Arc<dyn Quota>,
+    settings: VisitorSettings,
+    key: FingerprintKey,
+    cookies: VisitorCookies,
+    clock: Clock,
+    /// A std mutex: it guards one number and is never held across an await.
+    minting: Mutex<Minting>,
+    recipients: Recipients,
+}
+
+impl Visitors {
+    /// Visitors kept in this store, located there, and limited by this quota.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        location: Arc<dyn Location>,
+        quota: Arc<dyn Quota>,
+        key: FingerprintKey,
+        settings: VisitorSettings,
+        clock: Clock,
+    ) -> Self {
+        let cookies = VisitorCookies::new(key.clone(), settings.cookie_secure, settings.token_ttl);
+        let minting = Mutex::new(Minting::per_hour(settings.mint_per_node_hour));
+        Self {
+            store,
+            location,
+            quota,
+            settings,
+            key,
+            cookies,
+            clock,
+            minting,
+            recipients: Recipients::new(),
+        }
+    }
+
+    /// How visitors are treated.
+    #[must_use]
+    pub fn settings(&self) -> &VisitorSettings {
+        &self.settings
+    }
+
+    /// The cookie `sb_vid`, for the handshake.
+    #[must_use]
+    pub fn cookies(&self) -> &VisitorCookies {
+        &self.cookies
+    }
+
+    /// The identity for a CONNECT. `visitor_token` is the header of that name: a secret, `new`, or
+    /// nothing; `accept_language` names a visitor who is created.
+    ///
+    /// # Errors
+    /// `unauthorized` or `anonymous_not_allowed` when visitors are switched off; `try_later` when
+    /// too many are created or location is away; `store_unavailable`.
+    pub async fn connect(
+        &self,
+        handshake: &Handshake,
+        visitor_token: Option<&str>,
+        accept_language: Option<&str>,
+    ) -> Result<Opened, Problem> {
+        let ask = self.ask(handshake, visitor_token, accept_language, false);
+        self.open(ask).await
+    }
+
+    /// The identity for a request that asks for one (`POST /api/v1/auth/anonymous`). It is firm,
+    /// because whoever asks for a secret keeps it, and it is never somebody's found by fingerprint.
+    ///
+    /// # Errors
+    /// As [`Visitors::connect`].
+    pub async fn anonymous(
+        &self,
+        handshake: &Handshake,
+        accept_language: Option<&str>,
+    ) -> Result<Opened, Problem> {
+        let ask = self.ask(handshake, None, accept_language, true);
+        self.open(ask).await
+    }
+
+    /// The visitor of `Authorization: Visitor <secret>`. Presenting the secret makes him firm.
+    ///
+    /// # Errors
+    /// `unauthorized` when the secret opens nothing, `anonymous_not_allowed` when visitors are
+    /// switched off, `store_unavailable`.
+    pub async fn authenticate(
+        &self,
+        handshake: &Handshake,
+        secret: &str,
+    ) -> Result<Principal, Problem> {
+        if !self.settings.enabled {
+            return Err(switched_off(true));
+        }
+        let ask = self.ask(handshake, Some(secret), None, true);
+        if let Some((secret, Some(record))) = self.look_up(Secret::parse(secret)).await?
+            && let Some(record) = self.confirm(&secret, record).await?
+        {
+            return Ok(principal(record, &ask));
+        }
+        Err(Problem::new(
+            Code::Unauthorized,
+            "This visitor token opens nothing: it has expired, or was never given out.",
+        ))
+    }
+
+    /// The session of this principal has ended. Call it after the session is gone from location.
+    ///
+    /// # Errors
+    /// When the store or location is away; the visitor is then recognised a little less long.
+    pub async fn disconnected(&self, principal: &Principal) -> Result<(), Problem> {
+        let mut now = self.now();
+        if principal.standing.is_loose() {
+            // The identity may have passed to somebody else by now: it is his time that counts.
+            let record = self.store.user(&principal.user_id).await;
+            let Some(record) = record
+                .map_err(store_away)?
+                .filter(|r| is_held(r, principal))
+            else {
+                return Ok(());
+            };
+            // An end is later than its beginning, so that the two are never taken for one.
+            now = now.max(record.last_seen.after(Duration::from_millis(1)));
+            let touched = self.location.touch(&principal.client_identifier).await;
+            touched.map_err(location_away)?;
+        }
+        let seen = self.store.seen(&principal.user_id, now).await;
+        seen.map_err(store_away)
+    }
+
+    /// Whether the principal's identity is still in the hands that it was in when he connected.
+    /// Ask for each loose principal after this node was cut off from location for longer than its
+    /// lease: others saw his session gone, so a neighbour may have taken the identity over. End the
+    /// session when the answer is no.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn is_holder(&self, principal: &Principal) -> Result<bool, Problem> {
+        let record = self.store.user(&principal.user_id).await;
+        let record = record.map_err(store_away)?;
+        Ok(record.is_some_and(|record| is_held(&record, principal)))
+    }
+
+    /// The next page of everything that the visitor wrote or received and the store still has,
+    /// oldest first; an empty page is the end. Of a taken-over identity only what is its present
+    /// holder's.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn export(
+        &self,
+        principal: &Principal,
+        after: Option<MessageId>,
+    ) -> Result<Vec<StoredMessage>, Problem> {
+        let mut after = after;
+        loop {
+            let page = self.store.export(&principal.user_id, after, EXPORT_PAGE);
+            let mut page = page.await.map_err(store_away)?;
+            let is_last = page.len() < EXPORT_PAGE as usize;
+            after = page.last().map(|message| message.id);
+            if let Some(taken_at) = principal.standing.taken_at() {
+                page.retain(|message| message.timestamp >= taken_at);
+            }
+            // An empty page means the end, so what is left out must not make one.
+            if is_last || !page.is_empty() {
+                return Ok(page);
+            }
+        }
+    }
+
+    /// Forgets the visitor: his row, his secrets, the words of his messages.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn erase(&self, user_id: &UserId) -> Result<(), Problem> {
+        self.store.erase(user_id).await.map_err(store_away)?;
+        self.recipients().forget(user_id);
+        Ok(())
+    }
+
+    fn ask<'a>(
+        &self,
+        handshake: &'a Handshake,
+        header: Option<&'a str>,
+        accept_language: Option<&'a str>,
+        requested: bool,
+    ) -> Ask<'a> {
+        Ask {
+            handshake,
+            header,
+            accept_language,
+            requested,
+            client: self.key.client(handshake.address, &handshake.user_agent),
+            network: self.key.network(handshake.address),
+        }
+    }
+
+    async fn open(&self, ask: Ask<'_>) -> Result<Opened, Problem> {
+        if !self.settings.enabled {
+            return Err(switched_off(ask.header.is_some_and(|token| token != NEW)));
+        }
+        let opened = Opening::begin(self, ask).await?.finish().await?;
+        let proof = opened.proof.as_str();
+        metrics::counter!("identity_opened_total", "proof" => proof).increment(1);
+        Ok(opened)
+    }
+
+    pub(super) fn now(&self) -> UnixMillis {
+        (self.clock)()
+    }
+
+    pub(super) fn store(&self) -> &dyn Store {
+        self.store.as_ref()
+    }
+
+    pub(super) fn location(&self) -> &dyn Location {
+        self.location.as_ref()
+    }
+
+    pub(super) fn recipients(&self) -> &Recipients {
+        &self.recipients
+    }
+
+    /// What a presented secret opens.
+    pub(super) async fn look_up(
+        &self,
+        secret: Option<Secret>,
+    ) -> Result<Option<Presented>, Problem> {
+        let Some(secret) = secret else {
+            return Ok(None);
+        };
+        let record = self.store.visitor_by_token(secret.hash(), self.now()).await;
+        Ok(Some((secret, record.map_err(store_away)?)))
+    }
+
+    /// Makes the owner of a presented secret firm. A loose identity may pass to a neighbour between
+    /// the look-up and this, which ends the secret; so that is asked again, now that nobody can
+    /// take it over any more. `None` when the secret has ended.
+    pub(super) async fn confirm(
+        &self,
+        secret: &Secret,
+        record: UserRecord,
+    ) -> Result<Option<UserRecord>, Problem> {
+        let now = self.now();
+        let expires_at = now.after(self.settings.token_ttl);
+        let confirmed = self.store.confirm_token(secret.hash(), expires_at, now);
+        confirmed.await.map_err(store_away)?;
+        if !record.standing.is_loose() {
+            return Ok(Some(record));
+        }
+        let again = self.store.visitor_by_token(secret.hash(), now).await;
+        let is_his =
+            |again: &UserRecord| again.user_id == record.user_id && !again.standing.is_loose();
+        Ok(again.map_err(store_away)?.filter(is_his))
+    }
+
+    /// Takes one new visitor from the network's share, and from this node's.
+    pub(super) async fn mint(
+        &self,
+        network: &ClientIdentifier,
+        now: UnixMillis,
+    ) -> Result<(), Problem> {
+        const DETAIL: &str = "Too many new visitors; try again later.";
+        let per_net = self.settings.mint_per_net;
+        if per_net > 0 {
+            let rate = Rate {
+                capacity: per_net,
+                per_10_min: per_net,
+            };
+            let verdict = self.quota.take(&format!("mint:{network}"), rate).await;
+            if let Verdict::Refused { retry_after_ms } = verdict {
+                return Err(try_later(retry_after_ms, DETAIL));
+            }
+        }
+        let mut minting = self.minting.lock().unwrap_or_else(PoisonError::into_inner);
+        minting
+            .take(now)
+            .map_err(|millis| try_later(millis, DETAIL))
+    }
+}
+
+/// Whether the identity is in the hands that it was in when this principal connected.
+fn is_held(record: &UserRecord, principal: &Principal) -> bool {
+    record.standing.taken_at() == principal.standing.taken_at()
+}
+
+impl std::fmt::Debug for Visitors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Visitors")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

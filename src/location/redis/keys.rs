@@ -1,0 +1,198 @@
+//! The keys of location in Redis and what stands in them. No other key is ever written here.
+//!
+//! | key | value | life |
+//! |---|---|---|
+//! | `loc:<user id>` | hash: session id -> `node|incarnation|device|since` | 1 h, longer with every attach |
+//! | `sub:<destination hash>` | hash: node -> `incarnation|generation` | 1 h, longer with every want |
+//! | `node:<node id>` | `incarnation|state` | the lease |
+//! | `nodes` | sorted set: node -> end of its lease in Redis time, ms | with the leases |
+//! | `cluster:store` | the id of the store | for ever |
+//! | `ident:<client identifier>` | `1` | 1 h |
+//!
+//! Not here: the commands. Invariant: what a function here writes its counterpart reads back; what
+//! it cannot read counts as not there.
+
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+
+use crate::location::{PeerState, SessionEntry};
+use crate::model::{
+    ClientIdentifier, Destination, Incarnation, NodeId, SessionId, UnixMillis, UserId,
+};
+
+/// The life of `loc:` and `sub:` keys in seconds. They end only when nobody registers any more:
+/// whether an entry counts hangs on the lease of its node.
+pub(super) const REGISTRATION_SECONDS: u32 = 3600;
+
+/// The sorted set of nodes.
+pub(super) const NODES: &str = "nodes";
+
+/// The key of the store's claim.
+pub(super) const STORE: &str = "cluster:store";
+
+/// The prefix of a node's lease; the scripts build names with it.
+pub(super) const NODE_PREFIX: &str = "node:";
+
+pub(super) fn sessions(user: &UserId) -> String {
+    format!("loc:{user}")
+}
+
+/// A destination may hold anything that a client wrote, so its hash stands in the name.
+pub(super) fn wants(destination: &Destination) -> String {
+    let digest = Sha256::digest(destination.to_string());
+    let mut key = String::with_capacity(36);
+    key.push_str("sub:");
+    for octet in &digest[..16] {
+        // Writing to a String cannot fail.
+        let _ = write!(key, "{octet:02x}");
+    }
+    key
+}
+
+pub(super) fn lease(node: &NodeId) -> String {
+    format!("{NODE_PREFIX}{node}")
+}
+
+pub(super) fn fingerprint(client: &ClientIdentifier) -> String {
+    format!("ident:{client}")
+}
+
+/// What stands in `node:<id>`.
+pub(super) fn lease_value(incarnation: Incarnation, state: PeerState) -> String {
+    format!("{incarnation}|{}", state_word(state))
+}
+
+pub(super) fn read_lease(value: &str) -> Option<(Incarnation, PeerState)> {
+    let (incarnation, state) = value.split_once('|')?;
+    let state = match state {
+        "up" => PeerState::Up,
+        "draining" => PeerState::Draining,
+        _ => return None,
+    };
+    Some((incarnation.parse().ok()?, state))
+}
+
+pub(super) fn state_word(state: PeerState) -> &'static str {
+    match state {
+        PeerState::Up => "up",
+        PeerState::Draining => "draining",
+    }
+}
+
+/// What every session entry of one node life begins with.
+pub(super) fn session_prefix(node: &NodeId, incarnation: Incarnation) -> String {
+    format!("{node}|{incarnation}|")
+}
+
+/// One field's value in `loc:<user id>`; the prefix is [`session_prefix`]'s.
+pub(super) fn session_value(prefix: &str, entry: &SessionEntry) -> String {
+    format!("{prefix}{}|{}", escape(&entry.device), entry.since.0)
+}
+
+pub(super) fn read_session(session: &str, value: &str) -> Option<SessionEntry> {
+    let mut parts = value.split('|');
+    let entry = SessionEntry {
+        session: session.parse::<SessionId>().ok()?,
+        node: parts.next()?.parse().ok()?,
+        incarnation: parts.next()?.parse().ok()?,
+        device: unescape(parts.next()?)?.into(),
+        since: UnixMillis(parts.next()?.parse().ok()?),
+    };
+    parts.next().is_none().then_some(entry)
+}
+
+pub(super) fn read_want(node: &str, value: &str) -> Option<(NodeId, Incarnation)> {
+    let (incarnation, _generation) = value.split_once('|')?;
+    Some((node.parse().ok()?, incarnation.parse().ok()?))
+}
+
+/// Percent signs, bars and control characters become `%` and their code point in hexadecimal,
+/// closed by `;`, so that a device may be called anything.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '%' | '|') || c.is_control() {
+            let _ = write!(escaped, "%{:x};", u32::from(c));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
+fn unescape(text: &str) -> Option<String> {
+    let mut pieces = text.split('%');
+    let mut plain = pieces.next()?.to_owned();
+    for piece in pieces {
+        let (code, rest) = piece.split_once(';')?;
+        plain.push(char::from_u32(u32::from_str_radix(code, 16).ok()?)?);
+        plain.push_str(rest);
+    }
+    Some(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_are_the_ones_that_other_nodes_use() {
+        let user: UserId = "user_a".parse().unwrap();
+        let node: NodeId = "n1".parse().unwrap();
+        let topic = Destination::parse("/topic/news").unwrap();
+        assert_eq!(sessions(&user), "loc:user_a");
+        assert_eq!(lease(&node), "node:n1");
+        assert_eq!(wants(&topic).len(), "sub:".len() + 32);
+        assert_ne!(
+            wants(&topic),
+            wants(&Destination::parse("/queue/news").unwrap())
+        );
+        let client = ClientIdentifier::from_mac(&[0; 32]);
+        assert_eq!(fingerprint(&client), format!("ident:{}", "0".repeat(26)));
+        assert_eq!(
+            lease_value(Incarnation(1), PeerState::Draining),
+            "0000000000000001|draining"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_counts_as_not_there() {
+        let session = SessionId(1).to_string();
+        for value in [
+            "",
+            "n1",
+            "n1|1|d",
+            "n1|1|d|x",
+            "n1|1|%|5",
+            "n1|1|d|5|6",
+            "N|1|d|5",
+        ] {
+            assert_eq!(read_session(&session, value), None, "{value}");
+        }
+        assert_eq!(read_session("not a session", "n1|1|d|5"), None);
+        assert_eq!(read_lease("1|asleep"), None);
+        assert_eq!(read_lease(""), None);
+        assert_eq!(read_want("all", "1|5"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn an_entry_reads_back_whatever_the_device_is_called(
+            device in any::<String>(), session in any::<u128>(), since in any::<u64>(),
+        ) {
+            let entry = SessionEntry {
+                session: SessionId(session),
+                node: "n1".parse().unwrap(),
+                incarnation: Incarnation(77),
+                device: device.into(),
+                since: UnixMillis(since),
+            };
+            let prefix = session_prefix(&entry.node, entry.incarnation);
+            let value = session_value(&prefix, &entry);
+            prop_assert_eq!(read_session(&entry.session.to_string(), &value), Some(entry));
+        }
+    }
+}

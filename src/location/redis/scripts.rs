@@ -1,0 +1,166 @@
+//! The Lua scripts of location: whatever must compare before it writes.
+//!
+//! Not here: who calls them and when. Invariant: no script creates a lease except the claim, and
+//! none removes a registration whose node life holds a lease, except that life's own.
+//!
+//! The scripts read names that they build themselves (`node:` and a node), so they need one Redis
+//! with its replicas, not a Redis Cluster.
+
+use redis::Script;
+
+/// Takes the lease unconditionally. Names of nodes that ended an hour ago are dropped on the way.
+/// KEYS: lease, nodes. ARGV: value, node, milliseconds.
+const CLAIM: &str = r"
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
+redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[2])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - 3600000)
+return 1
+";
+
+/// Makes a lease longer, if it is this life's. It never creates one: a renewal that a frozen Redis
+/// carries out late would make a node count that is registered nowhere.
+/// KEYS: lease, nodes. ARGV: incarnation, node, milliseconds. Returns the incarnation that holds
+/// the lease, or nothing.
+const RENEW: &str = r"
+local value = redis.call('GET', KEYS[1])
+if not value then return false end
+local holder = string.match(value, '^(%x+)|')
+if holder == ARGV[1] then
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+  redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[2])
+end
+return holder
+";
+
+/// Writes another state into this life's lease and leaves its end as it is.
+/// KEYS: lease. ARGV: incarnation, value.
+const MARK: &str = r"
+local value = redis.call('GET', KEYS[1])
+if value and string.match(value, '^(%x+)|') == ARGV[1] then
+  redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+end
+return 1
+";
+
+/// Gives this life's lease up. KEYS: lease, nodes. ARGV: incarnation, node.
+const RELEASE: &str = r"
+local value = redis.call('GET', KEYS[1])
+if value and string.match(value, '^(%x+)|') == ARGV[1] then
+  redis.call('DEL', KEYS[1])
+  redis.call('ZREM', KEYS[2], ARGV[2])
+end
+return 1
+";
+
+/// Lists the live nodes with their leases, alternating. KEYS: nodes. ARGV: prefix of leases.
+const PEERS: &str = r"
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local found = {}
+for _, node in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], now, '+inf')) do
+  local value = redis.call('GET', ARGV[1] .. node)
+  if value then
+    found[#found + 1] = node
+    found[#found + 1] = value
+  end
+end
+return found
+";
+
+/// Removes sessions that this life wrote. KEYS: one `loc:` key for each session.
+/// ARGV: what this life's entries begin with, then the sessions.
+const DETACH: &str = r"
+for i = 1, #KEYS do
+  local value = redis.call('HGET', KEYS[i], ARGV[i + 1])
+  if value and string.sub(value, 1, #ARGV[1]) == ARGV[1] then
+    redis.call('HDEL', KEYS[i], ARGV[i + 1])
+  end
+end
+return 1
+";
+
+/// Records interests, unless a younger life of this node holds the lease (then 0), and keeps the
+/// newer generation. KEYS: lease, then one `sub:` key for each interest.
+/// ARGV: node, incarnation, life of the keys in seconds, then the generations.
+const WANT: &str = r"
+local lease = redis.call('GET', KEYS[1])
+if lease and string.match(lease, '^(%x+)|') ~= ARGV[2] then return 0 end
+for i = 2, #KEYS do
+  local stored = redis.call('HGET', KEYS[i], ARGV[1]) or ''
+  local life, generation = string.match(stored, '^(%x+)|(%d+)$')
+  if life ~= ARGV[2] or tonumber(generation) <= tonumber(ARGV[i + 2]) then
+    redis.call('HSET', KEYS[i], ARGV[1], ARGV[2] .. '|' .. ARGV[i + 2])
+  end
+  redis.call('EXPIRE', KEYS[i], ARGV[3])
+end
+return 1
+";
+
+/// Withdraws interests of this life that are not newer than the given generation.
+/// KEYS: one `sub:` key for each interest. ARGV: node, incarnation, then the generations.
+const UNWANT: &str = r"
+for i = 1, #KEYS do
+  local stored = redis.call('HGET', KEYS[i], ARGV[1]) or ''
+  local life, generation = string.match(stored, '^(%x+)|(%d+)$')
+  if life == ARGV[2] and tonumber(generation) <= tonumber(ARGV[i + 2]) then
+    redis.call('HDEL', KEYS[i], ARGV[1])
+  end
+end
+return 1
+";
+
+/// The janitor: removes fields whose node life has no lease now. It reads field and lease itself:
+/// between the look-up that noticed and this moment the same field may have been written again.
+/// KEYS: one `loc:` or `sub:` key for each field. ARGV: prefix of leases, then the fields.
+const SWEEP: &str = r"
+local swept = 0
+for i = 1, #KEYS do
+  local field = ARGV[i + 1]
+  local value = redis.call('HGET', KEYS[i], field)
+  if value then
+    local node, life = field, string.match(value, '^(%x+)|')
+    if string.sub(KEYS[i], 1, 4) == 'loc:' then
+      node, life = string.match(value, '^([^|]*)|(%x+)|')
+    end
+    local lease = node and redis.call('GET', ARGV[1] .. node)
+    if not lease or string.match(lease, '^(%x+)|') ~= life then
+      swept = swept + redis.call('HDEL', KEYS[i], field)
+    end
+  end
+end
+return swept
+";
+
+/// All of them, hashed once.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub(super) claim: Script,
+    pub(super) renew: Script,
+    pub(super) mark: Script,
+    pub(super) release: Script,
+    pub(super) peers: Script,
+    pub(super) detach: Script,
+    pub(super) want: Script,
+    pub(super) unwant: Script,
+    pub(super) sweep: Script,
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        Self {
+            claim: Script::new(CLAIM),
+            renew: Script::new(RENEW),
+            mark: Script::new(MARK),
+            release: Script::new(RELEASE),
+            peers: Script::new(PEERS),
+            detach: Script::new(DETACH),
+            want: Script::new(WANT),
+            unwant: Script::new(UNWANT),
+            sweep: Script::new(SWEEP),
+        }
+    }
+}

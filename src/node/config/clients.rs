@@ -1,0 +1,155 @@
+//! Kinds of value about clients: which pages, which proxies, how often they beat.
+//!
+//! Not here: what is done with them (`edge`, `session`). Invariant: an origin is exact, as a browser
+//! would send it.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+use super::kinds::{Kind, Rule, bounded, within};
+use super::units::read_number;
+
+/// How often this server beats and asks to be beaten to; zero for never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartBeat {
+    /// How often the server offers to beat.
+    pub beat_out: Duration,
+    /// How often it asks the client to beat.
+    pub beat_in: Duration,
+}
+
+impl Kind for HeartBeat {
+    fn read(text: &str, rule: Rule) -> Option<Self> {
+        let millis = |text: &str| match text.trim() {
+            "0" => Some(Duration::ZERO),
+            text => within(text, rule, read_number).map(Duration::from_millis),
+        };
+        let (beat_out, beat_in) = text.split_once(',')?;
+        Some(Self {
+            beat_out: millis(beat_out)?,
+            beat_in: millis(beat_in)?,
+        })
+    }
+    fn allowed(rule: Rule) -> String {
+        format!(
+            "two numbers of milliseconds such as 5000,25000, each 0 (never) or {}",
+            bounded("", rule).trim_start()
+        )
+    }
+    fn shown(&self) -> String {
+        format!("{},{}", self.beat_out.as_millis(), self.beat_in.as_millis())
+    }
+}
+
+/// The pages that may connect besides those of the same origin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins(pub Vec<String>);
+
+impl Origins {
+    /// Whether every origin is allowed.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.0.iter().any(|origin| origin == "*")
+    }
+}
+
+impl Kind for Origins {
+    fn read(text: &str, _: Rule) -> Option<Self> {
+        list(text).map(origin).collect::<Option<_>>().map(Self)
+    }
+    fn allowed(_: Rule) -> String {
+        "exact origins separated by commas, such as https://example.com or \
+         http://localhost:3000, without a path; or *"
+            .to_owned()
+    }
+    fn shown(&self) -> String {
+        self.0.join(",")
+    }
+}
+
+/// An origin as a browser would send it (RFC 6454 section 6.2).
+fn origin(text: &str) -> Option<String> {
+    if text == "*" {
+        return Some(text.to_owned());
+    }
+    let (scheme, host) = text.split_once("://")?;
+    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '*' | '@' | '?' | '#' | '\\');
+    let scheme_fits = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric());
+    let fits = scheme_fits && !host.is_empty() && host.chars().all(plain);
+    fits.then(|| text.to_ascii_lowercase())
+}
+
+/// The networks whose `X-Forwarded-For` is believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Networks(pub Vec<IpNet>);
+
+impl Kind for Networks {
+    fn read(text: &str, _: Rule) -> Option<Self> {
+        let network = |text: &str| {
+            let address = |text: &str| text.parse::<IpAddr>().map(IpNet::from);
+            text.parse().or_else(|_| address(text)).ok()
+        };
+        list(text).map(network).collect::<Option<_>>().map(Self)
+    }
+    fn allowed(_: Rule) -> String {
+        "addresses and networks separated by commas, such as 127.0.0.1,10.0.0.0/8".to_owned()
+    }
+    fn shown(&self) -> String {
+        let shown: Vec<_> = self.0.iter().map(IpNet::to_string).collect();
+        shown.join(",")
+    }
+}
+
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::config::kinds::tests::check;
+
+    #[test]
+    fn proxies_and_beats_are_read_and_shown() {
+        check::<Networks>(
+            Rule::Any,
+            &[
+                ("127.0.0.1, 10.0.0.0/8", "127.0.0.1/32,10.0.0.0/8"),
+                ("", ""),
+            ],
+            &["example.com", "10.0.0.0/33"],
+        );
+        check::<HeartBeat>(
+            Rule::Between("100", "600000"),
+            &[("5000,25000", "5000,25000"), ("0, 0", "0,0")],
+            &["5000", "5000,99", "x,1000", "600001,0"],
+        );
+    }
+
+    #[test]
+    fn an_origin_is_exact() {
+        check::<Origins>(
+            Rule::Any,
+            &[
+                ("", ""),
+                ("https://Example.com", "https://example.com"),
+                (
+                    "https://a.b,http://localhost:3000",
+                    "https://a.b,http://localhost:3000",
+                ),
+                ("*", "*"),
+            ],
+            &[
+                "example.com",
+                "https://*.example.com",
+                "https://a.b/",
+                "https://",
+                "://a",
+            ],
+        );
+    }
+}

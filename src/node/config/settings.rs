@@ -1,0 +1,234 @@
+//! The table of settings: the only place where their names, defaults and bounds stand.
+//!
+//! Parsing, `config print`, and the tables of `docs/configuration.md` come from it or are held
+//! against it. Not here: what the settings mean together (`valid`). Invariant: every default is a
+//! value that is allowed.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::clients::{HeartBeat, Networks, Origins};
+use super::kinds::{Kind, Rule};
+use super::layers::Layers;
+use super::mistake::Mistake;
+use super::secret::{Endpoint, Secret};
+use super::units::Size;
+use super::words::{AppEnv, LogFilter, LogFormat, LogIp, Recognition};
+use crate::model::NodeId;
+
+/// What the table says of one setting.
+#[derive(Debug)]
+pub struct Row {
+    /// The heading it stands under.
+    pub group: &'static str,
+    /// The name in the environment; in `stompbox.toml` also in small letters.
+    pub name: &'static str,
+    /// Other names under which it is accepted.
+    pub aliases: &'static [&'static str],
+    /// The default as it would be written; empty when there is none.
+    pub default: &'static str,
+    /// What it is for.
+    pub about: &'static str,
+    /// What happens to whoever goes beyond it; empty where that makes no sense.
+    pub beyond: &'static str,
+    /// Whether it may be given in a file named by `<NAME>_FILE`, and is never shown.
+    pub secret: bool,
+    rule: Rule,
+    words: fn(Rule) -> String,
+}
+
+impl Row {
+    /// What is allowed, in words.
+    #[must_use]
+    pub fn allowed(&self) -> String {
+        (self.words)(self.rule)
+    }
+}
+
+macro_rules! settings {
+    ($($group:literal {$(
+        $field:ident $name:literal [$($alias:literal),*]: $kind:ty = $default:literal, $rule:expr,
+            $about:literal, $beyond:literal;
+    )*})*) => {
+        /// Every setting with its value, each valid for itself.
+        #[derive(Clone, Debug)]
+        pub struct Settings {$($(
+            #[doc = $about]
+            pub $field: $kind,
+        )*)*}
+
+        /// Every setting there is, in the order of the documentation.
+        pub static TABLE: &[Row] = &[$($(
+            Row {
+                group: $group,
+                name: $name,
+                aliases: &[$($alias),*],
+                default: $default,
+                about: $about,
+                beyond: $beyond,
+                secret: <$kind as Kind>::SECRET,
+                rule: $rule,
+                words: <$kind as Kind>::allowed,
+            },
+        )*)*];
+
+        impl Settings {
+            /// Reads every setting from what was written.
+            ///
+            /// # Errors
+            /// The first value that is not allowed.
+            pub fn read(layers: &Layers) -> Result<Self, Mistake> {
+                Ok(Self {$($(
+                    $field: layers.read::<$kind>($name, $default, $rule)?,
+                )*)*})
+            }
+
+            /// The values in the order of [`TABLE`], secrets hidden.
+            #[must_use]
+            pub fn shown(&self) -> Vec<String> {
+                vec![$($(Kind::shown(&self.$field),)*)*]
+            }
+        }
+    };
+}
+
+settings! {
+    "Where it listens and what it is" {
+        server_host "SERVER_HOST" ["HOST"]: IpAddr = "127.0.0.1", Rule::Any,
+            "The address to listen on; `0.0.0.0` lets the network in.", "";
+        server_port "SERVER_PORT" ["PORT"]: u16 = "8080", Rule::Between("0", "65535"),
+            "The port to listen on; 0 takes a free one and prints it.", "";
+        server_id "SERVER_ID" ["GATEWAY_ID"]: Option<NodeId> = "", Rule::Any,
+            "The name of this node in the cluster. Without it one is made once and kept in `DATA_DIR`.", "";
+        data_dir "DATA_DIR" []: PathBuf = "./data", Rule::Any,
+            "Where this node keeps its files: the SQLite database, its name, its secret.", "";
+        app_env "APP_ENV" []: AppEnv = "development", Rule::Any,
+            "`production` logs less and refuses `CORS_ORIGINS=*`.", "";
+        shutdown_timeout "SHUTDOWN_TIMEOUT" []: Duration = "30s", Rule::Between("1s", "10m"),
+            "How long an orderly end may take.", "the process ends at once";
+    }
+    "Engines" {
+        database_url "DATABASE_URL" []: Option<Endpoint> = "",
+            Rule::Schemes(&["sqlite://", "postgres://", "postgresql://"]),
+            "The store. Without it `stompbox.db` in `DATA_DIR`; several nodes need PostgreSQL.", "";
+        redis_url "REDIS_URL" []: Option<Endpoint> = "", Rule::Schemes(&["redis://"]),
+            "Redis, where nodes find each other's users. Both this and `RABBITMQ_URL`, or neither.", "";
+        rabbitmq_url "RABBITMQ_URL" []: Option<Endpoint> = "", Rule::Schemes(&["amqp://"]),
+            "RabbitMQ, through which nodes send each other messages. Both this and `REDIS_URL`, or neither.", "";
+    }
+    "Who may connect" {
+        cors_origins "CORS_ORIGINS" []: Origins = "", Rule::Any,
+            "Pages that may connect besides those that this server serves itself.", "403";
+        allow_no_origin "ALLOW_NO_ORIGIN" []: bool = "true", Rule::Any,
+            "Whether clients that send no `Origin` (they are no browsers) may connect.", "403";
+        trusted_proxies "TRUSTED_PROXIES" []: Networks = "", Rule::Any,
+            "Proxies whose `X-Forwarded-For` is believed.", "";
+        jwt_secret "JWT_SECRET" []: Option<Secret> = "", Rule::Length(32),
+            "The secret of the service. A single node makes one and keeps it in `DATA_DIR`; several nodes need the same one.", "";
+    }
+    "Visitors without an account" {
+        anon_enabled "ANON_ENABLED" []: bool = "true", Rule::Any,
+            "Whether visitors without an account may connect.", "ERROR `unauthorized`";
+        anon_recognition "ANON_RECOGNITION" []: Recognition = "hint", Rule::Any,
+            "Whether a fingerprint may recognise a visitor who stores nothing (`hint`), or never (`token`).", "";
+        anon_token_ttl "ANON_TOKEN_TTL" []: Duration = "30d", Rule::Between("1m", "3650d"),
+            "How long a visitor's secret lives after its last use.", "a new visitor";
+        anon_hint_ttl "ANON_HINT_TTL" []: Duration = "1h", Rule::Between("1s", "24h"),
+            "How long after his last visit a fingerprint recognises a visitor.", "a new visitor";
+        anon_history_ttl "ANON_HISTORY_TTL" []: Duration = "24h", Rule::Between("1m", "3650d"),
+            "How long messages of visitors are kept.", "removed";
+        anon_identity_ttl "ANON_IDENTITY_TTL" []: Duration = "90d", Rule::Between("1h", "3650d"),
+            "How long a visitor who does not come back is kept.", "removed";
+        fp_key "FP_KEY" []: Option<Secret> = "", Rule::Length(32),
+            "The key of fingerprints and cookies; derived from `JWT_SECRET` unless set.", "";
+    }
+    "Log" {
+        log_level "LOG_LEVEL" ["RUST_LOG"]: LogFilter = "", Rule::Any,
+            "What is logged; without it `info`, and `warn` in production.", "";
+        log_format "LOG_FORMAT" []: LogFormat = "text", Rule::Any,
+            "How a log line is written.", "";
+        log_ip "LOG_IP" []: LogIp = "truncated", Rule::Any,
+            "How much of a client's address is logged.", "";
+    }
+    "Limits of a frame" {
+        max_frame_bytes "MAX_FRAME_BYTES" []: Size = "64KiB", Rule::Between("1KiB", "16MiB"),
+            "The body of a frame.", "ERROR, close 1009";
+        max_headers "MAX_HEADERS" []: u32 = "64", Rule::Between("8", "1000"),
+            "The headers of a frame.", "ERROR, close 1009";
+        max_header_bytes "MAX_HEADER_BYTES" []: Size = "8KiB", Rule::Between("256", "64KiB"),
+            "One header line.", "ERROR, close 1009";
+        max_head_bytes "MAX_HEAD_BYTES" []: Size = "32KiB", Rule::Between("512", "1MiB"),
+            "Command and headers together.", "ERROR, close 1009";
+        max_head_bytes_unauthenticated "MAX_HEAD_BYTES_UNAUTHENTICATED" []: Size = "16KiB",
+            Rule::Between("512", "1MiB"),
+            "The same before the client is authenticated.", "ERROR, close 1009";
+        connect_timeout "CONNECT_TIMEOUT" []: Duration = "10s", Rule::Between("100ms", "5m"),
+            "How long the first frame may take.", "ERROR, close 1002";
+        partial_frame_timeout "PARTIAL_FRAME_TIMEOUT" []: Duration = "30s",
+            Rule::Between("100ms", "10m"),
+            "How long a frame may stay incomplete.", "ERROR, close 1002";
+        heart_beat "HEART_BEAT" []: HeartBeat = "5000,25000", Rule::Between("100", "600000"),
+            "Milliseconds between beats: those that the server offers, those that it asks for.", "close 4408";
+        message_chars "MESSAGE_CHARS" []: u32 = "4000", Rule::Between("1", "1000000"),
+            "The characters of a chat message, after NFC.", "`validation_failed`";
+        message_bytes "MESSAGE_BYTES" []: Size = "16KiB", Rule::Between("1", "16MiB"),
+            "The octets of a chat message, after NFC.", "`validation_failed`";
+    }
+    "Limits of a session" {
+        max_subscriptions "MAX_SUBSCRIPTIONS" []: u32 = "256", Rule::Between("4", "100000"),
+            "Subscriptions per session.", "ERROR `limit_exceeded`";
+        prefetch_default "PREFETCH_DEFAULT" []: u32 = "100", Rule::Between("1", "100000"),
+            "Unacknowledged messages per subscription when the client names no number.", "delivery pauses";
+        prefetch_max "PREFETCH_MAX" []: u32 = "1000", Rule::Between("1", "100000"),
+            "The largest number that a client may name.", "delivery pauses";
+        max_transactions "MAX_TRANSACTIONS" []: u32 = "16", Rule::Between("1", "1000"),
+            "Open transactions per session.", "ERROR";
+        transaction_frames "TRANSACTION_FRAMES" []: u32 = "1000", Rule::Between("1", "100000"),
+            "Frames in one transaction.", "ERROR";
+        transaction_bytes "TRANSACTION_BYTES" []: Size = "1MiB", Rule::Between("1KiB", "64MiB"),
+            "Octets in one transaction.", "ERROR";
+        transaction_idle "TRANSACTION_IDLE" []: Duration = "30s", Rule::Between("1s", "1h"),
+            "How long a transaction may rest.", "it is aborted";
+        outbox_frames "OUTBOX_FRAMES" []: u32 = "1024", Rule::Between("16", "1000000"),
+            "Frames that wait for a client.", "cut, close 4490";
+        outbox_bytes "OUTBOX_BYTES" []: Size = "512KiB", Rule::Between("16KiB", "64MiB"),
+            "Octets that wait for a client.", "cut, close 4490";
+        outbox_stall "OUTBOX_STALL" []: Duration = "10s", Rule::Between("100ms", "5m"),
+            "How long a client may take nothing while something waits.", "cut, close 4490";
+    }
+    "Limits of this node" {
+        ws_max_connections "WS_MAX_CONNECTIONS" []: u32 = "100000", Rule::Between("1", "10000000"),
+            "Connections; never more than the file limit minus 512.", "503 with Retry-After";
+        memory_limit "MEMORY_LIMIT" []: Size = "1GiB", Rule::Between("64MiB", "1024GiB"),
+            "Memory of the process.", "503 with Retry-After";
+        connection_rate "CONNECTION_RATE" []: u32 = "500", Rule::Between("1", "1000000"),
+            "New connections per second, on average.", "503 with Retry-After";
+        connection_burst "CONNECTION_BURST" []: u32 = "5000", Rule::Between("1", "1000000"),
+            "New connections at once.", "503 with Retry-After";
+        connections_per_net "CONNECTIONS_PER_NET" []: u32 = "1000", Rule::Between("0", "10000000"),
+            "Connections from one network (IPv4 address, IPv6 /64); 0 is off.", "429";
+    }
+    "Limits of a person or a network" {
+        sessions_member "SESSIONS_MEMBER" []: u32 = "20", Rule::Between("1", "1000"),
+            "Sessions of one member.", "the oldest is closed, 4409";
+        sessions_visitor "SESSIONS_VISITOR" []: u32 = "3", Rule::Between("1", "1000"),
+            "Sessions of one visitor.", "the oldest is closed, 4409";
+        mint_per_net "MINT_PER_NET" []: u32 = "30", Rule::Between("0", "1000000"),
+            "New visitors from one network in 10 minutes; 0 is off.", "`try_later`";
+        mint_per_node "MINT_PER_NODE" []: u32 = "5000", Rule::Between("0", "10000000"),
+            "New visitors on this node in an hour; 0 is off.", "`try_later`";
+        rate_anon_per_min "RATE_ANON_PER_MIN" []: u32 = "200", Rule::Between("0", "1000000"),
+            "Messages of a visitor in a minute, on average; 0 is off.", "`rate_limited`; 300 refusals in 60 s: close 4429";
+        rate_auth_per_min "RATE_AUTH_PER_MIN" []: u32 = "500", Rule::Between("0", "1000000"),
+            "Messages of a member in a minute, on average; 0 is off.", "`rate_limited`; 300 refusals in 60 s: close 4429";
+        rate_burst "RATE_BURST" []: u32 = "100", Rule::Between("0", "1000000"),
+            "Messages of one person at once; 0 is off.", "`rate_limited`";
+        rate_net_per_min "RATE_NET_PER_MIN" []: u32 = "2000", Rule::Between("0", "10000000"),
+            "Messages from one network in a minute, on average; 0 is off.", "`rate_limited`";
+        rate_net_burst "RATE_NET_BURST" []: u32 = "1000", Rule::Between("0", "10000000"),
+            "Messages from one network at once; 0 is off.", "`rate_limited`";
+        client_frames_per_10s "CLIENT_FRAMES_PER_10S" []: u32 = "100", Rule::Between("10", "1000000"),
+            "Other frames of a client in 10 seconds, beyond the negotiated beats.", "`rate_limited`";
+    }
+}

@@ -1,0 +1,124 @@
+//! The engines that a configuration names, opened.
+//!
+//! Not here: their contracts. Invariant: what this gives fits together: nodes that meet in one
+//! Redis use one store.
+
+use std::fs;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::config::{Config, Database, Mode};
+use super::kept::Kept;
+use crate::bus::memory::{MemoryBus, MemoryExchange};
+use crate::bus::rabbitmq::{RabbitBus, RabbitConnectError, RabbitSettings};
+use crate::bus::{Bus, Incoming};
+use crate::location::{Location, LocationError, LocationSettings, StoreClaim};
+use crate::location::{MemoryCluster, RedisLocation};
+use crate::model::Incarnation;
+use crate::quota::{MemoryQuota, RedisQuota};
+use crate::quota::{Quota, QuotaError, QuotaSettings};
+use crate::store::postgres::{PostgresSettings, PostgresStore};
+use crate::store::sqlite::{SqliteSettings, SqliteStore};
+use crate::store::{Store, StoreError};
+
+/// How many payloads of other nodes wait at an embedded node: there are none.
+const LONE_INCOMING: usize = 16;
+
+/// Why an engine cannot be used. Each says in one line what to do.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EngineError {
+    /// The store.
+    #[error("DATABASE_URL: {0}")]
+    Store(StoreError),
+    /// Redis, as location.
+    #[error(transparent)]
+    Location(#[from] LocationError),
+    /// Redis, as quota.
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
+    /// RabbitMQ.
+    #[error("RABBITMQ_URL: {0}")]
+    Bus(#[from] RabbitConnectError),
+    /// The cluster in this Redis uses another store.
+    #[error(
+        "DATABASE_URL: this store has the id {own}, but the nodes that meet in REDIS_URL use the \
+         store {cluster}; all nodes of a cluster share one store: give this node the same \
+         DATABASE_URL, or another Redis (the key there is cluster:store)"
+    )]
+    OtherStore {
+        /// The id of this node's store.
+        own: String,
+        /// The id that the cluster uses.
+        cluster: String,
+    },
+    /// The directory of the database cannot be made.
+    #[error("DATABASE_URL: {0}")]
+    Directory(std::io::Error),
+}
+
+/// The open engines.
+#[derive(Debug)]
+pub(super) struct Engines {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) location: Arc<dyn Location>,
+    pub(super) quota: Arc<dyn Quota>,
+    pub(super) bus: Arc<dyn Bus>,
+}
+
+/// Opens everything, the store first: without it there is nothing to start for. Beside the engines
+/// comes what the bus delivers.
+pub(super) async fn open(
+    config: &Config,
+    kept: &Kept,
+    incarnation: Incarnation,
+    tracker: &TaskTracker,
+    end: &CancellationToken,
+) -> Result<(Engines, mpsc::Receiver<Incoming>), EngineError> {
+    let store: Arc<dyn Store> = match &config.database {
+        Database::Sqlite(path) => {
+            if let Some(directory) = path.parent() {
+                fs::create_dir_all(directory).map_err(EngineError::Directory)?;
+            }
+            SqliteStore::open(path, &SqliteSettings::default()).map_err(EngineError::Store)?
+        }
+        Database::Postgres(url) => {
+            let settings = PostgresSettings::default();
+            let opened = PostgresStore::connect(url.reveal(), &settings, tracker).await;
+            opened.map_err(EngineError::Store)?
+        }
+    };
+    let node = kept.node.clone();
+    let Mode::Cluster { redis, rabbitmq } = &config.mode else {
+        let exchange = MemoryExchange::new(LONE_INCOMING);
+        let (bus, incoming) = MemoryBus::attach(&exchange, node.clone());
+        let engines = Engines {
+            store,
+            location: MemoryCluster::lone().node(node, incarnation),
+            quota: Arc::new(MemoryQuota::new(QuotaSettings::default())),
+            bus,
+        };
+        return Ok((engines, incoming));
+    };
+    let settings = LocationSettings::default();
+    let location =
+        RedisLocation::connect(redis.reveal(), node.clone(), incarnation, settings).await?;
+    let own = store.store_id().await.map_err(EngineError::Store)?;
+    if let StoreClaim::Other(cluster) = location.claim_store(&own).await? {
+        return Err(EngineError::OtherStore { own, cluster });
+    }
+    let quota = RedisQuota::connect(redis.reveal(), QuotaSettings::default()).await?;
+    let (url, settings) = (rabbitmq.reveal(), RabbitSettings::default());
+    let (tracker, end) = (tracker.clone(), end.clone());
+    let (bus, incoming) =
+        RabbitBus::connect(url, node, incarnation, settings, tracker, end).await?;
+    let engines = Engines {
+        store,
+        location,
+        quota,
+        bus,
+    };
+    Ok((engines, incoming))
+}

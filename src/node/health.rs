@@ -1,0 +1,43 @@
+//! The node looks at its parts.
+//!
+//! Not here: the answer on the wire (`edge`).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::bus::Bus;
+use crate::edge::{Health, HealthSource, PartState};
+use crate::location::Location;
+use crate::store::Store;
+
+/// The parts, and whether they are others' processes.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) location: Arc<dyn Location>,
+    pub(super) bus: Arc<dyn Bus>,
+    pub(super) alone: bool,
+}
+
+#[async_trait]
+impl HealthSource for Parts {
+    async fn health(&self) -> Health {
+        let state = |up: bool| if up { PartState::Up } else { PartState::Down };
+        let remote = |up: bool| {
+            if self.alone {
+                PartState::NotUsed
+            } else {
+                state(up)
+            }
+        };
+        let (store, peers) = tokio::join!(self.store.check(), self.location.peers());
+        Health {
+            database: state(store.is_ok()),
+            redis: remote(peers.is_ok()),
+            rabbitmq: remote(self.bus.is_up()),
+            // The edge knows: it is what drains.
+            draining: false,
+        }
+    }
+}

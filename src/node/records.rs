@@ -1,0 +1,96 @@
+//! The settings as the rooms want them: one record for each.
+//!
+//! Not here: reading and checking (`config`). Invariant: every setting that a room obeys passes
+//! through here, under the room's own name for it.
+
+use serde_json::json;
+
+use super::config::{AppEnv, Config, Recognition};
+use crate::app::AppSettings;
+use crate::edge::EdgeSettings;
+use crate::identity::{Recognition as Recognise, VisitorSettings};
+use crate::policy::bucket::Rate;
+
+impl Config {
+    pub(super) fn app(&self) -> AppSettings {
+        let settings = &self.settings;
+        let rate = |per_min: u32, burst: u32| Rate {
+            capacity: if per_min == 0 { 0 } else { burst },
+            per_10_min: per_min.saturating_mul(10),
+        };
+        AppSettings {
+            message_chars_max: settings.message_chars as usize,
+            message_bytes_max: settings.message_bytes.0,
+            rate_visitor: rate(settings.rate_anon_per_min, settings.rate_burst),
+            rate_member: rate(settings.rate_auth_per_min, settings.rate_burst),
+            rate_network: rate(settings.rate_net_per_min, settings.rate_net_burst),
+            rate_frames: Rate {
+                capacity: settings.client_frames_per_10s,
+                per_10_min: settings.client_frames_per_10s.saturating_mul(60),
+            },
+            sessions_visitor_max: settings.sessions_visitor as usize,
+            sessions_member_max: settings.sessions_member as usize,
+            outbox: self.outbox_limits(),
+            visitor_history: settings.anon_history_ttl,
+            limits_json: self.limits_json(),
+        }
+    }
+
+    /// What a client needs to know of the limits, for CONNECTED.
+    fn limits_json(&self) -> String {
+        let settings = &self.settings;
+        json!({
+            "max_frame_bytes": settings.max_frame_bytes.0,
+            "max_subscriptions": settings.max_subscriptions,
+            "message_chars": settings.message_chars,
+            "message_bytes": settings.message_bytes.0,
+            "rate_anon_per_min": settings.rate_anon_per_min,
+            "rate_auth_per_min": settings.rate_auth_per_min,
+            "rate_burst": settings.rate_burst,
+        })
+        .to_string()
+    }
+
+    pub(super) fn visitors(&self) -> VisitorSettings {
+        let settings = &self.settings;
+        VisitorSettings {
+            mode: match settings.anon_recognition {
+                Recognition::Hint => Recognise::Hint,
+                Recognition::Token => Recognise::Token,
+            },
+            enabled: settings.anon_enabled,
+            token_ttl: settings.anon_token_ttl,
+            hint_ttl: settings.anon_hint_ttl,
+            identity_ttl: settings.anon_identity_ttl,
+            history_ttl: settings.anon_history_ttl,
+            mint_per_net: settings.mint_per_net,
+            mint_per_node_hour: settings.mint_per_node,
+            // A page behind a proxy that ends TLS is marked by X-Forwarded-Proto; a development
+            // machine has no TLS at all.
+            cookie_secure: false,
+        }
+    }
+
+    pub(super) fn edge(&self, connections_max: usize) -> EdgeSettings {
+        let settings = &self.settings;
+        EdgeSettings {
+            origins: settings.cors_origins.0.clone(),
+            allow_no_origin: settings.allow_no_origin,
+            trusted_proxies: settings.trusted_proxies.0.clone(),
+            connections_max,
+            memory_bytes_max: settings.memory_limit.0 as u64,
+            connection_rate: settings.connection_rate,
+            connection_burst: settings.connection_burst,
+            connections_per_net: settings.connections_per_net,
+            outbox_stall: settings.outbox_stall,
+            // Half of the time for the closes; the other half for everything after them.
+            drain_spread_max: settings.shutdown_timeout / 2,
+            ..EdgeSettings::new(self.session(None))
+        }
+    }
+
+    /// Whether the node is for people to try out rather than to rely on.
+    pub(super) fn is_development(&self) -> bool {
+        self.settings.app_env == AppEnv::Development
+    }
+}

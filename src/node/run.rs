@@ -1,0 +1,337 @@
+//! Composition: builds the rooms from a configuration, runs the node, ends it in order.
+//!
+//! Not here: what the rooms do. Invariant: the end is orderly by itself within `SHUTDOWN_TIMEOUT`:
+//! nothing new comes in, what was begun is committed, receipted and handed over, clients are told
+//! to come back, and the location of every session is removed.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::config::{Config, Mode};
+use super::engines::{self, EngineError, Engines};
+use super::health::Parts as HealthParts;
+use super::kept::{self, Kept, KeptError};
+use super::{greeting, telemetry};
+use crate::app::App;
+use crate::broker::{Broker, BrokerSettings, Parts};
+use crate::edge::{self, EdgeState, InvalidOrigin};
+use crate::hub::Hub;
+use crate::identity::{Clock, FingerprintKey, Visitors};
+use crate::location::LocationError;
+use crate::model::{Incarnation, UnixMillis};
+use crate::store::Store;
+
+/// File descriptors that are not for clients.
+const FILES_RESERVED: u64 = 512;
+
+/// How often what has expired is removed.
+const PURGE_EVERY: Duration = Duration::from_secs(3_600);
+
+/// How often the gauges are read.
+const GAUGES_EVERY: Duration = Duration::from_secs(5);
+
+/// Why the node does not start. Each says in one line what to do.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Kept(#[from] KeptError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("REDIS_URL: the node could not be registered: {0}")]
+    Claim(#[from] LocationError),
+    #[error("CORS_ORIGINS: {0}")]
+    Origin(#[from] InvalidOrigin),
+    #[error(
+        "SERVER_HOST, SERVER_PORT: cannot listen on {address}: {error}; another process may have \
+         the port: choose one with --port, or --port 0 for any that is free"
+    )]
+    Listen {
+        address: SocketAddr,
+        error: std::io::Error,
+    },
+    #[error("signals cannot be received: {0}")]
+    Signals(std::io::Error),
+    #[error("the metrics cannot be set up: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    #[error("the system gives no random octets: {0}")]
+    Random(getrandom::Error),
+}
+
+/// Runs the node until it is told to end.
+#[must_use]
+pub fn serve(config: &Config, not_used: &[String]) -> ExitCode {
+    telemetry::start(config);
+    for sentence in not_used {
+        tracing::warn!("{sentence}");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return refuse(&format!("the runtime cannot be started: {error}")),
+    };
+    match runtime.block_on(run(config)) {
+        Ok(ending) => {
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            ending
+        }
+        Err(error) => refuse(&error.to_string()),
+    }
+}
+
+fn refuse(words: &str) -> ExitCode {
+    // There may be no log yet, and whoever started the program looks here.
+    let _nobody_reads = writeln!(std::io::stderr(), "stompbox: {words}");
+    ExitCode::FAILURE
+}
+
+/// A node that has started.
+struct Node {
+    broker: Arc<Broker>,
+    engines: Engines,
+    /// The connections and their accept loop.
+    edge: TaskTracker,
+    stop_edge: CancellationToken,
+    /// Everything else.
+    work: TaskTracker,
+    stop_work: CancellationToken,
+}
+
+async fn run(config: &Config) -> Result<ExitCode, StartError> {
+    let mut signals = Signals::new().map_err(StartError::Signals)?;
+    let node = start(config).await?;
+    let superseded = node.broker.superseded.clone();
+    let is_superseded = tokio::select! {
+        biased;
+        () = signals.next() => false,
+        () = superseded.cancelled() => true,
+    };
+    if is_superseded {
+        return Ok(refuse(
+            "SERVER_ID: another process runs under this name; this one ends",
+        ));
+    }
+    tracing::info!("ending: no new connections, what was begun is finished; again to end at once");
+    let ended = tokio::select! {
+        biased;
+        () = node.drain() => true,
+        () = tokio::time::sleep(config.settings.shutdown_timeout) => false,
+        () = signals.next() => false,
+    };
+    Ok(match ended {
+        true => {
+            tracing::info!("ended in order");
+            ExitCode::SUCCESS
+        }
+        false => refuse("ended before everything was finished"),
+    })
+}
+
+async fn start(config: &Config) -> Result<Node, StartError> {
+    let kept = kept::open(config)?;
+    // Before the lease is taken: a second start by mistake must not push a running node out only
+    // to find its port in use.
+    let listener = listen(config).await?;
+    let address = listener.local_addr().map_err(|error| StartError::Listen {
+        address: wanted(config),
+        error,
+    })?;
+    let metrics = PrometheusBuilder::new().install_recorder()?;
+    let incarnation = Incarnation(getrandom::u64().map_err(StartError::Random)?);
+    let (work, stop_work) = (TaskTracker::new(), CancellationToken::new());
+    let (engines, incoming) = engines::open(config, &kept, incarnation, &work, &stop_work).await?;
+    let parts = Parts {
+        here: kept.node.clone(),
+        incarnation,
+        hub: Arc::new(Hub::default()),
+        location: Arc::clone(&engines.location),
+        bus: Arc::clone(&engines.bus),
+        incoming,
+        store: Arc::clone(&engines.store),
+    };
+    let settings = BrokerSettings {
+        alone: matches!(config.mode, Mode::Alone),
+        seed: incarnation.0,
+        ..BrokerSettings::default()
+    };
+    let broker = Broker::start(parts, settings, work.clone(), stop_work.clone()).await?;
+    let connections_max = connections_max(config);
+    let state = edge_state(config, &kept, &engines, &broker, &metrics, connections_max)?;
+    let (edge, stop_edge) = (TaskTracker::new(), CancellationToken::new());
+    let serving = edge::serve(listener, Arc::new(state), edge.clone(), stop_edge.clone());
+    edge.spawn(serving);
+    let upkeep = upkeep(
+        Arc::clone(&engines.store),
+        Arc::clone(&broker),
+        metrics,
+        config.settings.anon_identity_ttl,
+    );
+    work.spawn(stop_work.clone().run_until_cancelled_owned(upkeep));
+    greeting::print(config, &kept.node, address, connections_max);
+    Ok(Node {
+        broker,
+        engines,
+        edge,
+        stop_edge,
+        work,
+        stop_work,
+    })
+}
+
+/// What the edge is made with: the features over the broker, and who looks after identities.
+fn edge_state(
+    config: &Config,
+    kept: &Kept,
+    engines: &Engines,
+    broker: &Arc<Broker>,
+    metrics: &PrometheusHandle,
+    connections_max: usize,
+) -> Result<EdgeState, StartError> {
+    let clock: Clock = Arc::new(wall_clock);
+    let visitors = Arc::new(Visitors::new(
+        Arc::clone(&engines.store),
+        Arc::clone(&engines.location),
+        Arc::clone(&engines.quota),
+        fingerprint_key(config, kept),
+        config.visitors(),
+        Arc::clone(&clock),
+    ));
+    let app = App::new(
+        Arc::clone(broker),
+        Arc::clone(&visitors),
+        Arc::clone(&engines.quota),
+        config.app(),
+        clock,
+    );
+    let health = HealthParts {
+        store: Arc::clone(&engines.store),
+        location: Arc::clone(&engines.location),
+        bus: Arc::clone(&engines.bus),
+        alone: matches!(config.mode, Mode::Alone),
+    };
+    let render = metrics.clone();
+    let settings = config.edge(connections_max);
+    let render = Box::new(move || render.render());
+    Ok(EdgeState::new(
+        settings,
+        app,
+        visitors,
+        Arc::new(health),
+        render,
+    )?)
+}
+
+impl Node {
+    /// Ends in order. May be given up at any point.
+    async fn drain(&self) {
+        // The others stop choosing this node; what fails here is left to the leases.
+        let _told = self.engines.location.drain().await;
+        self.stop_edge.cancel();
+        self.edge.close();
+        self.edge.wait().await;
+        self.broker.settle().await;
+        self.engines.bus.stop_consuming().await;
+        self.engines.bus.close().await;
+        let _given_up = self.engines.location.release().await;
+        self.stop_work.cancel();
+        self.engines.store.close().await;
+        self.work.close();
+        self.work.wait().await;
+    }
+}
+
+/// SIGTERM and Ctrl-C.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self {
+            terminate,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Removes what has expired and reads the gauges, for as long as the node runs.
+async fn upkeep(
+    store: Arc<dyn Store>,
+    broker: Arc<Broker>,
+    metrics: PrometheusHandle,
+    identity_ttl: Duration,
+) {
+    let mut purge = tokio::time::interval(PURGE_EVERY);
+    let mut gauges = tokio::time::interval(GAUGES_EVERY);
+    loop {
+        tokio::select! {
+            _ = purge.tick() => {
+                let now = wall_clock();
+                match store.purge(now, now.before(identity_ttl)).await {
+                    Ok(0) => {}
+                    Ok(rows) => tracing::info!(rows, "what had expired was removed"),
+                    Err(error) => tracing::warn!(%error, "what has expired is removed later"),
+                }
+            }
+            _ = gauges.tick() => {
+                let topics = u32::try_from(broker.hub.topics.len()).unwrap_or(u32::MAX);
+                metrics::gauge!("chat_channels_active").set(f64::from(topics));
+                // Histograms are folded into buckets here rather than when somebody looks.
+                metrics.run_upkeep();
+            }
+        }
+    }
+}
+
+async fn listen(config: &Config) -> Result<TcpListener, StartError> {
+    let address = wanted(config);
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| StartError::Listen { address, error })
+}
+
+fn wanted(config: &Config) -> SocketAddr {
+    SocketAddr::new(config.settings.server_host, config.settings.server_port)
+}
+
+fn fingerprint_key(config: &Config, kept: &Kept) -> FingerprintKey {
+    match &config.settings.fp_key {
+        Some(key) => FingerprintKey::from_bytes(key.reveal().as_bytes()),
+        None => FingerprintKey::derive(kept.secret.reveal().as_bytes()),
+    }
+}
+
+/// Raises the file limit as far as it goes, and fits the connections under it.
+fn connections_max(config: &Config) -> usize {
+    let wanted = u64::from(config.settings.ws_max_connections);
+    let files =
+        rlimit::increase_nofile_limit(wanted.saturating_add(FILES_RESERVED)).unwrap_or(1_024);
+    let fit = wanted.min(files.saturating_sub(FILES_RESERVED).max(16));
+    usize::try_from(fit).unwrap_or(usize::MAX)
+}
+
+fn wall_clock() -> UnixMillis {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,195 @@
+//! What was asked and is not settled, and the RECEIPTs that are owed, in the order of the requests.
+//!
+//! Not here: frames of other kinds. Invariant: a RECEIPT goes out after those of earlier requests,
+//! once, and only for what succeeded.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::contract::Ticket;
+use crate::model::Destination;
+use crate::stomp::{Command, Frame};
+
+/// The most requests that may be unsettled or unanswered. Long before it,
+/// [`Receipts::is_congested`] asks the driver to stop reading.
+pub(super) const PENDING_MAX: usize = 16_384;
+/// From here on the driver should not read.
+const CONGESTED_FROM: usize = 1_024;
+
+/// A request that is not settled.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    /// SEND, SUBSCRIBE or UNSUBSCRIBE.
+    pub(super) command: Command,
+    /// Where to.
+    pub(super) destination: Destination,
+    /// `receipt`, if one was asked for.
+    pub(super) receipt: Option<Box<str>>,
+    /// `correlation-id` of a SEND.
+    pub(super) correlation_id: Option<Box<str>>,
+}
+
+/// Headers that go into a RECEIPT beside `receipt-id`.
+pub(super) type Extra = Vec<(&'static str, String)>;
+
+/// The requests of a session.
+#[derive(Debug, Default)]
+pub(super) struct Receipts {
+    pending: BTreeMap<Ticket, Request>,
+    /// Receipts in the order of their requests; settled ones wait behind unsettled ones.
+    owed: VecDeque<Owed>,
+}
+
+#[derive(Debug)]
+struct Owed {
+    ticket: Ticket,
+    receipt: Box<str>,
+    settled: Option<Extra>,
+}
+
+impl Receipts {
+    /// Notes a request. Tickets ascend.
+    pub(super) fn open(&mut self, ticket: Ticket, request: Request) {
+        if let Some(receipt) = &request.receipt {
+            debug_assert!(self.owed.back().is_none_or(|last| last.ticket < ticket));
+            self.owed.push_back(Owed {
+                ticket,
+                receipt: receipt.clone(),
+                settled: None,
+            });
+        }
+        self.pending.insert(ticket, request);
+    }
+
+    /// The request with this ticket, if it is unsettled; it is settled now. Say next whether its
+    /// receipt is due ([`Receipts::fulfil`]) or not ([`Receipts::drop_receipt`]).
+    pub(super) fn settle(&mut self, ticket: Ticket) -> Option<Request> {
+        self.pending.remove(&ticket)
+    }
+
+    /// The request with this ticket succeeded. Gives the RECEIPT frames that may go out now.
+    pub(super) fn fulfil(&mut self, ticket: Ticket, extra: Extra) -> Vec<Frame> {
+        if let Some(at) = self.position(ticket) {
+            self.owed[at].settled = Some(extra);
+        }
+        self.ready()
+    }
+
+    /// The request with this ticket failed. Gives the RECEIPT frames that waited behind it.
+    pub(super) fn drop_receipt(&mut self, ticket: Ticket) -> Vec<Frame> {
+        if let Some(at) = self.position(ticket) {
+            self.owed.remove(at);
+        }
+        self.ready()
+    }
+
+    /// Whether nothing is unsettled and nothing owed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty() && self.owed.is_empty()
+    }
+
+    /// Whether there is no room for another request.
+    pub(super) fn is_full(&self) -> bool {
+        self.len() >= PENDING_MAX
+    }
+
+    /// Whether reading more now would only make this longer.
+    pub(super) fn is_congested(&self) -> bool {
+        self.len() >= CONGESTED_FROM
+    }
+
+    fn len(&self) -> usize {
+        self.pending.len().max(self.owed.len())
+    }
+
+    fn position(&self, ticket: Ticket) -> Option<usize> {
+        self.owed
+            .binary_search_by_key(&ticket, |owed| owed.ticket)
+            .ok()
+    }
+
+    fn ready(&mut self) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while let Some(owed) = self.owed.pop_front_if(|owed| owed.settled.is_some()) {
+            frames.push(receipt(&owed.receipt, &owed.settled.unwrap_or_default()));
+        }
+        frames
+    }
+}
+
+/// A RECEIPT.
+pub(super) fn receipt(id: &str, extra: &[(&'static str, String)]) -> Frame {
+    let frame = Frame::new(Command::Receipt).header("receipt-id", id);
+    extra
+        .iter()
+        .fold(frame, |frame, (name, value)| frame.header(name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(receipt: Option<&str>) -> Request {
+        Request {
+            command: Command::Send,
+            destination: Destination::App("x".into()),
+            receipt: receipt.map(Into::into),
+            correlation_id: None,
+        }
+    }
+
+    fn ids(frames: &[Frame]) -> Vec<&str> {
+        let id = |frame: &'_ Frame| frame.headers.len() == 1;
+        assert!(frames.iter().all(id));
+        frames
+            .iter()
+            .filter_map(|frame| frame.headers.get("receipt-id"))
+            .collect()
+    }
+
+    #[test]
+    fn receipts_go_out_in_the_order_of_the_requests() {
+        let mut receipts = Receipts::default();
+        for (ticket, id) in [(1, Some("a")), (2, None), (3, Some("b")), (4, Some("c"))] {
+            receipts.open(Ticket(ticket), request(id));
+        }
+        assert!(receipts.settle(Ticket(4)).is_some());
+        assert_eq!(receipts.fulfil(Ticket(4), Vec::new()), []);
+        assert!(receipts.settle(Ticket(1)).is_some());
+        let frames = receipts.fulfil(Ticket(1), Vec::new());
+        assert_eq!(ids(&frames), ["a"], "what asked for no receipt delays none");
+        assert!(receipts.settle(Ticket(3)).is_some());
+        let frames = receipts.drop_receipt(Ticket(3));
+        assert_eq!(ids(&frames), ["c"], "a refused request has none");
+        assert!(!receipts.is_empty());
+        assert!(receipts.settle(Ticket(2)).is_some());
+        assert_eq!(receipts.fulfil(Ticket(2), Vec::new()), []);
+        assert!(receipts.is_empty());
+    }
+
+    #[test]
+    fn a_ticket_is_settled_once() {
+        let mut receipts = Receipts::default();
+        receipts.open(Ticket(7), request(Some("a")));
+        assert_eq!(receipts.settle(Ticket(8)), None);
+        assert_eq!(receipts.settle(Ticket(7)), Some(request(Some("a"))));
+        assert_eq!(receipts.settle(Ticket(7)), None);
+    }
+
+    #[test]
+    fn a_receipt_may_say_more() {
+        let frame = receipt("r", &[("x-rate-remaining", "9".to_owned())]);
+        assert_eq!(frame.headers.get("receipt-id"), Some("r"));
+        assert_eq!(frame.headers.get("x-rate-remaining"), Some("9"));
+    }
+
+    #[test]
+    fn there_is_a_limit_and_a_warning_before_it() {
+        let mut receipts = Receipts::default();
+        for ticket in 0..PENDING_MAX {
+            assert_eq!(receipts.is_congested(), ticket >= CONGESTED_FROM);
+            assert!(!receipts.is_full());
+            receipts.open(Ticket(ticket as u64), request(None));
+        }
+        assert!(receipts.is_full());
+    }
+}

@@ -1,0 +1,125 @@
+//! The statements that are the same in SQLite and in PostgreSQL, each written once.
+//!
+//! Not here: what differs (locking, batches, positions); that stands in the engine's own file.
+//! Invariant: parameters are `$1`, `$2`, ... and first appear in this order, because SQLite numbers
+//! such names by their first appearance.
+
+/// The columns of a user, in the order of [`super::rows::UserRow`].
+macro_rules! user_columns {
+    () => {
+        "u.user_id, u.kind, u.is_loose, u.taken_at, u.name, u.client_identifier, u.created_at, \
+         u.last_seen"
+    };
+}
+
+/// The columns of a message, in the order of [`super::rows::MessageRow`].
+macro_rules! message_columns {
+    () => {
+        "m.room, m.seq, c.epoch, m.id, m.from_user, m.from_name, m.to_user, m.client_id, m.text, \
+         m.accepted_at"
+    };
+}
+
+pub(super) use message_columns;
+
+/// The statements with their names, so that a test can look at every one.
+macro_rules! statements {
+    ($($(#[doc = $doc:literal])* $name:ident = $text:expr;)*) => {
+        $($(#[doc = $doc])* pub(super) const $name: &str = $text;)*
+
+        #[cfg(test)]
+        const ALL: &[(&str, &str)] = &[$((stringify!($name), $name)),*];
+    };
+}
+
+statements! {
+    /// Makes a fact of the store, unless it is there.
+    PUT_META = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";
+    /// A fact of the store.
+    META = "SELECT value FROM meta WHERE key = $1";
+
+    /// A user by his address.
+    USER = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.user_id = $1");
+    /// The owner of a live secret.
+    VISITOR_BY_TOKEN = concat!(
+        "SELECT ", user_columns!(), " FROM visitor_tokens t JOIN users u ON u.user_id = t.user_id",
+        " WHERE t.token = $1 AND t.expires_at > $2"
+    );
+    /// At most two loose visitors with a fingerprint.
+    LOOSE_VISITORS = concat!(
+        "SELECT ", user_columns!(), " FROM users u WHERE u.client_identifier = $1",
+        " AND u.is_loose = 1 AND u.last_seen >= $2 ORDER BY u.user_id LIMIT 2"
+    );
+    /// A new visitor, unless the address is taken.
+    PUT_VISITOR = "INSERT INTO users \
+        (user_id, kind, is_loose, taken_at, name, client_identifier, created_at, last_seen) \
+        VALUES ($1, 0, $2, NULL, $3, $4, $5, $5) ON CONFLICT (user_id) DO NOTHING";
+    /// A secret, unless it is somebody's live one.
+    PUT_TOKEN = "INSERT INTO visitor_tokens (token, user_id, expires_at) VALUES ($1, $2, $3) \
+        ON CONFLICT (token) DO UPDATE \
+        SET user_id = excluded.user_id, expires_at = excluded.expires_at \
+        WHERE visitor_tokens.expires_at <= $4";
+    /// Slides the life of a live secret and says whose it is.
+    SLIDE_TOKEN = "UPDATE visitor_tokens SET expires_at = $1 \
+        WHERE token = $2 AND expires_at > $3 RETURNING user_id";
+    /// Makes a user firm, seen now.
+    CONFIRM_USER = "UPDATE users SET is_loose = 0, \
+        last_seen = CASE WHEN last_seen < $1 THEN $1 ELSE last_seen END WHERE user_id = $2";
+    /// The user was seen now.
+    SEEN = "UPDATE users SET last_seen = $1 WHERE last_seen < $1 AND user_id = $2";
+    /// The one conditional update of a take-over.
+    TAKE_OVER = "UPDATE users SET taken_at = $1, \
+        last_seen = CASE WHEN last_seen < $2 THEN $2 ELSE last_seen END \
+        WHERE user_id = $3 AND is_loose = 1 AND last_seen = $4 \
+        AND taken_at IS NOT DISTINCT FROM $5";
+
+    /// A stretch of a conversation with its head; one row without a message when it is empty.
+    RANGE = concat!(
+        "SELECT c.head, ", message_columns!(), " FROM conversations c LEFT JOIN messages m",
+        " ON m.room = c.room AND m.seq > $1 AND m.seq <= $2 WHERE c.room = $3",
+        " ORDER BY m.seq LIMIT $4"
+    );
+    /// Whether a member has written since.
+    WROTE_SINCE = "SELECT 1 FROM members WHERE user_id = $1 AND room = $2 AND wrote_at >= $3";
+    /// What a user wrote or received, oldest first.
+    EXPORT = concat!(
+        "SELECT ", message_columns!(), " FROM members o JOIN messages m ON m.room = o.room",
+        " JOIN conversations c ON c.room = m.room WHERE o.user_id = $1 AND m.id > $2",
+        " ORDER BY m.id, m.room, m.seq LIMIT $3"
+    );
+
+    /// Takes the words out of everything a user wrote.
+    BLANK_MESSAGES = "UPDATE messages SET text = '', from_name = '' WHERE from_user = $1 \
+        AND room IN (SELECT room FROM members WHERE user_id = $1)";
+    /// Removes the conversations that have no other member, with all that hangs on them.
+    DROP_LONELY_CONVERSATIONS = "DELETE FROM conversations \
+        WHERE room IN (SELECT room FROM members WHERE user_id = $1) AND NOT EXISTS ( \
+        SELECT 1 FROM members o WHERE o.room = conversations.room AND o.user_id <> $1)";
+    /// Ends the memberships of a user.
+    DROP_MEMBER = "DELETE FROM members WHERE user_id = $1";
+    /// Ends the secrets of a user.
+    DROP_TOKENS = "DELETE FROM visitor_tokens WHERE user_id = $1";
+    /// Removes a user.
+    DROP_USER = "DELETE FROM users WHERE user_id = $1";
+    /// Removes some secrets whose life is over.
+    DROP_EXPIRED_TOKENS = "DELETE FROM visitor_tokens WHERE token IN ( \
+        SELECT token FROM visitor_tokens WHERE expires_at <= $1 LIMIT $2)";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ALL;
+
+    #[test]
+    fn the_parameters_of_a_statement_first_appear_in_their_order() {
+        for (name, text) in ALL {
+            let mut highest = 0;
+            for number in text.split('$').skip(1) {
+                let digits: String = number.chars().take_while(char::is_ascii_digit).collect();
+                let number: u32 = digits.parse().expect(name);
+                assert!(number <= highest + 1, "{name}: ${number} comes too early");
+                highest = highest.max(number);
+            }
+        }
+    }
+}

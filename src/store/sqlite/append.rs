@@ -1,0 +1,159 @@
+//! Appending a message, inside the writer's transaction.
+//!
+//! Invariant: one append is a handful of prepared statements on rows that the writer alone changes,
+//! so the next `seq` is read and written without a race.
+
+use rusqlite::{Error, OptionalExtension, Row, params};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::writer::{Job, Unit};
+use crate::model::{ClientId, StoredMessage};
+use crate::store::alike::{epoch, placed};
+use crate::store::rows::{MessageRow, millis, signed, unsigned};
+use crate::store::sql::message_columns;
+use crate::store::{Append, Appended, StoreError};
+
+/// The heads of the rooms of some users (a JSON array) that moved after a position.
+pub(super) const HEADS: &str = "SELECT m.user_id, m.room, c.head \
+    FROM (SELECT DISTINCT value FROM json_each($1)) w \
+    CROSS JOIN members m ON m.user_id = w.value \
+    CROSS JOIN conversations c ON c.room = m.room \
+    WHERE c.changed > $2 ORDER BY m.user_id, m.room";
+
+const FIRST: &str = concat!(
+    "SELECT ",
+    message_columns!(),
+    " FROM message_keys k JOIN messages m ON m.room = k.room AND m.seq = k.seq",
+    " JOIN conversations c ON c.room = k.room",
+    " WHERE k.room = $1 AND k.sender = $2 AND k.client_id = $3"
+);
+const NEXT: &str = "INSERT INTO conversations (room, head, epoch, changed) \
+    VALUES ($1, 1, $2, $3) ON CONFLICT (room) DO UPDATE \
+    SET head = head + 1, changed = excluded.changed RETURNING head, epoch";
+const PUT_MESSAGE: &str = "INSERT INTO messages (room, seq, id, from_user, from_name, to_user, \
+    client_id, text, accepted_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+const PUT_KEY: &str =
+    "INSERT INTO message_keys (room, sender, client_id, seq) VALUES ($1, $2, $3, $4)";
+const PUT_MEMBER: &str = "INSERT INTO members (user_id, room, wrote_at) VALUES ($1, $2, $3) \
+    ON CONFLICT (user_id, room) DO UPDATE SET wrote_at = excluded.wrote_at \
+    WHERE excluded.wrote_at > coalesce(members.wrote_at, -1)";
+
+/// One append on its way.
+pub(super) struct AppendJob {
+    append: Append,
+    appended: Option<Appended>,
+    reply: oneshot::Sender<Result<Appended, StoreError>>,
+    /// Its share of the backlog, given back when the job is answered.
+    _room: OwnedSemaphorePermit,
+}
+
+impl AppendJob {
+    pub(super) fn new(
+        append: Append,
+        reply: oneshot::Sender<Result<Appended, StoreError>>,
+        room: OwnedSemaphorePermit,
+    ) -> Self {
+        Self {
+            append,
+            appended: None,
+            reply,
+            _room: room,
+        }
+    }
+}
+
+impl Job for AppendJob {
+    fn run(&mut self, unit: &Unit<'_>) -> Result<(), Error> {
+        self.appended = Some(match first(&self.append, unit)? {
+            Some(message) => Appended {
+                message,
+                duplicate: true,
+            },
+            None => Appended {
+                message: put(&self.append, unit)?,
+                duplicate: false,
+            },
+        });
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        // Nobody may be waiting any more; the message is committed all the same.
+        match (committed, self.appended) {
+            (Ok(()), Some(appended)) => drop(self.reply.send(Ok(appended))),
+            (Err(err), _) => drop(self.reply.send(Err(err))),
+            (Ok(()), None) => debug_assert!(false, "a batch commits only when every job ran"),
+        }
+    }
+}
+
+/// The message that was stored first under the same key.
+fn first(append: &Append, unit: &Unit<'_>) -> Result<Option<StoredMessage>, Error> {
+    let Some(client_id) = &append.client_id else {
+        return Ok(None);
+    };
+    let room = append.room.0.to_be_bytes();
+    let mut statement = unit.conn.prepare_cached(FIRST)?;
+    let params = params![room, append.from.as_str(), client_id.as_str()];
+    let row = statement
+        .query_row(params, |row| message_row(row, 0))
+        .optional()?;
+    row.map(StoredMessage::try_from)
+        .transpose()
+        .map_err(|err| Error::ToSqlConversionFailure(Box::new(err)))
+}
+
+fn put(append: &Append, unit: &Unit<'_>) -> Result<StoredMessage, Error> {
+    let conn = unit.conn;
+    let room = append.room.0.to_be_bytes();
+    let fresh_epoch = epoch(unit.store_id, append.room, append.id);
+    let (seq, epoch): (i64, u32) = conn
+        .prepare_cached(NEXT)?
+        .query_row(params![room, fresh_epoch, unit.position], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+    unit.moved_a_head();
+    conn.prepare_cached(PUT_MESSAGE)?.execute(params![
+        room,
+        seq,
+        append.id.0.to_be_bytes(),
+        append.from.as_str(),
+        append.from_name,
+        append.to.as_str(),
+        append.client_id.as_ref().map(ClientId::as_str),
+        append.text,
+        millis(append.timestamp),
+        append.expires_at.map(millis),
+    ])?;
+    if let Some(client_id) = &append.client_id {
+        let params = params![room, append.from.as_str(), client_id.as_str(), seq];
+        conn.prepare_cached(PUT_KEY)?.execute(params)?;
+    }
+    let mut put_member = conn.prepare_cached(PUT_MEMBER)?;
+    put_member.execute(params![
+        append.from.as_str(),
+        room,
+        millis(append.timestamp)
+    ])?;
+    if append.to != append.from {
+        put_member.execute(params![append.to.as_str(), room, None::<i64>])?;
+    }
+    debug_assert_eq!(signed(unsigned(seq)), seq, "a seq is never negative");
+    Ok(placed(append, unsigned(seq), epoch))
+}
+
+/// Reads the columns of a message from column `at` on.
+pub(super) fn message_row(row: &Row<'_>, at: usize) -> Result<MessageRow, Error> {
+    Ok(MessageRow {
+        room: row.get(at)?,
+        seq: row.get(at + 1)?,
+        epoch: row.get(at + 2)?,
+        id: row.get(at + 3)?,
+        from_user: row.get(at + 4)?,
+        from_name: row.get(at + 5)?,
+        to_user: row.get(at + 6)?,
+        client_id: row.get(at + 7)?,
+        text: row.get(at + 8)?,
+        accepted_at: row.get(at + 9)?,
+    })
+}

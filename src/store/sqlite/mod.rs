@@ -1,0 +1,416 @@
+//! The embedded engine: one SQLite file, for one process.
+//!
+//! Not here: the writer's thread and its group commit (`writer`), the readers' threads (`reader`),
+//! what is written (`append`, `visits`). Invariant: every change goes through the one writer, so
+//! commit order is the order of the queue; a commit is on disk (WAL, `synchronous=FULL`) before it
+//! is answered.
+
+mod append;
+mod open;
+mod reader;
+mod settings;
+mod visits;
+mod writer;
+
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, params};
+use tokio::sync::oneshot;
+
+use super::alike::{storable, stretch};
+use super::backlog::Backlog;
+use super::rows::{millis, room, signed, unsigned, user};
+use super::{
+    Append, Commit, Head, Heads, NewVisitor, Position, Range, Store, StoreError, TakeOver,
+    TokenHash, UserRecord, sql,
+};
+use crate::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
+use append::AppendJob;
+use reader::Question;
+pub use settings::SqliteSettings;
+use writer::{Call, Job, Unit};
+
+/// Messages removed in one transaction; between two of them the queue goes on.
+const PURGE_ROWS: usize = 1_000;
+
+/// A store in one SQLite file.
+pub struct SqliteStore {
+    path: PathBuf,
+    store_id: String,
+    backlog: Backlog,
+    /// Whether the last transaction failed; then `check` tries one instead of only reading.
+    is_failing: Arc<AtomicBool>,
+    /// `None` after `close`. A std mutex, held for the moment of a `try_send`: it also makes the
+    /// place in the queue the order of the calls.
+    threads: Mutex<Option<Threads>>,
+}
+
+/// The threads, and the lock that keeps other processes out for as long as they live.
+struct Threads {
+    writer: writer::Queue,
+    reader: SyncSender<Question>,
+    handles: Vec<JoinHandle<()>>,
+    lock: File,
+}
+
+impl Threads {
+    /// Lets the threads finish what is queued, waits for them, then gives the file up.
+    fn end(self) {
+        drop((self.writer, self.reader));
+        for handle in self.handles {
+            if handle.join().is_err() {
+                tracing::error!("a thread of the SQLite store panicked");
+            }
+        }
+        drop(self.lock);
+    }
+}
+
+impl SqliteStore {
+    /// Opens the file, creating it when it is missing, checks it, and brings its schema up to date.
+    /// Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// When a setting is out of bounds, another process has the file, it is damaged or cannot be
+    /// read or written; the words name the file.
+    pub fn open(path: &Path, settings: &SqliteSettings) -> Result<Arc<Self>, StoreError> {
+        settings.check()?;
+        let opened = open::open(path, settings)?;
+        let is_failing = Arc::new(AtomicBool::new(false));
+        let mut handles = Vec::new();
+        let state = writer::State {
+            store_id: opened.store_id.clone(),
+            position: opened.position,
+            is_failing: Arc::clone(&is_failing),
+            wal: open::beside(path, "-wal"),
+        };
+        let (writer, handle) = writer::start(opened.writer, state, settings)?;
+        handles.push(handle);
+        let (reader, readers) = reader::start(opened.readers, settings.queue_max)?;
+        handles.extend(readers);
+        Ok(Arc::new(Self {
+            path: path.to_owned(),
+            store_id: opened.store_id,
+            backlog: Backlog::new(settings.queue_bytes_max),
+            is_failing,
+            threads: Mutex::new(Some(Threads {
+                writer,
+                reader,
+                handles,
+                lock: opened.lock,
+            })),
+        }))
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Option<Threads>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enqueue(&self, job: Box<dyn Job>) -> Result<(), StoreError> {
+        let threads = self.threads();
+        let threads = threads.as_ref().ok_or_else(closed)?;
+        threads.writer.try_send(job).map_err(|err| full(&err))
+    }
+
+    /// Does `work` inside the writer's next transaction and answers after its commit.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Unit<'_>) -> Result<T, rusqlite::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(Box::new(Call::new(work, reply)))?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Does `work` on a reader's connection.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let question: Question = Box::new(move |conn| {
+            // Nobody may be waiting any more; then the answer is of no use.
+            let _ = reply.send(work(conn));
+        });
+        {
+            let threads = self.threads();
+            let threads = threads.as_ref().ok_or_else(closed)?;
+            threads
+                .reader
+                .try_send(question)
+                .map_err(|err| full(&err))?;
+        }
+        answer.await.map_err(|_| closed())?
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        let threads = self.threads().take();
+        if let Some(threads) = threads {
+            threads.end();
+        }
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn store_id(&self) -> Result<String, StoreError> {
+        Ok(self.store_id.clone())
+    }
+
+    fn append(&self, append: Append) -> Commit {
+        let (reply, answer) = oneshot::channel();
+        let queued = self.backlog.admit(&append).and_then(|permit| {
+            self.enqueue(Box::new(AppendJob::new(storable(append), reply, permit)))
+        });
+        Box::pin(async move {
+            queued?;
+            answer.await.map_err(|_| closed())?
+        })
+    }
+
+    async fn heads(&self, users: &[UserId], since: Position) -> Result<Heads, StoreError> {
+        let users: Vec<&str> = users.iter().map(UserId::as_str).collect();
+        let users = serde_json::to_string(&users)
+            .map_err(|err| StoreError::Unavailable(err.to_string()))?;
+        self.read(move |conn| read_heads(conn, &users, since)).await
+    }
+
+    async fn range(
+        &self,
+        room: RoomId,
+        after: u64,
+        through: u64,
+        limit: u32,
+    ) -> Result<Range, StoreError> {
+        if limit == 0 || through <= after {
+            // Nothing is asked for, so the answer is complete as far as it was before.
+            return Ok(stretch(Vec::new(), (after, after), limit, 0));
+        }
+        self.read(move |conn| read_range(conn, room, (after, through), limit))
+            .await
+    }
+
+    async fn wrote_since(
+        &self,
+        room: RoomId,
+        from: &UserId,
+        since: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        let from = from.clone();
+        self.read(move |conn| {
+            let mut statement = conn.prepare_cached(sql::WROTE_SINCE)?;
+            let room = room.0.to_be_bytes();
+            Ok(statement.exists(params![from.as_str(), room, millis(since)])?)
+        })
+        .await
+    }
+
+    async fn user(&self, user_id: &UserId) -> Result<Option<UserRecord>, StoreError> {
+        let user_id = user_id.clone();
+        self.read(move |conn| visits::users(conn, sql::USER, params![user_id.as_str()]))
+            .await
+            .map(|mut users| users.pop())
+    }
+
+    async fn visitor_by_token(
+        &self,
+        token: TokenHash,
+        now: UnixMillis,
+    ) -> Result<Option<UserRecord>, StoreError> {
+        self.read(move |conn| {
+            visits::users(conn, sql::VISITOR_BY_TOKEN, params![token, millis(now)])
+        })
+        .await
+        .map(|mut users| users.pop())
+    }
+
+    async fn create_visitor(&self, visitor: NewVisitor) -> Result<bool, StoreError> {
+        self.write(move |unit| visits::create_visitor(unit.conn, &visitor))
+            .await
+    }
+
+    async fn confirm_token(
+        &self,
+        token: TokenHash,
+        expires_at: UnixMillis,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
+        self.write(move |unit| visits::confirm_token(unit.conn, token, expires_at, now))
+            .await
+    }
+
+    async fn loose_visitors(
+        &self,
+        client: &ClientIdentifier,
+        seen_after: UnixMillis,
+    ) -> Result<Vec<UserRecord>, StoreError> {
+        let client = client.clone();
+        self.read(move |conn| {
+            let params = params![client.as_str(), millis(seen_after)];
+            visits::users(conn, sql::LOOSE_VISITORS, params)
+        })
+        .await
+    }
+
+    async fn take_over(&self, take_over: TakeOver) -> Result<bool, StoreError> {
+        self.write(move |unit| visits::take_over(unit.conn, &take_over))
+            .await
+    }
+
+    async fn seen(&self, user_id: &UserId, now: UnixMillis) -> Result<(), StoreError> {
+        let user_id = user_id.clone();
+        self.write(move |unit| {
+            let mut statement = unit.conn.prepare_cached(sql::SEEN)?;
+            statement.execute(params![millis(now), user_id.as_str()])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn export(
+        &self,
+        user_id: &UserId,
+        after: Option<MessageId>,
+        limit: u32,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
+        let user_id = user_id.clone();
+        self.read(move |conn| {
+            // Nothing is smaller than no octets.
+            let after = after.map_or(Vec::new(), |id| id.0.to_be_bytes().to_vec());
+            let mut statement = conn.prepare_cached(sql::EXPORT)?;
+            let mut rows = statement.query(params![user_id.as_str(), after, limit])?;
+            let mut messages = Vec::new();
+            while let Some(row) = rows.next()? {
+                messages.push(append::message_row(row, 0)?.try_into()?);
+            }
+            Ok(messages)
+        })
+        .await
+    }
+
+    async fn erase(&self, user_id: &UserId) -> Result<(), StoreError> {
+        let user_id = user_id.clone();
+        self.write(move |unit| visits::erase(unit.conn, &user_id))
+            .await
+    }
+
+    async fn purge(&self, now: UnixMillis, idle_before: UnixMillis) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        for step in [
+            visits::purge_messages as visits::PurgeStep,
+            visits::purge_tokens,
+            visits::purge_visitors,
+        ] {
+            loop {
+                let purged = self
+                    .write(move |unit| step(unit.conn, (now, idle_before), PURGE_ROWS))
+                    .await?;
+                removed += purged.rows;
+                if purged.is_done {
+                    break;
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        if self.is_failing.load(Ordering::Relaxed) {
+            return self.write(|unit| unit.probe()).await;
+        }
+        self.read(|conn| Ok(conn.query_row("SELECT 1", [], |_| Ok(()))?))
+            .await
+    }
+
+    async fn close(&self) {
+        let threads = self.threads().take();
+        if let Some(threads) = threads {
+            // Joining blocks, which a worker of the runtime must not.
+            let ended = tokio::task::spawn_blocking(move || threads.end()).await;
+            if ended.is_err() {
+                tracing::error!("the SQLite store could not be closed in order");
+            }
+        }
+    }
+}
+
+fn read_heads(conn: &mut Connection, users: &str, since: Position) -> Result<Heads, StoreError> {
+    // One transaction, so that the position and the heads are of one moment.
+    let moment = conn.transaction()?;
+    let position = open::position(&moment)?;
+    let mut heads = Vec::new();
+    {
+        let mut statement = moment.prepare_cached(append::HEADS)?;
+        let mut rows = statement.query(params![users, signed(since.0)])?;
+        while let Some(row) = rows.next()? {
+            heads.push(Head {
+                user: user(row.get_ref(0)?.as_str().unwrap_or_default())?,
+                room: room(row.get_ref(1)?.as_blob().unwrap_or_default())?,
+                seq: unsigned(row.get(2)?),
+            });
+        }
+    }
+    moment.finish()?;
+    Ok(Heads {
+        position: Position(unsigned(position)),
+        heads,
+    })
+}
+
+fn read_range(
+    conn: &Connection,
+    room: RoomId,
+    (after, through): (u64, u64),
+    limit: u32,
+) -> Result<Range, StoreError> {
+    let mut statement = conn.prepare_cached(sql::RANGE)?;
+    let mut rows = statement.query(params![
+        signed(after),
+        signed(through),
+        room.0.to_be_bytes(),
+        limit
+    ])?;
+    let (mut head, mut found) = (0, Vec::new());
+    while let Some(row) = rows.next()? {
+        head = unsigned(row.get(0)?);
+        // Without any message the join leaves its columns empty.
+        if row.get_ref(1)? != rusqlite::types::ValueRef::Null {
+            found.push(append::message_row(row, 1)?.try_into()?);
+        }
+    }
+    Ok(stretch(found, (after, through), limit, head))
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(err: rusqlite::Error) -> Self {
+        Self::Unavailable(format!("SQLite: {err}"))
+    }
+}
+
+fn full<T>(err: &TrySendError<T>) -> StoreError {
+    match err {
+        TrySendError::Full(_) => StoreError::Overloaded,
+        TrySendError::Disconnected(_) => closed(),
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the store is closed".to_owned())
+}

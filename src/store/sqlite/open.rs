@@ -1,0 +1,188 @@
+//! Opening the file: the lock, the check, the schema, the connections.
+//!
+//! Invariant: nothing is read or written before the lock is held, and whoever fails here leaves
+//! the file as it was.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+
+use super::SqliteSettings;
+use crate::store::{StoreError, sql};
+
+mod embedded {
+    refinery::embed_migrations!("migrations/sqlite");
+}
+
+/// Prepared statements kept per connection: more than there are.
+const STATEMENTS_MAX: usize = 64;
+
+/// What the writer may keep of the file in memory.
+const WRITER_CACHE_KIB: i64 = 32 * 1_024;
+
+/// A file that is ready for work.
+pub(super) struct Opened {
+    pub(super) lock: File,
+    pub(super) writer: Connection,
+    pub(super) readers: Vec<Connection>,
+    pub(super) store_id: String,
+    pub(super) position: i64,
+}
+
+pub(super) fn open(path: &Path, settings: &SqliteSettings) -> Result<Opened, StoreError> {
+    let lock = lock(path)?;
+    let name = |err: rusqlite::Error| match err.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            damaged(path, &err.to_string())
+        }
+        _ => named(path, &err.to_string()),
+    };
+    create_private(path).map_err(|err| named(path, &err.to_string()))?;
+    let mut writer = open_writer(path, settings).map_err(name)?;
+    check(&writer).map_err(|found| damaged(path, &found))?;
+    embedded::migrations::runner()
+        // One transaction, so that a schema and its entry in the history are never apart.
+        .set_grouped(true)
+        // A node of the version before may start beside a newer schema, because migrations only add.
+        .set_abort_missing(false)
+        .run(&mut writer)
+        .map_err(|err| {
+            named(
+                path,
+                &format!("its schema cannot be brought up to date: {err}"),
+            )
+        })?;
+    let store_id = store_id(&writer).map_err(|err| named(path, &err.to_string()))?;
+    let position = position(&writer).map_err(name)?;
+    let readers = (0..settings.readers)
+        .map(|_| open_reader(path, settings))
+        .collect::<Result<_, _>>()
+        .map_err(name)?;
+    Ok(Opened {
+        lock,
+        writer,
+        readers,
+        store_id,
+        position,
+    })
+}
+
+/// The file whose name is this one's with an ending.
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(ending);
+    name.into()
+}
+
+/// The position of the last commit that moved a head.
+pub(super) fn position(conn: &Connection) -> Result<i64, rusqlite::Error> {
+    let mut statement = conn.prepare_cached(sql::META)?;
+    let text: Option<String> = statement
+        .query_row(["position"], |row| row.get(0))
+        .optional()?;
+    Ok(text.and_then(|text| text.parse().ok()).unwrap_or(0))
+}
+
+/// A lock of its own file, not SQLite's: it is held through all phases, and SQLite's would keep our
+/// own readers out too. The kernel gives it up when the process dies.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let lock_path = beside(path, ".lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&lock_path)
+        .map_err(|err| named(path, &format!("{}: {err}", lock_path.display())))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(named(
+            path,
+            "another process has it open; a SQLite file is for one process, \
+             several nodes share a PostgreSQL database",
+        )),
+        Err(TryLockError::Error(err)) => Err(named(path, &format!("it cannot be locked: {err}"))),
+    }
+}
+
+/// Creates the file for its owner alone, before SQLite would create it for everybody; the files
+/// beside it get the same mode from SQLite.
+fn create_private(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    options.open(path).map(drop)
+}
+
+fn open_writer(path: &Path, settings: &SqliteSettings) -> Result<Connection, rusqlite::Error> {
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    conn.busy_timeout(settings.busy_timeout)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    conn.pragma_update(None, "journal_mode", "WAL")?;
+    // FULL syncs the log at every commit: what is receipted survives a power cut.
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.pragma_update(None, "foreign_keys", true)?;
+    // Negative: KiB. A batch that is spread over conversations touches several pages of each; with
+    // the default of 2 MB they are read from the file and spilled into the log again and again.
+    conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    // Once the log was copied back, its file shrinks to this.
+    let size = i64::try_from(settings.wal_bytes_max).unwrap_or(i64::MAX);
+    conn.pragma_update(None, "journal_size_limit", size)?;
+    let page: i64 = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    // Copied back at half of its bound: seldom, because a page that was written often is copied
+    // once, and early enough for the bound to be reached only when somebody reads on and on.
+    conn.pragma_update(None, "wal_autocheckpoint", size / 2 / page.max(1))?;
+    if let Some(bytes) = settings.file_bytes_max {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        // Answers with the number that holds, so it is a question and not a command.
+        let pages = bytes / page.max(1);
+        conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
+    }
+    Ok(conn)
+}
+
+fn open_reader(path: &Path, settings: &SqliteSettings) -> Result<Connection, rusqlite::Error> {
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    conn.busy_timeout(settings.busy_timeout)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    // Not opened read-only: a reader of a log must be able to write its index in shared memory.
+    conn.pragma_update(None, "query_only", true)?;
+    Ok(conn)
+}
+
+/// Reads the whole file once; the first thing found wrong is in the error.
+fn check(conn: &Connection) -> Result<(), String> {
+    let found = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    match found {
+        Ok(found) if found == "ok" => Ok(()),
+        Ok(found) => Err(found),
+        Err(err) => Err(err.to_string()),
+    }
+}
+
+fn store_id(conn: &Connection) -> Result<String, StoreError> {
+    let fresh = crate::store::alike::fresh_store_id()?;
+    conn.execute(sql::PUT_META, params!["store_id", fresh])?;
+    Ok(conn.query_row(sql::META, ["store_id"], |row| row.get(0))?)
+}
+
+fn damaged(path: &Path, found: &str) -> StoreError {
+    let words = format!("it is damaged or no SQLite file ({found}); restore it from a backup");
+    named(path, &words)
+}
+
+fn named(path: &Path, what: &str) -> StoreError {
+    StoreError::Unavailable(format!("the database file {}: {what}", path.display()))
+}

@@ -1,0 +1,211 @@
+//! Visitors, their secrets, and the end of what has expired, inside the writer's transaction.
+//!
+//! Invariant: the writer is alone, so what is looked at first is still so when it is changed.
+
+use rusqlite::{Connection, Error, OptionalExtension, Params, Row, params};
+
+use crate::model::{UnixMillis, UserId};
+use crate::store::alike::taken_at;
+use crate::store::rows::{UserRow, millis};
+use crate::store::{NewVisitor, StoreError, TakeOver, TokenHash, UserRecord, sql};
+
+/// Removes at most so many rows of one kind; the times are now and the end of idleness.
+pub(super) type PurgeStep =
+    fn(&Connection, (UnixMillis, UnixMillis), usize) -> Result<Purged, Error>;
+
+/// What one step removed.
+pub(super) struct Purged {
+    pub(super) rows: u64,
+    /// Whether nothing is left for another step.
+    pub(super) is_done: bool,
+}
+
+/// The users that a statement of `sql` finds.
+pub(super) fn users(
+    conn: &Connection,
+    statement: &str,
+    params: impl Params,
+) -> Result<Vec<UserRecord>, StoreError> {
+    let mut statement = conn.prepare_cached(statement)?;
+    let rows = statement.query_map(params, user_row)?;
+    rows.map(|row| row?.try_into()).collect()
+}
+
+pub(super) fn create_visitor(conn: &Connection, visitor: &NewVisitor) -> Result<bool, Error> {
+    if is_live(conn, visitor.token, visitor.now)? {
+        return Ok(false);
+    }
+    let created = conn.prepare_cached(sql::PUT_VISITOR)?.execute(params![
+        visitor.user_id.as_str(),
+        i64::from(visitor.loose),
+        visitor.name,
+        visitor.client_identifier.as_str(),
+        millis(visitor.now),
+    ])?;
+    if created == 0 {
+        return Ok(false);
+    }
+    let until = visitor.token_expires_at;
+    put_token(conn, visitor.token, &visitor.user_id, (until, visitor.now))?;
+    Ok(true)
+}
+
+pub(super) fn confirm_token(
+    conn: &Connection,
+    token: TokenHash,
+    expires_at: UnixMillis,
+    now: UnixMillis,
+) -> Result<(), Error> {
+    let owner: Option<String> = conn
+        .prepare_cached(sql::SLIDE_TOKEN)?
+        .query_row(params![millis(expires_at), token, millis(now)], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    if let Some(owner) = owner {
+        conn.prepare_cached(sql::CONFIRM_USER)?
+            .execute(params![millis(now), owner])?;
+    }
+    Ok(())
+}
+
+pub(super) fn take_over(conn: &Connection, wanted: &TakeOver) -> Result<bool, Error> {
+    if is_live(conn, wanted.token, wanted.now)? {
+        return Ok(false);
+    }
+    let taken = conn.prepare_cached(sql::TAKE_OVER)?.execute(params![
+        millis(taken_at(wanted)),
+        millis(wanted.now),
+        wanted.user_id.as_str(),
+        millis(wanted.last_seen_before),
+        wanted.taken_at_before.map(millis),
+    ])?;
+    if taken == 0 {
+        return Ok(false);
+    }
+    conn.prepare_cached(sql::DROP_TOKENS)?
+        .execute([wanted.user_id.as_str()])?;
+    let until = wanted.token_expires_at;
+    put_token(conn, wanted.token, &wanted.user_id, (until, wanted.now))?;
+    Ok(true)
+}
+
+pub(super) fn erase(conn: &Connection, user_id: &UserId) -> Result<(), Error> {
+    for statement in [
+        sql::BLANK_MESSAGES,
+        sql::DROP_LONELY_CONVERSATIONS,
+        sql::DROP_MEMBER,
+        sql::DROP_TOKENS,
+        sql::DROP_USER,
+    ] {
+        conn.prepare_cached(statement)?
+            .execute([user_id.as_str()])?;
+    }
+    Ok(())
+}
+
+pub(super) fn purge_messages(
+    conn: &Connection,
+    (now, _): (UnixMillis, UnixMillis),
+    rows_max: usize,
+) -> Result<Purged, Error> {
+    type Expired = (Vec<u8>, i64, String, Option<String>);
+    let mut find = conn.prepare_cached(
+        "SELECT room, seq, from_user, client_id FROM messages WHERE expires_at <= $1 LIMIT $2",
+    )?;
+    let expired: Vec<Expired> = find
+        .query_map(params![millis(now), limit(rows_max)], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    for (room, seq, sender, client_id) in &expired {
+        conn.prepare_cached("DELETE FROM messages WHERE room = $1 AND seq = $2")?
+            .execute(params![room, seq])?;
+        if let Some(client_id) = client_id {
+            conn.prepare_cached(
+                "DELETE FROM message_keys WHERE room = $1 AND sender = $2 AND client_id = $3",
+            )?
+            .execute(params![room, sender, client_id])?;
+        }
+    }
+    Ok(purged(expired.len(), expired.len() < rows_max))
+}
+
+pub(super) fn purge_tokens(
+    conn: &Connection,
+    (now, _): (UnixMillis, UnixMillis),
+    rows_max: usize,
+) -> Result<Purged, Error> {
+    let rows = conn
+        .prepare_cached(sql::DROP_EXPIRED_TOKENS)?
+        .execute(params![millis(now), limit(rows_max)])?;
+    Ok(purged(rows, rows < rows_max))
+}
+
+pub(super) fn purge_visitors(
+    conn: &Connection,
+    (_, idle_before): (UnixMillis, UnixMillis),
+    rows_max: usize,
+) -> Result<Purged, Error> {
+    let mut find = conn
+        .prepare_cached("SELECT user_id FROM users WHERE kind = 0 AND last_seen < $1 LIMIT $2")?;
+    let idle: Vec<String> = find
+        .query_map(params![millis(idle_before), limit(rows_max)], |row| {
+            row.get(0)
+        })?
+        .collect::<Result<_, _>>()?;
+    let mut rows = idle.len();
+    for user_id in &idle {
+        for statement in [sql::DROP_LONELY_CONVERSATIONS, sql::DROP_MEMBER] {
+            conn.prepare_cached(statement)?.execute([user_id])?;
+        }
+        rows += conn.prepare_cached(sql::DROP_TOKENS)?.execute([user_id])?;
+        conn.prepare_cached(sql::DROP_USER)?.execute([user_id])?;
+    }
+    Ok(purged(rows, idle.len() < rows_max))
+}
+
+fn is_live(conn: &Connection, token: TokenHash, now: UnixMillis) -> Result<bool, Error> {
+    conn.prepare_cached(sql::VISITOR_BY_TOKEN)?
+        .exists(params![token, millis(now)])
+}
+
+fn put_token(
+    conn: &Connection,
+    token: TokenHash,
+    owner: &UserId,
+    (expires_at, now): (UnixMillis, UnixMillis),
+) -> Result<(), Error> {
+    let put = conn.prepare_cached(sql::PUT_TOKEN)?.execute(params![
+        token,
+        owner.as_str(),
+        millis(expires_at),
+        millis(now)
+    ])?;
+    debug_assert_eq!(put, 1, "whether it is somebody's was looked at before");
+    Ok(())
+}
+
+fn user_row(row: &Row<'_>) -> Result<UserRow, Error> {
+    Ok(UserRow {
+        user_id: row.get(0)?,
+        kind: row.get(1)?,
+        is_loose: row.get(2)?,
+        taken_at: row.get(3)?,
+        name: row.get(4)?,
+        client_identifier: row.get(5)?,
+        created_at: row.get(6)?,
+        last_seen: row.get(7)?,
+    })
+}
+
+fn limit(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}
+
+fn purged(rows: usize, is_done: bool) -> Purged {
+    Purged {
+        rows: rows as u64,
+        is_done,
+    }
+}

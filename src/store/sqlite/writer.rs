@@ -1,0 +1,242 @@
+//! The one thread that writes: everything that is queued goes into one transaction.
+//!
+//! Not here: what the jobs do. Invariant: jobs run in the order of the queue, and none is answered
+//! before the transaction that holds it is on disk. Idle, a job commits alone and at once; under
+//! load a batch shares one sync of the disk.
+
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rusqlite::{Connection, Error, TransactionBehavior, params};
+use tokio::sync::oneshot;
+
+use super::SqliteSettings;
+use crate::store::StoreError;
+
+/// How long readers are waited for when the log is beyond its bound.
+const READERS_WAIT: Duration = Duration::from_millis(250);
+
+/// What a check writes after a failure: a large message's worth, so that a disk on which only
+/// small ones still fit counts as full.
+const PROBE_BYTES: u32 = 65_536;
+
+/// Where jobs wait for the writer.
+pub(super) type Queue = SyncSender<Box<dyn Job>>;
+
+/// A piece of work for the writer.
+pub(super) trait Job: Send {
+    /// Does the work inside the batch's transaction. An error ends the whole batch.
+    fn run(&mut self, unit: &Unit<'_>) -> Result<(), Error>;
+
+    /// Tells whoever waits how it ended: committed, or why not.
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+/// The transaction that a batch shares.
+pub(super) struct Unit<'a> {
+    pub(super) conn: &'a Connection,
+    pub(super) store_id: &'a str,
+    /// The position of this batch in the order of commits.
+    pub(super) position: i64,
+    has_moved_a_head: Cell<bool>,
+}
+
+impl Unit<'_> {
+    /// Some head moved, so this batch takes its position.
+    pub(super) fn moved_a_head(&self) {
+        self.has_moved_a_head.set(true);
+    }
+
+    /// Writes something and takes it away again, to find out whether there is room.
+    pub(super) fn probe(&self) -> Result<(), Error> {
+        self.conn.execute(
+            "INSERT INTO meta (key, value) VALUES ('probe', printf('%.*c', $1, 'x')) \
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            params![PROBE_BYTES],
+        )?;
+        self.conn
+            .execute("DELETE FROM meta WHERE key = 'probe'", [])
+            .map(drop)
+    }
+
+    fn put_position(&self, position: i64) -> Result<(), Error> {
+        let mut statement = self.conn.prepare_cached(
+            "INSERT INTO meta (key, value) VALUES ('position', $1) \
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        )?;
+        statement.execute(params![position.to_string()])?;
+        Ok(())
+    }
+}
+
+/// A closure as a job.
+pub(super) struct Call<T, F> {
+    work: Option<F>,
+    result: Option<T>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Call<T, F> {
+    pub(super) fn new(work: F, reply: oneshot::Sender<Result<T, StoreError>>) -> Self {
+        Self {
+            work: Some(work),
+            result: None,
+            reply,
+        }
+    }
+}
+
+impl<T, F> Job for Call<T, F>
+where
+    T: Send,
+    F: FnOnce(&Unit<'_>) -> Result<T, Error> + Send,
+{
+    fn run(&mut self, unit: &Unit<'_>) -> Result<(), Error> {
+        if let Some(work) = self.work.take() {
+            self.result = Some(work(unit)?);
+        }
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        // Nobody may be waiting any more; what was done stays done.
+        match (committed, self.result) {
+            (Ok(()), Some(result)) => drop(self.reply.send(Ok(result))),
+            (Err(err), _) => drop(self.reply.send(Err(err))),
+            (Ok(()), None) => debug_assert!(false, "a batch commits only when every job ran"),
+        }
+    }
+}
+
+/// What the writer knows beside its connection.
+pub(super) struct State {
+    pub(super) store_id: String,
+    pub(super) position: i64,
+    pub(super) is_failing: Arc<AtomicBool>,
+    pub(super) wal: PathBuf,
+}
+
+pub(super) fn start(
+    conn: Connection,
+    state: State,
+    settings: &SqliteSettings,
+) -> Result<(Queue, JoinHandle<()>), StoreError> {
+    let (sender, jobs) = sync_channel(settings.queue_max);
+    let (batch_max, wal_bytes_max) = (settings.batch_max, settings.wal_bytes_max);
+    let mut writer = Writer {
+        conn,
+        state,
+        busy_timeout: settings.busy_timeout,
+        wal_bytes_max,
+        wal_bytes_next: wal_bytes_max,
+    };
+    let handle = thread::Builder::new()
+        .name("sqlite-writer".to_owned())
+        .spawn(move || writer.run(&jobs, batch_max))
+        .map_err(|err| StoreError::Unavailable(format!("the writer's thread: {err}")))?;
+    Ok((sender, handle))
+}
+
+struct Writer {
+    conn: Connection,
+    state: State,
+    busy_timeout: Duration,
+    wal_bytes_max: u64,
+    /// The size of the log at which it is emptied next: beyond the bound it moves on when somebody
+    /// else would not stop reading, so that the writer does not wait for him at every batch.
+    wal_bytes_next: u64,
+}
+
+impl Writer {
+    /// Ends when every sender is gone and the queue is empty.
+    fn run(&mut self, jobs: &Receiver<Box<dyn Job>>, batch_max: usize) {
+        let mut batch = Vec::with_capacity(batch_max);
+        while let Ok(first) = jobs.recv() {
+            batch.push(first);
+            while batch.len() < batch_max
+                && let Ok(next) = jobs.try_recv()
+            {
+                batch.push(next);
+            }
+            let committed = self.commit(&mut batch).map_err(StoreError::from);
+            self.note(&committed);
+            for job in batch.drain(..) {
+                job.answer(committed.clone());
+            }
+            self.bound_the_log();
+        }
+        if let Err(err) = self.checkpoint() {
+            tracing::warn!(%err, "the write-ahead log stays for the next start");
+        }
+    }
+
+    /// All or nothing. Dropping the transaction on the way out rolls it back.
+    fn commit(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), Error> {
+        let transaction = self
+            .conn
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let unit = Unit {
+            conn: &transaction,
+            store_id: &self.state.store_id,
+            position: self.state.position + 1,
+            has_moved_a_head: Cell::new(false),
+        };
+        for job in batch {
+            job.run(&unit)?;
+        }
+        let has_moved = unit.has_moved_a_head.get();
+        if has_moved {
+            unit.put_position(unit.position)?;
+        }
+        transaction.commit()?;
+        self.state.position += i64::from(has_moved);
+        Ok(())
+    }
+
+    fn note(&self, committed: &Result<(), StoreError>) {
+        let was_failing = self
+            .state
+            .is_failing
+            .swap(committed.is_err(), Ordering::Relaxed);
+        match committed {
+            Err(err) => tracing::error!(%err, "a batch could not be written"),
+            Ok(()) if was_failing => tracing::info!("writing works again"),
+            Ok(()) => {}
+        }
+    }
+
+    /// SQLite copies the log back by itself, but while somebody reads it cannot begin the log anew,
+    /// which then grows. Beyond the bound the writer waits a moment for the readers.
+    fn bound_the_log(&mut self) {
+        let bytes = std::fs::metadata(&self.state.wal).map_or(0, |wal| wal.len());
+        if bytes <= self.wal_bytes_next {
+            return;
+        }
+        let emptied = self
+            .conn
+            .busy_timeout(self.busy_timeout.min(READERS_WAIT))
+            .and_then(|()| self.checkpoint());
+        if let Err(err) = self.conn.busy_timeout(self.busy_timeout) {
+            tracing::error!(%err, "the busy timeout cannot be set");
+        }
+        if let Ok(true) = emptied {
+            self.wal_bytes_next = self.wal_bytes_max;
+        } else {
+            tracing::warn!(bytes, "somebody reads on and on: the write-ahead log grows");
+            self.wal_bytes_next = bytes + self.wal_bytes_max;
+        }
+    }
+
+    /// Copies the log back and empties it; `false` when somebody was in the way.
+    fn checkpoint(&self) -> Result<bool, Error> {
+        self.conn
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                row.get(0).map(|busy: i64| busy == 0)
+            })
+    }
+}

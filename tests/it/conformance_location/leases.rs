@@ -1,0 +1,154 @@
+//! Rules about leases, peers and what the cluster remembers beside registrations.
+
+use std::time::Duration;
+
+use stompbox::location::{Peer, PeerState, Renewal, StoreClaim};
+use stompbox::model::{ClientIdentifier, Incarnation};
+
+use super::rig::{Engine, Rig, SHORT, session, sessions, topic, user, wanted};
+
+on_every_engine! {
+    entries_without_a_lease_of_the_same_life_do_not_count
+    a_renewal_only_extends
+    a_claim_takes_the_lease_from_an_older_life
+    a_released_lease_is_gone_and_only_its_own_life_releases_it
+    peers_are_the_live_nodes_with_their_states
+    the_first_store_has_the_cluster
+    after_a_flush_a_claim_and_a_registration_restore_everything
+    a_fingerprint_is_remembered_once_it_was_seen
+}
+
+async fn entries_without_a_lease_of_the_same_life_do_not_count(rig: Rig) {
+    let rig = rig.with_short_leases();
+    let (a, b) = (rig.node("a", 1).await, rig.node("b", 1).await);
+    let (bob, news) = (user("bob"), topic("news"));
+    a.attach(&[session(&bob, 1)]).await.unwrap();
+    b.attach(&[session(&bob, 2)]).await.unwrap();
+    a.want(&[(news.clone(), 1)]).await.unwrap();
+    b.want(&[(news.clone(), 1)]).await.unwrap();
+    rig.end_lease("b");
+    assert_eq!(sessions(&*a, &bob).await, [1]);
+    assert_eq!(wanted(&*a, &news).await, ["a"]);
+    // Time ends a lease as well, unless it is renewed.
+    rig.pass(SHORT / 2).await;
+    assert_eq!(a.renew().await.unwrap(), Renewal::Extended);
+    rig.pass(SHORT * 5 / 8).await;
+    assert_eq!(sessions(&*a, &bob).await, [1]);
+    rig.pass(SHORT).await;
+    assert!(sessions(&*a, &bob).await.is_empty());
+    assert!(wanted(&*a, &news).await.is_empty());
+}
+
+async fn a_renewal_only_extends(rig: Rig) {
+    let rig = rig.with_short_leases();
+    let a = rig.life("a", 1).await;
+    assert_eq!(a.renew().await.unwrap(), Renewal::Missing);
+    assert!(a.peers().await.unwrap().is_empty());
+    a.claim().await.unwrap();
+    assert_eq!(a.renew().await.unwrap(), Renewal::Extended);
+    rig.pass(SHORT + Duration::from_millis(50)).await;
+    assert_eq!(a.renew().await.unwrap(), Renewal::Missing);
+    assert_eq!(a.renew().await.unwrap(), Renewal::Missing);
+    assert!(a.peers().await.unwrap().is_empty());
+}
+
+async fn a_claim_takes_the_lease_from_an_older_life(rig: Rig) {
+    let rig = rig.with_short_leases();
+    let old = rig.node("a", 1).await;
+    let young = rig.node("a", 2).await;
+    let foreign = Renewal::Foreign(Incarnation(2));
+    assert_eq!(old.renew().await.unwrap(), foreign);
+    assert_eq!(young.renew().await.unwrap(), Renewal::Extended);
+    old.drain().await.unwrap();
+    let peers = young.peers().await.unwrap();
+    assert_eq!(peers[0].state, PeerState::Up);
+    // A renewal of the older life must not have made the lease longer.
+    rig.pass(SHORT * 5 / 8).await;
+    assert_eq!(old.renew().await.unwrap(), foreign);
+    rig.pass(SHORT / 2).await;
+    assert_eq!(young.renew().await.unwrap(), Renewal::Missing);
+}
+
+async fn a_released_lease_is_gone_and_only_its_own_life_releases_it(rig: Rig) {
+    let old = rig.node("a", 1).await;
+    let young = rig.node("a", 2).await;
+    old.release().await.unwrap();
+    assert_eq!(young.renew().await.unwrap(), Renewal::Extended);
+    young.release().await.unwrap();
+    assert_eq!(young.renew().await.unwrap(), Renewal::Missing);
+    assert!(young.peers().await.unwrap().is_empty());
+}
+
+async fn peers_are_the_live_nodes_with_their_states(rig: Rig) {
+    let rig = rig.with_short_leases();
+    let b = rig.node("b", 2).await;
+    let a = rig.node("a", 1).await;
+    let _c = rig.node("c", 3).await;
+    b.drain().await.unwrap();
+    rig.end_lease("c");
+    let peer = |name: &str, life, state| Peer {
+        node: name.parse().unwrap(),
+        incarnation: Incarnation(life),
+        state,
+    };
+    let expected = vec![
+        peer("a", 1, PeerState::Up),
+        peer("b", 2, PeerState::Draining),
+    ];
+    assert_eq!(a.peers().await.unwrap(), expected);
+    // A draining node renews its lease and goes on draining, and what is there still counts.
+    assert_eq!(b.renew().await.unwrap(), Renewal::Extended);
+    assert_eq!(a.peers().await.unwrap(), expected);
+    let bob = user("bob");
+    b.attach(&[session(&bob, 1)]).await.unwrap();
+    assert_eq!(sessions(&*a, &bob).await, [1]);
+    rig.pass(SHORT + Duration::from_millis(50)).await;
+    assert!(a.peers().await.unwrap().is_empty());
+}
+
+async fn the_first_store_has_the_cluster(rig: Rig) {
+    let (a, b) = (rig.life("a", 1).await, rig.life("b", 1).await);
+    assert_eq!(a.claim_store("one").await.unwrap(), StoreClaim::Same);
+    assert_eq!(b.claim_store("one").await.unwrap(), StoreClaim::Same);
+    let other = StoreClaim::Other("one".to_owned());
+    assert_eq!(b.claim_store("two").await.unwrap(), other);
+    assert_eq!(a.claim_store("one").await.unwrap(), StoreClaim::Same);
+}
+
+async fn a_fingerprint_is_remembered_once_it_was_seen(rig: Rig) {
+    let (a, b) = (rig.life("a", 1).await, rig.life("b", 1).await);
+    let here = ClientIdentifier::from_mac(&[1; 32]);
+    let other = ClientIdentifier::from_mac(&[2; 32]);
+    assert!(!b.touched(&here).await.unwrap());
+    a.touch(&here).await.unwrap();
+    a.touch(&here).await.unwrap();
+    assert!(b.touched(&here).await.unwrap());
+    assert!(!b.touched(&other).await.unwrap());
+    match &rig.engine {
+        Engine::Memory(_) => {
+            rig.pass(Duration::from_secs(3_599)).await;
+            assert!(b.touched(&here).await.unwrap());
+            rig.pass(Duration::from_secs(2)).await;
+            assert!(!b.touched(&here).await.unwrap());
+        }
+        Engine::Redis(redis) => {
+            let seconds: i64 = redis.ask(&["TTL", &format!("ident:{here}")]);
+            assert!((3_500..=3_600).contains(&seconds), "{seconds}");
+        }
+    }
+}
+
+async fn after_a_flush_a_claim_and_a_registration_restore_everything(rig: Rig) {
+    let (a, b) = (rig.node("a", 1).await, rig.node("b", 1).await);
+    let (bob, news) = (user("bob"), topic("news"));
+    a.attach(&[session(&bob, 1)]).await.unwrap();
+    rig.flush();
+    assert!(sessions(&*b, &bob).await.is_empty());
+    assert_eq!(a.renew().await.unwrap(), Renewal::Missing);
+    a.claim().await.unwrap();
+    a.attach(&[session(&bob, 1)]).await.unwrap();
+    a.want(&[(news.clone(), 1)]).await.unwrap();
+    assert_eq!(sessions(&*b, &bob).await, [1]);
+    assert_eq!(wanted(&*b, &news).await, ["a"]);
+    assert_eq!(a.renew().await.unwrap(), Renewal::Extended);
+}

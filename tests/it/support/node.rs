@@ -1,0 +1,346 @@
+//! A node as people start it: the real binary in a process of its own.
+//!
+//! It gets a free port, a data directory of its own and only the environment that the test gives.
+//! What it says is kept, and shown when the test fails. Invariant: it ends with its [`Node`].
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+/// How long a node may take until it listens. Generous: the machine may be busy with other tests.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A running node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// What the test calls it, in what is shown when it fails.
+    name: String,
+    address: SocketAddr,
+    process: Process,
+    data_dir: PathBuf,
+    /// Removes the data directory at the end; none when the test brought its own.
+    _folder: Option<TempDir>,
+}
+
+/// A node that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// How.
+    pub(crate) status: ExitStatus,
+    /// What it had said, on stdout and stderr.
+    pub(crate) output: String,
+    /// How long it took from the signal (or the start).
+    pub(crate) took: Duration,
+}
+
+impl Node {
+    /// Starts a node with this environment and waits until it listens.
+    pub(crate) async fn start(name: &str, environment: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = folder.path().join("data");
+        let mut node = Self::start_in(name, &data_dir, environment).await;
+        node._folder = Some(folder);
+        node
+    }
+
+    /// The same with a data directory of the test, as for a second life of a node.
+    pub(crate) async fn start_in(
+        name: &str,
+        data_dir: &Path,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        match Self::try_start_in(name, data_dir, environment).await {
+            Ok(node) => node,
+            Err(ended) => panic!(
+                "{name} ended at its start ({}):\n{}",
+                ended.status, ended.output
+            ),
+        }
+    }
+
+    /// Starts a node that may refuse to start.
+    pub(crate) async fn try_start_in(
+        name: &str,
+        data_dir: &Path,
+        environment: &[(&str, &str)],
+    ) -> Result<Self, Ended> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stompbox"));
+        command
+            .env_clear()
+            .envs(environment.iter().copied())
+            .arg("--config")
+            .arg("/dev/null")
+            .arg("--data-dir")
+            .arg(data_dir);
+        let chosen = |names: [&str; 2]| environment.iter().any(|(name, _)| names.contains(name));
+        if !chosen(["SERVER_PORT", "PORT"]) {
+            command.args(["--port", "0"]);
+        }
+        let began = Instant::now();
+        let mut process = Process::start(command);
+        match process.listening().await {
+            Some(address) => Ok(Self {
+                name: name.to_owned(),
+                address,
+                process,
+                data_dir: data_dir.to_owned(),
+                _folder: None,
+            }),
+            None => Err(process.ended(began).await),
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://address` and a path.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The address for STOMP clients.
+    pub(crate) fn websocket(&self) -> String {
+        format!("ws://{}/ws-chat", self.address)
+    }
+
+    /// Where it keeps its files.
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// The id of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.child.id()
+    }
+
+    /// What it has said until now.
+    pub(crate) fn output(&self) -> String {
+        self.process.output()
+    }
+
+    /// Sends a signal by its name without `SIG`.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.pid(), name);
+    }
+
+    /// Freezes the process: sockets stay open and nobody answers.
+    pub(crate) fn pause(&self) {
+        self.signal("STOP");
+        // The signal is on its way when `kill` returns; a thread may still answer.
+        let began = Instant::now();
+        while !is_stopped(self.pid()) {
+            assert!(
+                began.elapsed() < START_TIMEOUT,
+                "{} does not stop",
+                self.name
+            );
+            std::thread::yield_now();
+        }
+    }
+
+    /// Lets a frozen process go on.
+    pub(crate) fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) async fn kill(mut self) -> Ended {
+        let began = Instant::now();
+        self.signal("KILL");
+        self.process.ended(began).await
+    }
+
+    /// Asks it to end in order, and waits.
+    pub(crate) async fn stop(mut self) -> Ended {
+        let began = Instant::now();
+        self.signal("TERM");
+        self.process.ended(began).await
+    }
+
+    /// Asks it to end, unless it has ended meanwhile, and waits.
+    pub(crate) async fn stop_if_running(mut self) -> Ended {
+        let began = Instant::now();
+        if self.process.child.try_wait().unwrap().is_none() {
+            self.signal("TERM");
+        }
+        self.process.ended(began).await
+    }
+
+    /// Waits for it to end by itself.
+    pub(crate) async fn wait(mut self) -> Ended {
+        let began = Instant::now();
+        self.process.ended(began).await
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("=== what {} said ===\n{}", self.name, self.output());
+        }
+    }
+}
+
+/// A child process whose output is read all the time, by two threads: a runtime that is busy, or
+/// whose clock is stopped, must not make the node wait for a full pipe.
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    /// A shell that kills the child when its pipe closes, however the test process went.
+    guard: Child,
+    output: Arc<Mutex<String>>,
+    /// How many lines there are; `None` at the end of both pipes is the closed channel.
+    lines: watch::Receiver<usize>,
+}
+
+impl Process {
+    fn start(mut command: Command) -> Self {
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let output = Arc::new(Mutex::new(String::new()));
+        let (count, lines) = watch::channel(0);
+        let count = Arc::new(count);
+        read_lines(child.stdout.take().unwrap(), &output, &count);
+        read_lines(child.stderr.take().unwrap(), &output, &count);
+        let guard = Command::new("sh")
+            .args([
+                "-c",
+                &format!("read _; kill -KILL {} 2>/dev/null", child.id()),
+            ])
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            guard,
+            output,
+            lines,
+        }
+    }
+
+    fn output(&self) -> String {
+        let output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        output.clone()
+    }
+
+    /// The address that it prints once it listens; `None` when it ends before.
+    async fn listening(&mut self) -> Option<SocketAddr> {
+        let waiting = async {
+            loop {
+                if let Some(address) = printed_address(&self.output()) {
+                    return Some(address);
+                }
+                if self.lines.changed().await.is_err() {
+                    return printed_address(&self.output());
+                }
+            }
+        };
+        match within(START_TIMEOUT, waiting).await {
+            Some(address) => address,
+            None => panic!("it does not listen; it said:\n{}", self.output()),
+        }
+    }
+
+    async fn ended(&mut self, began: Instant) -> Ended {
+        let closed = async { while self.lines.changed().await.is_ok() {} };
+        if within(START_TIMEOUT, closed).await.is_none() {
+            panic!("it does not end; it said:\n{}", self.output());
+        }
+        Ended {
+            status: self.child.wait().unwrap(),
+            output: self.output(),
+            took: began.elapsed(),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // First the guard, so that it never kills a later process of the same id. A frozen process
+        // takes SIGKILL too; one that has ended already is no error.
+        let _ = self.guard.kill();
+        let _ = self.guard.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits by the real clock even where the test has stopped the runtime's.
+async fn within<T>(patience: Duration, what: impl Future<Output = T>) -> Option<T> {
+    let (over, timer) = tokio::sync::oneshot::channel();
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        if wait.recv_timeout(patience) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            let _ = over.send(());
+        }
+    });
+    let found = tokio::select! {
+        value = what => Some(value),
+        Ok(()) = timer => None,
+    };
+    drop(done);
+    found
+}
+
+fn read_lines(
+    pipe: impl Read + Send + 'static,
+    output: &Arc<Mutex<String>>,
+    count: &Arc<watch::Sender<usize>>,
+) {
+    let (output, count) = (Arc::clone(output), Arc::clone(count));
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+            output.push_str(&line);
+            output.push('\n');
+            drop(output);
+            count.send_modify(|count| *count += 1);
+        }
+    });
+}
+
+/// The address of the block that a node prints when it listens, once its last line is there; of the
+/// JSON object when it logs in JSON.
+fn printed_address(output: &str) -> Option<SocketAddr> {
+    let mut objects = output.lines().filter(|line| line.contains("\"listening\""));
+    if let Some(object) = objects.find_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        return object["address"].as_str()?.parse().ok();
+    }
+    let (block, _) = output.split_once("Ctrl-C")?;
+    let mut lines = block.lines();
+    lines.find_map(|line| line.strip_prefix("listening")?.trim().parse().ok())
+}
+
+/// Whether every thread of a process is stopped by a signal.
+fn is_stopped(pid: u32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks.flatten().all(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        // The name of the program, in brackets, may hold anything; the state follows it.
+        let (_, after) = stat.rsplit_once(')').unwrap_or_default();
+        matches!(after.trim_start().chars().next(), Some('T' | 't'))
+    })
+}
+
+/// Sends a signal with the shell's own `kill`, which needs no package.
+pub(crate) fn signal(pid: u32, name: &str) {
+    let line = format!("kill -{name} {pid}");
+    let sent = Command::new("sh").args(["-c", &line]).status().unwrap();
+    assert!(sent.success(), "{line}");
+}

@@ -1,0 +1,137 @@
+// The page: two visitors side by side, or one who follows a link to somebody (`/?to=<user_id>`).
+
+import { currentLanguage, fill, languages, nameOf, speak, words } from './words.js';
+import { Pane } from './pane.js';
+import { Visitor } from './visitor.js';
+
+const $ = (id) => document.getElementById(id);
+const to = new URLSearchParams(location.search).get('to');
+const isLocal = ['localhost', '127.0.0.1', '[::1]'].includes(location.hostname);
+const panes = [];
+
+function draw() {
+  document.documentElement.lang = currentLanguage();
+  $('tagline').dataset.words = to ? 'tagline_guest' : 'tagline';
+  fill(document);
+  $('invite-hint').textContent = words(isLocal ? 'invite_hint_local' : 'invite_hint');
+  for (const button of document.querySelectorAll('[data-language]')) {
+    button.setAttribute('aria-pressed', String(button.dataset.language === currentLanguage()));
+  }
+  drawSwitch();
+}
+
+/** On a phone there is room for one visitor: the switch says for which. */
+function drawSwitch() {
+  if (panes.length < 2) return;
+  $('switch').hidden = false;
+  $('switch').replaceChildren(...panes.map((pane) => {
+    const button = document.createElement('button');
+    button.type = 'button';
+    button.textContent = pane.visitor.userId ? nameOf(pane.visitor.userId) : words(pane.side);
+    button.setAttribute('aria-pressed', String(!pane.root.classList.contains('behind')));
+    const unseen = pane.unseen ?? 0;
+    if (unseen) {
+      const badge = document.createElement('b');
+      badge.textContent = unseen;
+      badge.setAttribute('aria-label', words('unread', { n: unseen }));
+      button.append(badge);
+    }
+    button.addEventListener('click', () => bringForward(pane));
+    return button;
+  }));
+}
+
+function bringForward(front) {
+  for (const pane of panes) pane.root.classList.toggle('behind', pane !== front);
+  front.unseen = 0;
+  drawSwitch();
+  front.log.scrollTop = front.log.scrollHeight;
+  front.input.focus();
+}
+
+function add(options, side) {
+  const pane = new Pane(new Visitor(options), side);
+  panes.push(pane);
+  $('stage').append(pane.root);
+  pane.visitor.addEventListener('change', () => {
+    $('node').textContent = pane.visitor.node ?? '';
+    $('node').hidden = !pane.visitor.node;
+  });
+  return pane;
+}
+
+function asGuest() {
+  document.body.classList.add('guest');
+  const pane = add({ key: `guest.${to}`, fresh: true }, 'you');
+  pane.show(to);
+  pane.visitor.connect();
+  pane.input.focus();
+}
+
+function asTwo() {
+  const left = add({ key: 'first', fresh: false }, 'left');
+  const right = add({ key: 'second', fresh: true }, 'right');
+  right.root.classList.add('behind');
+  const pair = (pane, other) => {
+    pane.visitor.addEventListener('change', () => {
+      const { userId } = pane.visitor;
+      if (userId && userId !== pane.known) {
+        pane.known = userId;
+        other.show(userId);
+      }
+      invite(left.visitor.userId);
+      drawSwitch();
+    });
+    pane.visitor.addEventListener('message', ({ detail }) => {
+      if (detail.message.own || !pane.root.classList.contains('behind')) return;
+      pane.unseen = (pane.unseen ?? 0) + 1;
+      drawSwitch();
+    });
+  };
+  pair(left, right);
+  pair(right, left);
+  left.visitor.connect();
+  right.visitor.connect();
+  left.input.focus();
+}
+
+function invite(userId) {
+  if (!userId) return;
+  const link = `${location.origin}/?to=${encodeURIComponent(userId)}`;
+  $('link').value = link;
+  $('open').href = link;
+  $('invite').hidden = false;
+}
+
+async function copy() {
+  try {
+    await navigator.clipboard.writeText($('link').value);
+  } catch {
+    // The clipboard is only there on https and localhost; the selection is everywhere.
+    $('link').select();
+    document.execCommand('copy');
+  }
+  $('copy').dataset.words = 'copied';
+  fill(document);
+  setTimeout(() => {
+    $('copy').dataset.words = 'copy';
+    fill(document);
+  }, 1_500);
+}
+
+for (const button of document.querySelectorAll('[data-language]')) {
+  button.addEventListener('click', () => speak(button.dataset.language));
+}
+languages.addEventListener('change', draw);
+$('copy').addEventListener('click', copy);
+$('link').addEventListener('focus', () => $('link').select());
+
+document.documentElement.lang = currentLanguage();
+if (!globalThis.StompJs) {
+  $('missing').hidden = false;
+} else if (to) {
+  asGuest();
+} else {
+  asTwo();
+}
+draw();
