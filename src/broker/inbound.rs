@@ -34,8 +34,9 @@ impl Broker {
                 return;
             }
         };
-        // What this node tells everybody comes back to it as well.
-        if parcel.sender == self.here {
+        // What this node tells everybody comes back to it as well. Another life of it is another
+        // sender.
+        if parcel.sender == self.here && parcel.incarnation == self.incarnation {
             return;
         }
         let number = parcel

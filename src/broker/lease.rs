@@ -175,6 +175,10 @@ impl Broker {
 
     pub(super) async fn peers_loop(self: Arc<Self>) {
         let mut ticks = ticks();
+        // A node whose lease was taken away (a flush, another life under its name) may, if it is cut
+        // off as well, go on by its own clock until the lease would have ended. So everything is
+        // compared once more when that time has come.
+        let mut again_at = None;
         loop {
             ticks.tick().await;
             let silent = lock(&self.flows_in).forget_silent(Instant::now().into_std());
@@ -182,7 +186,14 @@ impl Broker {
                 Ok(peers) => self.lease.set_peers(&peers),
                 Err(_) => false,
             };
-            if (changed || silent) && self.settings.rules.repair_on_peer_change {
+            let now = Instant::now();
+            let is_time = again_at.is_some_and(|at| now >= at);
+            if changed && self.settings.rules.second_look {
+                again_at = Some(now + self.settings.lease);
+            } else if is_time {
+                again_at = None;
+            }
+            if (changed || silent || is_time) && self.settings.rules.repair_on_peer_change {
                 self.repair();
             }
         }

@@ -28,6 +28,9 @@ const SPACING: Duration = Duration::from_millis(20);
 /// How long to wait when the store did not answer.
 const STORE_RETRY: Duration = Duration::from_millis(200);
 
+/// Up to this the wait doubles when the store knows nothing of what was announced.
+const UNKNOWN_WAIT_MAX: Duration = Duration::from_secs(5);
+
 impl Broker {
     /// Asks for a repair soon.
     pub fn repair(&self) {
@@ -94,6 +97,7 @@ impl Broker {
     async fn fetch_room(self: Arc<Self>, room: RoomId) {
         // Most holes come from plain reordering between nodes and close by themselves.
         tokio::time::sleep(self.jitter(self.settings.hole_wait)).await;
+        let mut unknown_wait = STORE_RETRY;
         while let Some((users, hole)) = self.widest_hole(room) {
             match self
                 .store
@@ -114,7 +118,8 @@ impl Broker {
                     metrics::counter!("chat_messages_total", "path" => "repaired").increment(count);
                     if range.through <= hole.after {
                         tracing::warn!(%room, ?hole, "the store does not know of these messages");
-                        tokio::time::sleep(STORE_RETRY).await;
+                        tokio::time::sleep(unknown_wait).await;
+                        unknown_wait = UNKNOWN_WAIT_MAX.min(unknown_wait * 2);
                     }
                 }
                 Err(error) => {

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -20,7 +21,7 @@ use crate::model::{
     Control, Destination, Envelope, NodeId, Parcel, ParcelBody, TopicMessage, UserId,
 };
 use crate::policy::bucket::{self, Level, Rate, Verdict};
-use crate::routing::{FlowsOut, plan};
+use crate::routing::{FlowsOut, Life, plan};
 
 /// How many routes one look-up takes together.
 const BATCH_MAX: usize = 1_000;
@@ -59,6 +60,8 @@ pub(super) struct Outgoing {
     /// How much may still go to everybody while location is silent.
     flood: std::sync::Mutex<Level>,
     flood_rate: Rate,
+    /// Something did not fit into the queue of routes since the last batch.
+    left_to_repair: AtomicBool,
     started: Instant,
 }
 
@@ -74,6 +77,7 @@ impl Outgoing {
             flows,
             flood,
             flood_rate,
+            left_to_repair: AtomicBool::new(false),
             started: Instant::now(),
         }
     }
@@ -113,10 +117,9 @@ impl Broker {
     fn enqueue(self: &Arc<Self>, route: Route) {
         if self.routes.try_send(route).is_err() {
             // The queue is full: the message is committed, so it is left to repair. Using up a
-            // number in every flow makes the other nodes look.
+            // number in every flow makes the other nodes look, once for all that did not fit.
             metrics::counter!("broker_routes_left_to_repair_total").increment(1);
-            let broker = Arc::clone(self);
-            self.spawn(async move { broker.use_up_numbers().await });
+            self.out.left_to_repair.store(true, Ordering::Release);
         }
     }
 
@@ -124,6 +127,9 @@ impl Broker {
         let mut batch = Vec::new();
         while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
             self.route_batch(std::mem::take(&mut batch)).await;
+            if self.out.left_to_repair.swap(false, Ordering::AcqRel) {
+                self.use_up_numbers().await;
+            }
         }
     }
 
@@ -166,7 +172,8 @@ impl Broker {
                 Route::Message { delivery, attempt } => {
                     let message = &delivery.message;
                     let sender = index.user(&message.from);
-                    let plan = plan(&self.here, index.user(&message.to), sender);
+                    let here = (&self.here, self.incarnation);
+                    let plan = plan(here, index.user(&message.to), sender);
                     if plan.offline {
                         metrics::counter!("chat_messages_total", "path" => "offline").increment(1);
                     }
@@ -286,11 +293,11 @@ impl Broker {
         self.bus.publish_all(id, payload).await.ok()
     }
 
-    /// The other nodes that are alive as far as this one knows.
+    /// The nodes that are alive as far as this one knows. This one is among them, because another
+    /// life of it may be, too; what a life tells itself it does not hear.
     fn known_nodes(&self) -> Vec<NodeId> {
         let mut nodes: BTreeSet<NodeId> = self.lease.peers().into_iter().collect();
         nodes.extend(lock(&self.flows_in).senders().cloned());
-        nodes.remove(&self.here);
         nodes.into_iter().collect()
     }
 
@@ -369,13 +376,13 @@ impl<'a> Index<'a> {
         }
     }
 
-    fn user(&self, user: &UserId) -> impl Iterator<Item = &'a NodeId> + use<'a> {
+    fn user(&self, user: &UserId) -> impl Iterator<Item = Life<'a>> + use<'a> {
         self.users
             .get(user)
             .copied()
             .unwrap_or_default()
             .iter()
-            .map(|entry| &entry.node)
+            .map(|entry| (&entry.node, entry.incarnation))
     }
 
     fn topic(&self, destination: &str) -> impl Iterator<Item = &'a NodeId> + use<'a> {

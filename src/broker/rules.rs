@@ -25,6 +25,9 @@ pub struct Rules {
     pub flow_heads: bool,
     /// A change of the peer table, or a peer gone silent, triggers repair.
     pub repair_on_peer_change: bool,
+    /// What a peer table that changed may still hide is looked for again when the lease of whoever
+    /// went would have ended.
+    pub second_look: bool,
     /// A node that has lost touch commits and receipts nothing.
     pub fence: bool,
     /// Everything is compared with the store now and then, whatever happened.
@@ -42,6 +45,7 @@ impl Rules {
         repair_on_gap: true,
         flow_heads: true,
         repair_on_peer_change: true,
+        second_look: true,
         fence: true,
         backstop: true,
     };

@@ -9,4 +9,4 @@ pub mod plan;
 
 pub use flows::{FlowsIn, FlowsOut};
 pub use inbox::{Hole, Inbox, Offer};
-pub use plan::{Plan, plan};
+pub use plan::{Life, Plan, plan};

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::NodeId;
+use crate::model::{Incarnation, NodeId};
 
 /// The decision for one message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,13 +18,17 @@ pub struct Plan {
     pub offline: bool,
 }
 
+/// One life of a node. Another life under this node's name is a node like any other: for a while
+/// it may run beside this one, with sessions of its own.
+pub type Life<'a> = (&'a NodeId, Incarnation);
+
 /// Plans one message: `recipient` are the nodes of the recipient's sessions, `sender` those of the
 /// writer's own (they get the echo). Nodes may be named several times, once for each session.
 #[must_use]
 pub fn plan<'a>(
-    here: &NodeId,
-    recipient: impl IntoIterator<Item = &'a NodeId>,
-    sender: impl IntoIterator<Item = &'a NodeId>,
+    here: Life<'_>,
+    recipient: impl IntoIterator<Item = Life<'a>>,
+    sender: impl IntoIterator<Item = Life<'a>>,
 ) -> Plan {
     let mut plan = Plan {
         offline: true,
@@ -37,7 +41,7 @@ pub fn plan<'a>(
         if node == here {
             plan.local = true;
         } else {
-            plan.remote.insert(node.clone());
+            plan.remote.insert(node.0.clone());
         }
     }
     plan
@@ -47,10 +51,14 @@ pub fn plan<'a>(
 mod tests {
     use super::*;
 
-    fn nodes(names: &str) -> Vec<NodeId> {
+    /// Names of nodes in their first life, or in another one: `a b a:2`.
+    fn lives(names: &str) -> Vec<(NodeId, Incarnation)> {
         names
             .split_whitespace()
-            .map(|name| name.parse().unwrap())
+            .map(|name| match name.split_once(':') {
+                Some((name, life)) => (name.parse().unwrap(), life.parse().unwrap()),
+                None => (name.parse().unwrap(), Incarnation(1)),
+            })
             .collect()
     }
 
@@ -64,15 +72,23 @@ mod tests {
             ("b b b", "a", true, "b", false),
             ("b c", "c d", false, "b c d", false),
             ("", "a b", true, "b", true),
+            // Another life of this node is not this node.
+            ("a:2", "a", true, "a", false),
+            ("a:2", "", false, "a", false),
         ];
-        let here = "a".parse().unwrap();
+        let here: NodeId = "a".parse().unwrap();
         for (recipient, sender, local, remote, offline) in table {
             let expected = Plan {
                 local,
-                remote: nodes(remote).into_iter().collect(),
+                remote: lives(remote).into_iter().map(|(node, _)| node).collect(),
                 offline,
             };
-            let planned = plan(&here, &nodes(recipient), &nodes(sender));
+            let (recipients, senders) = (lives(recipient), lives(sender));
+            let planned = plan(
+                (&here, Incarnation(1)),
+                recipients.iter().map(|(node, life)| (node, *life)),
+                senders.iter().map(|(node, life)| (node, *life)),
+            );
             assert_eq!(planned, expected, "{recipient} / {sender}");
         }
     }

@@ -38,6 +38,8 @@ pub(super) struct Cluster {
     store: MemoryStore,
     recent: Recent,
     slots: Mutex<Vec<Option<Arc<Life>>>>,
+    /// Lives that run although another one has their name now.
+    replaced: Mutex<Vec<Arc<Life>>>,
     lives: Mutex<u64>,
 }
 
@@ -62,6 +64,7 @@ impl Cluster {
             store: MemoryStore::new("simulation"),
             recent: Recent::default(),
             slots: Mutex::new(vec![None; nodes]),
+            replaced: Mutex::default(),
             lives: Mutex::new(0),
         })
     }
@@ -131,20 +134,17 @@ impl Cluster {
             end,
             kill_on_receipt: Mutex::default(),
         });
-        self.slots.lock().unwrap()[slot] = Some(Arc::clone(&life));
+        let before = self.slots.lock().unwrap()[slot].replace(Arc::clone(&life));
+        self.replaced.lock().unwrap().extend(before);
+        let end = life.end.clone();
         let cluster = Arc::clone(self);
         let watch = async move {
             life.broker.superseded.cancelled().await;
             cluster.kill(&life, Duration::from_millis(300));
         };
-        let until = self.slots.lock().unwrap()[slot]
-            .as_ref()
-            .unwrap()
-            .end
-            .clone();
         self.world
             .tracker
-            .spawn(until.run_until_cancelled_owned(watch));
+            .spawn(end.run_until_cancelled_owned(watch));
         true
     }
 
@@ -160,7 +160,17 @@ impl Cluster {
         ));
         life.fate.kill();
         life.end.cancel();
-        self.slots.lock().unwrap()[slot] = None;
+        let is_same = |other: &Arc<Life>| other.number == life.number;
+        self.replaced
+            .lock()
+            .unwrap()
+            .retain(|other| !is_same(other));
+        if self.slots.lock().unwrap()[slot]
+            .take_if(|other| is_same(other))
+            .is_none()
+        {
+            return;
+        }
         let cluster = Arc::clone(self);
         self.world.tracker.spawn(async move {
             tokio::time::sleep(away).await;
@@ -182,12 +192,12 @@ impl Cluster {
     /// One of the nodes that run.
     pub(super) fn any(&self, rng: &mut StdRng) -> Option<Arc<Life>> {
         use rand::RngExt;
-        let slots = self.slots.lock().unwrap();
-        let running: Vec<_> = slots.iter().flatten().collect();
+        let mut running = self.all();
+        running.extend(self.replaced.lock().unwrap().iter().cloned());
         if running.is_empty() {
             return None;
         }
-        Some(Arc::clone(running[rng.random_range(0..running.len())]))
+        Some(Arc::clone(&running[rng.random_range(0..running.len())]))
     }
 
     /// Lets something go wrong.
@@ -223,6 +233,11 @@ impl Cluster {
             (Kind::Freeze, Some(life)) => life.fate.freeze(until),
             (Kind::CutLocation, Some(life)) => life.fate.cut_location(until),
             (Kind::CutBus, Some(life)) => life.fate.cut_bus(until),
+            (Kind::Replace, Some(life)) => {
+                life.fate.freeze(until);
+                let start = Arc::clone(self).start(fault.node);
+                self.world.tracker.spawn(start);
+            }
             (Kind::Isolate, Some(life)) => self.isolate(life, until),
         }
     }

@@ -41,7 +41,6 @@ impl Options {
             backstop: false,
             ..Rules::ALL
         },
-        faults: Kind::WITHOUT_ISOLATION,
         bound: Duration::from_secs(16),
         ..Self::ALL
     };
@@ -75,12 +74,14 @@ pub(super) enum Kind {
     Freeze,
     CutLocation,
     CutBus,
+    /// A new life of the node starts while the old one stands still for a while, or runs.
+    Replace,
     /// Cut off from location and bus until its lease is long over, and then dead for good.
     Isolate,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 22] = [
+    pub(super) const ALL: [Self; 23] = [
         Self::Weather(Weather::LocationSlow),
         Self::Weather(Weather::LocationFlaky),
         Self::Weather(Weather::LocationFrozen),
@@ -102,13 +103,9 @@ impl Kind {
         Self::Freeze,
         Self::CutLocation,
         Self::CutBus,
+        Self::Replace,
         Self::Isolate,
     ];
-
-    /// A node that is cut off knows by its clock alone when the others have given it up. When its
-    /// lease is taken away meanwhile (a flush) it is too late, and if it also dies before it is
-    /// back, its last messages wait for the backstop.
-    pub(super) const WITHOUT_ISOLATION: &[Self] = Self::ALL.split_at(21).0;
 }
 
 /// Something that goes wrong.
@@ -211,9 +208,10 @@ fn fault(rng: &mut StdRng, options: &Options, nodes: usize) -> Fault {
     let lasts = match kind {
         Kind::Flush | Kind::FailOver | Kind::Expire => millis(rng, 0..400),
         Kind::Kill | Kind::KillOnReceipt | Kind::KillOnCommit => Duration::ZERO,
-        Kind::Isolate => millis(rng, 8_000..16_000),
+        Kind::Isolate => millis(rng, 8_000..30_000),
         Kind::Freeze if rng.random_bool(0.2) => millis(rng, 8_000..30_000),
-        Kind::Weather(_) | Kind::Freeze | Kind::CutLocation | Kind::CutBus => {
+        Kind::Replace if rng.random_bool(0.5) => Duration::ZERO,
+        Kind::Weather(_) | Kind::Freeze | Kind::Replace | Kind::CutLocation | Kind::CutBus => {
             millis(rng, 200..5_000)
         }
     };
