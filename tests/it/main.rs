@@ -8,26 +8,27 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod anonymous_identity;
 mod bad_clients;
 mod bad_input;
-mod anonymous_identity;
 mod configuration;
 mod conformance_bus;
 mod conformance_location;
 mod conformance_quota;
+mod conformance_store;
+mod corpus;
 mod deployment_files;
 mod drain;
 mod edge_http;
 mod edge_websocket;
+mod faults_cluster;
 mod faults_location;
-mod page;
 mod one_node;
+mod page;
 mod process;
 mod rabbitmq_definitions;
 mod simulation;
-mod conformance_store;
 mod store_postgres;
 mod store_sqlite;
-mod corpus;
 mod support;
 mod two_nodes;

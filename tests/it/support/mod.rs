@@ -3,9 +3,9 @@
 
 pub(crate) mod bystanders;
 pub(crate) mod chromium;
-pub(crate) mod edge;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod edge;
 pub(crate) mod nginx;
 pub(crate) mod node;
 pub(crate) mod page;
