@@ -343,12 +343,12 @@ impl Device {
     /// How it ended: the last ERROR frame and the close.
     pub(crate) async fn ended(&self) -> (Value, u64) {
         let within_ms = PATIENCE.as_millis() as u64;
-        let mut ended = self
+        let ended = self
             .ask(json!({"do": "ended", "within_ms": within_ms}))
             .await;
         let code = ended["closes"][0]["code"].as_u64();
         let code = code.unwrap_or_else(|| panic!("{} was not closed: {ended}", self.name));
-        (ended["errors"][0].take(), code)
+        (ended["errors"][0].clone(), code)
     }
 
     /// Says where its next connect goes.
