@@ -144,16 +144,6 @@ async fn places_are_limited_per_node_and_per_network_and_come_back() {
     assert_eq!(from("203.0.113.2").await.1.status, 101);
 }
 
-#[tokio::test]
-async fn a_node_short_of_memory_says_so() {
-    let node = Node::start("memory", &[("MEMORY_LIMIT", "1MiB")]).await;
-    let (_, answer) = upgrade(node.address(), &[]).await;
-    assert_eq!(
-        (answer.status, answer.header("retry-after")),
-        (503, Some("10"))
-    );
-}
-
 /// Sends something wrong, and expects an ERROR with these words and this close.
 async fn is_fatal(node: &Node, wrong: Message, words: &str, close: &str) {
     let mut client = Client::open(node.address()).await;

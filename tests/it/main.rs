@@ -11,6 +11,8 @@
 mod anonymous_identity;
 mod bad_clients;
 mod bad_input;
+mod anonymous_identity;
+mod cluster_start;
 mod configuration;
 mod conformance_bus;
 mod conformance_location;
@@ -18,6 +20,7 @@ mod conformance_quota;
 mod conformance_store;
 mod corpus;
 mod deployment_files;
+mod documented_destinations;
 mod drain;
 mod edge_http;
 mod edge_websocket;

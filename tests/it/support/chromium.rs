@@ -192,6 +192,8 @@ impl Browser {
 
     /// Writes what a tab shows into a file.
     pub(crate) async fn picture(&mut self, tab: &Tab, file: &Path) {
+        let at_rest = "document.getAnimations().every((it) => it.playState === 'finished')";
+        self.wait_for(tab, at_rest).await;
         let shot = json!({"format": "png"});
         let answer = self.on(tab, "Page.captureScreenshot", shot).await;
         let encoded = answer["data"].as_str().unwrap();
