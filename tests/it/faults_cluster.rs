@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::support::client::{Client, Received, get};
+use crate::support::client::{Client, Opening, Received, get};
 use crate::support::cluster::Cluster;
 use crate::support::node::{Ended, Node};
 use crate::support::postgres::Postgres;
@@ -127,6 +127,13 @@ async fn nothing_is_lost_while_rabbitmq_or_redis_or_both_are_away() {
     pair.say(10, "Redis is back").await;
     pair.assert_everywhere().await;
 
+    // Redis forgets everything, as after a fail-over, and starts empty: everybody registers again.
+    cluster.redis.flush();
+    pair.say(5, "Redis is empty").await;
+    cluster.redis.restart();
+    pair.say(5, "Redis is new").await;
+    pair.assert_everywhere().await;
+
     // Both: what this node commits now, the others might never hear of. It says so.
     cluster.rabbitmq.kill();
     cluster.redis.pause();
@@ -197,14 +204,13 @@ async fn a_node_killed_in_the_middle(
         device.listen().await;
     }
     let mut writer = Client::connect(b.address()).await;
-    for number in 0..500 {
-        writer.say(reader.user(), &format!("{number}")).await;
-    }
+    let to = reader.user();
+    write_all(&mut writer, to).await;
     let mut receipted = 0;
     let mut b = Some(b);
     while let Received::Frame(frame) = writer.next().await {
         receipted = frame.header("seq").parse().unwrap();
-        if receipted >= 100
+        if receipted >= WRITTEN / 5
             && let Some(b) = b.take()
         {
             b.kill().await;
@@ -218,6 +224,13 @@ async fn a_node_killed_in_the_middle(
     assert_eq!(again.messages(1).await[0].words(), "found again");
     let all = reader.messages(receipted).await;
     assert_continues("reader", &all, 1);
+    // What had no RECEIPT is sent again, and what had one too: each message is there once.
+    let mut again = Client::connect_with(a.address(), &Opening::default(), writer.secret()).await;
+    write_all(&mut again, to).await;
+    for number in 0..WRITTEN {
+        assert_eq!(again.frame().await.receipt(), format!("s{}", number + 1));
+    }
+    reader.messages(WRITTEN).await;
     // The name is free at once.
     let b = cluster.node("b").await;
     let dave = js.visitor("dave", &b.websocket()).await;
@@ -226,8 +239,20 @@ async fn a_node_killed_in_the_middle(
     assert_eq!(dave.messages(1).await[0].words(), "welcome");
     sleep(MOMENT).await;
     let all = reader.look(MESSAGES, usize::MAX, Duration::ZERO).await;
-    assert_continues("reader", &all, 1);
+    assert_whole("reader", &all, WRITTEN);
     b
+}
+
+/// How many messages are on their way when the node is killed.
+const WRITTEN: usize = 500;
+
+/// Sends all of them at once.
+async fn write_all(writer: &mut Client, to: &str) {
+    for number in 0..WRITTEN {
+        let id = format!("k{number}");
+        let body = json!({"to": to, "message": id, "client_id": id});
+        writer.publish("/app/chat.send", &body.to_string()).await;
+    }
 }
 
 /// A name is of one process: the newest. The one before ends and says why.

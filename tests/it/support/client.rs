@@ -245,7 +245,9 @@ impl Client {
     pub(crate) async fn frame(&mut self) -> Frame {
         match self.next().await {
             Received::Frame(frame) => frame,
-            other => panic!("a frame was awaited, and there came {other:?}"),
+            end @ (Received::Closed(..) | Received::Gone) => {
+                panic!("a frame was awaited, and there came {end:?}")
+            }
         }
     }
 
