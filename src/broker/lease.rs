@@ -154,8 +154,11 @@ impl Broker {
     /// Tells the heads, every second and whatever else is slow. A bus that hangs delays the next
     /// ones, but never more than one is waiting for it.
     pub(super) async fn heads_loop(self: Arc<Self>) {
+        if !self.settings.rules.flow_heads {
+            return;
+        }
         let mut ticks = ticks();
-        while self.settings.rules.flow_heads {
+        loop {
             ticks.tick().await;
             let told_at = Instant::now();
             if let Some(confirm) = self.tell_heads().await {
