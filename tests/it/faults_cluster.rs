@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::client::{Client, Opening, Received, get};
 use crate::support::cluster::Cluster;
@@ -116,13 +116,17 @@ async fn nothing_is_lost_while_rabbitmq_or_redis_or_both_are_away() {
     pair.assert_everywhere().await;
     assert_health(&a, "\"ok\"").await;
 
-    // Redis hangs: nobody knows where anybody is.
+    // Redis hangs for longer than a lease lives: nobody knows where anybody is.
     cluster.redis.pause();
-    for _ in 0..5 {
-        pair.say(5, "without Redis").await;
-        sleep(Duration::from_secs(1)).await;
-    }
-    pair.assert_here().await;
+    let talking = async {
+        for _ in 0..12 {
+            pair.say(5, "without Redis").await;
+            sleep(Duration::from_secs(1)).await;
+        }
+        pair.assert_here().await;
+    };
+    tokio::join!(talking, a_newcomer_is_answered(&js, &a));
+    assert_health(&a, "degraded").await;
     cluster.redis.resume();
     pair.say(10, "Redis is back").await;
     pair.assert_everywhere().await;
@@ -145,6 +149,26 @@ async fn nothing_is_lost_while_rabbitmq_or_redis_or_both_are_away() {
     until_taken(&carol).await;
     pair.say(10, "company is back").await;
     pair.assert_everywhere().await;
+
+    // Even so a node ends in order and in time.
+    cluster.rabbitmq.kill();
+    cluster.redis.pause();
+    let (a, b) = tokio::join!(a.stop(), b.stop());
+    for ended in [a, b] {
+        assert!(ended.status.success(), "{}: {}", ended.status, ended.output);
+        assert!(ended.took < Duration::from_secs(30), "{:?}", ended.took);
+    }
+}
+
+/// Without Redis a newcomer may be let in or told to come later, but he is not left waiting.
+async fn a_newcomer_is_answered(js: &Arc<StompJs>, a: &Node) {
+    let options = json!({"headers": {"visitor-token": "new"}, "from_page": true});
+    let url = a.websocket();
+    let connecting = js.connect("newcomer", &url, options);
+    let answer = timeout(Duration::from_secs(11), connecting).await;
+    if let Err(words) = answer.expect("a newcomer is left waiting") {
+        assert!(words.contains("try_later"), "{words}");
+    }
 }
 
 /// Writes to himself until it is refused; the problem.

@@ -68,4 +68,13 @@ async fn a_node_without_its_postgres_says_so_and_goes_on_when_it_is_back() {
     sleep(Duration::from_millis(500)).await;
     let all = bob.look(MESSAGES, usize::MAX, Duration::ZERO).await;
     assert_whole("bob", &all, sent);
+    // Even so it ends in order and in time.
+    proxy.set(Network::Blackhole);
+    let (refused, ended) = tokio::join!(say(&alice, &bob, "too late"), async {
+        sleep(Duration::from_millis(100)).await;
+        node.stop().await
+    },);
+    assert!(ended.status.success(), "{}: {}", ended.status, ended.output);
+    assert!(ended.took < Duration::from_secs(30), "{:?}", ended.took);
+    drop(refused);
 }

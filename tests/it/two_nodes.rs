@@ -183,10 +183,22 @@ impl Rig {
             .published_in_the_end("chat.b", count(&before, "chat.b") + 50)
             .await;
         assert_eq!(count(&told, "chat.b"), count(&before, "chat.b") + 50);
+        // Without waiting for RECEIPTs the order is kept all the same.
+        for number in 0..200 {
+            alice
+                .throw_away(topic, &format!("{number}"), json!({}))
+                .await;
+        }
+        for device in [&bob, &carol] {
+            let got = device.received(topic, 250).await;
+            let order: Vec<u32> = got[50..].iter().map(|m| m.text.parse().unwrap()).collect();
+            assert_eq!(order, (0..200).collect::<Vec<_>>(), "{}", device.name());
+        }
+        sleep(MOMENT).await;
         // What b's own people say about it stays there.
         let before = self.published();
         carol.send(topic, "from b").await;
-        bob.received(topic, 51).await;
+        bob.received(topic, 251).await;
         sleep(MOMENT).await;
         assert_eq!(self.published(), before);
     }

@@ -37,6 +37,10 @@ class Device {
       },
       onWebSocketClose: (event) => {
         this.closes.push({ code: event.code, reason: String(event.reason) });
+        // Whatever was asked and not answered never will be.
+        const why = new Error(JSON.stringify({ code: "closed", close: event.code }));
+        for (const reject of this.owed.values()) reject(why);
+        this.owed.clear();
         this.woken();
       },
       onUnhandledMessage: (message) => this.take("unhandled", message),
