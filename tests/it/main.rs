@@ -8,9 +8,9 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod anonymous_identity;
 mod bad_clients;
 mod bad_input;
-mod anonymous_identity;
 mod cluster_start;
 mod configuration;
 mod conformance_bus;
@@ -23,7 +23,9 @@ mod documented_destinations;
 mod drain;
 mod edge_http;
 mod edge_websocket;
+mod faults_cluster;
 mod faults_location;
+mod faults_store;
 mod one_node;
 mod page;
 mod process;
@@ -32,4 +34,5 @@ mod simulation;
 mod store_postgres;
 mod store_sqlite;
 mod support;
+mod three_nodes;
 mod two_nodes;
