@@ -120,13 +120,13 @@ impl Connection {
     }
 
     /// Drives the connection to its end.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         let ending = loop {
             if let Err(ending) = self.step().await {
                 break ending;
             }
         };
-        self.end(ending).await;
+        Box::pin(self.end(ending)).await;
     }
 
     /// Does what the session asks for, then waits for one thing to happen.
@@ -178,11 +178,11 @@ impl Connection {
         if self.unsettled.len() >= UNSETTLED_MAX
             && let Some((ticket, outcome)) = self.unsettled.next().await
         {
-            self.settled(ticket, outcome).await?;
+            Box::pin(self.settled(ticket, outcome)).await?;
         }
         let app = Arc::clone(&self.edge.app);
         if let Event::Connect(connect) = event {
-            self.connect(connect).await;
+            Box::pin(self.connect(connect)).await;
             return Ok(());
         }
         let Some(live) = self.attached.live() else {
@@ -316,7 +316,7 @@ impl Connection {
     async fn rang(&mut self) -> Step {
         let now = Instant::now();
         if self.clock.drain_at.is_some_and(|at| at <= now) {
-            return self.drain().await;
+            return Box::pin(self.drain()).await;
         }
         if self.clock.session_at.is_some_and(|at| at <= now) {
             self.clock.session_at = None;
@@ -325,7 +325,7 @@ impl Connection {
         if self.clock.ping_at() <= now {
             self.clock.pinged_at = now;
             let stall = self.edge.settings.outbox_stall;
-            timeout(stall, self.socket.ping())
+            timeout(stall, Box::pin(self.socket.ping()))
                 .await
                 .map_err(|_| Ending::Stalled)??;
         }
@@ -375,7 +375,7 @@ impl Connection {
     }
 
     /// Says goodbye while the app forgets the session.
-    async fn end(mut self, ending: Ending) {
+    async fn end(&mut self, ending: Ending) {
         let slow = CloseReason::SLOW_CONSUMER;
         let (reason, code) = match &ending {
             Ending::Ours(reason) => (Some(reason), reason.code),
@@ -395,7 +395,7 @@ impl Connection {
                 self.socket.close(reason, linger).await;
             }
         };
-        Box::pin(futures_util::future::join(goodbye, self.attached.detach())).await;
+        futures_util::future::join(goodbye, self.attached.detach()).await;
     }
 
     /// Counts the error that a close tells of, unless it was counted where it arose.

@@ -7,7 +7,7 @@ pub(crate) mod nginx;
 pub(crate) mod node;
 pub(crate) mod page;
 pub(crate) mod ports;
+pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod rabbitmq;
 pub(crate) mod redis;
-pub(crate) mod postgres;
