@@ -199,7 +199,8 @@ impl Socket {
             .max_write_buffer_size(usize::MAX)
             .max_message_size(Some(message_bytes_max))
             .max_frame_size(Some(message_bytes_max));
-        let read_already = Vec::from(read_already);
+        // Copied: taking the octets over would keep the whole buffer of the request for ever.
+        let read_already = read_already.to_vec();
         let stream =
             WebSocketStream::from_partially_read(stream, read_already, Role::Server, Some(config));
         Self {
