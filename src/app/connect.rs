@@ -90,11 +90,8 @@ impl App {
     fn check_holder_later(self: &Arc<Self>, hub: &Arc<HubSession>, principal: &Arc<Principal>) {
         let (app, hub, principal) = (Arc::clone(self), Arc::clone(hub), Arc::clone(principal));
         self.broker.spawn(async move {
-            tokio::select! {
-                () = hub.attached() => {}
-                () = hub.closed() => return,
-            }
-            if matches!(app.visitors.is_holder(&principal).await, Ok(false)) {
+            hub.attached().await;
+            if hub.is_attached() && matches!(app.visitors.is_holder(&principal).await, Ok(false)) {
                 hub.outbox.cut(CloseReason::IDENTITY_LOST);
             }
         });

@@ -160,7 +160,7 @@ impl App {
     }
 
     /// Takes a SUBSCRIBE; the outcome says that it is settled.
-    pub fn subscribe(self: &Arc<Self>, live: &Live, subscribe: Subscribe) -> Pending {
+    pub fn subscribe(self: &Arc<Self>, live: &Live, subscribe: &Subscribe) -> Pending {
         let checked = live
             .activity
             .take_frame(self.settings.rate_frames)

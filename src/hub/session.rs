@@ -7,9 +7,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
-
 use super::delivery::{Delivery, Subscriber};
 use super::outbox::Outbox;
 use crate::model::{RoomId, SessionId, UnixMillis, UserId};
@@ -30,10 +27,10 @@ pub struct HubSession {
     pub outbox: Arc<Outbox>,
     /// Whether its location was acknowledged. Set by the broker.
     attached: AtomicBool,
+    /// It was let go: whoever waits for `attached` waits no longer. Set by the hub.
+    is_gone: AtomicBool,
     /// Wakes those who wait for `attached`.
-    attached_now: Notify,
-    /// Cancelled when the session leaves the hub.
-    left: CancellationToken,
+    attached_now: tokio::sync::Notify,
     /// The subscriptions to `/user/queue/messages`; nearly always one. A std mutex: decisions are
     /// short, and the frames must be queued in the order in which they were decided.
     inboxes: Mutex<Vec<OpenInbox>>,
@@ -65,8 +62,8 @@ impl HubSession {
             since,
             outbox,
             attached: AtomicBool::new(false),
-            attached_now: Notify::new(),
-            left: CancellationToken::new(),
+            is_gone: AtomicBool::new(false),
+            attached_now: tokio::sync::Notify::new(),
             inboxes: Mutex::default(),
         })
     }
@@ -82,26 +79,22 @@ impl HubSession {
         self.attached_now.notify_waiters();
     }
 
-    /// Waits until its location is acknowledged.
+    /// The session was let go: its inboxes are closed, and nobody waits for its location.
+    pub(super) fn let_go(&self) {
+        self.lock().clear();
+        self.is_gone.store(true, Ordering::Release);
+        self.attached_now.notify_waiters();
+    }
+
+    /// Waits until its location is acknowledged, or until it is let go.
     pub async fn attached(&self) {
         loop {
             let waiting = self.attached_now.notified();
-            if self.is_attached() {
+            if self.is_attached() || self.is_gone.load(Ordering::Acquire) {
                 return;
             }
             waiting.await;
         }
-    }
-
-    /// Waits until the session has left the hub.
-    pub async fn closed(&self) {
-        self.left.cancelled().await;
-    }
-
-    /// The session leaves the hub: nothing more is queued from its inboxes.
-    pub(super) fn leave(&self) {
-        self.lock().clear();
-        self.left.cancel();
     }
 
     /// Opens a replaying inbox for a subscription.
@@ -137,8 +130,8 @@ impl HubSession {
         self.lock().retain(|open| &*open.id != id);
     }
 
-    /// Closes the inbox of this epoch, if it is still open.
-    pub fn close_inbox_of(&self, epoch: u64) {
+    /// Closes the inbox of one epoch, and no younger one that has the same id.
+    pub fn close_epoch(&self, epoch: u64) {
         self.lock().retain(|open| open.epoch != epoch);
     }
 

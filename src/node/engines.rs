@@ -40,7 +40,7 @@ pub(super) enum EngineError {
     #[error(transparent)]
     Quota(#[from] QuotaError),
     /// RabbitMQ.
-    #[error(transparent)]
+    #[error("RABBITMQ_URL: {0}")]
     Bus(#[from] RabbitConnectError),
     /// The cluster in this Redis uses another store.
     #[error(

@@ -12,7 +12,7 @@ pub fn start(config: &Config) {
     let settings = &config.settings;
     let words = match (settings.log_level.0.as_str(), settings.app_env) {
         ("", AppEnv::Production) => "warn",
-        ("", AppEnv::Development) => "info,refinery_core=warn",
+        ("", AppEnv::Development) => "info,refinery_core=warn,tokio_postgres=warn",
         (written, _) => written,
     };
     let mut filter = EnvFilter::builder().parse_lossy(words);

@@ -8,7 +8,10 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod bad_clients;
+mod bad_input;
 mod anonymous_identity;
+mod cluster_start;
 mod configuration;
 mod conformance_bus;
 mod conformance_location;
@@ -16,9 +19,12 @@ mod conformance_quota;
 mod conformance_store;
 mod corpus;
 mod deployment_files;
+mod documented_destinations;
+mod drain;
 mod edge_http;
 mod edge_websocket;
 mod faults_location;
+mod one_node;
 mod page;
 mod process;
 mod rabbitmq_definitions;
@@ -26,3 +32,4 @@ mod simulation;
 mod store_postgres;
 mod store_sqlite;
 mod support;
+mod two_nodes;

@@ -172,6 +172,26 @@ fn every_dependency_has_its_line_with_a_reason() {
 }
 
 #[test]
+fn every_dependency_is_used() {
+    let cargo: toml::Table = files::read("Cargo.toml").parse().unwrap();
+    let mut sources: Vec<_> = files::rust().into_iter().map(|file| file.text).collect();
+    sources.push(files::read("build.rs"));
+    for section in ["dependencies", "dev-dependencies"] {
+        for name in cargo[section].as_table().unwrap().keys() {
+            let name = name.replace('-', "_");
+            let is_named = |text: &String| {
+                let words = text.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+                words.into_iter().any(|word| word == name)
+            };
+            assert!(
+                sources.iter().any(is_named),
+                "{name} is named nowhere: remove it"
+            );
+        }
+    }
+}
+
+#[test]
 fn code_of_others_is_fetched_and_not_committed() {
     let ignored = files::read(".gitignore");
     assert!(

@@ -177,7 +177,7 @@ impl State {
     ) -> Vec<UserRecord> {
         let found = self.users.values().filter(|user| {
             user.client_identifier == *client
-                && user.standing != Standing::Firm
+                && user.standing.is_loose()
                 && user.last_seen >= seen_after
         });
         found.take(2).cloned().collect()
@@ -198,7 +198,7 @@ impl State {
         let standing = if visitor.loose {
             Standing::Loose { taken_at: None }
         } else {
-            Standing::Firm
+            Standing::FIRM
         };
         self.tokens.insert(
             visitor.token,
@@ -233,7 +233,9 @@ impl State {
         };
         token.expires_at = expires_at;
         if let Some(user) = self.users.get_mut(&token.user_id) {
-            user.standing = Standing::Firm;
+            user.standing = Standing::Firm {
+                taken_at: user.standing.taken_at(),
+            };
             user.last_seen = user.last_seen.max(now);
         }
     }

@@ -67,7 +67,7 @@ pub(crate) async fn a_secret_lives_as_long_as_it_is_used(both: &Both) {
         .confirm_token(token, UnixMillis(9_000), UnixMillis(1_500))
         .await
         .unwrap();
-    expected.standing = Standing::Firm;
+    expected.standing = Standing::FIRM;
     expected.last_seen = UnixMillis(1_500);
     assert_eq!(by_token(8_999).await, Some(expected.clone()));
     both[0].seen(&id, UnixMillis(1_700)).await.unwrap();

@@ -11,6 +11,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -317,8 +318,8 @@ fn read_lines(
 /// The address of the block that a node prints when it listens, once its last line is there; of the
 /// JSON object when it logs in JSON.
 fn printed_address(output: &str) -> Option<SocketAddr> {
-    let objects = output.lines().filter(|line| line.contains("\"listening\""));
-    for object in objects.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()) {
+    let mut objects = output.lines().filter(|line| line.contains("\"listening\""));
+    if let Some(object) = objects.find_map(|line| serde_json::from_str::<Value>(line).ok()) {
         return object["address"].as_str()?.parse().ok();
     }
     let (block, _) = output.split_once("Ctrl-C")?;
