@@ -10,22 +10,22 @@
 //! stalls ends the connection.
 
 use std::future::pending;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::Edge;
 use super::admission::Permit;
 use super::attached::Attached;
+use super::clock::{Clock, IdleMessages};
+use super::ending::{Ending, cut_problem};
 use super::meters::Active;
 use super::peer::Peer;
-use super::websocket::{Gone, Received, Socket};
-use crate::app::Pending;
+use super::settling::Settling;
+use super::websocket::{Received, Socket};
 use crate::hub::{Outbox, Pulled};
 use crate::identity::Handshake;
 use crate::model::{CloseReason, Code, Problem};
@@ -34,9 +34,6 @@ use crate::stomp::Version;
 
 /// How many requests of one session may be unsettled; beyond it nothing is read.
 const UNSETTLED_MAX: usize = 64;
-
-/// The window over which messages without a frame are counted.
-const IDLE_WINDOW: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The label of this transport.
 const TRANSPORT: &str = "websocket";
@@ -50,25 +47,6 @@ pub(super) struct Opened {
     pub(super) subprotocol: Option<Version>,
     /// The connection's places, given back when it ends.
     pub(super) permits: (Permit, Option<Permit>, Arc<Peer>),
-}
-
-/// How a connection ends.
-#[derive(Debug)]
-enum Ending {
-    /// We close, with this reason.
-    Ours(CloseReason),
-    /// The peer closes, with this code.
-    Theirs(u16),
-    /// The peer has not read for too long.
-    Stalled,
-    /// The line is dead.
-    Gone,
-}
-
-impl From<Gone> for Ending {
-    fn from(_: Gone) -> Self {
-        Self::Gone
-    }
 }
 
 type Step = Result<(), Ending>;
@@ -120,13 +98,13 @@ impl Connection {
     }
 
     /// Drives the connection to its end.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         let ending = loop {
             if let Err(ending) = self.step().await {
                 break ending;
             }
         };
-        self.end(ending).await;
+        Box::pin(self.end(ending)).await;
     }
 
     /// Does what the session asks for, then waits for one thing to happen.
@@ -178,11 +156,11 @@ impl Connection {
         if self.unsettled.len() >= UNSETTLED_MAX
             && let Some((ticket, outcome)) = self.unsettled.next().await
         {
-            self.settled(ticket, outcome).await?;
+            Box::pin(self.settled(ticket, outcome)).await?;
         }
         let app = Arc::clone(&self.edge.app);
         if let Event::Connect(connect) = event {
-            self.connect(connect).await;
+            Box::pin(self.connect(connect)).await;
             return Ok(());
         }
         let Some(live) = self.attached.live() else {
@@ -316,7 +294,7 @@ impl Connection {
     async fn rang(&mut self) -> Step {
         let now = Instant::now();
         if self.clock.drain_at.is_some_and(|at| at <= now) {
-            return self.drain().await;
+            return Box::pin(self.drain()).await;
         }
         if self.clock.session_at.is_some_and(|at| at <= now) {
             self.clock.session_at = None;
@@ -325,7 +303,7 @@ impl Connection {
         if self.clock.ping_at() <= now {
             self.clock.pinged_at = now;
             let stall = self.edge.settings.outbox_stall;
-            timeout(stall, self.socket.ping())
+            timeout(stall, Box::pin(self.socket.ping()))
                 .await
                 .map_err(|_| Ending::Stalled)??;
         }
@@ -375,16 +353,9 @@ impl Connection {
     }
 
     /// Says goodbye while the app forgets the session.
-    async fn end(mut self, ending: Ending) {
-        let slow = CloseReason::SLOW_CONSUMER;
-        let (reason, code) = match &ending {
-            Ending::Ours(reason) => (Some(reason), reason.code),
-            Ending::Stalled => (Some(&slow), slow.code),
-            Ending::Theirs(code) => (None, *code),
-            // 1006: there was no close at all (RFC 6455 section 7.1.5).
-            Ending::Gone => (None, 1006),
-        };
-        if let Some(reason) = reason {
+    async fn end(&mut self, ending: Ending) {
+        let (reason, code) = ending.close();
+        if let Some(reason) = &reason {
             self.count_close(reason);
         }
         self.edge.meters.closed(code);
@@ -392,10 +363,10 @@ impl Connection {
         let linger = self.edge.settings.linger;
         let goodbye = async {
             if !matches!(ending, Ending::Gone) {
-                self.socket.close(reason, linger).await;
+                self.socket.close(reason.as_ref(), linger).await;
             }
         };
-        Box::pin(futures_util::future::join(goodbye, self.attached.detach())).await;
+        futures_util::future::join(goodbye, self.attached.detach()).await;
     }
 
     /// Counts the error that a close tells of, unless it was counted where it arose.
@@ -410,16 +381,6 @@ impl Connection {
     }
 }
 
-/// The words for an ERROR frame before a cut that the client should know the cause of.
-fn cut_problem(reason: &CloseReason) -> Option<Problem> {
-    let words = match reason.code {
-        4490 => "You read more slowly than you are written to; connect again.",
-        4409 => "A newer session took the place of this one.",
-        _ => return None,
-    };
-    Some(Problem::new(Code::LimitExceeded, words))
-}
-
 async fn pull(outbox: Option<&Outbox>) -> Pulled {
     match outbox {
         Some(outbox) => outbox.pull().await,
@@ -429,130 +390,4 @@ async fn pull(outbox: Option<&Outbox>) -> Pulled {
 
 fn std_now() -> std::time::Instant {
     Instant::now().into_std()
-}
-
-/// A request whose outcome is not known yet.
-struct Settling {
-    ticket: Ticket,
-    pending: Pending,
-}
-
-impl Future for Settling {
-    type Output = (Ticket, Result<Reply, Problem>);
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let ticket = self.ticket;
-        self.pending
-            .as_mut()
-            .poll(context)
-            .map(|outcome| (ticket, outcome))
-    }
-}
-
-/// The one alarm of a connection and what it may ring for.
-#[derive(Debug)]
-struct Clock {
-    alarm: Pin<Box<Sleep>>,
-    session_at: Option<Instant>,
-    drain_at: Option<Instant>,
-    heard_at: Instant,
-    pinged_at: Instant,
-    ping_after: std::time::Duration,
-}
-
-impl Clock {
-    fn new(now: Instant, ping_after: std::time::Duration) -> Self {
-        Self {
-            alarm: Box::pin(sleep_until(now + ping_after)),
-            session_at: None,
-            drain_at: None,
-            heard_at: now,
-            pinged_at: now,
-            ping_after,
-        }
-    }
-
-    fn heard(&mut self) {
-        self.heard_at = Instant::now();
-    }
-
-    fn ping_at(&self) -> Instant {
-        self.heard_at.max(self.pinged_at) + self.ping_after
-    }
-
-    /// Sets the alarm to the next thing. One that is set too early is left alone: ringing for
-    /// nothing is cheaper than setting it anew for every message.
-    fn arm(&mut self) {
-        let at = [self.session_at, self.drain_at]
-            .into_iter()
-            .flatten()
-            .fold(self.ping_at(), Ord::min);
-        if at < self.alarm.deadline() || self.alarm.is_elapsed() {
-            self.alarm.as_mut().reset(at);
-        }
-    }
-}
-
-/// Counts messages that bring no frame: they cost work and are worth nothing.
-#[derive(Debug)]
-struct IdleMessages {
-    max: u32,
-    count: u32,
-    since: Instant,
-}
-
-impl IdleMessages {
-    fn new(now: Instant, max: u32) -> Self {
-        Self {
-            max,
-            count: 0,
-            since: now,
-        }
-    }
-
-    /// Counts one more; whether it is still within the limit.
-    fn admit(&mut self, now: Instant) -> bool {
-        if now - self.since >= IDLE_WINDOW {
-            self.since = now;
-            self.count = 0;
-        }
-        self.count += 1;
-        self.count <= self.max
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn messages_without_a_frame_are_limited_per_window() {
-        let mut idle = IdleMessages::new(Instant::now(), 3);
-        let admitted =
-            |idle: &mut IdleMessages| (0..9).filter(|_| idle.admit(Instant::now())).count();
-        assert_eq!(admitted(&mut idle), 3);
-        tokio::time::advance(Duration::from_secs(9)).await;
-        assert_eq!(admitted(&mut idle), 0);
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(admitted(&mut idle), 3);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_alarm_rings_for_whatever_comes_first() {
-        let now = Instant::now();
-        let mut clock = Clock::new(now, Duration::from_secs(25));
-        clock.arm();
-        assert_eq!(clock.alarm.deadline(), now + Duration::from_secs(25));
-        clock.session_at = Some(now + Duration::from_secs(5));
-        clock.arm();
-        assert_eq!(clock.alarm.deadline(), now + Duration::from_secs(5));
-        tokio::time::advance(Duration::from_secs(4)).await;
-        clock.heard();
-        clock.session_at = None;
-        clock.alarm.as_mut().await;
-        clock.arm();
-        assert_eq!(clock.alarm.deadline(), now + Duration::from_secs(29));
-    }
 }

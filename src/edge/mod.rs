@@ -13,8 +13,10 @@
 
 mod admission;
 mod attached;
+mod clock;
 mod connection;
 mod cors;
+mod ending;
 mod handshake;
 mod health;
 mod listener;
@@ -27,6 +29,7 @@ mod reply;
 mod rest;
 mod routes;
 mod settings;
+mod settling;
 mod websocket;
 
 use std::net::IpAddr;
