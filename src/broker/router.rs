@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -29,6 +29,10 @@ const BATCH_MAX: usize = 1_000;
 /// How many envelopes travel in one parcel: with the largest message well under what the bus takes
 /// in one piece, and at the usual sizes near the 16 kB that cost RabbitMQ no more than one message.
 const PARCEL_ENVELOPES_MAX: usize = 64;
+
+/// How many octets travel in one parcel, unless a single envelope has more: bodies may be settable
+/// to 16 MiB, and RabbitMQ closes a channel over what it finds too large.
+const PARCEL_OCTETS_MAX: usize = 1 << 20;
 
 /// How often a message whose target node turned out to be gone is looked up again. After that it is
 /// left to the store: a node that appears repairs.
@@ -60,6 +64,8 @@ pub(super) struct Outgoing {
     /// How much may still go to everybody while location is silent.
     flood: std::sync::Mutex<Level>,
     flood_rate: Rate,
+    /// How many routes wait or are being published: what an ending node waits for.
+    routing: AtomicUsize,
     /// Something did not fit into the queue of routes since the last batch.
     left_to_repair: AtomicBool,
     started: Instant,
@@ -77,6 +83,7 @@ impl Outgoing {
             flows,
             flood,
             flood_rate,
+            routing: AtomicUsize::new(0),
             left_to_repair: AtomicBool::new(false),
             started: Instant::now(),
         }
@@ -103,19 +110,25 @@ impl Broker {
     pub(super) async fn route_topic(self: &Arc<Self>, topic: TopicMessage) {
         let (handed, done) = oneshot::channel();
         // Waiting here slows the sender down instead of losing what he sends.
-        if self
-            .routes
-            .send(Route::Topic { topic, handed })
-            .await
-            .is_ok()
-        {
-            // An error means that the node is ending; there is nobody left to tell.
-            let _ended = done.await;
+        if let Ok(place) = self.routes.reserve().await {
+            self.out.routing.fetch_add(1, Ordering::AcqRel);
+            place.send(Route::Topic { topic, handed });
+            // An error means that the bus did not take it. A topic is at most once: whoever sends
+            // again would only repeat it to those who have it.
+            let _lost = done.await;
         }
     }
 
+    /// Whether nothing waits and nothing is being published.
+    pub(super) fn is_settled(&self) -> bool {
+        self.out.routing.load(Ordering::Acquire) == 0
+    }
+
     fn enqueue(self: &Arc<Self>, route: Route) {
-        if self.routes.try_send(route).is_err() {
+        if let Ok(place) = self.routes.try_reserve() {
+            self.out.routing.fetch_add(1, Ordering::AcqRel);
+            place.send(route);
+        } else {
             // The queue is full: the message is committed, so it is left to repair. Using up a
             // number in every flow makes the other nodes look, once for all that did not fit.
             metrics::counter!("broker_routes_left_to_repair_total").increment(1);
@@ -126,7 +139,9 @@ impl Broker {
     pub(super) async fn route_loop(self: Arc<Self>, mut waiting: mpsc::Receiver<Route>) {
         let mut batch = Vec::new();
         while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            let count = batch.len();
             self.route_batch(std::mem::take(&mut batch)).await;
+            self.out.routing.fetch_sub(count, Ordering::AcqRel);
             if self.out.left_to_repair.swap(false, Ordering::AcqRel) {
                 self.use_up_numbers().await;
             }
@@ -194,7 +209,7 @@ impl Broker {
         }
         for (targets, mut outbound) in parcels {
             while !outbound.is_empty() {
-                let rest = outbound.split_off(outbound.len().min(PARCEL_ENVELOPES_MAX));
+                let rest = outbound.split_off(parcel_len(&outbound));
                 self.send(&targets, std::mem::replace(&mut outbound, rest))
                     .await;
             }
@@ -333,7 +348,33 @@ enum Outbound {
     Control(Control),
 }
 
+/// How many of these, at least one, make the next parcel.
+fn parcel_len(outbound: &[Outbound]) -> usize {
+    let mut octets = 0;
+    let fits = outbound
+        .iter()
+        .take(PARCEL_ENVELOPES_MAX)
+        .take_while(|next| {
+            octets += next.octets();
+            octets <= PARCEL_OCTETS_MAX
+        });
+    fits.count().max(1)
+}
+
 impl Outbound {
+    /// About how long it is in a parcel.
+    fn octets(&self) -> usize {
+        const AROUND: usize = 256;
+        match self {
+            Self::Message { delivery, .. } => AROUND + delivery.message.text.len(),
+            Self::Topic { topic, .. } => {
+                let headers = topic.headers.iter().map(|(name, value)| name.len() + value.len());
+                AROUND + topic.body.len() + headers.sum::<usize>()
+            }
+            Self::Control(_) => AROUND,
+        }
+    }
+
     fn envelope(&self) -> Envelope {
         match self {
             Self::Message { delivery, .. } => Envelope::Message(delivery.message.clone()),

@@ -24,15 +24,15 @@ use super::clock::{Clock, IdleMessages};
 use super::ending::{Ending, cut_problem};
 use super::meters::Active;
 use super::peer::Peer;
-use super::settling::Settling;
+use super::settling::{Settled, Settling};
 use super::websocket::{Received, Socket};
 use crate::hub::{Outbox, Pulled};
 use crate::identity::Handshake;
 use crate::model::{CloseReason, Code, Problem};
-use crate::session::{Connect, Event, Input, Output, Reply, Session, Ticket};
+use crate::session::{Connect, Event, Input, Output, Session};
 use crate::stomp::Version;
 
-/// How many requests of one session may be unsettled; beyond it nothing is read.
+/// How many SENDs of one session may be unsettled; beyond it nothing is read.
 const UNSETTLED_MAX: usize = 64;
 
 /// The label of this transport.
@@ -60,6 +60,8 @@ pub(super) struct Connection {
     attached: Attached,
     outbox: Option<Arc<Outbox>>,
     unsettled: FuturesUnordered<Settling>,
+    /// How many of them are SENDs.
+    sends: usize,
     clock: Clock,
     idle: IdleMessages,
     /// The code of the last refusal that was counted, so that its close is not counted again.
@@ -87,6 +89,7 @@ impl Connection {
             attached: Attached::new(Arc::clone(&edge.app), edge.tracker.clone()),
             outbox: None,
             unsettled: FuturesUnordered::new(),
+            sends: 0,
             clock: Clock::new(now, edge.settings.ping_after),
             idle: IdleMessages::new(now, edge.settings.idle_messages_per_10_s),
             refused: None,
@@ -111,15 +114,15 @@ impl Connection {
     async fn step(&mut self) -> Step {
         self.perform().await?;
         self.clock.arm();
-        let may_read = self.unsettled.len() < UNSETTLED_MAX;
+        let may_read = self.sends < UNSETTLED_MAX;
         let draining = self.clock.drain_at.is_some();
         tokio::select! {
             received = self.socket.receive(), if may_read => self.received(received),
             pulled = pull(self.outbox.as_deref()), if self.outbox.is_some() => {
                 self.pulled(pulled).await
             }
-            Some((ticket, outcome)) = self.unsettled.next(), if !self.unsettled.is_empty() => {
-                self.settled(ticket, outcome).await
+            Some(settled) = self.unsettled.next(), if !self.unsettled.is_empty() => {
+                self.settled(settled).await
             }
             () = &mut self.clock.alarm => self.rang().await,
             () = self.edge.shutdown.cancelled(), if !draining => {
@@ -153,10 +156,10 @@ impl Connection {
     /// Hands a request to the app. What it says comes later, except for CONNECT.
     async fn handle(&mut self, event: Event) -> Step {
         self.edge.meters.received(&event);
-        if self.unsettled.len() >= UNSETTLED_MAX
-            && let Some((ticket, outcome)) = self.unsettled.next().await
+        while self.sends >= UNSETTLED_MAX
+            && let Some(settled) = self.unsettled.next().await
         {
-            Box::pin(self.settled(ticket, outcome)).await?;
+            Box::pin(self.settled(settled)).await?;
         }
         let app = Arc::clone(&self.edge.app);
         if let Event::Connect(connect) = event {
@@ -167,14 +170,20 @@ impl Connection {
             debug_assert!(false, "a session asks for something before it is accepted");
             return Err(Ending::Gone);
         };
+        let is_send = matches!(event, Event::Send(_));
         // Boxed, so that the futures of requests take no room in idle connections.
         let (ticket, pending) = match event {
             Event::Send(send) => (send.ticket, Box::pin(app.send(live, send)).await),
-            Event::Subscribe(it) => (it.ticket, app.subscribe(live, &it)),
+            Event::Subscribe(it) => (it.ticket, Box::pin(app.subscribe(live, &it)).await),
             Event::Unsubscribe(it) => (it.ticket, app.unsubscribe(live, &it)),
             Event::Connect(_) => return Ok(()),
         };
-        self.unsettled.push(Settling { ticket, pending });
+        self.sends += usize::from(is_send);
+        self.unsettled.push(Settling {
+            ticket,
+            is_send,
+            pending,
+        });
         Ok(())
     }
 
@@ -259,6 +268,10 @@ impl Connection {
         match pulled {
             Pulled::Frames(frames) => {
                 for frame in frames {
+                    // A peer that takes a frame now and then must not outlive its own cut.
+                    if self.outbox.as_deref().is_some_and(Outbox::is_cut) {
+                        return Ok(());
+                    }
                     self.edge.meters.transmitted(&frame);
                     self.write(frame).await?;
                 }
@@ -276,7 +289,13 @@ impl Connection {
         Ok(())
     }
 
-    async fn settled(&mut self, ticket: Ticket, outcome: Result<Reply, Problem>) -> Step {
+    async fn settled(&mut self, settled: Settled) -> Step {
+        let Settled {
+            ticket,
+            is_send,
+            outcome,
+        } = settled;
+        self.sends -= usize::from(is_send);
         // What was queued before the outcome goes out before its receipt: nothing may follow the
         // RECEIPT of an UNSUBSCRIBE.
         if let Some(pulled) = self.outbox.as_deref().and_then(Outbox::try_pull) {
@@ -314,8 +333,8 @@ impl Connection {
     async fn drain(&mut self) -> Step {
         let linger = self.edge.settings.linger;
         let finished = async {
-            while let Some((ticket, outcome)) = self.unsettled.next().await {
-                self.settled(ticket, outcome).await?;
+            while let Some(settled) = self.unsettled.next().await {
+                self.settled(settled).await?;
                 self.perform().await?;
             }
             Ok::<_, Ending>(())
