@@ -43,8 +43,14 @@ pub(super) fn router(edge: &Arc<Edge>) -> Router {
 /// which answers it for pages of other origins, sees it.
 fn rest(edge: &Arc<Edge>) -> Router<Arc<Edge>> {
     Router::new()
-        .route("/api/v1/auth/anonymous", post(rest::anonymous).options(refuse_method))
-        .route("/api/v1/me/export", get(rest::export).options(refuse_method))
+        .route(
+            "/api/v1/auth/anonymous",
+            post(rest::anonymous).options(refuse_method),
+        )
+        .route(
+            "/api/v1/me/export",
+            get(rest::export).options(refuse_method),
+        )
         .route("/api/v1/me", delete(rest::erase).options(refuse_method))
         .layer(middleware::from_fn_with_state(
             Arc::clone(edge),

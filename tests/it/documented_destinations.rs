@@ -7,7 +7,9 @@ const DOCUMENT: &str = include_str!("../../docs/destinations.md");
 
 /// The rows of the first table: the destinations, and whether anybody may SEND and SUBSCRIBE.
 fn rows() -> Vec<(Vec<String>, bool, bool)> {
-    let table = DOCUMENT.lines().skip_while(|line| !line.starts_with("|---"));
+    let table = DOCUMENT
+        .lines()
+        .skip_while(|line| !line.starts_with("|---"));
     let rows = table.skip(1).take_while(|line| line.starts_with('|'));
     rows.map(|row| {
         let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
@@ -19,7 +21,10 @@ fn rows() -> Vec<(Vec<String>, bool, bool)> {
 
 /// A destination that a pattern of the table stands for.
 fn example(pattern: &str) -> Destination {
-    let text = pattern.replace("{name}", "bob").replace("**", "a/b").replace('*', "x");
+    let text = pattern
+        .replace("{name}", "bob")
+        .replace("**", "a/b")
+        .replace('*', "x");
     Destination::parse(&text).unwrap()
 }
 
@@ -31,7 +36,11 @@ fn the_documented_destinations_are_those_of_the_rules() {
         for pattern in patterns {
             let destination = example(&pattern);
             for kind in [Kind::Anonymous, Kind::Member] {
-                assert_eq!(may_send(kind, &destination).is_ok(), sends, "SEND {pattern}");
+                assert_eq!(
+                    may_send(kind, &destination).is_ok(),
+                    sends,
+                    "SEND {pattern}"
+                );
                 let may = may_subscribe(kind, &destination);
                 assert_eq!(may.is_ok(), subscribes, "SUBSCRIBE {pattern}");
             }
@@ -44,7 +53,10 @@ fn every_code_has_a_status_and_a_close_code_that_fit() {
     for code in Code::ALL {
         assert!((400..600).contains(&code.status()), "{code:?}");
         let close = code.close_code();
-        assert!((1002..=1013).contains(&close) || (4400..4500).contains(&close), "{code:?}");
+        assert!(
+            (1002..=1013).contains(&close) || (4400..4500).contains(&close),
+            "{code:?}"
+        );
         assert!(!code.title().is_empty());
     }
 }

@@ -8,9 +8,9 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod anonymous_identity;
 mod bad_clients;
 mod bad_input;
-mod anonymous_identity;
 mod cluster_start;
 mod configuration;
 mod conformance_bus;

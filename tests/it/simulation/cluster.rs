@@ -273,6 +273,10 @@ impl Cluster {
         let recent = std::mem::take(&mut *self.recent.lock().unwrap());
         let now = Instant::now();
         let world = Arc::clone(&self.world);
+        if lost > Duration::from_millis(1_500) {
+            // All of it, the interests too.
+            self.location.fail_over();
+        }
         self.world.tracker.spawn(async move {
             for (at, location, user, session) in recent {
                 if now.duration_since(at) < lost {
