@@ -13,6 +13,19 @@ use crate::model::{Incarnation, NodeId};
 /// A sender that is silent for so long counts as gone; it says something every second.
 pub const SILENCE_MAX: Duration = Duration::from_secs(4);
 
+/// What a parcel says by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbered {
+    /// Something before it is missing.
+    pub gap: bool,
+    /// It came before: nothing in it is new. A repetition that comes later than [`WINDOW`] parcels
+    /// after its first is not recognised any more.
+    pub repetition: bool,
+}
+
+/// How many numbers back a repetition is told from a parcel that is late.
+pub const WINDOW: u64 = 128;
+
 /// The numbers that this node has used. They are kept for as long as this life lasts: a target that
 /// was only cut off for a while would take numbers that begin anew for repetitions.
 #[derive(Debug, Default)]
@@ -54,16 +67,29 @@ pub struct FlowsIn {
 struct Flow {
     /// The number that the next parcel should have.
     expected: u64,
+    /// Which of the [`WINDOW`] numbers before that one came; the lowest bit is the last of them.
+    came: u128,
     heard_at: Instant,
 }
 
 impl FlowsIn {
-    /// A parcel with this number came. Returns whether something before it is missing.
-    pub fn parcel(&mut self, now: Instant, sender: (&NodeId, Incarnation), number: u64) -> bool {
+    /// A parcel with this number came.
+    pub fn parcel(
+        &mut self,
+        now: Instant,
+        sender: (&NodeId, Incarnation),
+        number: u64,
+    ) -> Numbered {
         let flow = self.flow(now, sender);
         let gap = number > flow.expected;
-        flow.expected = flow.expected.max(number + 1);
-        gap
+        flow.expect(number + 1);
+        let bit = match flow.expected - 1 - number {
+            back @ 0..WINDOW => 1 << back,
+            _ => 0,
+        };
+        let repetition = flow.came & bit != 0;
+        flow.came |= bit;
+        Numbered { gap, repetition }
     }
 
     /// The sender says that its last parcel to this node had this number (0: there was none).
@@ -71,7 +97,7 @@ impl FlowsIn {
     pub fn head(&mut self, now: Instant, sender: (&NodeId, Incarnation), head: u64) -> bool {
         let flow = self.flow(now, sender);
         let gap = head >= flow.expected;
-        flow.expected = flow.expected.max(head + 1);
+        flow.expect(head + 1);
         gap
     }
 
@@ -92,6 +118,7 @@ impl FlowsIn {
     fn flow(&mut self, now: Instant, (node, incarnation): (&NodeId, Incarnation)) -> &mut Flow {
         let unknown = Flow {
             expected: 1,
+            came: 0,
             heard_at: now,
         };
         let flow = self
@@ -100,6 +127,16 @@ impl FlowsIn {
             .or_insert(unknown);
         flow.heard_at = now;
         flow
+    }
+}
+
+impl Flow {
+    /// Moves on, never back.
+    fn expect(&mut self, number: u64) {
+        let by = number.saturating_sub(self.expected);
+        let by = u32::try_from(by).unwrap_or(u32::MAX);
+        self.came = self.came.checked_shl(by).unwrap_or(0);
+        self.expected = self.expected.max(number);
     }
 }
 
@@ -127,15 +164,16 @@ mod tests {
         let life = Incarnation(1);
         let mut flows = FlowsIn::default();
         assert!(
-            !flows.parcel(now, (&a, life), 1),
+            !flows.parcel(now, (&a, life), 1).gap,
             "an unknown flow expects 1"
         );
-        assert!(!flows.parcel(now, (&a, life), 1), "a repetition is no gap");
-        assert!(flows.parcel(now, (&a, life), 3));
-        assert!(
-            !flows.parcel(now, (&a, life), 2),
-            "late, and already known to be missing"
-        );
+        let again = flows.parcel(now, (&a, life), 1);
+        assert!(again.repetition && !again.gap, "a repetition is no gap");
+        assert!(flows.parcel(now, (&a, life), 3).gap);
+        assert!(flows.parcel(now, (&a, life), 3).repetition);
+        let late = flows.parcel(now, (&a, life), 2);
+        assert!(!late.gap, "already known to be missing");
+        assert!(!late.repetition, "late is not twice");
         assert!(!flows.head(now, (&a, life), 3));
         assert!(flows.head(now, (&a, life), 4), "the last parcel was lost");
         assert!(!flows.head(now, (&a, life), 4), "told once");
@@ -143,7 +181,13 @@ mod tests {
             !flows.head(now, (&a, Incarnation(2)), 0),
             "a new life begins anew"
         );
-        assert!(flows.parcel(now, (&a, Incarnation(2)), 2));
+        assert!(flows.parcel(now, (&a, Incarnation(2)), 2).gap);
+        assert!(flows.parcel(now, (&a, Incarnation(2)), 1_000).gap);
+        for number in [2, 1_000 - WINDOW] {
+            let forgotten = flows.parcel(now, (&a, Incarnation(2)), number);
+            assert!(!forgotten.repetition, "too long ago to be known");
+        }
+        assert!(flows.parcel(now, (&a, Incarnation(2)), 1_000).repetition);
     }
 
     #[test]

@@ -7,6 +7,6 @@ pub mod flows;
 pub mod inbox;
 pub mod plan;
 
-pub use flows::{FlowsIn, FlowsOut};
+pub use flows::{FlowsIn, FlowsOut, Numbered};
 pub use inbox::{Hole, Inbox, Offer};
 pub use plan::{Life, Plan, plan};

@@ -51,7 +51,6 @@ impl Ablation {
             faults: self.faults,
             hide_interruptions: self.hide_interruptions,
             bound: self.bound,
-            ..Options::WITHOUT_BACKSTOP
         }
     }
 

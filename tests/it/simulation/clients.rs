@@ -263,6 +263,13 @@ pub(super) async fn write_all(cluster: Arc<Cluster>, started: Instant) {
 async fn write(cluster: Arc<Cluster>, number: usize, from: UserId, to: UserId) {
     let world = Arc::clone(&cluster.world);
     let mut rng = StdRng::seed_from_u64(world.below(u64::MAX));
+    if let Some(life) = cluster.any(&mut rng).filter(|_| number.is_multiple_of(3)) {
+        // At most once, whatever happens.
+        world.tracker.spawn(async move {
+            let publish = topics::publish(&life, format!("t{number}"));
+            life.end.run_until_cancelled(publish).await;
+        });
+    }
     for attempt in 0..12_u128 {
         let Some(life) = cluster.any(&mut rng) else {
             tokio::time::sleep(Duration::from_millis(200)).await;

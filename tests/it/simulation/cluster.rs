@@ -82,35 +82,9 @@ impl Cluster {
             *lives += 1;
             *lives
         };
-        let here: NodeId = format!("n{slot}").parse().unwrap();
-        let incarnation = Incarnation(number);
         let fate = Arc::new(Fate::new());
         let end = CancellationToken::new();
-        let location = SimLocation::new(
-            self.location.node(here.clone(), incarnation),
-            Arc::clone(&self.world),
-            Arc::clone(&fate),
-            Arc::clone(&self.recent),
-        );
-        let (bus, queue) = MemoryBus::attach(&self.exchange, here.clone());
-        let (node, incoming) = mpsc::channel(QUEUE_MAX);
-        let wire = Wire::new(Arc::clone(&self.world), Arc::clone(&fate));
-        let carry = end.clone().run_until_cancelled_owned(wire.run(queue, node));
-        self.world.tracker.spawn(carry);
-        let world = || Arc::clone(&self.world);
-        let parts = Parts {
-            here,
-            incarnation,
-            hub: Arc::new(Hub::default()),
-            location: Arc::new(location) as Arc<dyn Location>,
-            bus: Arc::new(SimBus::new(bus, world(), Arc::clone(&fate))),
-            incoming,
-            store: Arc::new(SimStore::new(
-                self.store.clone(),
-                world(),
-                Arc::clone(&fate),
-            )),
-        };
+        let parts = self.parts(slot, Incarnation(number), &fate, &end);
         let settings = BrokerSettings {
             seed: self.world.below(u64::MAX),
             rules: self.world.options.rules,
@@ -146,6 +120,38 @@ impl Cluster {
             .tracker
             .spawn(end.run_until_cancelled_owned(watch));
         true
+    }
+
+    /// What a broker is made of here: engines in memory behind faults.
+    fn parts(
+        &self,
+        slot: usize,
+        incarnation: Incarnation,
+        fate: &Arc<Fate>,
+        end: &CancellationToken,
+    ) -> Parts {
+        let here: NodeId = format!("n{slot}").parse().unwrap();
+        let location = SimLocation::new(
+            self.location.node(here.clone(), incarnation),
+            Arc::clone(&self.world),
+            Arc::clone(fate),
+            Arc::clone(&self.recent),
+        );
+        let (bus, queue) = MemoryBus::attach(&self.exchange, here.clone());
+        let (node, incoming) = mpsc::channel(QUEUE_MAX);
+        let wire = Wire::new(Arc::clone(&self.world), Arc::clone(fate));
+        let carry = end.clone().run_until_cancelled_owned(wire.run(queue, node));
+        self.world.tracker.spawn(carry);
+        let world = || Arc::clone(&self.world);
+        Parts {
+            here,
+            incarnation,
+            hub: Arc::new(Hub::default()),
+            location: Arc::new(location) as Arc<dyn Location>,
+            bus: Arc::new(SimBus::new(bus, world(), Arc::clone(fate))),
+            incoming,
+            store: Arc::new(SimStore::new(self.store.clone(), world(), Arc::clone(fate))),
+        }
     }
 
     /// Ends a life as `kill -9` does, and starts the next one after a while.
@@ -245,6 +251,9 @@ impl Cluster {
     fn isolate(self: &Arc<Self>, life: Arc<Life>, until: Instant) {
         life.fate.cut_location(until);
         life.fate.cut_bus(until);
+        if self.world.chance(0.5) {
+            self.location.expire(&life.broker.here);
+        }
         let cluster = Arc::clone(self);
         let end = life.end.clone();
         let watch = async move {
@@ -273,6 +282,10 @@ impl Cluster {
         let recent = std::mem::take(&mut *self.recent.lock().unwrap());
         let now = Instant::now();
         let world = Arc::clone(&self.world);
+        if lost > Duration::from_millis(1_500) {
+            // All of it, the interests too.
+            self.location.fail_over();
+        }
         self.world.tracker.spawn(async move {
             for (at, location, user, session) in recent {
                 if now.duration_since(at) < lost {

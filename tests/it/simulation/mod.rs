@@ -32,7 +32,7 @@ use plan::Options;
 use world::{TraceMode, World};
 
 /// How many seeds the ordinary test command runs, in four parts.
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 6_000;
 
 const PARTS: u64 = 4;
 

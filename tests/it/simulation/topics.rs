@@ -25,6 +25,8 @@ const MARK: &str = "x";
 #[derive(Debug, Default)]
 pub(super) struct TopicLedger {
     subscriptions: Vec<TopicSubscription>,
+    /// What came more than once, at any time.
+    pub(super) twice: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -45,8 +47,15 @@ impl TopicLedger {
         };
         let number: usize = number.parse().unwrap();
         let (_, body) = frame.split_once("\n\n").expect("a body");
-        let got = &mut self.subscriptions[number].got;
-        got.push(body.trim_end_matches('\0').to_owned());
+        let text = body.trim_end_matches('\0').to_owned();
+        let Some(subscription) = self.subscriptions.get_mut(number) else {
+            panic!("a frame of a subscription that never was");
+        };
+        if subscription.got.contains(&text) {
+            let place = &subscription.place;
+            self.twice.push(format!("{place} got '{text}' twice"));
+        }
+        subscription.got.push(text);
         true
     }
 
@@ -134,6 +143,16 @@ impl Drop for Closes {
     }
 }
 
+/// Publishes to the topic.
+pub(super) async fn publish(life: &Life, text: String) {
+    let topic = TopicMessage {
+        destination: TOPIC.into(),
+        headers: Vec::new(),
+        body: text.clone().into(),
+    };
+    life.broker.publish(topic, text).await;
+}
+
 /// Publishes to the topic from every node. Returns what is wrong with what came of it.
 pub(super) async fn check(cluster: &Cluster) -> Vec<String> {
     if !cluster.world.ledger().topics.has_any() {
@@ -144,17 +163,14 @@ pub(super) async fn check(cluster: &Cluster) -> Vec<String> {
     let mut published = Vec::new();
     for life in cluster.all() {
         let text = format!("from n{}", life.slot);
-        let topic = TopicMessage {
-            destination: TOPIC.into(),
-            headers: Vec::new(),
-            body: text.clone().into(),
-        };
-        let publish = life.broker.publish(topic, text.clone());
-        tokio::time::timeout(Duration::from_secs(1), publish)
+        tokio::time::timeout(Duration::from_secs(1), publish(&life, text.clone()))
             .await
             .expect("a topic is handed to the bus within a second");
         published.push(text);
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
-    cluster.world.ledger().topics.wrong(&published)
+    let ledger = cluster.world.ledger();
+    let mut wrong = ledger.topics.twice.clone();
+    wrong.extend(ledger.topics.wrong(&published));
+    wrong
 }
