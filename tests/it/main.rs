@@ -8,14 +8,14 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod anonymous_identity;
 mod configuration;
+mod conformance_bus;
 mod conformance_bus;
 mod conformance_location;
 mod conformance_quota;
 mod deployment_files;
 mod faults_location;
-mod conformance_bus;
-mod anonymous_identity;
 mod process;
 mod rabbitmq_definitions;
 mod simulation;

@@ -67,7 +67,11 @@ impl Ablation {
         eprintln!("seed {first} falls without the rule");
         for seed in 0..=first.max(40) {
             let outcome = run(seed, with, TraceMode::Off);
-            assert!(outcome.wrong.is_empty(), "seed {seed}: {:#?}", outcome.wrong);
+            assert!(
+                outcome.wrong.is_empty(),
+                "seed {seed}: {:#?}",
+                outcome.wrong
+            );
         }
     }
 }
@@ -186,7 +190,10 @@ fn rule_15_a_gap_in_a_flow_is_repaired() {
             repair_on_gap: false,
             ..TRIGGERS
         },
-        faults: &[Kind::Weather(Weather::BusLossy), Kind::Weather(Weather::BusDoubt)],
+        faults: &[
+            Kind::Weather(Weather::BusLossy),
+            Kind::Weather(Weather::BusDoubt),
+        ],
         hide_interruptions: true,
         ..NOTHING
     };
@@ -200,7 +207,10 @@ fn rule_16_the_heads_of_flows_find_a_lost_last_message() {
             flow_heads: false,
             ..TRIGGERS
         },
-        faults: &[Kind::Weather(Weather::BusLossy), Kind::Weather(Weather::BusDoubt)],
+        faults: &[
+            Kind::Weather(Weather::BusLossy),
+            Kind::Weather(Weather::BusDoubt),
+        ],
         hide_interruptions: true,
         ..NOTHING
     };
@@ -256,7 +266,11 @@ fn rule_19_the_backstop_alone_keeps_every_promise() {
     for seed in 0..number_of("SIMULATION_SEEDS").unwrap_or(400) {
         let outcome = run(seed, options, TraceMode::Off);
         worst = worst.max(outcome.worst_delay);
-        assert!(outcome.wrong.is_empty(), "seed {seed}: {:#?}", outcome.wrong);
+        assert!(
+            outcome.wrong.is_empty(),
+            "seed {seed}: {:#?}",
+            outcome.wrong
+        );
     }
     eprintln!("{worst:?} the worst delay after the last fault");
 }
@@ -266,6 +280,10 @@ fn rule_19_the_backstop_alone_keeps_every_promise() {
 fn the_triggers_alone_are_fast() {
     for seed in 0..number_of("SIMULATION_SEEDS").unwrap_or(1_000) {
         let outcome = run(seed, Options::WITHOUT_BACKSTOP, TraceMode::Off);
-        assert!(outcome.wrong.is_empty(), "seed {seed}: {:#?}", outcome.wrong);
+        assert!(
+            outcome.wrong.is_empty(),
+            "seed {seed}: {:#?}",
+            outcome.wrong
+        );
     }
 }

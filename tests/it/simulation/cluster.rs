@@ -99,7 +99,11 @@ impl Cluster {
             location: Arc::new(location) as Arc<dyn Location>,
             bus: Arc::new(SimBus::new(bus, world(), Arc::clone(&fate))),
             incoming,
-            store: Arc::new(SimStore::new(self.store.clone(), world(), Arc::clone(&fate))),
+            store: Arc::new(SimStore::new(
+                self.store.clone(),
+                world(),
+                Arc::clone(&fate),
+            )),
         };
         let settings = BrokerSettings {
             seed: self.world.below(u64::MAX),
@@ -127,7 +131,11 @@ impl Cluster {
             life.broker.superseded.cancelled().await;
             cluster.kill(&life, Duration::from_millis(300));
         };
-        let until = self.slots.lock().unwrap()[slot].as_ref().unwrap().end.clone();
+        let until = self.slots.lock().unwrap()[slot]
+            .as_ref()
+            .unwrap()
+            .end
+            .clone();
         self.world
             .tracker
             .spawn(until.run_until_cancelled_owned(watch));
@@ -140,8 +148,10 @@ impl Cluster {
             return;
         }
         let slot = life.slot;
-        self.world
-            .note(format_args!("n{slot} is killed in its life {}", life.number));
+        self.world.note(format_args!(
+            "n{slot} is killed in its life {}",
+            life.number
+        ));
         life.fate.kill();
         life.end.cancel();
         self.slots.lock().unwrap()[slot] = None;

@@ -119,10 +119,10 @@ impl Ledger {
         let subscription = &mut self.subscriptions[frame.subscription];
         let asked = subscription.asked.get(&room).copied().unwrap_or(0);
         let last = subscription.got.get(&room).map(|got| got.last);
-        let committed = self
-            .rooms
-            .get(&room)
-            .and_then(|kept| kept.messages.get(usize::try_from(seq).ok()?.checked_sub(1)?));
+        let committed = self.rooms.get(&room).and_then(|kept| {
+            kept.messages
+                .get(usize::try_from(seq).ok()?.checked_sub(1)?)
+        });
         let wrong = match (last, committed) {
             (_, None) => Some("was never committed"),
             (_, Some(kept)) if kept.text != frame.text => Some("has another text"),

@@ -124,7 +124,10 @@ async fn settle(world: &World) -> Vec<String> {
 
 fn number_of(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {text}")),
+    )
 }
 
 fn mode() -> TraceMode {
@@ -151,7 +154,9 @@ fn run_part(part: u64) {
         delivered += outcome.delivered;
         if !outcome.wrong.is_empty() {
             eprintln!("seed {seed} falls:\n  {}", outcome.wrong.join("\n  "));
-            eprintln!("  alone: SIMULATION_SEED={seed} SIMULATION_TRACE=1 cargo nextest run simulation");
+            eprintln!(
+                "  alone: SIMULATION_SEED={seed} SIMULATION_TRACE=1 cargo nextest run simulation"
+            );
             fallen.push(seed);
         }
     }
@@ -186,6 +191,10 @@ fn everything_receipted_arrives_once_and_in_order_part_4() {
 fn a_seed_always_takes_the_same_course() {
     for seed in 0..20 {
         let first = run(seed, Options::ALL, TraceMode::Hash).trace;
-        assert_eq!(run(seed, Options::ALL, TraceMode::Hash).trace, first, "seed {seed}");
+        assert_eq!(
+            run(seed, Options::ALL, TraceMode::Hash).trace,
+            first,
+            "seed {seed}"
+        );
     }
 }

@@ -6,9 +6,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use stompbox::model::{
-    ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId,
-};
+use stompbox::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 use stompbox::store::{
     Append, Commit, Heads, MemoryStore, NewVisitor, Position, Range, Store, StoreError, TakeOver,
     TokenHash, UserRecord,
