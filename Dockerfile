@@ -1,20 +1,19 @@
 # The image of one Stompbox node. `docker compose up --build` starts two of them with their engines.
 
-# The page's library comes from npm by its lock file, as everywhere.
-FROM node:22-bookworm-slim AS web
-WORKDIR /web
-COPY web/ ./
-RUN npm ci --omit=dev --no-audit --no-fund
+FROM node:22-bookworm-slim AS node
 
 FROM rust:1.95-bookworm AS build
+# The build fetches the page's library by npm, from its lock file.
+COPY --from=node /usr/local/bin/node /usr/local/bin/node
+COPY --from=node /usr/local/lib/node_modules /usr/local/lib/node_modules
+RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm
 WORKDIR /src
-COPY Cargo.toml Cargo.lock build.rs rustfmt.toml ./
+COPY Cargo.toml Cargo.lock build.rs ./
 COPY benches/ benches/
 COPY migrations/ migrations/
 COPY src/ src/
 COPY tests/ tests/
 COPY web/ web/
-COPY --from=web /web/node_modules/ web/node_modules/
 RUN cargo build --release --locked --bin stompbox
 
 FROM debian:bookworm-slim

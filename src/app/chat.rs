@@ -12,8 +12,7 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use super::{App, Live, Pending, refused};
 use crate::broker::AppendError;
-use crate::model::{ClientId, Code, Kind, Problem, RoomId, UserId};
-use crate::policy::reach::may_reach;
+use crate::model::{ClientId, Code, Kind, Principal, Problem, RoomId, UserId};
 use crate::session::{Reply, Send};
 use crate::store::{Append, Appended, StoreError};
 
@@ -61,7 +60,7 @@ impl App {
         let sender = &live.principal;
         let room = RoomId::direct(&sender.user_id, &draft.to);
         if draft.to != sender.user_id {
-            self.check_reach(&sender.user_id, room, &draft).await?;
+            self.check_reach(sender, &draft.to).await?;
         }
         let now = (self.clock)();
         let keep = match sender.kind {
@@ -83,24 +82,14 @@ impl App {
     }
 
     /// Whether the recipient exists and may be written to.
-    async fn check_reach(
-        &self,
-        sender: &UserId,
-        room: RoomId,
-        draft: &Draft,
-    ) -> Result<(), Problem> {
-        let Some(recipient) = self.visitors.recipient(&draft.to).await? else {
+    async fn check_reach(&self, sender: &Principal, to: &UserId) -> Result<(), Problem> {
+        let Some(recipient) = self.visitors.recipient(to).await? else {
             let words = "Nobody has this address. Check `to`; ids are written `user_...`.";
             return Err(Problem::new(Code::NotFound, words).in_field("to"));
         };
-        let taken_at = recipient.standing.taken_at();
-        if !recipient.standing.is_loose() && taken_at.is_none() {
-            return Ok(());
-        }
-        let to = &draft.to;
-        let is_here = !self.broker.hub.sessions_of(to).is_empty();
         // While location does not answer nobody can say that he is offline.
-        let is_live = is_here
+        let is_live = !recipient.standing.is_loose()
+            || !self.broker.hub.sessions_of(to).is_empty()
             || match self
                 .broker
                 .location
@@ -110,15 +99,7 @@ impl App {
                 Ok(located) => located.users.iter().any(|sessions| !sessions.is_empty()),
                 Err(_) => true,
             };
-        let has_written = match taken_at {
-            Some(since) => self
-                .store
-                .wrote_since(room, to, since)
-                .await
-                .map_err(store_problem)?,
-            None => true,
-        };
-        may_reach(sender, to, recipient.standing, has_written, is_live)
+        self.visitors.check_reach(sender, &recipient, is_live).await
     }
 }
 

@@ -10,7 +10,7 @@ use super::{App, Live};
 use crate::hub::{HubSession, Outbox};
 use crate::identity::Handshake;
 use crate::location::SessionEntry;
-use crate::model::{Code, Kind, Problem, SessionId, UserId};
+use crate::model::{CloseReason, Code, Kind, Principal, Problem, SessionId, UserId};
 use crate::session::{Accepted, Connect};
 
 /// The longest device name that is kept, in octets.
@@ -40,8 +40,11 @@ impl App {
             Arc::clone(&outbox),
         );
         let is_attached = self.broker.attach(Arc::clone(&hub)).await;
+        let principal = Arc::new(opened.principal);
         if is_attached {
-            self.make_room(&user, opened.principal.kind).await;
+            self.make_room(&user, principal.kind).await;
+        } else {
+            self.check_holder_later(&hub, &principal);
         }
         let mut headers = Vec::new();
         if let Some(secret) = opened.secret_to_tell {
@@ -54,7 +57,7 @@ impl App {
         let accepted = Accepted {
             session: hub.id,
             user_id: user,
-            kind: opened.principal.kind,
+            kind: principal.kind,
             proof: opened.proof,
             node: self.broker.here.clone(),
             limits: self.settings.limits_json.clone(),
@@ -62,7 +65,7 @@ impl App {
         };
         let live = Live {
             session: hub.id,
-            principal: Arc::new(opened.principal),
+            principal,
             outbox,
             hub,
             activity: Arc::new(Activity::default()),
@@ -72,13 +75,26 @@ impl App {
 
     /// The connection is gone, in whatever way: everything of the session is forgotten.
     pub async fn disconnect(self: &Arc<Self>, live: &Live) {
-        self.broker.detach(live.session);
+        // The location goes first: who comes back by his fingerprint must not find himself.
+        self.broker.detach(live.session).await;
         if let Err(problem) = self.visitors.disconnected(&live.principal).await {
             tracing::debug!(
                 code = problem.code.as_str(),
                 "the end of a visit was not noted"
             );
         }
+    }
+
+    /// While location was away nobody could see that this identity has a session. When it answers
+    /// again, the identity may have passed to somebody else: then this session is closed.
+    fn check_holder_later(self: &Arc<Self>, hub: &Arc<HubSession>, principal: &Arc<Principal>) {
+        let (app, hub, principal) = (Arc::clone(self), Arc::clone(hub), Arc::clone(principal));
+        self.broker.spawn(async move {
+            hub.attached().await;
+            if hub.is_attached() && matches!(app.visitors.is_holder(&principal).await, Ok(false)) {
+                hub.outbox.cut(CloseReason::IDENTITY_LOST);
+            }
+        });
     }
 
     /// Closes the oldest sessions of a user who has too many, wherever they are.

@@ -25,7 +25,6 @@ use crate::policy::bucket::Rate;
 use crate::policy::destinations::{may_send, may_subscribe};
 use crate::quota::Quota;
 use crate::session::{Reply, Send, Subscribe, Unsubscribe};
-use crate::store::Store;
 
 /// What becomes of a request, once it is known. Dropping it does not undo the request.
 pub type Pending = BoxFuture<'static, Result<Reply, Problem>>;
@@ -109,7 +108,6 @@ impl Default for AppSettings {
 pub struct App {
     broker: Arc<Broker>,
     visitors: Arc<Visitors>,
-    store: Arc<dyn Store>,
     quota: Arc<dyn Quota>,
     settings: AppSettings,
     ids: ids::MessageIds,
@@ -130,7 +128,6 @@ impl App {
     pub fn new(
         broker: Arc<Broker>,
         visitors: Arc<Visitors>,
-        store: Arc<dyn Store>,
         quota: Arc<dyn Quota>,
         settings: AppSettings,
         clock: Clock,
@@ -139,7 +136,6 @@ impl App {
         Arc::new(Self {
             broker,
             visitors,
-            store,
             quota,
             settings,
             ids,
@@ -164,7 +160,7 @@ impl App {
     }
 
     /// Takes a SUBSCRIBE; the outcome says that it is settled.
-    pub fn subscribe(self: &Arc<Self>, live: &Live, subscribe: Subscribe) -> Pending {
+    pub fn subscribe(self: &Arc<Self>, live: &Live, subscribe: &Subscribe) -> Pending {
         let checked = live
             .activity
             .take_frame(self.settings.rate_frames)

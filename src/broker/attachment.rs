@@ -8,21 +8,34 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use super::{Broker, lock};
 use crate::hub::{HubSession, Subscriber};
-use crate::location::SessionEntry;
+use crate::location::{LocationError, SessionEntry};
 use crate::model::{SessionId, UserId};
 use crate::store::{Position, StoreError};
 
 /// How many locations may wait to be removed; beyond that they are left to expire.
 const DETACH_WAITING_MAX: usize = 100_000;
 
+/// How many sessions one call to location is for: it must be answered within one deadline.
+const CHUNK: usize = 1_000;
+
+/// How long to wait when location did not take a removal.
+const DETACH_RETRY: Duration = Duration::from_secs(1);
+
 /// What is still to be told to location, and the counters of this life.
 #[derive(Debug, Default)]
 pub(super) struct Attachments {
     /// Sessions that are gone and whose location may still be there.
     leaving: Mutex<BTreeMap<SessionId, UserId>>,
+    /// Wakes the task that removes them.
+    leaving_now: Notify,
+    /// Wakes those who wait for a removal.
+    removed: Notify,
     /// Numbers the subscriptions.
     epochs: AtomicU64,
     /// Numbers the messages that are not stored.
@@ -46,29 +59,38 @@ impl Broker {
         }
     }
 
-    /// Lets a session go: nothing more is queued for it, and its location is removed.
-    pub fn detach(self: &Arc<Self>, id: SessionId) {
-        let Some((session, abandoned)) = self.hub.remove(id) else {
-            return;
-        };
-        for topic in abandoned {
-            self.abandon(&topic);
-        }
-        {
-            let mut leaving = lock(&self.attachment.leaving);
-            if leaving.len() < DETACH_WAITING_MAX {
-                leaving.insert(id, session.user.clone());
+    /// Lets a session go: nothing more is queued for it when this returns. The future resolves when
+    /// its location is removed, or after a second; what location does not take is tried again.
+    pub fn detach(self: &Arc<Self>, id: SessionId) -> impl Future<Output = ()> + Send + 'static {
+        if let Some((session, abandoned)) = self.hub.remove(id) {
+            for topic in abandoned {
+                self.abandon(&topic);
             }
+            self.leave(&session);
         }
         let broker = Arc::clone(self);
-        self.spawn(async move { broker.remove_locations().await });
+        async move {
+            let removed = async {
+                loop {
+                    let waiting = broker.attachment.removed.notified();
+                    if !lock(&broker.attachment.leaving).contains_key(&id) {
+                        return;
+                    }
+                    waiting.await;
+                }
+            };
+            // Late is no failure: whoever waits wanted to be sure, not to wait for ever.
+            let _late = tokio::time::timeout(DETACH_RETRY, removed).await;
+        }
     }
 
-    /// Subscribes a session to its user's direct messages. It is registered when this returns; the
-    /// future resolves when everything that is committed from then on reaches the session, which
-    /// is when its RECEIPT is due.
+    /// Subscribes a session to its user's direct messages. The inbox stands when this returns, so
+    /// that an UNSUBSCRIBE that follows finds it. The future resolves when everything that is
+    /// committed from then on reaches the session; its RECEIPT is due then. It also resolves when
+    /// the session is let go meanwhile.
     ///
-    /// The future fails when the store does not answer; the subscription does not exist then.
+    /// # Errors
+    /// When the store does not answer; the subscription does not exist then.
     pub fn subscribe_messages(
         self: &Arc<Self>,
         session: &Arc<HubSession>,
@@ -79,16 +101,16 @@ impl Broker {
         session.open_inbox(id, epoch, subscriber);
         let (broker, session) = (Arc::clone(self), Arc::clone(session));
         async move {
-            let settled = broker.settle_inbox(&session, epoch).await;
+            let settled = broker.settle_messages(&session, epoch).await;
             if settled.is_err() {
-                session.close_inbox_of(epoch);
+                // By its epoch: meanwhile there may be another subscription with this id.
+                session.close_epoch(epoch);
             }
             settled
         }
     }
 
-    /// Gives a replaying inbox its baseline.
-    async fn settle_inbox(
+    async fn settle_messages(
         self: &Arc<Self>,
         session: &Arc<HubSession>,
         epoch: u64,
@@ -96,25 +118,31 @@ impl Broker {
         // The location was written at CONNECT. If it is not acknowledged yet, the session goes on
         // with the baseline of now; its late acknowledgement triggers a repair, and only after that
         // does the subscription count as settled.
-        let user = std::slice::from_ref(&session.user);
-        let heads = self.store.heads(user, Position::START).await?;
+        let user = &session.user;
+        let heads = self
+            .store
+            .heads(std::slice::from_ref(user), Position::START)
+            .await?;
         let rooms: Vec<_> = heads
             .heads
             .iter()
             .map(|head| (head.room, head.seq))
             .collect();
-        for other in self.hub.sessions_of(&session.user) {
+        for other in self.hub.sessions_of(user) {
             let behind = if other.id == session.id {
                 session.settle_inbox(epoch, &rooms)
             } else {
-                let raised = rooms.iter().filter(|(room, seq)| other.raise(*room, *seq));
-                raised.map(|(room, _)| *room).collect()
+                rooms
+                    .iter()
+                    .filter(|(room, seq)| other.raise(*room, *seq))
+                    .map(|r| r.0)
+                    .collect()
             };
             for room in behind {
-                self.fetch(room, session.user.clone());
+                self.fetch(room, user.clone());
             }
         }
-        self.hub.compared(&session.user, heads.position);
+        self.hub.compared(user, heads.position);
         session.attached().await;
         Ok(())
     }
@@ -139,51 +167,65 @@ impl Broker {
 
     /// Registers sessions: all, or those that are not acknowledged yet. Returns whether there were
     /// any that were late.
-    pub(super) async fn register_sessions(
-        &self,
-        everything: bool,
-    ) -> Result<bool, crate::location::LocationError> {
+    pub(super) async fn register_sessions(&self, everything: bool) -> Result<bool, LocationError> {
         let sessions: Vec<_> = self
             .hub
             .sessions()
             .into_iter()
             .filter(|session| everything || !session.is_attached())
             .collect();
-        if sessions.is_empty() {
-            return Ok(false);
-        }
-        let entries: Vec<_> = sessions.iter().map(|session| self.entry(session)).collect();
-        self.location.attach(&entries).await?;
-        let late = sessions
-            .iter()
-            .filter(|session| !session.is_attached())
-            .count();
-        for session in &sessions {
-            session.set_attached();
-        }
-        // A session that left while its registration was on the way must not stay behind.
-        let gone: Vec<_> = sessions
-            .iter()
-            .filter(|session| self.hub.session(session.id).is_none())
-            .collect();
-        lock(&self.attachment.leaving).extend(
-            gone.into_iter()
-                .map(|session| (session.id, session.user.clone())),
-        );
-        Ok(late > 0)
-    }
-
-    pub(super) async fn remove_locations(&self) {
-        let leaving: Vec<(UserId, SessionId)> = lock(&self.attachment.leaving)
-            .iter()
-            .take(1_000)
-            .map(|(id, user)| (user.clone(), *id))
-            .collect();
-        if !leaving.is_empty() && self.location.detach(&leaving).await.is_ok() {
-            let mut waiting = lock(&self.attachment.leaving);
-            for (_, id) in leaving {
-                waiting.remove(&id);
+        let mut any_late = false;
+        for chunk in sessions.chunks(CHUNK) {
+            let entries: Vec<_> = chunk.iter().map(|session| self.entry(session)).collect();
+            self.location.attach(&entries).await?;
+            for session in chunk {
+                any_late |= !session.is_attached();
+                session.set_attached();
+                // One that left while its registration was on the way must not stay behind.
+                if self.hub.session(session.id).is_none() {
+                    self.leave(session);
+                }
             }
         }
+        Ok(any_late)
+    }
+
+    /// Has the location of a session removed.
+    fn leave(&self, session: &HubSession) {
+        let mut leaving = lock(&self.attachment.leaving);
+        if leaving.len() < DETACH_WAITING_MAX {
+            leaving.insert(session.id, session.user.clone());
+        }
+        drop(leaving);
+        self.attachment.leaving_now.notify_one();
+    }
+
+    /// Removes the locations of sessions that are gone: all that wait together, so that the end of
+    /// thousands at once is a few calls.
+    pub(super) async fn leave_loop(self: Arc<Self>) {
+        loop {
+            self.attachment.leaving_now.notified().await;
+            while let leaving = self.leaving()
+                && !leaving.is_empty()
+            {
+                if self.location.detach(&leaving).await.is_err() {
+                    tokio::time::sleep(DETACH_RETRY).await;
+                    continue;
+                }
+                {
+                    let mut waiting = lock(&self.attachment.leaving);
+                    for (_, id) in leaving {
+                        waiting.remove(&id);
+                    }
+                }
+                self.attachment.removed.notify_waiters();
+            }
+        }
+    }
+
+    fn leaving(&self) -> Vec<(UserId, SessionId)> {
+        let leaving = lock(&self.attachment.leaving);
+        let some = leaving.iter().take(CHUNK);
+        some.map(|(id, user)| (user.clone(), *id)).collect()
     }
 }

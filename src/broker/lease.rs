@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::{Broker, lock};
 use crate::location::{LocationError, Peer, Renewal};
@@ -151,41 +151,50 @@ impl Broker {
         lock(&self.lease.known).valid_until = asked_at + self.settings.lease;
     }
 
-    pub(super) async fn tick_loop(self: Arc<Self>) {
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// Tells the heads, every second and whatever else is slow. A bus that hangs delays the next
+    /// ones, but never more than one is waiting for it.
+    pub(super) async fn heads_loop(self: Arc<Self>) {
+        if !self.settings.rules.flow_heads {
+            return;
+        }
+        let mut ticks = ticks();
         loop {
             ticks.tick().await;
-            if !self.settings.alone {
-                if self.settings.rules.flow_heads {
-                    let broker = Arc::clone(&self);
-                    // Not awaited here: a bus that hangs must not stop the look at the peers.
-                    self.spawn(async move { broker.heads_once().await });
-                }
-                self.look_at_peers().await;
+            let told_at = Instant::now();
+            if let Some(confirm) = self.tell_heads().await {
+                let broker = Arc::clone(&self);
+                self.spawn(async move {
+                    if confirm.await.is_ok() {
+                        let mut known = lock(&broker.lease.known);
+                        known.heard_at = known.heard_at.max(Some(told_at));
+                    }
+                });
             }
+        }
+    }
+
+    pub(super) async fn peers_loop(self: Arc<Self>) {
+        let mut ticks = ticks();
+        loop {
+            ticks.tick().await;
+            let silent = lock(&self.flows_in).forget_silent(Instant::now().into_std());
+            let changed = match self.location.peers().await {
+                Ok(peers) => self.lease.set_peers(&peers),
+                Err(_) => false,
+            };
+            if (changed || silent) && self.settings.rules.repair_on_peer_change {
+                self.repair();
+            }
+        }
+    }
+
+    /// Tells location what it has not acknowledged yet.
+    pub(super) async fn registration_loop(self: Arc<Self>) {
+        let mut ticks = ticks();
+        loop {
+            ticks.tick().await;
             self.register_late().await;
             self.withdraw_interests().await;
-            self.remove_locations().await;
-        }
-    }
-
-    async fn heads_once(&self) {
-        let told_at = Instant::now();
-        if self.tell_heads().await {
-            let mut known = lock(&self.lease.known);
-            known.heard_at = known.heard_at.max(Some(told_at));
-        }
-    }
-
-    async fn look_at_peers(&self) {
-        let changed = match self.location.peers().await {
-            Ok(peers) => self.lease.set_peers(&peers),
-            Err(_) => false,
-        };
-        let silent = lock(&self.flows_in).forget_silent(Instant::now().into_std());
-        if (changed || silent) && self.settings.rules.repair_on_peer_change {
-            self.repair();
         }
     }
 
@@ -199,4 +208,10 @@ impl Broker {
             tracing::debug!(%error, "topics are registered later");
         }
     }
+}
+
+fn ticks() -> Interval {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }

@@ -187,11 +187,14 @@ impl Broker {
             superseded: CancellationToken::new(),
         });
         broker.spawn(Arc::clone(&broker).repair_loop());
-        broker.spawn(Arc::clone(&broker).tick_loop());
+        broker.spawn(Arc::clone(&broker).registration_loop());
+        broker.spawn(Arc::clone(&broker).leave_loop());
         if !broker.settings.alone {
             broker.spawn(Arc::clone(&broker).route_loop(waiting));
             broker.spawn(Arc::clone(&broker).inbound_loop(parts.incoming));
             broker.spawn(Arc::clone(&broker).renew_loop());
+            broker.spawn(Arc::clone(&broker).heads_loop());
+            broker.spawn(Arc::clone(&broker).peers_loop());
         }
         Ok(broker)
     }
@@ -315,7 +318,8 @@ impl Broker {
         lock(&self.entropy).random_range(low..=high)
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    /// Runs a task until it or this broker ends.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tracker
             .spawn(self.end.clone().run_until_cancelled_owned(task));
     }

@@ -277,20 +277,13 @@ impl Broker {
         self.out.flows.lock().await.take(&targets);
     }
 
-    /// Tells all nodes the heads of this node's flows. Returns when the bus has confirmed it.
-    pub(super) async fn tell_heads(&self) -> bool {
-        let published = {
-            let flows = self.out.flows.lock().await;
-            let heads = flows.heads();
-            let id = format!("{}.{}-heads", self.here, self.incarnation);
-            self.bus
-                .publish_all(id, self.parcel(heads, ParcelBody::Heads).encode())
-                .await
-        };
-        match published {
-            Ok(confirm) => confirm.await.is_ok(),
-            Err(_) => false,
-        }
+    /// Tells all nodes the heads of this node's flows. Gives back what the bus will confirm.
+    pub(super) async fn tell_heads(&self) -> Option<Confirm> {
+        let flows = self.out.flows.lock().await;
+        let heads = flows.heads();
+        let id = format!("{}.{}-heads", self.here, self.incarnation);
+        let payload = self.parcel(heads, ParcelBody::Heads).encode();
+        self.bus.publish_all(id, payload).await.ok()
     }
 
     /// The other nodes that are alive as far as this one knows.

@@ -192,7 +192,7 @@ impl Connection {
         // Boxed, so that the futures of requests take no room in idle connections.
         let (ticket, pending) = match event {
             Event::Send(send) => (send.ticket, Box::pin(app.send(live, send)).await),
-            Event::Subscribe(it) => (it.ticket, app.subscribe(live, it)),
+            Event::Subscribe(it) => (it.ticket, app.subscribe(live, &it)),
             Event::Unsubscribe(it) => (it.ticket, app.unsubscribe(live, &it)),
             Event::Connect(_) => return Ok(()),
         };

@@ -34,17 +34,18 @@ pub(super) fn router(edge: &Arc<Edge>) -> Router {
     }
     router
         .fallback(async || not_found())
-        .method_not_allowed_fallback(async || not_allowed())
+        .method_not_allowed_fallback(refuse_method)
         .layer(DefaultBodyLimit::max(edge.settings.request_body_bytes_max))
         .with_state(Arc::clone(edge))
 }
 
-/// REST, behind the guard that looks at the Origin of pages.
+/// REST, behind the guard that looks at the Origin of pages. OPTIONS is routed so that the guard,
+/// which answers it for pages of other origins, sees it.
 fn rest(edge: &Arc<Edge>) -> Router<Arc<Edge>> {
     Router::new()
-        .route("/api/v1/auth/anonymous", post(rest::anonymous))
-        .route("/api/v1/me/export", get(rest::export))
-        .route("/api/v1/me", delete(rest::erase))
+        .route("/api/v1/auth/anonymous", post(rest::anonymous).options(refuse_method))
+        .route("/api/v1/me/export", get(rest::export).options(refuse_method))
+        .route("/api/v1/me", delete(rest::erase).options(refuse_method))
         .layer(middleware::from_fn_with_state(
             Arc::clone(edge),
             cors::guard,
@@ -73,7 +74,7 @@ fn not_found() -> Response<Body> {
     ))
 }
 
-fn not_allowed() -> Response<Body> {
+async fn refuse_method() -> Response<Body> {
     let problem = Problem::new(Code::BadRequest, "This path does not take that method.");
     reply::problem_as(StatusCode::METHOD_NOT_ALLOWED, &problem)
 }

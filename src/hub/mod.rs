@@ -65,7 +65,7 @@ impl Hub {
             }
             session
         };
-        session.close_inboxes();
+        session.let_go();
         let abandoned = self.topics.remove_session(id);
         Some((session, abandoned))
     }

@@ -27,6 +27,8 @@ pub struct HubSession {
     pub outbox: Arc<Outbox>,
     /// Whether its location was acknowledged. Set by the broker.
     attached: AtomicBool,
+    /// It was let go: whoever waits for `attached` waits no longer. Set by the hub.
+    is_gone: AtomicBool,
     /// Wakes those who wait for `attached`.
     attached_now: tokio::sync::Notify,
     /// The subscriptions to `/user/queue/messages`; nearly always one. A std mutex: decisions are
@@ -60,6 +62,7 @@ impl HubSession {
             since,
             outbox,
             attached: AtomicBool::new(false),
+            is_gone: AtomicBool::new(false),
             attached_now: tokio::sync::Notify::new(),
             inboxes: Mutex::default(),
         })
@@ -76,11 +79,18 @@ impl HubSession {
         self.attached_now.notify_waiters();
     }
 
-    /// Waits until its location is acknowledged.
+    /// The session was let go: its inboxes are closed, and nobody waits for its location.
+    pub(super) fn let_go(&self) {
+        self.lock().clear();
+        self.is_gone.store(true, Ordering::Release);
+        self.attached_now.notify_waiters();
+    }
+
+    /// Waits until its location is acknowledged, or until it is let go.
     pub async fn attached(&self) {
         loop {
             let waiting = self.attached_now.notified();
-            if self.is_attached() {
+            if self.is_attached() || self.is_gone.load(Ordering::Acquire) {
                 return;
             }
             waiting.await;
@@ -120,14 +130,9 @@ impl HubSession {
         self.lock().retain(|open| &*open.id != id);
     }
 
-    /// Closes the inbox of this epoch, if it is still open.
-    pub fn close_inbox_of(&self, epoch: u64) {
+    /// Closes the inbox of one epoch, and no younger one that has the same id.
+    pub fn close_epoch(&self, epoch: u64) {
         self.lock().retain(|open| open.epoch != epoch);
-    }
-
-    /// Closes all inboxes.
-    pub fn close_inboxes(&self) {
-        self.lock().clear();
     }
 
     /// Whether there is a subscription to `/user/queue/messages`.

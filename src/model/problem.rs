@@ -152,6 +152,8 @@ impl CloseReason {
     pub const NORMAL: Self = Self::of(1000, "bye");
     /// 1012: this node restarts; reconnect with jitter.
     pub const RESTART: Self = Self::of(1012, "draining");
+    /// 4401: the identity belongs to somebody else now; connect again for one of your own.
+    pub const IDENTITY_LOST: Self = Self::of(4401, "unauthorized");
     /// 4408: nothing was heard for too long.
     pub const HEART_BEAT_LOST: Self = Self::of(4408, "heart_beat_lost");
     /// 4409: a newer session of the user took the place.

@@ -200,7 +200,7 @@ fn health(config: &Config) -> ExitCode {
     let host = match settings.server_host {
         IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        host => host,
+        host @ (IpAddr::V4(_) | IpAddr::V6(_)) => host,
     };
     let address = SocketAddr::new(host, settings.server_port);
     match ask(address) {

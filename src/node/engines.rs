@@ -40,7 +40,7 @@ pub(super) enum EngineError {
     #[error(transparent)]
     Quota(#[from] QuotaError),
     /// RabbitMQ.
-    #[error(transparent)]
+    #[error("RABBITMQ_URL: {0}")]
     Bus(#[from] RabbitConnectError),
     /// The cluster in this Redis uses another store.
     #[error(
@@ -66,17 +66,17 @@ pub(super) struct Engines {
     pub(super) location: Arc<dyn Location>,
     pub(super) quota: Arc<dyn Quota>,
     pub(super) bus: Arc<dyn Bus>,
-    pub(super) incoming: mpsc::Receiver<Incoming>,
 }
 
-/// Opens everything, the store first: without it there is nothing to start for.
+/// Opens everything, the store first: without it there is nothing to start for. Beside the engines
+/// comes what the bus delivers.
 pub(super) async fn open(
     config: &Config,
     kept: &Kept,
     incarnation: Incarnation,
     tracker: &TaskTracker,
     end: &CancellationToken,
-) -> Result<Engines, EngineError> {
+) -> Result<(Engines, mpsc::Receiver<Incoming>), EngineError> {
     let store: Arc<dyn Store> = match &config.database {
         Database::Sqlite(path) => {
             if let Some(directory) = path.parent() {
@@ -94,13 +94,13 @@ pub(super) async fn open(
     let Mode::Cluster { redis, rabbitmq } = &config.mode else {
         let exchange = MemoryExchange::new(LONE_INCOMING);
         let (bus, incoming) = MemoryBus::attach(&exchange, node.clone());
-        return Ok(Engines {
+        let engines = Engines {
             store,
             location: MemoryCluster::lone().node(node, incarnation),
             quota: Arc::new(MemoryQuota::new(QuotaSettings::default())),
             bus,
-            incoming,
-        });
+        };
+        return Ok((engines, incoming));
     };
     let settings = LocationSettings::default();
     let location =
@@ -114,11 +114,11 @@ pub(super) async fn open(
     let (tracker, end) = (tracker.clone(), end.clone());
     let (bus, incoming) =
         RabbitBus::connect(url, node, incarnation, settings, tracker, end).await?;
-    Ok(Engines {
+    let engines = Engines {
         store,
         location,
         quota,
         bus,
-        incoming,
-    })
+    };
+    Ok((engines, incoming))
 }

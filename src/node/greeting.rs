@@ -5,23 +5,55 @@
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
-use super::config::{Config, Database, Mode};
+use serde_json::json;
+
+use super::config::{Config, Database, LogFormat, Mode};
 use crate::model::NodeId;
 
-/// Prints the start-up block. The line that begins with `listening` has the address.
+/// Prints the start-up block, in which the line that begins with `listening` has the address; with
+/// `LOG_FORMAT=json` one JSON object instead.
 pub(super) fn print(config: &Config, node: &NodeId, address: SocketAddr, connections_max: usize) {
-    let text = text(config, node, address, connections_max);
+    let text = match config.settings.log_format {
+        LogFormat::Text => text(config, node, address, connections_max),
+        LogFormat::Json => line(config, node, address, connections_max),
+    };
     let mut out = std::io::stdout().lock();
     // Whoever closed stdout does not want to read it.
     let _closed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-fn text(config: &Config, node: &NodeId, address: SocketAddr, connections_max: usize) -> String {
-    let shown = SocketAddr::new(reachable(address.ip()), address.port());
-    let (store, data) = match &config.database {
+/// The same for machines: one JSON object.
+fn line(config: &Config, node: &NodeId, address: SocketAddr, connections_max: usize) -> String {
+    let (store, data) = store(config);
+    let (redis, rabbitmq) = match &config.mode {
+        Mode::Alone => (None, None),
+        Mode::Cluster { redis, rabbitmq } => (Some(redis.to_string()), Some(rabbitmq.to_string())),
+    };
+    let object = json!({
+        "event": "listening",
+        "version": env!("CARGO_PKG_VERSION"),
+        "node": node.as_str(),
+        "address": address,
+        "store": store,
+        "data": data,
+        "redis": redis,
+        "rabbitmq": rabbitmq,
+        "connections_max": connections_max,
+    });
+    format!("{object}\n")
+}
+
+/// The store and where its data lies, without a password.
+fn store(config: &Config) -> (&'static str, String) {
+    match &config.database {
         Database::Sqlite(path) => ("SQLite", path.display().to_string()),
         Database::Postgres(url) => ("PostgreSQL", url.to_string()),
-    };
+    }
+}
+
+fn text(config: &Config, node: &NodeId, address: SocketAddr, connections_max: usize) -> String {
+    let shown = SocketAddr::new(reachable(address.ip()), address.port());
+    let (store, data) = store(config);
     let engines = match &config.mode {
         Mode::Alone => format!("{store}; a single node, nothing else needed"),
         Mode::Cluster { redis, rabbitmq } => {
@@ -33,10 +65,17 @@ fn text(config: &Config, node: &NodeId, address: SocketAddr, connections_max: us
          listening  {address}\n\
          engines    {engines}\n\
          data       {data}\n\
-         clients    at most {connections_max}\n\n\
+         clients    at most {connections_max}{why}\n\n\
          Open       http://{shown}/\n\
          Connect    ws://{shown}/ws-chat\n",
         version = env!("CARGO_PKG_VERSION"),
+        why = match connections_max < config.settings.ws_max_connections as usize {
+            true => format!(
+                " (not {}: the file limit; `ulimit -n` raises it)",
+                config.settings.ws_max_connections
+            ),
+            false => String::new(),
+        },
     );
     if address.ip().is_loopback() && config.is_development() {
         text.push_str("Phones     start with --host 0.0.0.0 to let your network in\n");

@@ -98,18 +98,13 @@ fn refuse(words: &str) -> ExitCode {
 /// A node that has started.
 struct Node {
     broker: Arc<Broker>,
-    engines: RunningEngines,
+    engines: Engines,
     /// The connections and their accept loop.
     edge: TaskTracker,
     stop_edge: CancellationToken,
     /// Everything else.
     work: TaskTracker,
     stop_work: CancellationToken,
-}
-
-struct RunningEngines {
-    location: Arc<dyn crate::location::Location>,
-    bus: Arc<dyn crate::bus::Bus>,
 }
 
 async fn run(config: &Config) -> Result<ExitCode, StartError> {
@@ -144,86 +139,45 @@ async fn run(config: &Config) -> Result<ExitCode, StartError> {
 
 async fn start(config: &Config) -> Result<Node, StartError> {
     let kept = kept::open(config)?;
+    // Before the lease is taken: a second start by mistake must not push a running node out only
+    // to find its port in use.
+    let listener = listen(config).await?;
+    let address = listener.local_addr().map_err(|error| StartError::Listen {
+        address: wanted(config),
+        error,
+    })?;
     let metrics = PrometheusBuilder::new().install_recorder()?;
     let incarnation = Incarnation(getrandom::u64().map_err(StartError::Random)?);
     let (work, stop_work) = (TaskTracker::new(), CancellationToken::new());
-    let engines = engines::open(config, &kept, incarnation, &work, &stop_work).await?;
-    let Engines {
-        store,
-        location,
-        quota,
-        bus,
-        incoming,
-    } = engines;
+    let (engines, incoming) = engines::open(config, &kept, incarnation, &work, &stop_work).await?;
     let parts = Parts {
         here: kept.node.clone(),
         incarnation,
         hub: Arc::new(Hub::default()),
-        location: Arc::clone(&location),
-        bus: Arc::clone(&bus),
+        location: Arc::clone(&engines.location),
+        bus: Arc::clone(&engines.bus),
         incoming,
-        store: Arc::clone(&store),
+        store: Arc::clone(&engines.store),
     };
     let settings = BrokerSettings {
         alone: matches!(config.mode, Mode::Alone),
         seed: incarnation.0,
         ..BrokerSettings::default()
     };
-    let alone = settings.alone;
     let broker = Broker::start(parts, settings, work.clone(), stop_work.clone()).await?;
-    let clock: Clock = Arc::new(wall_clock);
-    let visitors = Arc::new(Visitors::new(
-        Arc::clone(&store),
-        Arc::clone(&location),
-        Arc::clone(&quota),
-        fingerprint_key(config, &kept),
-        config.visitors(),
-        Arc::clone(&clock),
-    ));
-    let app = App::new(
-        Arc::clone(&broker),
-        Arc::clone(&visitors),
-        Arc::clone(&store),
-        quota,
-        config.app(),
-        clock,
-    );
     let connections_max = connections_max(config);
-    let health = HealthParts {
-        store: Arc::clone(&store),
-        location: Arc::clone(&location),
-        bus: Arc::clone(&bus),
-        alone,
-    };
-    let render = metrics.clone();
-    let state = EdgeState::new(
-        config.edge(connections_max),
-        app,
-        visitors,
-        Arc::new(health),
-        Box::new(move || render.render()),
-    )?;
-    let listener = listen(config).await?;
-    let address = listener.local_addr().map_err(|error| StartError::Listen {
-        address: wanted(config),
-        error,
-    })?;
+    let state = edge_state(config, &kept, &engines, &broker, &metrics, connections_max)?;
     let (edge, stop_edge) = (TaskTracker::new(), CancellationToken::new());
-    edge.spawn(edge::serve(
-        listener,
-        Arc::new(state),
-        edge.clone(),
-        stop_edge.clone(),
-    ));
+    let serving = edge::serve(listener, Arc::new(state), edge.clone(), stop_edge.clone());
+    edge.spawn(serving);
     let upkeep = upkeep(
-        store,
+        Arc::clone(&engines.store),
         Arc::clone(&broker),
         metrics,
         config.settings.anon_identity_ttl,
     );
     work.spawn(stop_work.clone().run_until_cancelled_owned(upkeep));
     greeting::print(config, &kept.node, address, connections_max);
-    let engines = RunningEngines { location, bus };
     Ok(Node {
         broker,
         engines,
@@ -232,6 +186,49 @@ async fn start(config: &Config) -> Result<Node, StartError> {
         work,
         stop_work,
     })
+}
+
+/// What the edge is made with: the features over the broker, and who looks after identities.
+fn edge_state(
+    config: &Config,
+    kept: &Kept,
+    engines: &Engines,
+    broker: &Arc<Broker>,
+    metrics: &PrometheusHandle,
+    connections_max: usize,
+) -> Result<EdgeState, StartError> {
+    let clock: Clock = Arc::new(wall_clock);
+    let visitors = Arc::new(Visitors::new(
+        Arc::clone(&engines.store),
+        Arc::clone(&engines.location),
+        Arc::clone(&engines.quota),
+        fingerprint_key(config, kept),
+        config.visitors(),
+        Arc::clone(&clock),
+    ));
+    let app = App::new(
+        Arc::clone(broker),
+        Arc::clone(&visitors),
+        Arc::clone(&engines.quota),
+        config.app(),
+        clock,
+    );
+    let health = HealthParts {
+        store: Arc::clone(&engines.store),
+        location: Arc::clone(&engines.location),
+        bus: Arc::clone(&engines.bus),
+        alone: matches!(config.mode, Mode::Alone),
+    };
+    let render = metrics.clone();
+    let settings = config.edge(connections_max);
+    let render = Box::new(move || render.render());
+    Ok(EdgeState::new(
+        settings,
+        app,
+        visitors,
+        Arc::new(health),
+        render,
+    )?)
 }
 
 impl Node {
@@ -247,6 +244,7 @@ impl Node {
         self.engines.bus.close().await;
         let _given_up = self.engines.location.release().await;
         self.stop_work.cancel();
+        self.engines.store.close().await;
         self.work.close();
         self.work.wait().await;
     }

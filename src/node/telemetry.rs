@@ -12,11 +12,14 @@ pub fn start(config: &Config) {
     let settings = &config.settings;
     let words = match (settings.log_level.0.as_str(), settings.app_env) {
         ("", AppEnv::Production) => "warn",
-        // The client library logs every reconnect attempt as an error; the engine says it once.
-        ("", AppEnv::Development) => "info,lapin=warn,refinery_core=warn",
+        ("", AppEnv::Development) => "info,refinery_core=warn,tokio_postgres=warn",
         (written, _) => written,
     };
-    let filter = EnvFilter::builder().parse_lossy(words);
+    let mut filter = EnvFilter::builder().parse_lossy(words);
+    // Whatever else is asked for: the client library logs returned messages with their bodies.
+    if let Ok(directive) = crate::bus::rabbitmq::LOG_DIRECTIVE.parse() {
+        filter = filter.add_directive(directive);
+    }
     let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A log was started already when a test runs two nodes in one process: that one stays.
     let _ = match settings.log_format {

@@ -3,6 +3,7 @@
 //! Not here: the transitions. Invariant: every event is a request that is already valid as STOMP;
 //! each event with a [`Ticket`] is answered by exactly one [`Input::Settled`] with that ticket.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -49,8 +50,7 @@ impl Default for SessionConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
-/// What the driver tells the session.
-#[derive(Debug)]
+/// What the driver tells the session. Its `Debug` shows no octets: there may be secrets in them.
 pub enum Input<'a> {
     /// Octets of the client, cut anywhere.
     Received(&'a [u8]),
@@ -83,6 +83,25 @@ pub enum Input<'a> {
     },
 }
 
+impl fmt::Debug for Input<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Received(octets) => write!(f, "Received({} octets)", octets.len()),
+            Self::Ponged => f.write_str("Ponged"),
+            Self::Transmitted => f.write_str("Transmitted"),
+            Self::Accepted(accepted) => f.debug_tuple("Accepted").field(accepted).finish(),
+            Self::Refused(problem) => f.debug_tuple("Refused").field(problem).finish(),
+            Self::Settled { ticket, outcome } => f
+                .debug_struct("Settled")
+                .field("ticket", ticket)
+                .field("is_ok", &outcome.is_ok())
+                .finish(),
+            Self::Timeout => f.write_str("Timeout"),
+            Self::End { reason, .. } => f.debug_tuple("End").field(reason).finish(),
+        }
+    }
+}
+
 /// What an event that succeeded says back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
@@ -92,8 +111,8 @@ pub struct Reply {
     pub result: Option<Value>,
 }
 
-/// A yes to CONNECT, and what CONNECTED tells the client.
-#[derive(Clone, Debug)]
+/// A yes to CONNECT, and what CONNECTED tells the client. Its `Debug` shows no secret.
+#[derive(Clone)]
 pub struct Accepted {
     /// The header `session`.
     pub session: SessionId,
@@ -111,8 +130,16 @@ pub struct Accepted {
     pub headers: Vec<(&'static str, String)>,
 }
 
-/// What the session tells the driver.
-#[derive(Debug)]
+impl fmt::Debug for Accepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accepted")
+            .field("session", &self.session)
+            .field("user_id", &self.user_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the session tells the driver. Its `Debug` shows no octets: there may be secrets in them.
 pub enum Output {
     /// Write these octets: one whole frame, or one heart-beat.
     Transmit(Bytes),
@@ -124,6 +151,17 @@ pub enum Output {
     Close(CloseReason),
 }
 
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transmit(octets) => write!(f, "Transmit({} octets)", octets.len()),
+            Self::Event(event) => f.debug_tuple("Event").field(event).finish(),
+            Self::Timeout(at) => f.debug_tuple("Timeout").field(at).finish(),
+            Self::Close(reason) => f.debug_tuple("Close").field(reason).finish(),
+        }
+    }
+}
+
 /// A valid request of the client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
@@ -131,9 +169,10 @@ pub enum Event {
     Connect(Connect),
     /// SEND.
     Send(Send),
-    /// SUBSCRIBE; the id is not in use.
+    /// SUBSCRIBE; the id is not in use. Never to the queues of this session only
+    /// (`/user/queue/errors`, `/user/queue/replies`): those the session answers itself.
     Subscribe(Subscribe),
-    /// UNSUBSCRIBE of a subscription that exists.
+    /// UNSUBSCRIBE of a subscription that exists, and that was an [`Event::Subscribe`].
     Unsubscribe(Unsubscribe),
 }
 
@@ -160,8 +199,8 @@ pub struct Connect {
     pub accept_language: Option<String>,
 }
 
-impl std::fmt::Debug for Connect {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Connect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connect")
             .field("version", &self.version)
             .field("host", &self.host)
@@ -170,8 +209,9 @@ impl std::fmt::Debug for Connect {
     }
 }
 
-/// A SEND. The headers are those that may travel on: without the protocol's own.
-#[derive(Debug, PartialEq, Eq)]
+/// A SEND. The headers are those that may travel on: without the protocol's own. Its `Debug` does
+/// not show what people write.
+#[derive(PartialEq, Eq)]
 pub struct Send {
     /// Its name until it is settled.
     pub ticket: Ticket,
@@ -181,6 +221,16 @@ pub struct Send {
     pub headers: Vec<(Box<str>, Box<str>)>,
     /// Any octets.
     pub body: Bytes,
+}
+
+impl fmt::Debug for Send {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Send")
+            .field("ticket", &self.ticket)
+            .field("destination", &self.destination)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// A SUBSCRIBE.

@@ -39,14 +39,11 @@ impl Agreed {
         out: Duration,
         incoming: Duration,
     ) -> Result<Self, Malformed> {
-        let Some(header) = header else {
+        let Some(header) = header.filter(|_| version != Version::V1_0) else {
             return Ok(Self::default());
         };
         let (theirs, wanted) = header.split_once(',').ok_or(Malformed)?;
         let (theirs, wanted) = (millis(theirs)?, millis(wanted)?);
-        if version == Version::V1_0 {
-            return Ok(Self::default());
-        }
         let both = |one: Duration, other: Duration| {
             let wanted = !one.is_zero() && !other.is_zero();
             wanted.then(|| one.max(other).min(INTERVAL_MAX))

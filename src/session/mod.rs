@@ -53,6 +53,7 @@ mod table;
 mod tests;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -78,8 +79,7 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many outputs an idle session keeps room for.
 const IDLE_OUTPUTS: usize = 4;
 
-/// The protocol life of one connection.
-#[derive(Debug)]
+/// The protocol life of one connection. Its `Debug` shows nothing that was said.
 pub struct Session {
     config: SessionConfig,
     phase: Phase,
@@ -102,6 +102,15 @@ pub struct Session {
     outputs: VecDeque<Output>,
     /// The deadline that the driver knows.
     armed: Option<Instant>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("phase", &self.phase)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Session {
@@ -262,7 +271,7 @@ impl Session {
     /// The one way in which the client's mistakes end a session: ERROR, then close.
     fn fail(&mut self, now: Instant, fatal: &Fatal) {
         self.transmit_frame(now, &fatal.frame());
-        self.close(fatal.reason.clone());
+        self.close(fatal.reason().clone());
     }
 
     /// The close; afterwards nothing is kept, and nothing goes out.

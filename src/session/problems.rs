@@ -15,29 +15,32 @@ use crate::stomp::{Command, DecodeError, Frame, Headers, Version};
 pub(super) const JSON: &str = "application/json;charset=utf-8";
 const TEXT: &str = "text/plain;charset=utf-8";
 
-/// What ends a session: an ERROR frame and a close.
+/// What ends a session: an ERROR frame and a close. Boxed, because it is seldom.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fatal {
+pub(super) struct Fatal(Box<Words>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Words {
     message: Cow<'static, str>,
     content_type: &'static str,
     body: Bytes,
     /// Whether the frame names the versions that there are.
     names_versions: bool,
     receipt: Option<Box<str>>,
-    pub(super) reason: CloseReason,
+    reason: CloseReason,
 }
 
 impl Fatal {
     /// The client broke the protocol: 1002.
     pub(super) fn protocol(message: &'static str, body: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Words {
             message: message.into(),
             content_type: TEXT,
             body: Bytes::from(body.into()),
             names_versions: false,
             receipt: None,
-            reason: CloseReason::of(Code::BadRequest.close_code(), Code::BadRequest.as_str()),
-        }
+            reason: closing(Code::BadRequest),
+        }))
     }
 
     /// The client has too much of something: `limit_exceeded`, 1008.
@@ -48,44 +51,50 @@ impl Fatal {
     /// The client sends too much before it is told whether it may: 1009.
     pub(super) fn too_early(max: usize) -> Self {
         let body = format!("At most {max} octets may come between CONNECT and CONNECTED.\n");
-        let code = Code::PayloadTooLarge;
-        Self {
-            reason: CloseReason::of(code.close_code(), code.as_str()),
-            ..Self::protocol("Too much before CONNECTED", body)
-        }
+        Self::protocol("Too much before CONNECTED", body).closing_with(Code::PayloadTooLarge)
     }
 
     /// There is no version that both sides speak.
     pub(super) fn version_mismatch() -> Self {
         let body = format!("Supported versions are {}\n", versions());
-        Self {
-            names_versions: true,
-            ..Self::protocol("Version mismatch", body)
-        }
+        let mut fatal = Self::protocol("Version mismatch", body);
+        fatal.0.names_versions = true;
+        fatal
     }
 
     /// The same, naming the receipt that the frame asked for, so that the client knows which.
     pub(super) fn caused_by(mut self, headers: &Headers) -> Self {
-        self.receipt = headers.get("receipt").map(Into::into);
+        self.0.receipt = headers.get("receipt").map(Into::into);
         self
     }
 
     /// The same, naming this receipt.
     pub(super) fn of_receipt(mut self, receipt: Option<Box<str>>) -> Self {
-        self.receipt = receipt;
+        self.0.receipt = receipt;
         self
+    }
+
+    fn closing_with(mut self, code: Code) -> Self {
+        self.0.reason = closing(code);
+        self
+    }
+
+    /// The close.
+    pub(super) fn reason(&self) -> &CloseReason {
+        &self.0.reason
     }
 
     /// The ERROR frame. Its `content-length` is the encoder's.
     pub(super) fn frame(&self) -> Frame {
+        let words = &self.0;
         let mut frame = Frame::new(Command::Error)
-            .header("message", &self.message)
-            .header("content-type", self.content_type)
-            .body(self.body.clone());
-        if self.names_versions {
+            .header("message", &words.message)
+            .header("content-type", words.content_type)
+            .body(words.body.clone());
+        if words.names_versions {
             frame = frame.header("version", &versions());
         }
-        if let Some(receipt) = &self.receipt {
+        if let Some(receipt) = &words.receipt {
             frame = frame.header("receipt-id", receipt);
         }
         frame
@@ -94,14 +103,14 @@ impl Fatal {
 
 impl From<Problem> for Fatal {
     fn from(problem: Problem) -> Self {
-        Self {
+        Self(Box::new(Words {
             message: problem.code.as_str().into(),
             content_type: JSON,
             body: octets(&Value::Object(problem.to_json())),
             names_versions: false,
             receipt: None,
             reason: CloseReason::from_problem(&problem),
-        }
+        }))
     }
 }
 
@@ -112,10 +121,8 @@ impl From<DecodeError> for Fatal {
         } else {
             Code::BadRequest
         };
-        Self {
-            reason: CloseReason::of(error.close_code(), code.as_str()),
-            ..Self::protocol(error.message(), error.to_string())
-        }
+        debug_assert_eq!(code.close_code(), error.close_code());
+        Self::protocol(error.message(), error.to_string()).closing_with(code)
     }
 }
 
@@ -161,6 +168,10 @@ fn described(problem: &Problem, destination: &Destination, receipt: Option<&str>
     Value::Object(body)
 }
 
+fn closing(code: Code) -> CloseReason {
+    CloseReason::of(code.close_code(), code.as_str())
+}
+
 fn octets(value: &Value) -> Bytes {
     Bytes::from(value.to_string())
 }
@@ -183,13 +194,13 @@ mod tests {
             "ERROR\nmessage:Missing destination\ncontent-type:text/plain;charset=utf-8\n\
              receipt-id:r\\c1\ncontent-length:2\n\nx\n\0"
         );
-        assert_eq!(fatal.reason, CloseReason::of(1002, "bad_request"));
+        assert_eq!(*fatal.reason(), CloseReason::of(1002, "bad_request"));
     }
 
     #[test]
     fn every_kind_of_end_has_its_close_code() {
         let check = |fatal: Fatal, code: u16, text: &str| {
-            let reason = fatal.reason;
+            let reason = fatal.reason();
             assert_eq!((reason.code, reason.text.as_ref()), (code, text));
         };
         let size = DecodeError::BodyTooLong { max: 1 };

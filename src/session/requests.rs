@@ -39,10 +39,7 @@ impl Session {
             Action::Subscribe => self.subscribe(now, &frame.headers),
             Action::Unsubscribe => self.unsubscribe(now, &frame.headers),
             Action::Disconnect => self.disconnect(now, &frame.headers),
-            Action::Refuse => {
-                let body = format!("{} is not supported, only ack:auto is.\n", frame.command);
-                Err(Fatal::protocol("Not supported", body))
-            }
+            Action::Refuse => Err(unsupported(frame.command)),
         }
     }
 
@@ -268,19 +265,28 @@ fn short(headers: &Headers, name: &'static str) -> Result<Option<Box<str>>, Fata
     }
 }
 
+/// A frame whose place is kept.
+fn unsupported(command: Command) -> Fatal {
+    let why = if matches!(command, Command::Ack | Command::Nack) {
+        "every subscription is ack:auto"
+    } else {
+        "there are no transactions"
+    };
+    Fatal::protocol(
+        "Not supported",
+        format!("{command} is not supported: {why}.\n"),
+    )
+}
+
 /// A frame that is not in the table.
 fn unexpected(phase: Phase, command: Command) -> Fatal {
-    match command {
-        Command::Connect | Command::Stomp => {
-            Fatal::protocol("Already connected", "CONNECT comes once.\n")
-        }
-        _ if phase == Phase::AwaitingConnect => Fatal::protocol(
-            "Not connected",
-            format!("CONNECT comes before {command}.\n"),
-        ),
-        _ => Fatal::protocol(
-            "Bad command",
-            format!("Could not interpret command \"{command}\"\n"),
-        ),
+    if matches!(command, Command::Connect | Command::Stomp) {
+        return Fatal::protocol("Already connected", "CONNECT comes once.\n");
     }
+    if phase == Phase::AwaitingConnect {
+        let body = format!("CONNECT comes before {command}.\n");
+        return Fatal::protocol("Not connected", body);
+    }
+    let body = format!("Could not interpret command \"{command}\"\n");
+    Fatal::protocol("Bad command", body)
 }

@@ -4,6 +4,8 @@
 //! octet is looked at a bounded number of times, however the input is cut, and what is buffered is
 //! within the limits as long as [`Decoder::next`] is called between pushes until it gives `None`.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::error::DecodeError;
@@ -31,7 +33,8 @@ const IDLE_BYTES_MAX: usize = 512;
 /// assert_eq!(frame.headers.get("destination"), Some("/topic/a"));
 /// assert_eq!(&frame.body[..], b"hello");
 /// ```
-#[derive(Debug)]
+///
+/// Its `Debug` shows no octets: there may be secrets in them.
 pub struct Decoder {
     limits: Limits,
     authenticated: bool,
@@ -69,6 +72,16 @@ enum Stage {
         /// Everything before was searched for NUL.
         scanned: usize,
     },
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder")
+            .field("buffered", &self.buffered())
+            .field("stage", &self.stage)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
 }
 
 const HEAD: Stage = Stage::Head {

@@ -2,12 +2,14 @@
 //!
 //! Not here: octets (`decode`, `encode`).
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::command::Command;
 
-/// A frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A frame. Its `Debug` shows neither values nor body.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
     /// What it asks or tells.
     pub command: Command,
@@ -40,6 +42,16 @@ impl Frame {
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("command", &self.command)
+            .field("headers", &self.headers)
+            .field("body_bytes", &self.body.len())
+            .finish()
     }
 }
 
@@ -100,9 +112,9 @@ impl Headers {
     }
 }
 
-impl std::fmt::Debug for Headers {
+impl fmt::Debug for Headers {
     /// The names only: values may be secrets.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
             .entries(self.0.iter().map(|(name, _)| name))
             .finish()
@@ -126,8 +138,10 @@ mod tests {
     }
 
     #[test]
-    fn a_header_shows_no_value_in_debug() {
-        let frame = Frame::new(Command::Connect).header("passcode", "secret");
+    fn a_frame_shows_no_secret_in_debug() {
+        let frame = Frame::new(Command::Connect)
+            .header("passcode", "secret")
+            .body("secret");
         assert!(!format!("{frame:?}").contains("secret"));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Not here: finding its end (`decode`), which is where the limits are kept.
 
-use nom::bytes::complete::take_while;
+use nom::bytes::complete::take_until;
 use nom::character::complete::char;
 use nom::combinator::rest;
 use nom::sequence::{separated_pair, terminated};
@@ -55,7 +55,7 @@ pub(super) fn parse(octets: &[u8], lines: usize, version: Version) -> Result<Hea
 
 /// One line without its end, and what follows.
 fn next_line(text: &str, version: Version) -> Result<(&str, &str), DecodeError> {
-    let parsed: IResult<&str, &str> = terminated(take_while(|c| c != '\n'), char('\n')).parse(text);
+    let parsed: IResult<&str, &str> = terminated(take_until("\n"), char('\n')).parse(text);
     // The caller passes whole lines; were one cut, it would be no header either.
     let (after, line) = parsed.map_err(|_| DecodeError::NoColon)?;
     if version != Version::V1_2 {
@@ -71,7 +71,7 @@ fn next_line(text: &str, version: Version) -> Result<(&str, &str), DecodeError> 
 /// Name and value of a header line.
 fn divided(line: &str) -> Result<(&str, &str), DecodeError> {
     let parsed: IResult<&str, (&str, &str)> =
-        separated_pair(take_while(|c| c != ':'), char(':'), rest).parse(line);
+        separated_pair(take_until(":"), char(':'), rest).parse(line);
     match parsed {
         Ok((_, ("", _))) => Err(DecodeError::EmptyName),
         Ok((_, header)) => Ok(header),

@@ -9,9 +9,14 @@ use super::escape::Escaping;
 use super::tables::{decode_pieces, decode_whole};
 use super::*;
 
-/// Small enough that random frames cross them.
-fn tight() -> Limits {
-    Limits::new(24, 3, 16, 64, 64).unwrap()
+/// Generous ones, and some that random frames cross, each in another order.
+fn any_limits() -> impl Strategy<Value = Limits> {
+    let tight = [(3, 16), (1024, 16), (1024, 40)];
+    let tight = tight.map(|(headers, line)| Limits::new(24, headers, line, 64, 64).unwrap());
+    prop_oneof![
+        Just(Limits::default()),
+        prop::sample::select(tight.to_vec())
+    ]
 }
 
 fn any_version() -> impl Strategy<Value = Version> {
@@ -114,7 +119,7 @@ proptest! {
     fn octets_split_in_any_way_give_the_same(
         (version, octets) in any_octets(),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..5),
-        limits in prop::sample::select(vec![Limits::default(), tight()]),
+        limits in any_limits(),
     ) {
         let whole = decode_pieces(limits, version, [&octets[..]]);
         let single = decode_pieces(limits, version, octets.chunks(1));

@@ -287,3 +287,20 @@ fn after_a_failure_nothing_is_kept_and_the_answer_stays() {
     assert_eq!(decoder.next(Version::V1_2), Err(DecodeError::MissingNul));
     assert_eq!((decoder.buffered(), decoder.capacity()), (0, 0));
 }
+
+#[test]
+fn of_two_limits_the_one_crossed_first_counts_however_the_input_is_cut() {
+    let limits = Limits::new(24, 9, 40, 64, 64).unwrap();
+    let check = |first: usize, expected: DecodeError| {
+        let (first, second) = ("x".repeat(first), "y".repeat(90));
+        let wire = format!("SEND\na:{first}\nb:{second}\n\n\0");
+        let whole = decode_pieces(limits, Version::V1_2, [wire.as_bytes()]);
+        let single = decode_pieces(limits, Version::V1_2, wire.as_bytes().chunks(1));
+        assert_eq!(whole, single);
+        assert_eq!(whole.1, Some(expected));
+    };
+    check(30, DecodeError::HeadTooLong { max: 64 });
+    check(10, DecodeError::HeaderTooLong { max: 40 });
+    check(16, DecodeError::HeaderTooLong { max: 40 });
+    check(17, DecodeError::HeadTooLong { max: 64 });
+}

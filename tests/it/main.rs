@@ -8,15 +8,28 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod bad_clients;
+mod bad_input;
 mod anonymous_identity;
+mod cluster_start;
 mod configuration;
-mod conformance_bus;
 mod conformance_bus;
 mod conformance_location;
 mod conformance_quota;
+mod conformance_store;
+mod corpus;
 mod deployment_files;
+mod documented_destinations;
+mod drain;
+mod edge_http;
+mod edge_websocket;
 mod faults_location;
+mod one_node;
+mod page;
 mod process;
 mod rabbitmq_definitions;
 mod simulation;
+mod store_postgres;
+mod store_sqlite;
 mod support;
+mod two_nodes;

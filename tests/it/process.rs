@@ -67,6 +67,35 @@ async fn a_node_says_where_it_listens_what_it_uses_and_where_its_data_lies() {
 }
 
 #[tokio::test]
+async fn in_production_everything_that_a_node_says_is_json() {
+    let json = [
+        ("APP_ENV", "production"),
+        ("LOG_FORMAT", "json"),
+        ("LOG_LEVEL", "info"),
+    ];
+    let node = Node::start("node", &json).await;
+    let client = connect(&node).await;
+    drop(client);
+    let ended = node.stop().await;
+    assert!(ended.status.success(), "{}", ended.output);
+    assert!(!ended.output.is_empty());
+    for line in ended.output.lines() {
+        let parsed = serde_json::from_str::<serde_json::Value>(line);
+        assert!(
+            parsed.is_ok_and(|value| value.is_object()),
+            "no JSON: {line}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_file_limit_below_the_connections_is_said() {
+    let node = Node::start("node", &[("WS_MAX_CONNECTIONS", "10000000")]).await;
+    let said = node.output();
+    assert!(said.contains("(not 10000000: the file limit"), "{said}");
+}
+
+#[tokio::test]
 async fn a_node_keeps_its_name_and_its_secret_over_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let first = Node::start_in("first", folder.path(), &[]).await;

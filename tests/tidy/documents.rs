@@ -100,7 +100,7 @@ fn every_numbered_invariant_of_the_architecture_names_its_test() {
     };
     let section = section.split("\n## ").next().unwrap_or_default();
     let mut expected = 1;
-    for paragraph in section.split("\n\n").flat_map(|part| numbered(part)) {
+    for paragraph in section.split("\n\n").flat_map(numbered) {
         let (number, words) = paragraph.split_once(". ").unwrap();
         assert_eq!(
             number.parse(),
@@ -169,6 +169,26 @@ fn every_dependency_has_its_line_with_a_reason() {
         gone.is_empty(),
         "in docs/dependencies.md, but not used: {gone:?}"
     );
+}
+
+#[test]
+fn every_dependency_is_used() {
+    let cargo: toml::Table = files::read("Cargo.toml").parse().unwrap();
+    let mut sources: Vec<_> = files::rust().into_iter().map(|file| file.text).collect();
+    sources.push(files::read("build.rs"));
+    for section in ["dependencies", "dev-dependencies"] {
+        for name in cargo[section].as_table().unwrap().keys() {
+            let name = name.replace('-', "_");
+            let is_named = |text: &String| {
+                let words = text.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+                words.into_iter().any(|word| word == name)
+            };
+            assert!(
+                sources.iter().any(is_named),
+                "{name} is named nowhere: remove it"
+            );
+        }
+    }
 }
 
 #[test]

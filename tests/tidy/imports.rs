@@ -63,6 +63,20 @@ pub(crate) fn module_of(path: &str) -> Vec<String> {
     parts
 }
 
+/// The modules that a file declares under `#[cfg(test)]` and that lie in files of their own.
+pub(crate) fn modules_for_tests(file: &syn::File, module: &[String]) -> Vec<Vec<String>> {
+    let declared = file.items.iter().filter_map(|item| match item {
+        Item::Mod(item) if item.content.is_none() && is_for_tests(&item.attrs) => Some(&item.ident),
+        _ => None,
+    });
+    let inside = |name: &syn::Ident| {
+        let mut path = module.to_vec();
+        path.push(name.to_string());
+        path
+    };
+    declared.map(inside).collect()
+}
+
 struct Reader {
     names: Names,
     module: Vec<String>,
@@ -71,10 +85,10 @@ struct Reader {
 impl Reader {
     fn add(&mut self, parts: &[String]) {
         let path = self.resolve(parts);
-        if path.first().is_some_and(|first| first == "crate") {
-            if let Some(room) = path.get(1) {
-                self.names.rooms.insert(room.clone());
-            }
+        if let [first, room, ..] = path.as_slice()
+            && first == "crate"
+        {
+            self.names.rooms.insert(room.clone());
         }
         self.names.paths.insert(path.join("::"));
     }
@@ -143,10 +157,10 @@ impl<'ast> Visit<'ast> for Reader {
     }
 
     fn visit_impl_item(&mut self, item: &'ast ImplItem) {
-        if let ImplItem::Fn(function) = item {
-            if is_for_tests(&function.attrs) {
-                return;
-            }
+        if let ImplItem::Fn(function) = item
+            && is_for_tests(&function.attrs)
+        {
+            return;
         }
         visit::visit_impl_item(self, item);
     }

@@ -15,10 +15,11 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Error, Row};
 use tokio_util::sync::CancellationToken;
 
+use super::columns::{Columns, KeyColumns, octets, rooms};
 use super::{late, message_row};
 use crate::model::{ClientId, RoomId, StoredMessage, UserId};
 use crate::store::alike::{epoch, placed};
-use crate::store::rows::{millis, room, signed, unsigned};
+use crate::store::rows::{room, unsigned};
 use crate::store::sql::message_columns;
 use crate::store::{Append, Appended, StoreError};
 
@@ -28,13 +29,17 @@ const ATTEMPTS_MAX: u32 = 6;
 
 const LOCK: &str = "SELECT room, head, epoch FROM conversations WHERE room = ANY($1) \
     ORDER BY room FOR UPDATE";
+/// Each key is looked up by itself, whatever the planner believes: on a database that it has not
+/// counted yet, a plain join compared every key with every message of the conversation, and a batch
+/// of 64 took seconds after some hundred messages.
 const KNOWN: &str = concat!(
     "SELECT ",
     message_columns!(),
     " FROM unnest($1::bytea[], $2::text[], $3::text[]) AS w (room, sender, client_id)",
-    " JOIN message_keys k ON k.room = w.room AND k.sender = w.sender",
-    " AND k.client_id = w.client_id",
-    " JOIN messages m ON m.room = k.room AND m.seq = k.seq",
+    " CROSS JOIN LATERAL (SELECT * FROM message_keys k WHERE k.room = w.room",
+    " AND k.sender = w.sender AND k.client_id = w.client_id LIMIT 1) k",
+    " CROSS JOIN LATERAL (SELECT * FROM messages m WHERE m.room = k.room",
+    " AND m.seq = k.seq LIMIT 1) m",
     " JOIN conversations c ON c.room = k.room"
 );
 const BEGIN_CONVERSATIONS: &str = "INSERT INTO conversations (room, head, epoch, changed) \
@@ -183,7 +188,7 @@ impl Lane {
         appends: &[&Append],
     ) -> Result<Vec<Appended>, Failed> {
         let rooms = rooms(appends);
-        let wanted = wanted_keys(appends);
+        let wanted = KeyColumns::of(appends);
         let (lock, known) = (
             client.prepare_cached(LOCK).await.map_err(before)?,
             client.prepare_cached(KNOWN).await.map_err(before)?,
@@ -338,104 +343,6 @@ async fn put(client: &Object, fresh: &[(&Append, &StoredMessage)]) -> Result<(),
     committed.map_err(during)
 }
 
-/// Keys as arrays for a statement.
-#[derive(Default)]
-struct KeyColumns<'a> {
-    rooms: Vec<Vec<u8>>,
-    senders: Vec<&'a str>,
-    client_ids: Vec<&'a str>,
-}
-
-impl<'a> KeyColumns<'a> {
-    fn push(&mut self, append: &'a Append, client_id: &'a ClientId) {
-        self.rooms.push(octets(append.room.0));
-        self.senders.push(append.from.as_str());
-        self.client_ids.push(client_id.as_str());
-    }
-}
-
-/// A batch as arrays for its statements.
-#[derive(Default)]
-struct Columns<'a> {
-    rooms: Vec<Vec<u8>>,
-    seqs: Vec<i64>,
-    ids: Vec<Vec<u8>>,
-    from_users: Vec<&'a str>,
-    from_names: Vec<&'a str>,
-    to_users: Vec<&'a str>,
-    client_ids: Vec<Option<&'a str>>,
-    texts: Vec<&'a str>,
-    accepted_at: Vec<i64>,
-    expires_at: Vec<Option<i64>>,
-    keys: KeyColumns<'a>,
-    key_seqs: Vec<i64>,
-    head_rooms: Vec<Vec<u8>>,
-    heads: Vec<i64>,
-    member_users: Vec<&'a str>,
-    member_rooms: Vec<Vec<u8>>,
-    wrote_at: Vec<Option<i64>>,
-}
-
-impl<'a> Columns<'a> {
-    fn of(fresh: &[(&'a Append, &StoredMessage)]) -> Self {
-        let mut columns = Self::default();
-        let (mut heads, mut members) = (BTreeMap::new(), BTreeMap::new());
-        for &(append, message) in fresh {
-            columns.push(append, message.seq);
-            // The last one of a conversation is its head.
-            heads.insert(append.room, message.seq);
-            members.entry((&append.to, append.room)).or_insert(None);
-            let wrote_at = members.entry((&append.from, append.room)).or_insert(None);
-            *wrote_at = (*wrote_at).max(Some(millis(append.timestamp)));
-        }
-        for (room, head) in heads {
-            columns.head_rooms.push(octets(room.0));
-            columns.heads.push(signed(head));
-        }
-        for ((user, room), wrote_at) in members {
-            columns.member_users.push(user.as_str());
-            columns.member_rooms.push(octets(room.0));
-            columns.wrote_at.push(wrote_at);
-        }
-        columns
-    }
-
-    fn push(&mut self, append: &'a Append, seq: u64) {
-        self.rooms.push(octets(append.room.0));
-        self.seqs.push(signed(seq));
-        self.ids.push(octets(append.id.0));
-        self.from_users.push(append.from.as_str());
-        self.from_names.push(&append.from_name);
-        self.to_users.push(append.to.as_str());
-        self.client_ids
-            .push(append.client_id.as_ref().map(ClientId::as_str));
-        self.texts.push(&append.text);
-        self.accepted_at.push(millis(append.timestamp));
-        self.expires_at.push(append.expires_at.map(millis));
-        if let Some(client_id) = &append.client_id {
-            self.keys.push(append, client_id);
-            self.key_seqs.push(signed(seq));
-        }
-    }
-}
-
-fn rooms(appends: &[&Append]) -> Vec<Vec<u8>> {
-    let mut rooms: Vec<RoomId> = appends.iter().map(|append| append.room).collect();
-    rooms.sort_unstable();
-    rooms.dedup();
-    rooms.into_iter().map(|room| octets(room.0)).collect()
-}
-
-fn wanted_keys<'a>(appends: &[&'a Append]) -> KeyColumns<'a> {
-    let mut wanted = KeyColumns::default();
-    for &append in appends {
-        if let Some(client_id) = &append.client_id {
-            wanted.push(append, client_id);
-        }
-    }
-    wanted
-}
-
 fn heads(locked: &[Row]) -> Result<BTreeMap<RoomId, (u64, u32)>, Failed> {
     let read = |row: &Row| -> Result<_, StoreError> {
         let epoch: i64 = row.try_get(2)?;
@@ -463,10 +370,6 @@ fn known_messages(rows: &[Row]) -> Result<BTreeMap<Key, StoredMessage>, Failed> 
 fn key(append: &Append) -> Option<Key> {
     let client_id = append.client_id.clone()?;
     Some((append.room, append.from.clone(), client_id))
-}
-
-fn octets(wide: u128) -> Vec<u8> {
-    wide.to_be_bytes().to_vec()
 }
 
 /// A failure before COMMIT was sent: nothing can be committed, so a lost connection is tried again.

@@ -8,6 +8,7 @@
 mod append;
 mod open;
 mod reader;
+mod settings;
 mod visits;
 mod writer;
 
@@ -18,7 +19,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
@@ -34,81 +34,11 @@ use super::{
 use crate::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 use append::AppendJob;
 use reader::Question;
+pub use settings::SqliteSettings;
 use writer::{Call, Job, Unit};
 
 /// Messages removed in one transaction; between two of them the queue goes on.
 const PURGE_ROWS: usize = 1_000;
-
-/// The limits of a SQLite store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SqliteSettings {
-    /// Threads that read, 1 to 64.
-    pub readers: usize,
-    /// Writes that may wait, 1 to 1,000,000; beyond: [`StoreError::Overloaded`].
-    pub queue_max: usize,
-    /// Octets of messages that may wait, 64 KiB to 4 GiB; beyond: [`StoreError::Overloaded`].
-    pub queue_bytes_max: usize,
-    /// Writes in one transaction, 1 to 10,000.
-    pub batch_max: usize,
-    /// How long a foreign lock on the file is waited for (a backup tool), 1 ms to 60 s.
-    pub busy_timeout: Duration,
-    /// The size of the write-ahead log at which it is emptied even if readers must be waited for,
-    /// 1 MiB to 4 GiB.
-    pub wal_bytes_max: u64,
-}
-
-impl Default for SqliteSettings {
-    fn default() -> Self {
-        Self {
-            readers: 2,
-            queue_max: 8_192,
-            queue_bytes_max: 64 << 20,
-            batch_max: 512,
-            busy_timeout: Duration::from_secs(5),
-            wal_bytes_max: 64 << 20,
-        }
-    }
-}
-
-impl SqliteSettings {
-    fn check(&self) -> Result<(), StoreError> {
-        let busy_ms = self.busy_timeout.as_millis();
-        for (name, is_allowed, allowed) in [
-            ("readers", (1..=64).contains(&self.readers), "1 to 64"),
-            (
-                "queue_max",
-                (1..=1_000_000).contains(&self.queue_max),
-                "1 to 1,000,000",
-            ),
-            (
-                "queue_bytes_max",
-                (64 << 10..=4 << 30).contains(&self.queue_bytes_max),
-                "64 KiB to 4 GiB",
-            ),
-            (
-                "batch_max",
-                (1..=10_000).contains(&self.batch_max),
-                "1 to 10,000",
-            ),
-            (
-                "busy_timeout",
-                (1..=60_000).contains(&busy_ms),
-                "1 ms to 60 s",
-            ),
-            (
-                "wal_bytes_max",
-                (1 << 20..=4 << 30).contains(&self.wal_bytes_max),
-                "1 MiB to 4 GiB",
-            ),
-        ] {
-            if !is_allowed {
-                let words = format!("the SQLite setting {name} must be {allowed}");
-                return Err(StoreError::Unavailable(words));
-            }
-        }
-        Ok(())
-    }
-}
 
 /// A store in one SQLite file.
 pub struct SqliteStore {
@@ -124,7 +54,7 @@ pub struct SqliteStore {
 
 /// The threads, and the lock that keeps other processes out for as long as they live.
 struct Threads {
-    writer: SyncSender<Box<dyn Job>>,
+    writer: writer::Queue,
     reader: SyncSender<Question>,
     handles: Vec<JoinHandle<()>>,
     lock: File,
@@ -403,7 +333,7 @@ impl Store for SqliteStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         if self.is_failing.load(Ordering::Relaxed) {
-            return self.write(|unit| unit.touch()).await;
+            return self.write(|unit| unit.probe()).await;
         }
         self.read(|conn| Ok(conn.query_row("SELECT 1", [], |_| Ok(()))?))
             .await

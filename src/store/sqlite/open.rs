@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use super::SqliteSettings;
 use crate::store::{StoreError, sql};
@@ -19,6 +19,9 @@ mod embedded {
 
 /// Prepared statements kept per connection: more than there are.
 const STATEMENTS_MAX: usize = 64;
+
+/// What the writer may keep of the file in memory.
+const WRITER_CACHE_KIB: i64 = 32 * 1_024;
 
 /// A file that is ready for work.
 pub(super) struct Opened {
@@ -31,15 +34,15 @@ pub(super) struct Opened {
 
 pub(super) fn open(path: &Path, settings: &SqliteSettings) -> Result<Opened, StoreError> {
     let lock = lock(path)?;
-    let name = |err: rusqlite::Error| named(path, &err.to_string());
+    let name = |err: rusqlite::Error| match err.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            damaged(path, &err.to_string())
+        }
+        _ => named(path, &err.to_string()),
+    };
     create_private(path).map_err(|err| named(path, &err.to_string()))?;
     let mut writer = open_writer(path, settings).map_err(name)?;
-    check(&writer).map_err(|found| {
-        named(
-            path,
-            &format!("it is damaged or no SQLite file ({found}); restore it from a backup"),
-        )
-    })?;
+    check(&writer).map_err(|found| damaged(path, &found))?;
     embedded::migrations::runner()
         // One transaction, so that a schema and its entry in the history are never apart.
         .set_grouped(true)
@@ -128,9 +131,22 @@ fn open_writer(path: &Path, settings: &SqliteSettings) -> Result<Connection, rus
     // FULL syncs the log at every commit: what is receipted survives a power cut.
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "foreign_keys", true)?;
+    // Negative: KiB. A batch that is spread over conversations touches several pages of each; with
+    // the default of 2 MB they are read from the file and spilled into the log again and again.
+    conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     // Once the log was copied back, its file shrinks to this.
     let size = i64::try_from(settings.wal_bytes_max).unwrap_or(i64::MAX);
     conn.pragma_update(None, "journal_size_limit", size)?;
+    let page: i64 = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    // Copied back at half of its bound: seldom, because a page that was written often is copied
+    // once, and early enough for the bound to be reached only when somebody reads on and on.
+    conn.pragma_update(None, "wal_autocheckpoint", size / 2 / page.max(1))?;
+    if let Some(bytes) = settings.file_bytes_max {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        // Answers with the number that holds, so it is a question and not a command.
+        let pages = bytes / page.max(1);
+        conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
+    }
     Ok(conn)
 }
 
@@ -160,6 +176,11 @@ fn store_id(conn: &Connection) -> Result<String, StoreError> {
     let fresh = crate::store::alike::fresh_store_id()?;
     conn.execute(sql::PUT_META, params!["store_id", fresh])?;
     Ok(conn.query_row(sql::META, ["store_id"], |row| row.get(0))?)
+}
+
+fn damaged(path: &Path, found: &str) -> StoreError {
+    let words = format!("it is damaged or no SQLite file ({found}); restore it from a backup");
+    named(path, &words)
 }
 
 fn named(path: &Path, what: &str) -> StoreError {

@@ -10,12 +10,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rusqlite::{Connection, Error, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
 use super::SqliteSettings;
 use crate::store::StoreError;
+
+/// How long readers are waited for when the log is beyond its bound.
+const READERS_WAIT: Duration = Duration::from_millis(250);
+
+/// What a check writes after a failure: a large message's worth, so that a disk on which only
+/// small ones still fit counts as full.
+const PROBE_BYTES: u32 = 65_536;
+
+/// Where jobs wait for the writer.
+pub(super) type Queue = SyncSender<Box<dyn Job>>;
 
 /// A piece of work for the writer.
 pub(super) trait Job: Send {
@@ -41,9 +52,16 @@ impl Unit<'_> {
         self.has_moved_a_head.set(true);
     }
 
-    /// Writes something that changes nothing, to find out whether writing works.
-    pub(super) fn touch(&self) -> Result<(), Error> {
-        self.put_position(self.position - 1)
+    /// Writes something and takes it away again, to find out whether there is room.
+    pub(super) fn probe(&self) -> Result<(), Error> {
+        self.conn.execute(
+            "INSERT INTO meta (key, value) VALUES ('probe', printf('%.*c', $1, 'x')) \
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            params![PROBE_BYTES],
+        )?;
+        self.conn
+            .execute("DELETE FROM meta WHERE key = 'probe'", [])
+            .map(drop)
     }
 
     fn put_position(&self, position: i64) -> Result<(), Error> {
@@ -86,11 +104,11 @@ where
     }
 
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
-        // Without a result the work failed, and `committed` says why. Nobody may be waiting.
-        if let (Err(err), _) = (&committed, &self.result) {
-            let _ = self.reply.send(Err(err.clone()));
-        } else if let Some(result) = self.result {
-            let _ = self.reply.send(Ok(result));
+        // Nobody may be waiting any more; what was done stays done.
+        match (committed, self.result) {
+            (Ok(()), Some(result)) => drop(self.reply.send(Ok(result))),
+            (Err(err), _) => drop(self.reply.send(Err(err))),
+            (Ok(()), None) => debug_assert!(false, "a batch commits only when every job ran"),
         }
     }
 }
@@ -107,13 +125,15 @@ pub(super) fn start(
     conn: Connection,
     state: State,
     settings: &SqliteSettings,
-) -> Result<(SyncSender<Box<dyn Job>>, JoinHandle<()>), StoreError> {
+) -> Result<(Queue, JoinHandle<()>), StoreError> {
     let (sender, jobs) = sync_channel(settings.queue_max);
     let (batch_max, wal_bytes_max) = (settings.batch_max, settings.wal_bytes_max);
     let mut writer = Writer {
         conn,
         state,
+        busy_timeout: settings.busy_timeout,
         wal_bytes_max,
+        wal_bytes_next: wal_bytes_max,
     };
     let handle = thread::Builder::new()
         .name("sqlite-writer".to_owned())
@@ -125,7 +145,11 @@ pub(super) fn start(
 struct Writer {
     conn: Connection,
     state: State,
+    busy_timeout: Duration,
     wal_bytes_max: u64,
+    /// The size of the log at which it is emptied next: beyond the bound it moves on when somebody
+    /// else would not stop reading, so that the writer does not wait for him at every batch.
+    wal_bytes_next: u64,
 }
 
 impl Writer {
@@ -187,18 +211,32 @@ impl Writer {
     }
 
     /// SQLite copies the log back by itself, but while somebody reads it cannot begin the log anew,
-    /// which then grows. Beyond the bound the writer waits for the readers, at most the busy time.
-    fn bound_the_log(&self) {
+    /// which then grows. Beyond the bound the writer waits a moment for the readers.
+    fn bound_the_log(&mut self) {
         let bytes = std::fs::metadata(&self.state.wal).map_or(0, |wal| wal.len());
-        if bytes > self.wal_bytes_max
-            && let Err(err) = self.checkpoint()
-        {
-            tracing::warn!(%err, bytes, "the write-ahead log cannot be emptied");
+        if bytes <= self.wal_bytes_next {
+            return;
+        }
+        let emptied = self
+            .conn
+            .busy_timeout(self.busy_timeout.min(READERS_WAIT))
+            .and_then(|()| self.checkpoint());
+        if let Err(err) = self.conn.busy_timeout(self.busy_timeout) {
+            tracing::error!(%err, "the busy timeout cannot be set");
+        }
+        if let Ok(true) = emptied {
+            self.wal_bytes_next = self.wal_bytes_max;
+        } else {
+            tracing::warn!(bytes, "somebody reads on and on: the write-ahead log grows");
+            self.wal_bytes_next = bytes + self.wal_bytes_max;
         }
     }
 
-    fn checkpoint(&self) -> Result<(), Error> {
+    /// Copies the log back and empties it; `false` when somebody was in the way.
+    fn checkpoint(&self) -> Result<bool, Error> {
         self.conn
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                row.get(0).map(|busy: i64| busy == 0)
+            })
     }
 }

@@ -10,7 +10,7 @@ use stompbox::broker::Rules;
 
 use super::plan::{Kind, Options, Twist};
 use super::world::{TraceMode, Weather};
-use super::{number_of, run};
+use super::{all_pass, number_of, run, seeds};
 
 /// The triggers of repair without the backstop.
 const TRIGGERS: Rules = Rules {
@@ -31,9 +31,9 @@ struct Ablation {
 const NOTHING: Ablation = Ablation {
     rules: TRIGGERS,
     twist: None,
-    faults: &Kind::ALL,
+    faults: Kind::WITHOUT_ISOLATION,
     hide_interruptions: false,
-    seeds: 400,
+    seeds: 1_500,
 };
 
 impl Ablation {
@@ -102,6 +102,15 @@ fn rule_5_the_baseline_is_read_after_the_location_is_acknowledged() {
 fn rule_7_locations_are_read_fresh_after_the_commit() {
     let ablation = Ablation {
         twist: Some(Twist::StaleLocate),
+        ..NOTHING
+    };
+    ablation.is_needed();
+}
+
+#[test]
+fn rule_8_a_late_withdrawal_does_not_undo_a_new_registration() {
+    let ablation = Ablation {
+        twist: Some(Twist::LateRemoval),
         ..NOTHING
     };
     ablation.is_needed();
@@ -262,28 +271,11 @@ fn rule_19_the_backstop_alone_keeps_every_promise() {
         bound: Duration::from_secs(35),
         ..Options::ALL
     };
-    let mut worst = Duration::ZERO;
-    for seed in 0..number_of("SIMULATION_SEEDS").unwrap_or(400) {
-        let outcome = run(seed, options, TraceMode::Off);
-        worst = worst.max(outcome.worst_delay);
-        assert!(
-            outcome.wrong.is_empty(),
-            "seed {seed}: {:#?}",
-            outcome.wrong
-        );
-    }
-    eprintln!("{worst:?} the worst delay after the last fault");
+    all_pass(&seeds(400), options);
 }
 
 /// What the ablations compare with: without the backstop, whatever goes wrong, all is clean.
 #[test]
 fn the_triggers_alone_are_fast() {
-    for seed in 0..number_of("SIMULATION_SEEDS").unwrap_or(1_000) {
-        let outcome = run(seed, Options::WITHOUT_BACKSTOP, TraceMode::Off);
-        assert!(
-            outcome.wrong.is_empty(),
-            "seed {seed}: {:#?}",
-            outcome.wrong
-        );
-    }
+    all_pass(&seeds(1_000), Options::WITHOUT_BACKSTOP);
 }

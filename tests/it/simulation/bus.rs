@@ -190,7 +190,7 @@ impl Wire {
             Incoming::Interrupted => {
                 self.on_the_way.clear();
                 self.last.clear();
-                if !self.world.options.hide_interruptions {
+                if !self.world.plan.hide_interruptions {
                     self.put(now, Incoming::Interrupted);
                 }
             }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cluster::{Cluster, Life};
 use super::ledger::Frame;
+use super::topics;
 use super::world::World;
 
 /// How long a client waits for CONNECTED and for the receipt of SUBSCRIBE.
@@ -98,7 +99,34 @@ impl Device {
         let (world, outbox) = (Arc::clone(&self.world), Arc::clone(&session.outbox));
         let reading = read(world, outbox, connection.closed.clone());
         self.world.tracker.spawn(reading);
-        while self.subscribed(&connection).await == Left::Unsubscribed {
+        let seed = self.rng.random();
+        let mut second = self.clone_with(seed);
+        let has_second = self.rng.random_bool(0.15);
+        let has_topic = self.rng.random_bool(0.3);
+        let topic = topics::come_and_go(
+            Arc::clone(&self.world),
+            Arc::clone(life),
+            Arc::clone(&session),
+            seed,
+            self.settles_at,
+        );
+        let first = self.subscribe_again_and_again(&connection, "s");
+        // A client may have two subscriptions to its queue; each gets everything once.
+        let second = second.subscribe_again_and_again(&connection, "t");
+        tokio::select! {
+            biased;
+            () = first => {}
+            () = second, if has_second => {}
+            () = topic, if has_topic => {}
+        }
+    }
+
+    fn clone_with(&self, seed: u64) -> Self {
+        Self::new(&self.cluster, self.user.clone(), seed, self.settles_at)
+    }
+
+    async fn subscribe_again_and_again(&mut self, connection: &Connection, id: &'static str) {
+        while self.subscribed(connection, id).await == Left::Unsubscribed {
             if self.rng.random_bool(0.3) {
                 let pause = Duration::from_millis(self.rng.random_range(0..400));
                 tokio::time::sleep(pause).await;
@@ -107,7 +135,7 @@ impl Device {
     }
 
     /// One subscription on a connection.
-    async fn subscribed(&mut self, connection: &Connection) -> Left {
+    async fn subscribed(&mut self, connection: &Connection, id: &'static str) -> Left {
         let Connection { life, session, .. } = connection;
         let place = format!("n{}/{} {}", life.slot, life.number, session.id);
         let number = self.world.ledger().asks(&self.user, place);
@@ -115,15 +143,26 @@ impl Device {
             world: Arc::clone(&self.world),
             session: Arc::clone(session),
             number,
+            id,
         };
         let subscriber = Subscriber {
             version: Version::V1_2,
             id: Some(number.to_string().into()),
         };
-        let subscribe = life.broker.subscribe_messages(session, "s", subscriber);
-        let Ok(Ok(())) = tokio::time::timeout(PATIENCE, subscribe).await else {
-            return Left::Gone;
+        // In a task of its own, which goes on when the client has changed its mind.
+        let work = life.broker.subscribe_messages(session, id, subscriber);
+        let work = life.end.clone().run_until_cancelled_owned(work);
+        let subscribe = self.world.tracker.spawn(work);
+        let patience = if self.rng.random_bool(0.1) {
+            Duration::from_millis(self.rng.random_range(0..5))
+        } else {
+            PATIENCE
         };
+        match tokio::time::timeout(patience, subscribe).await {
+            Ok(Ok(Some(Ok(())))) => {}
+            Err(_) if patience < PATIENCE => return Left::Unsubscribed,
+            _ => return Left::Gone,
+        }
         self.world.ledger().settles(number);
         self.world.note(format_args!(
             "{} is subscribed ({number}) on n{} as {}",
@@ -153,7 +192,8 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.closed.cancel();
         if !self.life.end.is_cancelled() {
-            self.life.broker.detach(self.session.id);
+            let broker = &self.life.broker;
+            broker.spawn(broker.detach(self.session.id));
         }
     }
 }
@@ -163,11 +203,12 @@ struct Closes {
     world: Arc<World>,
     session: Arc<HubSession>,
     number: usize,
+    id: &'static str,
 }
 
 impl Drop for Closes {
     fn drop(&mut self) {
-        self.session.close_inbox("s");
+        self.session.close_inbox(self.id);
         if let Some(pulled) = self.session.outbox.try_pull() {
             take(&self.world, pulled);
         }
@@ -186,7 +227,11 @@ fn take(world: &World, pulled: Pulled) {
         panic!("nobody is cut here");
     };
     for frame in &frames {
-        let frame = Frame::read(frame);
+        let text = std::str::from_utf8(frame).expect("a frame of text");
+        if world.ledger().topics.receives(text) {
+            continue;
+        }
+        let frame = Frame::read(text);
         world.note(format_args!(
             "{} gets {} {}",
             frame.subscription, frame.text, frame.seq
@@ -195,9 +240,21 @@ fn take(world: &World, pulled: Pulled) {
     }
 }
 
+/// Writes what the plan wants written.
+pub(super) async fn write_all(cluster: Arc<Cluster>, started: Instant) {
+    let world = Arc::clone(&cluster.world);
+    for (number, send) in world.plan.sends.iter().enumerate() {
+        tokio::time::sleep_until(started + send.at).await;
+        let (from, to) = (user(send.from), user(send.to));
+        world
+            .tracker
+            .spawn(write(Arc::clone(&cluster), number, from, to));
+    }
+}
+
 /// Writes one message, and again under the same `client_id`, mostly elsewhere, until a receipt
 /// comes.
-pub(super) async fn write(cluster: Arc<Cluster>, number: usize, from: UserId, to: UserId) {
+async fn write(cluster: Arc<Cluster>, number: usize, from: UserId, to: UserId) {
     let world = Arc::clone(&cluster.world);
     let mut rng = StdRng::seed_from_u64(world.below(u64::MAX));
     for attempt in 0..12_u128 {

@@ -27,6 +27,9 @@ use super::world::{Fate, Weather, World};
 /// How much a node's queue holds.
 const QUEUE_MAX: usize = 10_000;
 
+/// Much shorter than in earnest, so that interests come and go within a run.
+const LINGER: Duration = Duration::from_millis(300);
+
 #[derive(Debug)]
 pub(super) struct Cluster {
     pub(super) world: Arc<World>,
@@ -108,6 +111,9 @@ impl Cluster {
         let settings = BrokerSettings {
             seed: self.world.below(u64::MAX),
             rules: self.world.options.rules,
+            linger: LINGER,
+            route_queue_max: self.world.plan.route_queue_max,
+            flood_per_second: self.world.plan.flood_per_second,
             ..BrokerSettings::default()
         };
         let tracker = self.world.tracker.clone();
@@ -160,6 +166,17 @@ impl Cluster {
             tokio::time::sleep(away).await;
             cluster.start(slot).await;
         });
+    }
+
+    /// The nodes that run.
+    pub(super) fn all(&self) -> Vec<Arc<Life>> {
+        self.slots
+            .lock()
+            .unwrap()
+            .iter()
+            .flatten()
+            .cloned()
+            .collect()
     }
 
     /// One of the nodes that run.

@@ -9,10 +9,13 @@ use std::time::Duration;
 use stompbox::model::{RoomId, StoredMessage, UserId};
 use tokio::time::Instant;
 
+use super::topics::TopicLedger;
+
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     rooms: BTreeMap<RoomId, Room>,
     subscriptions: Vec<Subscription>,
+    pub(super) topics: TopicLedger,
     pub(super) violations: Vec<String>,
     /// When the last fault ended; deliveries after it are measured from there.
     pub(super) calm_since: Option<Instant>,
@@ -187,8 +190,7 @@ impl Ledger {
 
 impl Frame {
     /// Reads a MESSAGE as the client would.
-    pub(super) fn read(octets: &[u8]) -> Self {
-        let text = std::str::from_utf8(octets).expect("a frame of text");
+    pub(super) fn read(text: &str) -> Self {
         let body = text.split_once("\n\n").expect("a body").1;
         Self {
             subscription: between(text, "\nsubscription:", "\n").parse().unwrap(),

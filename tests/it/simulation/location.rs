@@ -22,7 +22,7 @@ use super::world::{Fate, Weather, World};
 const RESPONSE_MS: u64 = 150;
 
 /// How old an answer may be when the rule of the fresh look-up is taken away.
-const STALE: Duration = Duration::from_millis(400);
+const STALE: Duration = Duration::from_secs(2);
 
 /// Recent registrations, which a fail-over loses.
 pub(super) type Recent = Arc<Mutex<Vec<(Instant, Arc<MemoryLocation>, UserId, SessionId)>>>;
@@ -110,9 +110,10 @@ impl SimLocation {
     /// Runs a call later and says at once that it is done: what the rules forbid.
     fn acknowledge_early(
         &self,
+        within_ms: u64,
         work: impl Future<Output = Result<(), LocationError>> + Send + 'static,
     ) {
-        let effect_in = Duration::from_millis(20 + self.world.below(300));
+        let effect_in = Duration::from_millis(20 + self.world.below(within_ms));
         self.world.tracker.spawn(async move {
             tokio::time::sleep(effect_in).await;
             let _nobody_waits = work.await;
@@ -150,7 +151,7 @@ impl Location for SimLocation {
             inner.attach(&owned).await
         };
         if self.has(Twist::EarlyAttach) {
-            self.acknowledge_early(work);
+            self.acknowledge_early(300, work);
             return Ok(());
         }
         self.call("attach", work).await
@@ -169,7 +170,12 @@ impl Location for SimLocation {
     }
 
     async fn unwant(&self, wants: &[(Destination, u64)]) -> Result<(), LocationError> {
-        let (inner, wants) = (Arc::clone(&self.inner), wants.to_vec());
+        let (inner, mut wants) = (Arc::clone(&self.inner), wants.to_vec());
+        if self.has(Twist::LateRemoval) {
+            wants.iter_mut().for_each(|want| want.1 = u64::MAX);
+            self.acknowledge_early(300, async move { inner.unwant(&wants).await });
+            return Ok(());
+        }
         self.call("unwant", async move { inner.unwant(&wants).await })
             .await
     }
@@ -193,7 +199,7 @@ impl Location for SimLocation {
         let inner = Arc::clone(&self.inner);
         let work = async move { inner.claim().await };
         if self.has(Twist::EarlyClaim) {
-            self.acknowledge_early(work);
+            self.acknowledge_early(3_000, work);
             return Ok(());
         }
         self.call("claim", work).await

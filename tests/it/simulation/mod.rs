@@ -18,6 +18,7 @@ mod ledger;
 mod location;
 mod plan;
 mod store;
+mod topics;
 mod world;
 
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use tokio::time::Instant;
 
 use clients::Device;
 use cluster::Cluster;
-use plan::{Options, Plan};
+use plan::Options;
 use world::{TraceMode, World};
 
 /// How many seeds the ordinary test command runs, in four parts.
@@ -56,8 +57,8 @@ fn run(seed: u64, options: Options, mode: TraceMode) -> Outcome {
 
 async fn simulate(seed: u64, options: Options, mode: TraceMode) -> Outcome {
     let started = Instant::now();
-    let plan = Plan::new(seed, &options);
     let world = Arc::new(World::new(seed, options, mode));
+    let plan = &world.plan;
     let cluster = Cluster::new(Arc::clone(&world), plan.nodes);
     for slot in 0..plan.nodes {
         Arc::clone(&cluster).start(slot).await;
@@ -70,16 +71,8 @@ async fn simulate(seed: u64, options: Options, mode: TraceMode) -> Outcome {
             world.tracker.spawn(device.run());
         }
     }
-    let writers = (&cluster, &plan);
-    let (cluster_again, sends) = (Arc::clone(writers.0), writers.1.sends.clone());
-    let writing = world.tracker.spawn(async move {
-        for (number, send) in sends.into_iter().enumerate() {
-            tokio::time::sleep_until(started + send.at).await;
-            let (from, to) = (clients::user(send.from), clients::user(send.to));
-            let write = clients::write(Arc::clone(&cluster_again), number, from, to);
-            cluster_again.world.tracker.spawn(write);
-        }
-    });
+    let writing = clients::write_all(Arc::clone(&cluster), started);
+    let writing = world.tracker.spawn(writing);
     for fault in &plan.faults {
         tokio::time::sleep_until(started + fault.at).await;
         cluster.apply(fault);
@@ -88,7 +81,8 @@ async fn simulate(seed: u64, options: Options, mode: TraceMode) -> Outcome {
     tokio::time::sleep_until(busy_until).await;
     world.note(format_args!("calm"));
     world.ledger().calm_since = Some(Instant::now());
-    let wrong = settle(&world).await;
+    let mut wrong = settle(&world).await;
+    wrong.extend(topics::check(&cluster).await);
     let ledger = world.ledger();
     Outcome {
         wrong,
@@ -137,26 +131,24 @@ fn mode() -> TraceMode {
     }
 }
 
-/// Runs a part of the seeds, and tells every one that falls.
-fn run_part(part: u64) {
-    let seeds: Vec<u64> = match number_of("SIMULATION_SEED") {
-        Some(seed) if part == 0 => vec![seed],
-        Some(_) => return,
-        None => {
-            let count = number_of("SIMULATION_SEEDS").unwrap_or(SEEDS);
-            (0..count).filter(|seed| seed % PARTS == part).collect()
-        }
-    };
+/// The seeds to run: the one that is asked for, so many as are asked for, or the usual number.
+fn seeds(usual: u64) -> Vec<u64> {
+    match number_of("SIMULATION_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..number_of("SIMULATION_SEEDS").unwrap_or(usual)).collect(),
+    }
+}
+
+/// Runs seeds, tells every one that falls and how late the latest was, and fails if any fell.
+fn all_pass(seeds: &[u64], options: Options) {
     let (mut worst, mut delivered, mut fallen) = (Duration::ZERO, 0, Vec::new());
-    for &seed in &seeds {
-        let outcome = run(seed, Options::ALL, mode());
+    for &seed in seeds {
+        let outcome = run(seed, options, mode());
         worst = worst.max(outcome.worst_delay);
         delivered += outcome.delivered;
         if !outcome.wrong.is_empty() {
             eprintln!("seed {seed} falls:\n  {}", outcome.wrong.join("\n  "));
-            eprintln!(
-                "  alone: SIMULATION_SEED={seed} SIMULATION_TRACE=1 cargo nextest run simulation"
-            );
+            eprintln!("  alone, with its events: SIMULATION_SEED={seed} SIMULATION_TRACE=1");
             fallen.push(seed);
         }
     }
@@ -165,6 +157,13 @@ fn run_part(part: u64) {
         seeds.len()
     );
     assert!(fallen.is_empty(), "seeds that fall: {fallen:?}");
+}
+
+/// Runs one of the parts into which the seeds are divided, so that they run on several cores.
+fn run_part(part: u64) {
+    let mut seeds = seeds(SEEDS);
+    seeds.retain(|seed| seed % PARTS == part);
+    all_pass(&seeds, Options::ALL);
 }
 
 #[test]

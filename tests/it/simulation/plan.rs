@@ -41,6 +41,7 @@ impl Options {
             backstop: false,
             ..Rules::ALL
         },
+        faults: Kind::WITHOUT_ISOLATION,
         bound: Duration::from_secs(16),
         ..Self::ALL
     };
@@ -49,7 +50,7 @@ impl Options {
 /// A promise of an engine that is broken on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Twist {
-    /// Locations are answered from up to 400 ms ago.
+    /// Locations are answered from up to 2 s ago.
     StaleLocate,
     /// A session's location is acknowledged before it is written.
     EarlyAttach,
@@ -57,6 +58,8 @@ pub(super) enum Twist {
     CreatingRenewal,
     /// The first claim is acknowledged before it is written.
     EarlyClaim,
+    /// The withdrawal of an interest comes late, and does not look at its generation.
+    LateRemoval,
 }
 
 /// A kind of fault.
@@ -101,6 +104,11 @@ impl Kind {
         Self::CutBus,
         Self::Isolate,
     ];
+
+    /// A node that is cut off knows by its clock alone when the others have given it up. When its
+    /// lease is taken away meanwhile (a flush) it is too late, and if it also dies before it is
+    /// back, its last messages wait for the backstop.
+    pub(super) const WITHOUT_ISOLATION: &[Self] = Self::ALL.split_at(21).0;
 }
 
 /// Something that goes wrong.
@@ -130,6 +138,12 @@ pub(super) struct Plan {
     pub(super) devices: Vec<usize>,
     pub(super) faults: Vec<Fault>,
     pub(super) sends: Vec<Send>,
+    /// How many messages may wait to be routed at a node.
+    pub(super) route_queue_max: usize,
+    /// How many envelopes per second go to all nodes without location.
+    pub(super) flood_per_second: u32,
+    /// Whether a node is not told that its queue was lost: the flows alone must show it.
+    pub(super) hide_interruptions: bool,
     /// When devices stop coming and going.
     pub(super) busy: Duration,
     /// When the last fault has ended.
@@ -146,7 +160,7 @@ impl Plan {
         };
         let users = rng.random_range(2..=4);
         let devices = (0..users).map(|_| rng.random_range(1..=3)).collect();
-        let mut faults: Vec<Fault> = (0..rng.random_range(1..=6))
+        let mut faults: Vec<Fault> = (0..rng.random_range(1..=8))
             .map(|_| fault(&mut rng, options, nodes))
             .collect();
         faults.sort_by_key(|fault| fault.at);
@@ -164,7 +178,13 @@ impl Plan {
                 millis(&mut rng, 500..13_000)
             };
             let (from, to) = (rng.random_range(0..users), rng.random_range(0..users));
-            for _ in 0..rng.random_range(1..=4) {
+            // Now and then more than is kept behind a hole.
+            let burst = if rng.random_bool(0.005) {
+                150
+            } else {
+                rng.random_range(1..=4)
+            };
+            for _ in 0..burst {
                 let flipped = rng.random_bool(0.3);
                 let (from, to) = if flipped { (to, from) } else { (from, to) };
                 let at = at + millis(&mut rng, 0..60);
@@ -177,6 +197,9 @@ impl Plan {
             devices,
             faults,
             sends,
+            route_queue_max: if rng.random_bool(0.15) { 2 } else { 10_000 },
+            flood_per_second: if rng.random_bool(0.15) { 2 } else { 200 },
+            hide_interruptions: options.hide_interruptions || rng.random_bool(0.5),
             busy,
             calm,
         }

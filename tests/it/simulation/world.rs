@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::ledger::Ledger;
-use super::plan::Options;
+use super::plan::{Options, Plan};
 
 /// A state of the surroundings that lasts for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,7 @@ pub(super) enum TraceMode {
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) options: Options,
+    pub(super) plan: Plan,
     pub(super) tracker: TaskTracker,
     pub(super) ledger: Mutex<Ledger>,
     /// Grows when the broker of the bus loses its queues.
@@ -67,6 +68,7 @@ impl World {
     pub(super) fn new(seed: u64, options: Options, mode: TraceMode) -> Self {
         Self {
             options,
+            plan: Plan::new(seed, &options),
             tracker: TaskTracker::new(),
             ledger: Mutex::default(),
             queues_lost: AtomicU64::new(0),

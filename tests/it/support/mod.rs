@@ -1,9 +1,17 @@
 //! Real servers and clients for the tests: started privately on free ports below 32768, on
 //! loopback, ended with the test. A missing program fails the test and names its Debian package.
 
+pub(crate) mod bystanders;
+pub(crate) mod chromium;
+pub(crate) mod client;
+pub(crate) mod cluster;
+pub(crate) mod edge;
 pub(crate) mod nginx;
 pub(crate) mod node;
+pub(crate) mod page;
 pub(crate) mod ports;
+pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod rabbitmq;
 pub(crate) mod redis;
+pub(crate) mod stompjs;

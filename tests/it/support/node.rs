@@ -11,6 +11,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -135,6 +136,16 @@ impl Node {
     /// Freezes the process: sockets stay open and nobody answers.
     pub(crate) fn pause(&self) {
         self.signal("STOP");
+        // The signal is on its way when `kill` returns; a thread may still answer.
+        let began = Instant::now();
+        while !is_stopped(self.pid()) {
+            assert!(
+                began.elapsed() < START_TIMEOUT,
+                "{} does not stop",
+                self.name
+            );
+            std::thread::yield_now();
+        }
     }
 
     /// Lets a frozen process go on.
@@ -304,10 +315,27 @@ fn read_lines(
     });
 }
 
-/// The address of the block that a node prints when it listens. The line is whole: lines are read.
+/// The address of the block that a node prints when it listens, once its last line is there; of the
+/// JSON object when it logs in JSON.
 fn printed_address(output: &str) -> Option<SocketAddr> {
-    let mut lines = output.lines();
+    let mut objects = output.lines().filter(|line| line.contains("\"listening\""));
+    if let Some(object) = objects.find_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        return object["address"].as_str()?.parse().ok();
+    }
+    let (block, _) = output.split_once("Ctrl-C")?;
+    let mut lines = block.lines();
     lines.find_map(|line| line.strip_prefix("listening")?.trim().parse().ok())
+}
+
+/// Whether every thread of a process is stopped by a signal.
+fn is_stopped(pid: u32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks.flatten().all(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        // The name of the program, in brackets, may hold anything; the state follows it.
+        let (_, after) = stat.rsplit_once(')').unwrap_or_default();
+        matches!(after.trim_start().chars().next(), Some('T' | 't'))
+    })
 }
 
 /// Sends a signal with the shell's own `kill`, which needs no package.

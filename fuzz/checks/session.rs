@@ -1,0 +1,158 @@
+//! What holds for every sequence of inputs of a session.
+//!
+//! An input is what the client sends, as text that people can read and write, interrupted by what
+//! the driver does: octet 0xff (which no STOMP head may hold) and one octet that says what.
+//! Shared by the fuzz target and by the test that replays the corpus.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use stompbox::model::{CloseReason, Code, Kind, Problem, Proof, SessionId};
+use stompbox::session::{Accepted, Event, Input, Output, Reply, Session, SessionConfig, Ticket};
+
+/// Begins what the driver does.
+const DRIVER: u8 = 0xff;
+
+/// Checks one input; panics when something does not hold.
+pub(crate) fn check(input: &[u8]) {
+    let mut driver = Driver::new();
+    let mut parts = input.split(|octet| *octet == DRIVER);
+    if let Some(first) = parts.next() {
+        driver.input(Input::Received(first));
+    }
+    for part in parts {
+        let Some((what, sent)) = part.split_first() else {
+            continue;
+        };
+        driver.act(*what);
+        driver.input(Input::Received(sent));
+    }
+}
+
+struct Driver {
+    session: Session,
+    now: Instant,
+    deadline: Option<Instant>,
+    pending: Vec<Ticket>,
+    seen: BTreeSet<Ticket>,
+    awaits_verdict: bool,
+    closed: bool,
+}
+
+impl Driver {
+    fn new() -> Self {
+        let now = Instant::now();
+        let mut driver = Self {
+            session: Session::new(now, SessionConfig::default()),
+            now,
+            deadline: None,
+            pending: Vec::new(),
+            seen: BTreeSet::new(),
+            awaits_verdict: false,
+            closed: false,
+        };
+        driver.poll();
+        driver
+    }
+
+    /// `A` accepts, `R` refuses, `S` settles the oldest ticket, `s` the newest, `F` and `f` with a
+    /// problem, `T` sleeps to the deadline, `P` pong, `D` delivery, `E` end; others wait a while.
+    fn act(&mut self, what: u8) {
+        match what {
+            b'A' | b'R' if self.awaits_verdict => {
+                self.awaits_verdict = false;
+                self.input(if what == b'A' {
+                    Input::Accepted(accepted())
+                } else {
+                    Input::Refused(problem())
+                });
+            }
+            b'S' | b'F' if !self.pending.is_empty() => {
+                let ticket = self.pending.remove(0);
+                self.settle(ticket, what == b'S');
+            }
+            b's' | b'f' => {
+                if let Some(ticket) = self.pending.pop() {
+                    self.settle(ticket, what == b's');
+                }
+            }
+            b'T' => {
+                if let Some(at) = self.deadline.take() {
+                    self.now = self.now.max(at);
+                    self.input(Input::Timeout);
+                }
+            }
+            b'P' => self.input(Input::Ponged),
+            b'D' => self.input(Input::Transmitted),
+            b'E' => self.input(Input::End {
+                problem: Some(problem()),
+                reason: CloseReason::RESTART,
+            }),
+            other => {
+                self.now += Duration::from_millis(u64::from(other));
+            }
+        }
+    }
+
+    fn settle(&mut self, ticket: Ticket, well: bool) {
+        let outcome = if well {
+            Ok(Reply::default())
+        } else {
+            Err(problem())
+        };
+        self.input(Input::Settled { ticket, outcome });
+    }
+
+    fn input(&mut self, input: Input<'_>) {
+        self.session.handle_input(self.now, input);
+        self.poll();
+        let limits = SessionConfig::default().limits;
+        let most = limits.body_bytes_max() + limits.head_bytes_max() + 2;
+        assert!(
+            self.session.buffered() <= most,
+            "no more is kept than the limits allow"
+        );
+        assert_eq!(self.session.is_closed(), self.closed);
+    }
+
+    fn poll(&mut self) {
+        while let Some(output) = self.session.poll_output() {
+            assert!(!self.closed, "{output:?} after the close");
+            match output {
+                Output::Transmit(octets) => {
+                    assert!(
+                        octets == "\n" || octets.ends_with(b"\0"),
+                        "a frame or a beat"
+                    );
+                }
+                Output::Timeout(at) => self.deadline = Some(at),
+                Output::Close(_) => self.closed = true,
+                Output::Event(Event::Connect(_)) => self.awaits_verdict = true,
+                Output::Event(Event::Send(send)) => self.request(send.ticket),
+                Output::Event(Event::Subscribe(subscribe)) => self.request(subscribe.ticket),
+                Output::Event(Event::Unsubscribe(unsubscribe)) => self.request(unsubscribe.ticket),
+            }
+        }
+    }
+
+    fn request(&mut self, ticket: Ticket) {
+        assert!(self.seen.insert(ticket), "{ticket:?} is not new");
+        self.pending.push(ticket);
+    }
+}
+
+fn problem() -> Problem {
+    Problem::new(Code::Forbidden, "No.")
+}
+
+fn accepted() -> Accepted {
+    Accepted {
+        session: SessionId(1),
+        user_id: "user_a".parse().expect("a user id"),
+        kind: Kind::Anonymous,
+        proof: Proof::New,
+        node: "n1".parse().expect("a node id"),
+        limits: "{}".to_owned(),
+        headers: Vec::new(),
+    }
+}

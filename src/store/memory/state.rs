@@ -1,0 +1,357 @@
+//! What the store in memory holds, and what every question does to it.
+//!
+//! Invariant: a change is made as a whole under one lock, so no question meets half of one.
+
+use std::collections::BTreeMap;
+
+use crate::model::{
+    ClientId, ClientIdentifier, Kind, MessageId, RoomId, Standing, StoredMessage, UnixMillis,
+    UserId,
+};
+use crate::store::alike::{epoch, placed, stretch, taken_at};
+use crate::store::{
+    Append, Appended, Head, Heads, NewVisitor, Position, Range, TakeOver, TokenHash, UserRecord,
+};
+
+/// Everything that is stored. Each field is what a table is in the other engines.
+#[derive(Default)]
+pub(super) struct State {
+    store_id: String,
+    /// Grows by one with every commit that moves a head.
+    position: u64,
+    users: BTreeMap<UserId, UserRecord>,
+    tokens: BTreeMap<TokenHash, Token>,
+    conversations: BTreeMap<RoomId, Conversation>,
+    /// When the member last wrote there, if ever.
+    members: BTreeMap<(UserId, RoomId), Option<UnixMillis>>,
+    keys: BTreeMap<(RoomId, UserId, ClientId), u64>,
+}
+
+struct Token {
+    user_id: UserId,
+    expires_at: UnixMillis,
+}
+
+struct Conversation {
+    head: u64,
+    epoch: u32,
+    /// The position of the commit that last moved the head.
+    changed: u64,
+    messages: BTreeMap<u64, Kept>,
+}
+
+struct Kept {
+    message: StoredMessage,
+    expires_at: Option<UnixMillis>,
+}
+
+impl State {
+    pub(super) fn new(store_id: String) -> Self {
+        Self {
+            store_id,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn store_id(&self) -> String {
+        self.store_id.clone()
+    }
+
+    pub(super) fn append(&mut self, append: &Append) -> Appended {
+        let key = append
+            .client_id
+            .clone()
+            .map(|client_id| (append.room, append.from.clone(), client_id));
+        if let Some(first) = key.as_ref().and_then(|key| self.first(key)) {
+            return Appended {
+                message: first,
+                duplicate: true,
+            };
+        }
+        self.position += 1;
+        let conversation = self
+            .conversations
+            .entry(append.room)
+            .or_insert_with(|| Conversation {
+                head: 0,
+                epoch: epoch(&self.store_id, append.room, append.id),
+                changed: 0,
+                messages: BTreeMap::new(),
+            });
+        conversation.head += 1;
+        conversation.changed = self.position;
+        let message = placed(append, conversation.head, conversation.epoch);
+        let kept = Kept {
+            message: message.clone(),
+            expires_at: append.expires_at,
+        };
+        let before = conversation.messages.insert(message.seq, kept);
+        debug_assert!(before.is_none(), "a place is given once");
+        if let Some(key) = key {
+            self.keys.insert(key, message.seq);
+        }
+        self.members
+            .entry((append.to.clone(), append.room))
+            .or_default();
+        let wrote_at = self
+            .members
+            .entry((append.from.clone(), append.room))
+            .or_default();
+        *wrote_at = (*wrote_at).max(Some(append.timestamp));
+        Appended {
+            message,
+            duplicate: false,
+        }
+    }
+
+    fn first(&self, key: &(RoomId, UserId, ClientId)) -> Option<StoredMessage> {
+        let seq = self.keys.get(key)?;
+        let kept = self.conversations.get(&key.0)?.messages.get(seq)?;
+        Some(kept.message.clone())
+    }
+
+    pub(super) fn heads(&self, users: &[UserId], since: Position) -> Heads {
+        let mut heads = Vec::new();
+        for user in users {
+            for room in self.rooms_of(user) {
+                let Some(conversation) = self.conversations.get(&room) else {
+                    continue;
+                };
+                if conversation.changed > since.0 {
+                    heads.push(Head {
+                        user: user.clone(),
+                        room,
+                        seq: conversation.head,
+                    });
+                }
+            }
+        }
+        heads.sort_by(|a, b| (&a.user, a.room).cmp(&(&b.user, b.room)));
+        heads.dedup();
+        Heads {
+            position: Position(self.position),
+            heads,
+        }
+    }
+
+    pub(super) fn range(&self, room: RoomId, (after, through): (u64, u64), limit: u32) -> Range {
+        let Some(conversation) = self.conversations.get(&room) else {
+            return stretch(Vec::new(), (after, through), limit, 0);
+        };
+        let found = conversation
+            .messages
+            .range(after.saturating_add(1)..)
+            .take_while(|(seq, _)| **seq <= through)
+            .take(limit as usize)
+            .map(|(_, kept)| kept.message.clone())
+            .collect();
+        stretch(found, (after, through), limit, conversation.head)
+    }
+
+    fn live_token(&self, token: &TokenHash, now: UnixMillis) -> Option<&UserId> {
+        let token = self.tokens.get(token)?;
+        (token.expires_at > now).then_some(&token.user_id)
+    }
+
+    pub(super) fn wrote_since(&self, room: RoomId, from: &UserId, since: UnixMillis) -> bool {
+        let wrote_at = self.members.get(&(from.clone(), room)).copied();
+        wrote_at.flatten().is_some_and(|at| at >= since)
+    }
+
+    pub(super) fn user(&self, user_id: &UserId) -> Option<UserRecord> {
+        self.users.get(user_id).cloned()
+    }
+
+    pub(super) fn visitor_by_token(
+        &self,
+        token: &TokenHash,
+        now: UnixMillis,
+    ) -> Option<UserRecord> {
+        self.user(self.live_token(token, now)?)
+    }
+
+    pub(super) fn loose_visitors(
+        &self,
+        client: &ClientIdentifier,
+        seen_after: UnixMillis,
+    ) -> Vec<UserRecord> {
+        let found = self.users.values().filter(|user| {
+            user.client_identifier == *client
+                && user.standing.is_loose()
+                && user.last_seen >= seen_after
+        });
+        found.take(2).cloned().collect()
+    }
+
+    pub(super) fn seen(&mut self, user_id: &UserId, now: UnixMillis) {
+        if let Some(user) = self.users.get_mut(user_id) {
+            user.last_seen = user.last_seen.max(now);
+        }
+    }
+
+    pub(super) fn create_visitor(&mut self, visitor: NewVisitor) -> bool {
+        if self.live_token(&visitor.token, visitor.now).is_some()
+            || self.users.contains_key(&visitor.user_id)
+        {
+            return false;
+        }
+        let standing = if visitor.loose {
+            Standing::Loose { taken_at: None }
+        } else {
+            Standing::FIRM
+        };
+        self.tokens.insert(
+            visitor.token,
+            Token {
+                user_id: visitor.user_id.clone(),
+                expires_at: visitor.token_expires_at,
+            },
+        );
+        self.users.insert(
+            visitor.user_id.clone(),
+            UserRecord {
+                user_id: visitor.user_id,
+                kind: Kind::Anonymous,
+                standing,
+                name: visitor.name,
+                client_identifier: visitor.client_identifier,
+                created_at: visitor.now,
+                last_seen: visitor.now,
+            },
+        );
+        true
+    }
+
+    pub(super) fn confirm_token(
+        &mut self,
+        token: &TokenHash,
+        expires_at: UnixMillis,
+        now: UnixMillis,
+    ) {
+        let Some(token) = self.tokens.get_mut(token).filter(|t| t.expires_at > now) else {
+            return;
+        };
+        token.expires_at = expires_at;
+        if let Some(user) = self.users.get_mut(&token.user_id) {
+            user.standing = Standing::Firm {
+                taken_at: user.standing.taken_at(),
+            };
+            user.last_seen = user.last_seen.max(now);
+        }
+    }
+
+    pub(super) fn take_over(&mut self, wanted: TakeOver) -> bool {
+        let is_owned = self.live_token(&wanted.token, wanted.now).is_some();
+        let Some(user) = self.users.get_mut(&wanted.user_id) else {
+            return false;
+        };
+        let as_read = Standing::Loose {
+            taken_at: wanted.taken_at_before,
+        };
+        if is_owned || user.standing != as_read || user.last_seen != wanted.last_seen_before {
+            return false;
+        }
+        user.standing = Standing::Loose {
+            taken_at: Some(taken_at(&wanted)),
+        };
+        user.last_seen = user.last_seen.max(wanted.now);
+        self.tokens
+            .retain(|_, token| token.user_id != wanted.user_id);
+        self.tokens.insert(
+            wanted.token,
+            Token {
+                user_id: wanted.user_id,
+                expires_at: wanted.token_expires_at,
+            },
+        );
+        true
+    }
+
+    pub(super) fn export(
+        &self,
+        user: &UserId,
+        after: Option<MessageId>,
+        limit: u32,
+    ) -> Vec<StoredMessage> {
+        let rooms = self.rooms_of(user);
+        let mut found: Vec<&StoredMessage> = rooms
+            .iter()
+            .filter_map(|room| self.conversations.get(room))
+            .flat_map(|conversation| conversation.messages.values())
+            .map(|kept| &kept.message)
+            .filter(|message| after.is_none_or(|after| message.id > after))
+            .collect();
+        found.sort_by_key(|message| (message.id, message.room, message.seq));
+        found.into_iter().take(limit as usize).cloned().collect()
+    }
+
+    pub(super) fn erase(&mut self, user: &UserId) {
+        self.users.remove(user);
+        self.tokens.retain(|_, token| token.user_id != *user);
+        for room in self.rooms_of(user) {
+            let Some(conversation) = self.conversations.get_mut(&room) else {
+                continue;
+            };
+            for kept in conversation.messages.values_mut() {
+                if kept.message.from == *user {
+                    kept.message.text.clear();
+                    kept.message.from_name.clear();
+                }
+            }
+        }
+        self.leave_everything(user);
+    }
+
+    pub(super) fn purge(&mut self, now: UnixMillis, idle_before: UnixMillis) -> u64 {
+        let mut removed = 0;
+        for conversation in self.conversations.values_mut() {
+            let keys = &mut self.keys;
+            conversation.messages.retain(|_, kept| {
+                let has_expired = kept.expires_at.is_some_and(|at| at <= now);
+                if has_expired {
+                    removed += 1;
+                    let message = &kept.message;
+                    if let Some(client_id) = &message.client_id {
+                        keys.remove(&(message.room, message.from.clone(), client_id.clone()));
+                    }
+                }
+                !has_expired
+            });
+        }
+        let idle: Vec<UserId> = self
+            .users
+            .values()
+            .filter(|user| user.kind == Kind::Anonymous && user.last_seen < idle_before)
+            .map(|user| user.user_id.clone())
+            .collect();
+        self.tokens.retain(|_, token| {
+            let is_over = token.expires_at <= now || idle.binary_search(&token.user_id).is_ok();
+            removed += u64::from(is_over);
+            !is_over
+        });
+        for user in &idle {
+            self.users.remove(user);
+            self.leave_everything(user);
+            removed += 1;
+        }
+        removed
+    }
+
+    /// Ends all memberships of a user who is gone, and the conversations in which nobody is left.
+    fn leave_everything(&mut self, user: &UserId) {
+        for room in self.rooms_of(user) {
+            self.members.remove(&(user.clone(), room));
+            if !self.members.keys().any(|(_, other)| *other == room) {
+                self.conversations.remove(&room);
+                self.keys.retain(|(key_room, _, _), _| *key_room != room);
+            }
+        }
+    }
+
+    fn rooms_of(&self, user: &UserId) -> Vec<RoomId> {
+        self.members
+            .range((user.clone(), RoomId(0))..=(user.clone(), RoomId(u128::MAX)))
+            .map(|((_, room), _)| *room)
+            .collect()
+    }
+}

@@ -1,0 +1,368 @@
+//! Clients that are too slow, too fast, too many or silent: each is ended in bounded time, with a
+//! reason, and nobody else notices.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::support::bystanders::{Bystanders, metric};
+use crate::support::client::{Client, Ending, Opening, Received};
+use crate::support::cluster::HIGH_LIMITS;
+use crate::support::node::Node;
+
+/// The high limits, but for these.
+async fn node(settings: &[(&'static str, &'static str)]) -> Node {
+    let mut environment = HIGH_LIMITS.to_vec();
+    environment.retain(|(name, _)| settings.iter().all(|(other, _)| other != name));
+    environment.extend(settings);
+    Node::start("node", &environment).await
+}
+
+fn assert_ended(what: &str, ending: &Ending, message: &str, code: u16, reason: &str) {
+    let error = ending
+        .error
+        .as_ref()
+        .map_or("", |frame| frame.header("message"));
+    let found = (error, ending.code, ending.reason.as_str());
+    assert_eq!(found, (message, code, reason), "{what}: {ending:?}");
+}
+
+#[tokio::test]
+async fn a_handshake_that_never_ends_is_closed() {
+    let node = node(&[]).await;
+    let address = node.address();
+    let mut bystanders = Bystanders::on(&node).await;
+    let silent = tokio::join!(
+        closed_after(address, ""),
+        closed_after(address, "GET /ws-chat HTTP/1.1\r\nHost: x\r\n"),
+        async {
+            for second in 0..8 {
+                sleep(Duration::from_secs(1)).await;
+                bystanders.talk(&format!("second {second}")).await;
+            }
+        },
+    );
+    for took in [silent.0, silent.1] {
+        assert!(took < Duration::from_secs(25), "closed only after {took:?}");
+    }
+    bystanders.talk("both were closed").await;
+}
+
+/// How long the server bears a connection on which this comes, one octet in 200 ms at the end.
+async fn closed_after(address: SocketAddr, beginning: &str) -> Duration {
+    let began = Instant::now();
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut reader, mut writer) = stream.into_split();
+    writer.write_all(beginning.as_bytes()).await.unwrap();
+    let drip = async {
+        // Slowly, but all the time: what counts is the end of the head, not the last octet.
+        while !beginning.is_empty() && writer.write_all(b"x").await.is_ok() {
+            sleep(Duration::from_millis(200)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let mut answer = Vec::new();
+    let ended = async {
+        // A reset is an end as well.
+        let _ = reader.read_to_end(&mut answer).await;
+    };
+    let within = timeout(Duration::from_secs(60), async {
+        tokio::select! {
+            () = drip => {}
+            () = ended => {}
+        }
+    });
+    assert!(within.await.is_ok(), "a handshake went on for a minute");
+    began.elapsed()
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_connect_is_told_so() {
+    let node = node(&[("CONNECT_TIMEOUT", "500ms")]).await;
+    for beginning in ["", "\n\n\n", "CONNECT\naccept-version:1.2\n"] {
+        let mut client = Client::open(node.address()).await;
+        client.send(beginning).await;
+        let ending = client.end().await;
+        assert_ended(beginning, &ending, "Connect timeout", 1002, "bad_request");
+    }
+}
+
+#[tokio::test]
+async fn a_frame_that_does_not_end_is_not_waited_for() {
+    let node = node(&[("PARTIAL_FRAME_TIMEOUT", "500ms")]).await;
+    let mut bystanders = Bystanders::on(&node).await;
+    for part in [
+        "SEND\ndestination:/topic/x\n\na body without NUL",
+        "SEND\ndestination:/topic/x\ncontent-length:100\n\nnot a hundred",
+        "SEND\ndestination:/topic/x\n",
+        "S",
+    ] {
+        let mut client = Client::connect(node.address()).await;
+        client.send(part).await;
+        let ending = client.end().await;
+        assert_ended(part, &ending, "Frame timeout", 1002, "bad_request");
+        bystanders.talk(part).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_its_promise_to_beat_is_cut() {
+    let node = node(&[("HEART_BEAT", "100,100")]).await;
+    let mut client = Client::open(node.address()).await;
+    client
+        .send("CONNECT\naccept-version:1.2\nheart-beat:100,0\n\n\0")
+        .await;
+    assert_eq!(client.frame().await.command, "CONNECTED");
+    assert_ended("no beats", &client.end().await, "", 4408, "heart_beat_lost");
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_cut_and_costs_no_memory() {
+    let node = node(&[("OUTBOX_STALL", "1s")]).await;
+    let address = node.address();
+    let mut bystanders = Bystanders::on(&node).await;
+    let mut writer = Client::connect(address).await;
+    let mut reader = Client::connect(address).await;
+    let opening = Opening {
+        receive_buffer: Some(4_096),
+        ..Opening::default()
+    };
+    let mut sleeper = Client::connect_with(address, &opening, "new").await;
+    for client in [&mut reader, &mut sleeper] {
+        client.subscribe("/topic/flood").await;
+    }
+    let before = resident_kib(&node);
+    let body = "x".repeat(32 << 10);
+    let mut most = 0;
+    for number in 0..600 {
+        let receipt = writer.publish("/topic/flood", &body).await;
+        assert_eq!(writer.frame().await.receipt(), receipt);
+        assert_eq!(
+            reader.frame().await.body.len(),
+            body.len(),
+            "the one that reads has all"
+        );
+        if number % 50 == 0 {
+            bystanders.talk(&format!("flood {number}")).await;
+            most = most.max(resident_kib(&node));
+        }
+    }
+    // 600 times 32 KiB went through; the outbox of the sleeper holds 512 KiB.
+    assert!(
+        most < before + 12 * 1024,
+        "memory went from {before} to {most} KiB"
+    );
+    let began = Instant::now();
+    while metric(&node, "ws_close_total{code=\"4490\"}").await < 1.0 {
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "the sleeper was not cut"
+        );
+        sleep(Duration::from_millis(50)).await;
+    }
+    // It wakes up and finds what the kernel held, then the reason.
+    let ending = sleeper.end().await;
+    assert_eq!(
+        (ending.code, ending.reason.as_str()),
+        (4490, "slow_consumer"),
+        "{ending:?}"
+    );
+    bystanders.talk("the sleeper was cut").await;
+}
+
+/// The resident memory of a node.
+fn resident_kib(node: &Node) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    line.trim().trim_end_matches("kB").trim().parse().unwrap()
+}
+
+#[tokio::test]
+async fn who_writes_too_fast_is_told_when_to_write_again() {
+    let node = node(&[("RATE_BURST", "5"), ("RATE_ANON_PER_MIN", "30")]).await;
+    let mut client = Client::connect(node.address()).await;
+    client.subscribe("/user/queue/errors").await;
+    let me = client.user().to_owned();
+    let mut taken = 0;
+    let problem = loop {
+        client.say(&me, "quick").await;
+        let answer = client.frame().await;
+        if answer.command != "RECEIPT" {
+            break answer.json();
+        }
+        taken += 1;
+        let left: u64 = answer.header("x-rate-remaining").parse().unwrap();
+        assert!(left < 5, "{answer:?}");
+    };
+    assert!(
+        (5..10).contains(&taken),
+        "{taken} of a burst of 5 were taken"
+    );
+    assert_eq!(
+        (&problem["code"], &problem["status"]),
+        (&"rate_limited".into(), &429.into())
+    );
+    let wait = problem["retry_after_ms"]
+        .as_u64()
+        .expect("when to try again");
+    assert!(
+        (1..=2_000).contains(&wait),
+        "one token comes back in two seconds, not {wait} ms"
+    );
+    sleep(Duration::from_millis(wait + 50)).await;
+    client.say(&me, "patient").await;
+    assert_eq!(client.frame().await.command, "RECEIPT");
+    // The neighbour has a bucket of his own.
+    Bystanders::on(&node)
+        .await
+        .talk("somebody was too fast")
+        .await;
+}
+
+#[tokio::test]
+async fn who_does_not_heed_the_refusals_is_cut() {
+    let node = node(&[("RATE_BURST", "1"), ("RATE_ANON_PER_MIN", "1")]).await;
+    let mut client = Client::connect(node.address()).await;
+    client.subscribe("/user/queue/errors").await;
+    let me = client.user().to_owned();
+    let frame =
+        format!("SEND\ndestination:/app/chat.send\n\n{{\"to\":\"{me}\",\"message\":\"again\"}}\0");
+    client.send(&frame.repeat(320)).await;
+    let ending = client.end().await;
+    assert_eq!(ending.code, 4429, "{ending:?}");
+    assert!(
+        ending.reason.starts_with("rate_limited;retry_after_ms="),
+        "{ending:?}"
+    );
+}
+
+#[tokio::test]
+async fn ten_thousand_subscriptions_are_too_many() {
+    // So fast they are too many frames; and however slowly, too many subscriptions.
+    for (per_10_s, message, code) in [
+        ("100", "rate_limited", 4429),
+        ("1000000", "limit_exceeded", 1008),
+    ] {
+        let node = node(&[("CLIENT_FRAMES_PER_10S", per_10_s)]).await;
+        let mut bystanders = Bystanders::on(&node).await;
+        let mut client = Client::connect(node.address()).await;
+        for hundred in 0..100 {
+            let subscribe = |n: u32| {
+                let id = hundred * 100 + n;
+                format!("SUBSCRIBE\nid:{id}\ndestination:/topic/t.{id}\nreceipt:{id}\n\n\0")
+            };
+            client
+                .send(&(0..100).map(subscribe).collect::<String>())
+                .await;
+        }
+        let mut settled = 0;
+        let error = loop {
+            match client.frame().await {
+                frame if frame.command == "RECEIPT" => settled += 1,
+                frame => break frame,
+            }
+        };
+        assert_eq!(error.header("message"), message, "{error:?}");
+        assert!(settled <= 256, "{settled} subscriptions");
+        let ending = client.end().await;
+        assert_eq!(ending.code, code, "{ending:?}");
+        bystanders.talk(message).await;
+        assert_eq!(
+            metric(&node, "chat_channels_active").await,
+            0.0,
+            "something of it is left"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_oldest_session_of_a_visitor_makes_room() {
+    let node = node(&[("SESSIONS_VISITOR", "3")]).await;
+    let opening = Opening::default();
+    let mut first = Client::connect(node.address()).await;
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        let other = Client::connect_with(node.address(), &opening, first.secret()).await;
+        assert_eq!(other.user(), first.user());
+        others.push(other);
+    }
+    let ending = first.end().await;
+    assert_ended(
+        "the oldest",
+        &ending,
+        "limit_exceeded",
+        4409,
+        "too_many_devices",
+    );
+    for other in &mut others {
+        let receipt = other.publish("/topic/x", "alive").await;
+        assert_eq!(other.frame().await.receipt(), receipt);
+    }
+}
+
+#[tokio::test]
+async fn too_many_new_visitors_of_one_network_are_told_to_wait() {
+    let node = node(&[("MINT_PER_NET", "3")]).await;
+    for _ in 0..3 {
+        Client::connect(node.address()).await;
+    }
+    let mut client = Client::open(node.address()).await;
+    client
+        .send("CONNECT\naccept-version:1.2\nvisitor-token:new\n\n\0")
+        .await;
+    let ending = client.end().await;
+    assert_eq!(ending.code, 1013, "{ending:?}");
+    assert!(
+        ending.reason.starts_with("try_later;retry_after_ms="),
+        "{ending:?}"
+    );
+    let problem = ending.error.expect("an ERROR frame").json();
+    assert_eq!(problem["code"], "try_later");
+}
+
+#[tokio::test]
+async fn empty_messages_are_not_for_free() {
+    let node = node(&[]).await;
+    let mut bystanders = Bystanders::on(&node).await;
+    let mut client = Client::connect(node.address()).await;
+    for _ in 0..200 {
+        client.send("\n").await;
+    }
+    let ending = client.end().await;
+    assert_ended(
+        "empty messages",
+        &ending,
+        "rate_limited",
+        4429,
+        "rate_limited;retry_after_ms=10000",
+    );
+    bystanders.talk("empty messages").await;
+}
+
+#[tokio::test]
+async fn a_line_that_is_cut_takes_its_session_with_it() {
+    let node = node(&[]).await;
+    let mut bystanders = Bystanders::on(&node).await;
+    let connections = "chat_connections_active{transport=\"websocket\",kind=\"anonymous\"}";
+    assert_eq!(metric(&node, connections).await, 2.0);
+    let clients = futures_util::future::join_all((0..20).map(|_| Client::connect(node.address())));
+    drop(clients.await);
+    let began = Instant::now();
+    while metric(&node, connections).await > 2.0 {
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "sessions without a line are left"
+        );
+        sleep(Duration::from_millis(20)).await;
+    }
+    bystanders.talk("twenty lines were cut").await;
+    let mut client = Client::connect(node.address()).await;
+    client.send("DISCONNECT\n\n\0").await;
+    assert!(matches!(client.next().await, Received::Closed(1000, _)));
+}

@@ -1,0 +1,172 @@
+//! Checks of what becomes of it all: copies, forgetting, expiry.
+
+use stompbox::model::{RoomId, UnixMillis, UserId};
+use stompbox::store::{Append, Head, NewVisitor, Position};
+
+use super::{Both, message, pair, visitor};
+
+pub(crate) async fn everybody_gets_his_own_copy(both: &Both) {
+    let (a, b) = pair("copy");
+    let c: UserId = "copy.c".parse().unwrap();
+    let mut expected = Vec::new();
+    for (from, to) in [(&a, &b), (&b, &a), (&a, &c), (&a, &a), (&b, &c)] {
+        let appended = both[0]
+            .append(message(&(from.clone(), to.clone()), "x"))
+            .await
+            .unwrap();
+        expected.push(appended.message);
+    }
+    expected.pop();
+    let all = both[1].export(&a, None, 100).await.unwrap();
+    assert_eq!(all, expected, "oldest first, and nothing of others");
+    let mut paged = Vec::new();
+    while let page = both[0]
+        .export(
+            &a,
+            paged.last().map(|m: &stompbox::model::StoredMessage| m.id),
+            3,
+        )
+        .await
+        .unwrap()
+        && !page.is_empty()
+    {
+        assert!(page.len() <= 3);
+        paged.extend(page);
+    }
+    assert_eq!(paged, all);
+}
+
+pub(crate) async fn an_erased_user_is_forgotten(both: &Both) {
+    let gone = visitor("erased.a", 50, "5");
+    both[0].create_visitor(gone.clone()).await.unwrap();
+    let (a, b) = (gone.user_id.clone(), "erased.b".parse::<UserId>().unwrap());
+    for (from, to) in [(&a, &b), (&b, &a), (&a, &a)] {
+        both[0]
+            .append(message(&(from.clone(), to.clone()), "words"))
+            .await
+            .unwrap();
+    }
+    both[1].erase(&a).await.unwrap();
+    both[1].erase(&a).await.unwrap();
+    assert_eq!(both[0].user(&a).await.unwrap(), None);
+    assert_eq!(
+        both[0]
+            .visitor_by_token(gone.token, gone.now)
+            .await
+            .unwrap(),
+        None
+    );
+    assert!(both[0].export(&a, None, 9).await.unwrap().is_empty());
+    let heads = both[0]
+        .heads(&[a.clone(), b.clone()], Position::START)
+        .await
+        .unwrap()
+        .heads;
+    let room = RoomId::direct(&a, &b);
+    assert_eq!(
+        heads,
+        [Head {
+            user: b.clone(),
+            room,
+            seq: 2
+        }],
+        "the other still has his"
+    );
+    let range = both[0].range(room, 0, 9, 9).await.unwrap();
+    let left: Vec<(&str, &str)> = range
+        .messages
+        .iter()
+        .map(|m| (m.text.as_str(), m.from_name.as_str()))
+        .collect();
+    assert_eq!(left, [("", ""), ("words", "name")]);
+    let own = RoomId::direct(&a, &a);
+    assert_eq!(
+        both[0].range(own, 0, 9, 9).await.unwrap().through,
+        0,
+        "nobody was left there"
+    );
+    // Who writes on finds the conversation as it was; a new one has a new epoch.
+    let next = both[0]
+        .append(message(&(b.clone(), a.clone()), "x"))
+        .await
+        .unwrap();
+    assert_eq!(
+        (next.message.seq, next.message.epoch),
+        (3, range.messages[0].epoch)
+    );
+}
+
+pub(crate) async fn what_has_expired_goes(both: &Both) {
+    let (a, b) = pair("expired");
+    let keyed = |n: u64, expires_at: Option<u64>| Append {
+        client_id: Some(format!("e{n}").parse().unwrap()),
+        expires_at: expires_at.map(UnixMillis),
+        ..message(&(a.clone(), b.clone()), "x")
+    };
+    for n in 1..=5 {
+        let expires_at = [None, Some(10), Some(20)][usize::try_from(n).unwrap() % 3];
+        both[0].append(keyed(n, expires_at)).await.unwrap();
+    }
+    // Secrets and visitors of the other checks live long enough for the times used here.
+    let short = NewVisitor {
+        token_expires_at: UnixMillis(15),
+        ..visitor("expired.short", 60, "6")
+    };
+    let idle = NewVisitor {
+        now: UnixMillis(5),
+        ..visitor("expired.idle", 61, "6")
+    };
+    let kept = NewVisitor {
+        now: UnixMillis(6),
+        ..visitor("expired.kept", 62, "6")
+    };
+    for visitor in [&short, &idle, &kept] {
+        assert!(both[0].create_visitor((*visitor).clone()).await.unwrap());
+    }
+    both[0]
+        .append(message(&(idle.user_id.clone(), a.clone()), "x"))
+        .await
+        .unwrap();
+    both[0]
+        .append(message(&(idle.user_id.clone(), idle.user_id.clone()), "x"))
+        .await
+        .unwrap();
+
+    let room = RoomId::direct(&a, &b);
+    assert_eq!(
+        both[1].purge(UnixMillis(9), UnixMillis(5)).await.unwrap(),
+        0
+    );
+    // Two messages that end at 10, one secret at 15, one visitor with his secret.
+    assert_eq!(
+        both[1].purge(UnixMillis(15), UnixMillis(6)).await.unwrap(),
+        5
+    );
+    assert_eq!(
+        both[1].purge(UnixMillis(15), UnixMillis(6)).await.unwrap(),
+        0
+    );
+    let range = both[0].range(room, 0, 9, 9).await.unwrap();
+    let seqs: Vec<u64> = range.messages.iter().map(|m| m.seq).collect();
+    assert_eq!((seqs.as_slice(), range.through), ([2, 3, 5].as_slice(), 5));
+    assert!(both[0].user(&short.user_id).await.unwrap().is_some());
+    assert!(both[0].user(&idle.user_id).await.unwrap().is_none());
+    assert!(both[0].user(&kept.user_id).await.unwrap().is_some());
+    assert!(
+        both[0]
+            .visitor_by_token(idle.token, UnixMillis(5))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let theirs = both[0]
+        .heads(std::slice::from_ref(&idle.user_id), Position::START)
+        .await
+        .unwrap();
+    assert!(theirs.heads.is_empty());
+    // A key goes with its message, and `seq` never goes back.
+    let again = both[0].append(keyed(1, None)).await.unwrap();
+    assert_eq!((again.duplicate, again.message.seq), (false, 6));
+    let known = both[0].append(keyed(2, None)).await.unwrap();
+    assert_eq!((known.duplicate, known.message.seq), (true, 2));
+}

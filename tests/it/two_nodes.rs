@@ -1,0 +1,402 @@
+//! Two nodes on a real Redis, RabbitMQ and PostgreSQL, and the real STOMP.js.
+//!
+//! One start of the servers for everything that is shown here. What travels between the nodes is
+//! counted at RabbitMQ, by a queue of the test's own.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use crate::support::client::{Client, Opening, get};
+use crate::support::cluster::Cluster;
+use crate::support::nginx::Nginx;
+use crate::support::node::Node;
+use crate::support::rabbitmq::Spy;
+use crate::support::stompjs::{
+    Device, MESSAGES, PATIENCE, StompJs, assert_continues, assert_whole,
+};
+
+/// A moment in which something that must not come would have come.
+const MOMENT: Duration = Duration::from_millis(700);
+
+/// The rig of all checks.
+struct Rig {
+    cluster: Cluster,
+    a: Node,
+    b: Node,
+    js: Arc<StompJs>,
+    spy: Spy,
+}
+
+#[tokio::test]
+async fn two_nodes_deliver_to_every_device_once_in_order_and_tell_each_other_only_what_is_needed() {
+    let cluster = Cluster::start().await;
+    let (a, b) = tokio::join!(cluster.node("a"), cluster.node("b"));
+    let rig = Rig {
+        spy: cluster.rabbitmq.spy().await,
+        js: StompJs::start(),
+        cluster,
+        a,
+        b,
+    };
+    rig.both_nodes_are_ready().await;
+    rig.a_message_crosses_and_so_does_the_answer().await;
+    rig.what_stays_on_a_node_is_not_published().await;
+    rig.a_message_is_published_once_for_all_devices_of_a_node()
+        .await;
+    rig.a_thousand_messages_reach_every_device_on_both_nodes()
+        .await;
+    rig.a_topic_crosses_only_to_where_it_is_wanted().await;
+    rig.the_oldest_session_is_closed_wherever_it_is().await;
+    rig.two_clients_talk_through_nginx().await;
+    rig.the_address_that_nginx_tells_counts().await;
+    for node in [rig.a, rig.b] {
+        let ended = node.stop().await;
+        assert!(ended.status.success(), "{}", ended.output);
+    }
+}
+
+impl Rig {
+    async fn both_nodes_are_ready(&self) {
+        for node in [&self.a, &self.b] {
+            let (status, body) = get(node.address(), "/api/v1/health/ready").await;
+            assert_eq!(status, 200, "{body}");
+        }
+    }
+
+    async fn visitor(&self, name: &str, node: &Node) -> Device {
+        let device = self.js.visitor(name, &node.websocket()).await;
+        device.listen().await;
+        device
+    }
+
+    async fn device_of(&self, name: &str, other: &Device, node: &Node) -> Device {
+        let device = self.js.device_of(name, other, &node.websocket()).await;
+        device.listen().await;
+        device
+    }
+
+    async fn a_message_crosses_and_so_does_the_answer(&self) {
+        let alice = self.visitor("alice 1", &self.a).await;
+        let bob = self.visitor("bob 1", &self.b).await;
+        assert_eq!((alice.header("node"), bob.header("node")), ("a", "b"));
+        alice.say(bob.user(), "hello").await;
+        assert_eq!(bob.messages(1).await[0].words(), "hello");
+        bob.say(alice.user(), "hello yourself").await;
+        assert_eq!(alice.messages(2).await[1].words(), "hello yourself");
+        for device in [&alice, &bob] {
+            assert_whole(device.name(), &device.look(MESSAGES, 3, MOMENT).await, 2);
+        }
+    }
+
+    async fn what_stays_on_a_node_is_not_published(&self) {
+        let alice = self.visitor("alice 2", &self.a).await;
+        let bob = self.visitor("bob 2", &self.a).await;
+        let before = self.published();
+        alice.burst(bob.user(), "local", 100, 16).await;
+        alice.send("/topic/local", "nobody wants it").await;
+        bob.messages(100).await;
+        sleep(MOMENT).await;
+        assert_eq!(
+            self.published(),
+            before,
+            "something local went through RabbitMQ"
+        );
+    }
+
+    async fn a_message_is_published_once_for_all_devices_of_a_node(&self) {
+        let alice = self.visitor("alice 3", &self.a).await;
+        let alices_tablet = self.device_of("alice's tablet 3", &alice, &self.b).await;
+        let phone = self.visitor("phone 3", &self.b).await;
+        let laptop = self.device_of("laptop 3", &phone, &self.b).await;
+        let desktop = self.device_of("desktop 3", &phone, &self.a).await;
+        let before = self.published();
+        for number in 0..20 {
+            alice.say(phone.user(), &format!("{number}")).await;
+            // One by one, so that none is joined with the next: each is one AMQP message.
+            phone.messages(number + 1).await;
+        }
+        for device in [&alice, &alices_tablet, &phone, &laptop, &desktop] {
+            device.messages(20).await;
+            assert_whole(device.name(), &device.look(MESSAGES, 21, MOMENT).await, 20);
+        }
+        for device in [&alice, &alices_tablet] {
+            let echoes = device.messages(20).await;
+            assert!(echoes.iter().all(|message| message.body["echo"] == true));
+        }
+        let after = self
+            .published_in_the_end("chat.b", count(&before, "chat.b") + 20)
+            .await;
+        assert_eq!(count(&after, "chat.b"), count(&before, "chat.b") + 20);
+        assert_eq!(
+            count(&after, "chat.a"),
+            count(&before, "chat.a"),
+            "b told a what it knew"
+        );
+    }
+
+    async fn a_thousand_messages_reach_every_device_on_both_nodes(&self) {
+        let alice = self.visitor("alice 4", &self.a).await;
+        let tablet = self.device_of("tablet 4", &alice, &self.b).await;
+        let phone = self.visitor("phone 4", &self.a).await;
+        let laptop = self.device_of("laptop 4", &phone, &self.b).await;
+        let before = self.published();
+        let seqs = alice.burst(phone.user(), "m", 1_000, 64).await;
+        assert_eq!(seqs, (1..=1_000).collect::<Vec<_>>());
+        for device in [&alice, &tablet, &phone, &laptop] {
+            device.messages(1_000).await;
+            let all = device.look(MESSAGES, 1_001, MOMENT).await;
+            assert_whole(device.name(), &all, 1_000);
+            for (message, number) in all.iter().zip(0..) {
+                assert_eq!(message.words(), format!("m {number}"), "{}", device.name());
+            }
+        }
+        let told = count(&self.published(), "chat.b") - count(&before, "chat.b");
+        assert!(
+            (1..=1_000).contains(&told),
+            "{told} AMQP messages for 1,000 envelopes"
+        );
+    }
+
+    async fn a_topic_crosses_only_to_where_it_is_wanted(&self) {
+        let topic = "/topic/weather";
+        let alice = self.visitor("alice 5", &self.a).await;
+        let bob = self.visitor("bob 5", &self.b).await;
+        let carol = self.visitor("carol 5", &self.b).await;
+        for device in [&bob, &carol] {
+            device.subscribe(topic).await;
+        }
+        let before = self.published();
+        for number in 0..50 {
+            alice.send(topic, &format!("<{number}>")).await;
+        }
+        let sent: Vec<_> = (0..50).map(|number| format!("<{number}>")).collect();
+        for device in [&bob, &carol] {
+            device.received(topic, 50).await;
+            let got = device.look(topic, 51, MOMENT).await;
+            let texts: Vec<_> = got.into_iter().map(|message| message.text).collect();
+            assert_eq!(texts, sent, "{}", device.name());
+        }
+        let told = self
+            .published_in_the_end("chat.b", count(&before, "chat.b") + 50)
+            .await;
+        assert_eq!(count(&told, "chat.b"), count(&before, "chat.b") + 50);
+        // What b's own people say about it stays there.
+        let before = self.published();
+        carol.send(topic, "from b").await;
+        bob.received(topic, 51).await;
+        sleep(MOMENT).await;
+        assert_eq!(self.published(), before);
+    }
+
+    async fn the_oldest_session_is_closed_wherever_it_is(&self) {
+        let first = self.visitor("first 6", &self.a).await;
+        let mut others = Vec::new();
+        for (name, node) in [
+            ("second 6", &self.b),
+            ("third 6", &self.a),
+            ("fourth 6", &self.b),
+        ] {
+            others.push(self.device_of(name, &first, node).await);
+        }
+        let (error, code) = first.ended().await;
+        assert_eq!(
+            (code, &error["headers"]["message"]),
+            (4409, &json!("limit_exceeded"))
+        );
+        others[0].say(first.user(), "still here").await;
+        for other in &others {
+            assert_eq!(other.messages(1).await[0].words(), "still here");
+        }
+    }
+
+    async fn two_clients_talk_through_nginx(&self) {
+        let nginx = Nginx::start(&[self.a.address(), self.b.address()]).await;
+        let url = format!("ws://{}/ws-chat", nginx.address());
+        let mut people = Vec::new();
+        for number in 0..4 {
+            let device = self.js.visitor(&format!("guest {number}"), &url).await;
+            device.listen().await;
+            people.push(device);
+        }
+        let nodes: std::collections::BTreeSet<_> =
+            people.iter().map(|p| p.header("node")).collect();
+        assert_eq!(nodes.len(), 2, "nginx spreads the connections: {nodes:?}");
+        for pair in [[0, 1], [1, 2], [2, 3], [3, 0]] {
+            let [from, to] = pair.map(|index| &people[index]);
+            let before = to.look(MESSAGES, usize::MAX, Duration::ZERO).await.len();
+            from.say(to.user(), "through nginx").await;
+            to.messages(before + 1).await;
+        }
+        let (status, body) = get(nginx.address(), "/api/v1/health/ready").await;
+        assert_eq!(status, 200, "{body}");
+    }
+
+    /// A fingerprint holds the address of the client, not that of the proxy.
+    async fn the_address_that_nginx_tells_counts(&self) {
+        let nginx = Nginx::start(&[self.a.address(), self.b.address()]).await;
+        let [here, there] = [3, 4].map(|last| Ipv4Addr::new(127, 0, 0, last));
+        let first = connect_from(nginx.address(), here).await;
+        assert_eq!(first.1, "new");
+        self.until_gone(&first.0).await;
+        let other = connect_from(nginx.address(), there).await;
+        assert_eq!(other.1, "new", "another address is somebody else");
+        let again = connect_from(nginx.address(), here).await;
+        assert_eq!(
+            (again.0, again.1.as_str()),
+            (first.0, "hint"),
+            "the same address is recognised"
+        );
+    }
+
+    /// Waits until no node has a session of this user.
+    async fn until_gone(&self, user: &str) {
+        let began = Instant::now();
+        while self
+            .cluster
+            .redis
+            .ask::<u64>(&["EXISTS", &format!("loc:{user}")])
+            > 0
+        {
+            assert!(began.elapsed() < PATIENCE, "{user} is still located");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What was published so far, by routing key, but for the heads of the flows.
+    fn published(&self) -> BTreeMap<String, u64> {
+        let mut counts = self.spy.count_by_key();
+        counts.remove("chat.all");
+        counts
+    }
+
+    /// The same once so many went under this key and nothing more comes.
+    async fn published_in_the_end(&self, key: &str, at_least: u64) -> BTreeMap<String, u64> {
+        let began = Instant::now();
+        while count(&self.published(), key) < at_least {
+            let found = self.published();
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{at_least} under {key} were awaited: {found:?}"
+            );
+            sleep(Duration::from_millis(20)).await;
+        }
+        sleep(MOMENT).await;
+        self.published()
+    }
+}
+
+fn count(published: &BTreeMap<String, u64>, key: &str) -> u64 {
+    published.get(key).copied().unwrap_or(0)
+}
+
+/// Connects without Origin and secret from this address, and leaves again: user and proof.
+async fn connect_from(address: SocketAddr, from: Ipv4Addr) -> (String, String) {
+    let opening = Opening {
+        from: Some(from),
+        ..Opening::default()
+    };
+    let mut client = Client::try_open(address, &opening).await.expect("it opens");
+    let connected = client.introduce("").await;
+    let proof = connected.header("proof").to_owned();
+    client.disconnect().await;
+    (client.user().to_owned(), proof)
+}
+
+/// Somebody who subscribes while others write gets everything that is committed after his RECEIPT.
+#[tokio::test]
+async fn three_nodes_write_to_the_same_pair_at_once_and_every_device_has_it_in_order() {
+    let cluster = Cluster::start().await;
+    let names = ["a", "b", "c"];
+    let nodes = futures_util::future::join_all(names.map(|name| cluster.node(name))).await;
+    let js = StompJs::start();
+    let mut devices: [Vec<Device>; 2] = [Vec::new(), Vec::new()];
+    for (person, own) in ["alice", "bob"].iter().zip(&mut devices) {
+        for node in &nodes {
+            let name = format!("{person} {}", node.address());
+            let device = match own.first() {
+                None => js.visitor(&name, &node.websocket()).await,
+                Some(first) => js.device_of(&name, first, &node.websocket()).await,
+            };
+            device.listen().await;
+            own.push(device);
+        }
+    }
+    let [alice, bob] = &devices;
+    // Both write from all three nodes: six writers into one conversation.
+    let (to_bob, to_alice) = (bob[0].user(), alice[0].user());
+    let bursts = (0..3).flat_map(|n| {
+        let names = [["a0", "a1", "a2"][n], ["b0", "b1", "b2"][n]];
+        [
+            alice[n].burst(to_bob, names[0], 250, 32),
+            bob[n].burst(to_alice, names[1], 250, 32),
+        ]
+    });
+    let late = async {
+        sleep(Duration::from_millis(300)).await;
+        bob[2].unsubscribe(MESSAGES).await;
+        let before = bob[2]
+            .look(MESSAGES, usize::MAX, Duration::ZERO)
+            .await
+            .len();
+        bob[2].subscribe(MESSAGES).await;
+        before
+    };
+    let (receipts, before) = tokio::join!(futures_util::future::join_all(bursts), late);
+    let mut seqs: Vec<u64> = receipts.iter().flatten().copied().collect();
+    for own in &receipts {
+        assert!(own.is_sorted(), "one writer's messages keep his order");
+    }
+    seqs.sort_unstable();
+    assert_eq!(
+        seqs,
+        (1..=1_500).collect::<Vec<_>>(),
+        "every place is given once"
+    );
+    for device in devices
+        .iter()
+        .flatten()
+        .filter(|device| device.name() != bob[2].name())
+    {
+        device.messages(1_500).await;
+        assert_whole(
+            device.name(),
+            &device.look(MESSAGES, 1_501, MOMENT).await,
+            1_500,
+        );
+    }
+    let all = until_last(&bob[2], 1_500).await;
+    assert_continues("bob 2, before", &all[..before], 1);
+    let resumed = &all[before..];
+    if let Some(first) = resumed.first() {
+        assert!(
+            first.seq() > before as u64,
+            "nothing of the old subscription comes again"
+        );
+        assert_continues("bob 2, after", resumed, first.seq());
+    }
+}
+
+/// The messages once the one with this `seq` is there, and a moment later.
+async fn until_last(device: &Device, last: u64) -> Vec<crate::support::stompjs::Message> {
+    let began = Instant::now();
+    loop {
+        let all = device
+            .look(MESSAGES, usize::MAX, Duration::from_millis(50))
+            .await;
+        if all.last().is_some_and(|message| message.seq() >= last) {
+            sleep(MOMENT).await;
+            return device.look(MESSAGES, usize::MAX, Duration::ZERO).await;
+        }
+        let found = all.last().map(|message| message.seq());
+        assert!(
+            began.elapsed() < PATIENCE,
+            "{}: {found:?} of {last}",
+            device.name()
+        );
+    }
+}
