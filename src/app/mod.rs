@@ -182,9 +182,9 @@ impl App {
         match &subscribe.destination {
             Destination::UserQueue(UserQueue::Messages) => {
                 let session = Arc::clone(&live.hub);
-                let subscribed = self
-                    .broker
-                    .subscribe_messages(&session, &subscribe.id, subscriber);
+                let subscribed =
+                    self.broker
+                        .subscribe_messages(&session, &subscribe.id, subscriber);
                 if let Err(error) = subscribed.await {
                     return refused(chat::store_problem(error));
                 }

@@ -34,7 +34,9 @@ pub use rules::Rules;
 use crate::bus::{Bus, Incoming};
 use crate::hub::{Delivery, Hub};
 use crate::location::{Location, LocationError};
-use crate::model::{CloseReason, Control, Incarnation, NodeId, RoomId, SessionId, TopicMessage, UserId};
+use crate::model::{
+    CloseReason, Control, Incarnation, NodeId, RoomId, SessionId, TopicMessage, UserId,
+};
 use crate::store::{Append, Appended, Store, StoreError};
 
 /// How long an ending node waits for its router.
@@ -217,7 +219,7 @@ impl Broker {
                     return Err(AppendError::Fenced);
                 };
                 let appended = commit.await?;
-            metrics::histogram!("store_commit_seconds").record(started.elapsed().as_secs_f64());
+                metrics::histogram!("store_commit_seconds").record(started.elapsed().as_secs_f64());
                 // Committed, but perhaps after the others have swept this node up: no RECEIPT then. The
                 // client tries again with the same client_id, and the message is published all the same.
                 let receipted = if broker.is_fenced() {
@@ -265,7 +267,10 @@ impl Broker {
         for session in self.hub.sessions_of(user) {
             session.outbox.cut(CloseReason::SIGNED_OUT);
         }
-        let located = self.location.locate(std::slice::from_ref(user), &[]).await?;
+        let located = self
+            .location
+            .locate(std::slice::from_ref(user), &[])
+            .await?;
         for entry in located.users.iter().flatten() {
             self.command(&entry.node, Control::SignOut(entry.session));
         }

@@ -368,7 +368,10 @@ impl Outbound {
         match self {
             Self::Message { delivery, .. } => AROUND + delivery.message.text.len(),
             Self::Topic { topic, .. } => {
-                let headers = topic.headers.iter().map(|(name, value)| name.len() + value.len());
+                let headers = topic
+                    .headers
+                    .iter()
+                    .map(|(name, value)| name.len() + value.len());
                 AROUND + topic.body.len() + headers.sum::<usize>()
             }
             Self::Control(_) => AROUND,

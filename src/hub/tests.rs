@@ -192,7 +192,8 @@ fn many_forms_of_one_message_are_not_all_remembered() {
     let ids: Vec<_> = (0..50).map(|number| format!("s{number}")).collect();
     for id in &ids {
         let outbox = Arc::clone(&session.outbox);
-        hub.topics.add("/topic/x", session.id, id, subscriber(id), outbox);
+        hub.topics
+            .add("/topic/x", session.id, id, subscriber(id), outbox);
     }
     let message = TopicMessage {
         destination: "/topic/x".into(),

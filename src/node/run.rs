@@ -239,7 +239,10 @@ impl Node {
         self.stop_edge.cancel();
         self.edge.close();
         // A peer that takes a frame now and then must not keep the rest from an orderly end.
-        if tokio::time::timeout(edge_within, self.edge.wait()).await.is_err() {
+        if tokio::time::timeout(edge_within, self.edge.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("some clients did not let go; they are dropped");
         }
         self.broker.settle().await;
