@@ -14,6 +14,7 @@ pub mod attachment;
 pub mod inbound;
 pub mod interest;
 pub mod lease;
+mod outbound;
 pub mod repair;
 pub mod router;
 pub mod rules;

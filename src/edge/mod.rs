@@ -40,7 +40,7 @@ use tokio_util::task::TaskTracker;
 
 pub use health::{Health, HealthSource, PartState};
 pub use listener::serve;
-pub use origin::InvalidOrigin;
+pub use origin::{InvalidOrigin, is_origin};
 pub use settings::EdgeSettings;
 
 use crate::app::App;
