@@ -126,7 +126,8 @@ impl Connection {
                 break ending;
             }
         };
-        self.end(ending).await;
+        // Boxed like everything that is rare: what an idle connection waits in stays small.
+        Box::pin(self.end(ending)).await;
     }
 
     /// Does what the session asks for, then waits for one thing to happen.
@@ -178,11 +179,11 @@ impl Connection {
         if self.unsettled.len() >= UNSETTLED_MAX
             && let Some((ticket, outcome)) = self.unsettled.next().await
         {
-            self.settled(ticket, outcome).await?;
+            Box::pin(self.settled(ticket, outcome)).await?;
         }
         let app = Arc::clone(&self.edge.app);
         if let Event::Connect(connect) = event {
-            self.connect(connect).await;
+            Box::pin(self.connect(connect)).await;
             return Ok(());
         }
         let Some(live) = self.attached.live() else {
@@ -316,7 +317,7 @@ impl Connection {
     async fn rang(&mut self) -> Step {
         let now = Instant::now();
         if self.clock.drain_at.is_some_and(|at| at <= now) {
-            return self.drain().await;
+            return Box::pin(self.drain()).await;
         }
         if self.clock.session_at.is_some_and(|at| at <= now) {
             self.clock.session_at = None;
@@ -358,15 +359,11 @@ impl Connection {
     }
 
     async fn write(&mut self, frame: Bytes) -> Step {
-        let stall = self.edge.settings.outbox_stall;
-        let written = timeout(stall, self.socket.write(frame)).await;
-        Ok(written.map_err(|_| Ending::Stalled)??)
+        taken_within(self.edge.settings.outbox_stall, self.socket.write(frame)).await
     }
 
     async fn flush(&mut self) -> Step {
-        let stall = self.edge.settings.outbox_stall;
-        let flushed = timeout(stall, self.socket.flush()).await;
-        Ok(flushed.map_err(|_| Ending::Stalled)??)
+        taken_within(self.edge.settings.outbox_stall, self.socket.flush()).await
     }
 
     fn count_refusal(&mut self, code: Code) {
@@ -375,7 +372,7 @@ impl Connection {
     }
 
     /// Says goodbye while the app forgets the session.
-    async fn end(mut self, ending: Ending) {
+    async fn end(&mut self, ending: Ending) {
         let slow = CloseReason::SLOW_CONSUMER;
         let (reason, code) = match &ending {
             Ending::Ours(reason) => (Some(reason), reason.code),
@@ -395,7 +392,7 @@ impl Connection {
                 self.socket.close(reason, linger).await;
             }
         };
-        Box::pin(futures_util::future::join(goodbye, self.attached.detach())).await;
+        futures_util::future::join(goodbye, self.attached.detach()).await;
     }
 
     /// Counts the error that a close tells of, unless it was counted where it arose.
@@ -418,6 +415,18 @@ fn cut_problem(reason: &CloseReason) -> Option<Problem> {
         _ => return None,
     };
     Some(Problem::new(Code::LimitExceeded, words))
+}
+
+/// Waits for the peer to take something. Nearly every peer takes it at once, and costs no timer.
+async fn taken_within(
+    stall: std::time::Duration,
+    taken: impl Future<Output = Result<(), Gone>>,
+) -> Step {
+    let mut taken = std::pin::pin!(taken);
+    if let Poll::Ready(outcome) = futures_util::poll!(taken.as_mut()) {
+        return Ok(outcome?);
+    }
+    Ok(timeout(stall, taken).await.map_err(|_| Ending::Stalled)??)
 }
 
 async fn pull(outbox: Option<&Outbox>) -> Pulled {

@@ -36,8 +36,9 @@ const NO_UPGRADE: &str = "This is a WebSocket endpoint for STOMP 1.0, 1.1 and 1.
     SockJS is not built here yet: give your client this URL as a WebSocket, for instance\n\
     new StompJs.Client({ brokerURL: 'ws://<host>/ws-chat' }).\n";
 
-/// Small: an idle connection costs these octets for ever.
-const READ_BUFFER_BYTES: usize = 4 << 10;
+/// Small: an idle connection costs these octets for ever. A chat message with its headers fits; for
+/// a longer one tungstenite makes room, and only reads it in more pieces.
+const READ_BUFFER_BYTES: usize = 2 << 10;
 
 /// Frames are gathered up to here before they are written, and always written at the flush.
 const WRITE_BUFFER_BYTES: usize = 4 << 10;
@@ -193,7 +194,9 @@ impl Socket {
             .max_write_buffer_size(usize::MAX)
             .max_message_size(Some(message_bytes_max))
             .max_frame_size(Some(message_bytes_max));
-        let read_already = Vec::from(read_already);
+        // A copy of what is there, which is nearly always nothing: the octets come in a buffer of
+        // the HTTP side, and tungstenite would keep the whole of it for ever.
+        let read_already = read_already.to_vec();
         let stream =
             WebSocketStream::from_partially_read(stream, read_already, Role::Server, Some(config));
         Self {
