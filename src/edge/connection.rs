@@ -21,7 +21,7 @@ use super::Edge;
 use super::admission::Permit;
 use super::attached::Attached;
 use super::clock::{Clock, IdleMessages};
-use super::ending::{Ending, cut_problem};
+use super::ending::{Ending, cut_problem, taken_within};
 use super::meters::Active;
 use super::peer::Peer;
 use super::settling::{Settled, Settling};
@@ -355,15 +355,11 @@ impl Connection {
     }
 
     async fn write(&mut self, frame: Bytes) -> Step {
-        let stall = self.edge.settings.outbox_stall;
-        let written = timeout(stall, self.socket.write(frame)).await;
-        Ok(written.map_err(|_| Ending::Stalled)??)
+        taken_within(self.edge.settings.outbox_stall, self.socket.write(frame)).await
     }
 
     async fn flush(&mut self) -> Step {
-        let stall = self.edge.settings.outbox_stall;
-        let flushed = timeout(stall, self.socket.flush()).await;
-        Ok(flushed.map_err(|_| Ending::Stalled)??)
+        taken_within(self.edge.settings.outbox_stall, self.socket.flush()).await
     }
 
     fn count_refusal(&mut self, code: Code) {

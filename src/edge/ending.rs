@@ -1,5 +1,11 @@
 //! The ways in which a connection ends, and what its client is told.
 
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use super::websocket::Gone;
 use crate::model::{CloseReason, Code, Problem};
 
@@ -44,4 +50,16 @@ pub(super) fn cut_problem(reason: &CloseReason) -> Option<Problem> {
         _ => return None,
     };
     Some(Problem::new(Code::LimitExceeded, words))
+}
+
+/// Waits for the peer to take something. Nearly every peer takes it at once, and costs no timer.
+pub(super) async fn taken_within(
+    stall: Duration,
+    taken: impl Future<Output = Result<(), Gone>>,
+) -> Result<(), Ending> {
+    let mut taken = pin!(taken);
+    if let Poll::Ready(outcome) = futures_util::poll!(taken.as_mut()) {
+        return Ok(outcome?);
+    }
+    Ok(timeout(stall, taken).await.map_err(|_| Ending::Stalled)??)
 }

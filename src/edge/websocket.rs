@@ -36,8 +36,9 @@ const NO_UPGRADE: &str = "This is a WebSocket endpoint for STOMP 1.0, 1.1 and 1.
     SockJS is not built here yet: give your client this URL as a WebSocket, for instance\n\
     new StompJs.Client({ brokerURL: 'ws://<host>/ws-chat' }).\n";
 
-/// Small: an idle connection costs these octets for ever.
-const READ_BUFFER_BYTES: usize = 4 << 10;
+/// Small: an idle connection costs these octets for ever. A chat message with its headers fits; for
+/// a longer one tungstenite makes room, and only reads it in more pieces.
+const READ_BUFFER_BYTES: usize = 2 << 10;
 
 /// Frames are gathered up to here before they are written, and always written at the flush.
 const WRITE_BUFFER_BYTES: usize = 4 << 10;

@@ -40,7 +40,8 @@ pub struct MemoryLocation {
 
 #[derive(Debug, Default)]
 struct State {
-    sessions: BTreeMap<UserId, BTreeMap<SessionId, SessionEntry>>,
+    /// Boxed, because a map keeps room for eleven, and most users have one session.
+    sessions: BTreeMap<UserId, BTreeMap<SessionId, Box<SessionEntry>>>,
     wants: BTreeMap<Destination, BTreeMap<NodeId, Want>>,
     leases: BTreeMap<NodeId, Lease>,
     store_id: Option<String>,
@@ -158,7 +159,7 @@ impl State {
             return Vec::new();
         };
         entries.retain(|_, entry| self.is_alive(&entry.node, entry.incarnation));
-        let live = entries.values().cloned().collect();
+        let live = entries.values().map(|entry| (**entry).clone()).collect();
         if !entries.is_empty() {
             self.sessions.insert(user.clone(), entries);
         }
@@ -216,7 +217,7 @@ impl Location for MemoryLocation {
                 .sessions
                 .entry(user.clone())
                 .or_default()
-                .insert(entry.session, entry);
+                .insert(entry.session, Box::new(entry));
         }
         Ok(())
     }
@@ -230,7 +231,7 @@ impl Location for MemoryLocation {
             let is_ours = |entry: &SessionEntry| {
                 entry.node == self.node && entry.incarnation == self.incarnation
             };
-            if entries.get(session).is_some_and(is_ours) {
+            if entries.get(session).is_some_and(|entry| is_ours(entry)) {
                 entries.remove(session);
             }
             if entries.is_empty() {

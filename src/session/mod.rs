@@ -76,8 +76,6 @@ use table::Phase;
 const PIECE_BYTES: usize = 16 * 1024;
 /// How long DISCONNECT waits for what was asked before it.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many outputs an idle session keeps room for.
-const IDLE_OUTPUTS: usize = 4;
 
 /// The protocol life of one connection. Its `Debug` shows nothing that was said.
 pub struct Session {
@@ -159,8 +157,9 @@ impl Session {
     /// The next output, if there is one.
     pub fn poll_output(&mut self) -> Option<Output> {
         let output = self.outputs.pop_front();
-        if self.outputs.is_empty() && self.outputs.capacity() > IDLE_OUTPUTS {
-            self.outputs.shrink_to(IDLE_OUTPUTS);
+        if self.outputs.is_empty() {
+            // Room for four outputs is 800 octets, which an idle session need not keep.
+            self.outputs = VecDeque::new();
         }
         output
     }

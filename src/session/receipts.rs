@@ -63,7 +63,12 @@ impl Receipts {
     /// The request with this ticket, if it is unsettled; it is settled now. Say next whether its
     /// receipt is due ([`Receipts::fulfil`]) or not ([`Receipts::drop_receipt`]).
     pub(super) fn settle(&mut self, ticket: Ticket) -> Option<Request> {
-        self.pending.remove(&ticket)
+        let request = self.pending.remove(&ticket);
+        if self.pending.is_empty() {
+            // An empty map keeps room for eleven requests; an idle session need not.
+            self.pending = BTreeMap::new();
+        }
+        request
     }
 
     /// The request with this ticket succeeded. Gives the RECEIPT frames that may go out now.
@@ -111,6 +116,9 @@ impl Receipts {
         let mut frames = Vec::new();
         while let Some(owed) = self.owed.pop_front_if(|owed| owed.settled.is_some()) {
             frames.push(receipt(&owed.receipt, &owed.settled.unwrap_or_default()));
+        }
+        if self.owed.is_empty() {
+            self.owed = VecDeque::new();
         }
         frames
     }

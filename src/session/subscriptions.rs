@@ -28,7 +28,8 @@ pub(super) struct Subscription {
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     max: usize,
-    by_id: BTreeMap<Box<str>, Subscription>,
+    /// Boxed, because the map keeps room for eleven, and most sessions have one or two.
+    by_id: BTreeMap<Box<str>, Box<Subscription>>,
 }
 
 impl Subscriptions {
@@ -82,7 +83,7 @@ impl Subscriptions {
             return Err(Fatal::limit(detail));
         }
         self.by_id
-            .insert(subscription.id.clone(), subscription.clone());
+            .insert(subscription.id.clone(), Box::new(subscription.clone()));
         Ok(subscription)
     }
 
@@ -95,19 +96,21 @@ impl Subscriptions {
         let unknown =
             || Fatal::protocol("Subscription not found", "There is no such subscription.\n");
         if let Some(id) = given_id(headers, version)? {
-            return self.by_id.remove(id).ok_or_else(unknown);
+            return self.by_id.remove(id).map(|one| *one).ok_or_else(unknown);
         }
         // 1.0 without id: the destination names the subscription, even one that has an id.
         let destination = send::destination(headers)?;
-        let named = |one: &&Subscription| one.destination == destination;
+        let named = |one: &&Box<Subscription>| one.destination == destination;
         let id = self.by_id.values().find(named).map(|one| one.id.clone());
-        id.and_then(|id| self.by_id.remove(&id)).ok_or_else(unknown)
+        let removed = id.and_then(|id| self.by_id.remove(&id));
+        removed.map(|one| *one).ok_or_else(unknown)
     }
 
     /// The subscriptions to this queue of the session itself, in the order of their ids.
     pub(super) fn to_queue(&self, queue: UserQueue) -> impl Iterator<Item = &Subscription> {
         self.by_id
             .values()
+            .map(|one| &**one)
             .filter(move |one| one.destination == Destination::UserQueue(queue))
     }
 }
