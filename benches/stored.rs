@@ -200,5 +200,7 @@ fn message((from, to): &(UserId, UserId), number: usize) -> Append {
         timestamp: UnixMillis(1_790_000_000_000),
         // Visitors' messages expire, which costs one index more.
         expires_at: Some(UnixMillis(1_790_086_400_000)),
+        from_holder: None,
+        to_holder: None,
     }
 }

@@ -12,7 +12,8 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use super::{App, Live, Pending, refused};
 use crate::broker::AppendError;
-use crate::model::{ClientId, Code, Kind, Principal, Problem, RoomId, UserId};
+use crate::model::{ClientId, CloseReason, Code, Holder, Kind, Principal, Problem, RoomId, UserId};
+use crate::policy::recipient_offline;
 use crate::session::{Reply, Send};
 use crate::store::{Append, Appended, StoreError};
 
@@ -39,10 +40,15 @@ impl App {
     pub(super) async fn chat_send(self: &Arc<Self>, live: &Live, send: &Send) -> Pending {
         match self.prepare(live, send).await {
             Ok((append, remaining)) => {
+                let (client_id, live) = (append.client_id.clone(), live.clone());
                 let no_echo = send.headers.iter().any(|(n, v)| (&**n, &**v) == ECHO);
                 let committed = self.broker.append(append, no_echo.then_some(live.session));
                 Box::pin(async move {
-                    let appended = committed.await.map_err(|error| unavailable(&error))?;
+                    let appended = committed.await.map_err(|error| {
+                        let mut problem = refusal(&error, &live);
+                        problem.client_id = client_id.map(|id| id.to_string());
+                        problem
+                    })?;
                     Ok(receipt(&appended, remaining))
                 })
             }
@@ -59,9 +65,11 @@ impl App {
         let draft = draft(&send.body, &self.settings)?;
         let sender = &live.principal;
         let room = RoomId::direct(&sender.user_id, &draft.to);
-        if draft.to != sender.user_id {
-            self.check_reach(sender, &draft.to).await?;
-        }
+        let to_holder = if draft.to == sender.user_id {
+            None
+        } else {
+            self.check_reach(sender, &draft.to).await?
+        };
         let now = (self.clock)();
         let keep = match sender.kind {
             Kind::Anonymous => Some(now.after(self.settings.visitor_history)),
@@ -77,12 +85,22 @@ impl App {
             text: draft.text,
             timestamp: now,
             expires_at: keep,
+            // A session that location lost sight of may have lost its identity to a neighbour. What
+            // it writes then would pass for the neighbour's words, and an answer to it for one to
+            // the neighbour, who may be written to from then on.
+            from_holder: sender.standing.holder(),
+            to_holder,
         };
         Ok((append, remaining))
     }
 
-    /// Whether the recipient exists and may be written to.
-    async fn check_reach(&self, sender: &Principal, to: &UserId) -> Result<(), Problem> {
+    /// Whether the recipient exists and may be written to. That holds only while he is in the hands
+    /// that are returned, which the store looks at once more when it commits.
+    async fn check_reach(
+        &self,
+        sender: &Principal,
+        to: &UserId,
+    ) -> Result<Option<Holder>, Problem> {
         let Some(recipient) = self.visitors.recipient(to).await? else {
             let words = "Nobody has this address. Check `to`; ids are written `user_...`.";
             return Err(Problem::new(Code::NotFound, words).in_field("to"));
@@ -99,7 +117,10 @@ impl App {
                 Ok(located) => located.users.iter().any(|sessions| !sessions.is_empty()),
                 Err(_) => true,
             };
-        self.visitors.check_reach(sender, &recipient, is_live).await
+        self.visitors
+            .check_reach(sender, &recipient, is_live)
+            .await?;
+        Ok(recipient.standing.holder())
     }
 }
 
@@ -169,8 +190,15 @@ fn receipt(appended: &Appended, remaining: u32) -> Reply {
     }
 }
 
-fn unavailable(error: &AppendError) -> Problem {
+/// What the sender is told when his message was not appended. The session of one whose identity has
+/// passed to somebody else ends.
+fn refusal(error: &AppendError, live: &Live) -> Problem {
     match error {
+        AppendError::Store(StoreError::ChangedHands(user)) if *user == live.principal.user_id => {
+            live.outbox.cut(CloseReason::IDENTITY_LOST);
+            let words = "This address is not yours any more. Connect again for one of your own.";
+            Problem::new(Code::Unauthorized, words)
+        }
         AppendError::Fenced => {
             let words = "This node is cut off from the others. Send again with the same client_id.";
             Problem::new(Code::BrokerUnavailable, words).retry_after_ms(1_000)
@@ -191,6 +219,7 @@ pub(super) fn store_problem(error: StoreError) -> Problem {
                 "More is being written than can be stored. Send again with the same client_id.";
             Problem::new(Code::TryLater, words).retry_after_ms(500)
         }
+        StoreError::ChangedHands(_) => recipient_offline(),
         error @ StoreError::Unavailable(_) => {
             tracing::warn!(%error, "a request was refused");
             let words = "The store cannot be reached. Send again with the same client_id.";
@@ -203,6 +232,9 @@ pub(super) fn store_problem(error: StoreError) -> Problem {
 mod tests {
     use super::super::AppSettings;
     use super::*;
+    use crate::hub::{HubSession, Outbox, Pulled};
+    use crate::model::{ClientIdentifier, SessionId, Standing, UnixMillis};
+    use crate::policy::may_reach;
 
     fn check(body: &str, expected: Result<&str, (Code, Option<&str>)>) {
         let settings = AppSettings {
@@ -216,6 +248,54 @@ mod tests {
             .map(|d| d.text.as_str())
             .map_err(|p| (p.code, p.field));
         assert_eq!(found, expected, "{body}");
+    }
+
+    #[test]
+    fn a_recipient_who_changed_hands_is_refused_in_the_words_of_one_who_is_away() {
+        let live = session_of("a");
+        let refused = |user: &str| {
+            let user = user.parse().unwrap();
+            refusal(&StoreError::ChangedHands(user).into(), &live)
+        };
+        let (from, to) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let loose = Standing::Loose { taken_at: None };
+        let away = may_reach(&from, &to, loose, false, false).unwrap_err();
+        assert_eq!(refused("b"), away);
+        assert!(live.outbox.try_pull().is_none());
+        // The writer himself: his session is over.
+        assert_eq!(refused("a").code, Code::Unauthorized);
+        let cut = live.outbox.try_pull();
+        assert_eq!(cut, Some(Pulled::Cut(CloseReason::IDENTITY_LOST)));
+    }
+
+    fn session_of(user: &str) -> Live {
+        let user_id: UserId = user.parse().unwrap();
+        let outbox = Arc::new(Outbox::new(AppSettings::default().outbox));
+        let session = SessionId(1);
+        let since = UnixMillis(0);
+        let hub = HubSession::new(
+            session,
+            user_id.clone(),
+            "".into(),
+            since,
+            Arc::clone(&outbox),
+        );
+        let client_identifier: ClientIdentifier = "0".repeat(26).parse().unwrap();
+        let principal = Arc::new(Principal {
+            user_id,
+            kind: Kind::Anonymous,
+            standing: Standing::Loose { taken_at: None },
+            name: String::new(),
+            network: client_identifier.clone(),
+            client_identifier,
+        });
+        Live {
+            session,
+            principal,
+            outbox,
+            hub,
+            activity: Arc::default(),
+        }
     }
 
     #[test]

@@ -97,6 +97,18 @@ impl App {
         });
     }
 
+    /// Forgets a visitor for good: his sessions are closed, on every node, and his rows go.
+    ///
+    /// # Errors
+    /// When the store does not do it; the sessions are closed all the same.
+    pub async fn erase(self: &Arc<Self>, user: &UserId) -> Result<(), Problem> {
+        let signed_out = self.broker.sign_out(user).await;
+        if let Err(error) = signed_out {
+            tracing::debug!(%error, "sessions on other nodes end when their users are looked up");
+        }
+        self.visitors.erase(user).await
+    }
+
     /// Closes the oldest sessions of a user who has too many, wherever they are.
     async fn make_room(self: &Arc<Self>, user: &UserId, kind: Kind) {
         let sessions_max = match kind {

@@ -147,7 +147,7 @@ impl App {
     /// the outcome comes later.
     pub async fn send(self: &Arc<Self>, live: &Live, send: Send) -> Pending {
         if let Err(problem) = may_send(live.principal.kind, &send.destination) {
-            return refused(problem);
+            return self.refused_frame(live, problem);
         }
         match &send.destination {
             Destination::App(name) if &**name == "chat.send" => self.chat_send(live, &send).await,
@@ -155,12 +155,19 @@ impl App {
             Destination::App(_)
             | Destination::Queue(_)
             | Destination::User(_)
-            | Destination::UserQueue(_) => refused(unknown(&send.destination)),
+            | Destination::UserQueue(_) => self.refused_frame(live, unknown(&send.destination)),
         }
     }
 
-    /// Takes a SUBSCRIBE; the outcome says that it is settled.
-    pub fn subscribe(self: &Arc<Self>, live: &Live, subscribe: &Subscribe) -> Pending {
+    /// A SEND that is refused before it costs a message still counts as a frame.
+    fn refused_frame(&self, live: &Live, problem: Problem) -> Pending {
+        let counted = live.activity.take_frame(self.settings.rate_frames);
+        refused(counted.err().unwrap_or(problem))
+    }
+
+    /// Takes a SUBSCRIBE. Await the call before the next request of the session: what it sends after
+    /// that is received. The outcome, that it is settled, comes later.
+    pub async fn subscribe(self: &Arc<Self>, live: &Live, subscribe: &Subscribe) -> Pending {
         let checked = live
             .activity
             .take_frame(self.settings.rate_frames)
@@ -174,12 +181,15 @@ impl App {
         };
         match &subscribe.destination {
             Destination::UserQueue(UserQueue::Messages) => {
-                let session = &live.hub;
-                let settled = self
-                    .broker
-                    .subscribe_messages(session, &subscribe.id, subscriber);
+                let session = Arc::clone(&live.hub);
+                let subscribed =
+                    self.broker
+                        .subscribe_messages(&session, &subscribe.id, subscriber);
+                if let Err(error) = subscribed.await {
+                    return refused(chat::store_problem(error));
+                }
                 Box::pin(async move {
-                    settled.await.map_err(chat::store_problem)?;
+                    session.attached().await;
                     Ok(Reply::default())
                 })
             }
@@ -207,8 +217,8 @@ impl App {
             | Destination::Queue(_)
             | Destination::User(_) => {}
         }
-        let counted = live.activity.take_frame(self.settings.rate_frames);
-        Box::pin(future::ready(counted.map(|()| Reply::default())))
+        // Not counted: there is one for each SUBSCRIBE, which was.
+        Box::pin(future::ready(Ok(Reply::default())))
     }
 }
 

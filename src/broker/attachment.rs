@@ -85,9 +85,9 @@ impl Broker {
     }
 
     /// Subscribes a session to its user's direct messages. The inbox stands when this returns, so
-    /// that an UNSUBSCRIBE that follows finds it. The future resolves when everything that is
-    /// committed from then on reaches the session; its RECEIPT is due then. It also resolves when
-    /// the session is let go meanwhile.
+    /// that an UNSUBSCRIBE that follows finds it. When the future has resolved, what is committed
+    /// from then on reaches the session; the RECEIPT is due when its location is acknowledged too
+    /// ([`HubSession::attached`]).
     ///
     /// # Errors
     /// When the store does not answer; the subscription does not exist then.
@@ -143,7 +143,6 @@ impl Broker {
             }
         }
         self.hub.compared(user, heads.position);
-        session.attached().await;
         Ok(())
     }
 

@@ -14,6 +14,7 @@ pub mod attachment;
 pub mod inbound;
 pub mod interest;
 pub mod lease;
+mod outbound;
 pub mod repair;
 pub mod router;
 pub mod rules;
@@ -34,7 +35,9 @@ pub use rules::Rules;
 use crate::bus::{Bus, Incoming};
 use crate::hub::{Delivery, Hub};
 use crate::location::{Location, LocationError};
-use crate::model::{Control, Incarnation, NodeId, RoomId, SessionId, TopicMessage, UserId};
+use crate::model::{
+    CloseReason, Control, Incarnation, NodeId, RoomId, SessionId, TopicMessage, UserId,
+};
 use crate::store::{Append, Appended, Store, StoreError};
 
 /// How long an ending node waits for its router.
@@ -217,6 +220,7 @@ impl Broker {
                     return Err(AppendError::Fenced);
                 };
                 let appended = commit.await?;
+                metrics::histogram!("store_commit_seconds").record(started.elapsed().as_secs_f64());
                 // Committed, but perhaps after the others have swept this node up: no RECEIPT then. The
                 // client tries again with the same client_id, and the message is published all the same.
                 let receipted = if broker.is_fenced() {
@@ -253,10 +257,33 @@ impl Broker {
 
     /// Closes a session because a newer one of its user takes its place, wherever it is.
     pub fn replace(self: &Arc<Self>, node: &NodeId, session: SessionId) {
+        self.command(node, Control::Replace(session));
+    }
+
+    /// Closes every session of a user, wherever it is: he has signed out for good.
+    ///
+    /// # Errors
+    /// When location does not say where they are; the sessions of this node are closed all the same.
+    pub async fn sign_out(self: &Arc<Self>, user: &UserId) -> Result<(), LocationError> {
+        for session in self.hub.sessions_of(user) {
+            session.outbox.cut(CloseReason::SIGNED_OUT);
+        }
+        let located = self
+            .location
+            .locate(std::slice::from_ref(user), &[])
+            .await?;
+        for entry in located.users.iter().flatten() {
+            self.command(&entry.node, Control::SignOut(entry.session));
+        }
+        Ok(())
+    }
+
+    /// Has a command done by the node that it concerns.
+    fn command(self: &Arc<Self>, node: &NodeId, control: Control) {
         if *node == self.here {
-            self.obey(&Control::Replace(session));
+            self.obey(&control);
         } else {
-            self.route_control(node.clone(), Control::Replace(session));
+            self.route_control(node.clone(), control);
         }
     }
 
@@ -264,7 +291,7 @@ impl Broker {
     /// not is repaired by the others.
     pub async fn settle(&self) {
         let empty = async {
-            while self.routes.capacity() < self.routes.max_capacity() {
+            while !self.is_settled() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -303,12 +330,12 @@ impl Broker {
 
     /// Does what another node (or this one) commands.
     fn obey(&self, control: &Control) {
-        match control {
-            Control::Replace(session) => {
-                if let Some(session) = self.hub.session(*session) {
-                    session.outbox.cut(crate::model::CloseReason::REPLACED);
-                }
-            }
+        let (session, reason) = match control {
+            Control::Replace(session) => (session, CloseReason::REPLACED),
+            Control::SignOut(session) => (session, CloseReason::SIGNED_OUT),
+        };
+        if let Some(session) = self.hub.session(*session) {
+            session.outbox.cut(reason);
         }
     }
 

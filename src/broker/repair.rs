@@ -25,6 +25,9 @@ const ROWS_MAX: u32 = 200;
 /// The shortest time between two repairs: triggers come in swarms.
 const SPACING: Duration = Duration::from_millis(20);
 
+/// How long to wait when everybody who misses something is still reading what he has.
+const ROOM_WAIT: Duration = Duration::from_millis(20);
+
 /// How long to wait when the store did not answer.
 const STORE_RETRY: Duration = Duration::from_millis(200);
 
@@ -98,7 +101,11 @@ impl Broker {
         // Most holes come from plain reordering between nodes and close by themselves.
         tokio::time::sleep(self.jitter(self.settings.hole_wait)).await;
         let mut unknown_wait = STORE_RETRY;
-        while let Some((users, hole)) = self.widest_hole(room) {
+        while let Some((users, widest)) = self.widest_hole(room) {
+            let Some(hole) = widest else {
+                tokio::time::sleep(ROOM_WAIT).await;
+                continue;
+            };
             match self
                 .store
                 .range(room, hole.after, hole.through, ROWS_MAX)
@@ -130,19 +137,30 @@ impl Broker {
         }
     }
 
-    /// What is missing in a conversation on this node, and for whom. `None` ends the fetch.
-    fn widest_hole(&self, room: RoomId) -> Option<(BTreeSet<UserId>, Hole)> {
+    /// What is missing in a conversation on this node, and for whom; no hole while those who miss
+    /// something have no room for it. `None` ends the fetch.
+    fn widest_hole(&self, room: RoomId) -> Option<(BTreeSet<UserId>, Option<Hole>)> {
         let mut fetches = lock(&self.fetches);
         let users = fetches.get(&room)?.clone();
         let sessions = self.hub.sessions_of_all(&users);
-        let holes = sessions.iter().filter_map(|session| session.hole(room));
-        let widest = holes.reduce(|a, b| Hole {
-            after: a.after.min(b.after),
-            through: a.through.max(b.through),
-        });
-        if widest.is_none() {
-            fetches.remove(&room);
+        let mut is_behind = false;
+        let mut widest: Option<Hole> = None;
+        for session in &sessions {
+            let Some(hole) = session.hole(room) else {
+                continue;
+            };
+            is_behind = true;
+            if session.outbox.has_room() {
+                widest = Some(widest.map_or(hole, |other| Hole {
+                    after: other.after.min(hole.after),
+                    through: other.through.max(hole.through),
+                }));
+            }
         }
-        widest.map(|hole| (users, hole))
+        if !is_behind {
+            fetches.remove(&room);
+            return None;
+        }
+        Some((users, widest))
     }
 }

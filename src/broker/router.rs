@@ -7,12 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::outbound::{Outbound, parcel_len};
 use super::{Broker, lock};
 use crate::bus::{Confirm, Confirmed};
 use crate::hub::Delivery;
@@ -25,10 +26,6 @@ use crate::routing::{FlowsOut, Life, plan};
 
 /// How many routes one look-up takes together.
 const BATCH_MAX: usize = 1_000;
-
-/// How many envelopes travel in one parcel: with the largest message well under what the bus takes
-/// in one piece, and at the usual sizes near the 16 kB that cost RabbitMQ no more than one message.
-const PARCEL_ENVELOPES_MAX: usize = 64;
 
 /// How often a message whose target node turned out to be gone is looked up again. After that it is
 /// left to the store: a node that appears repairs.
@@ -60,6 +57,8 @@ pub(super) struct Outgoing {
     /// How much may still go to everybody while location is silent.
     flood: std::sync::Mutex<Level>,
     flood_rate: Rate,
+    /// How many routes wait or are being published: what an ending node waits for.
+    routing: AtomicUsize,
     /// Something did not fit into the queue of routes since the last batch.
     left_to_repair: AtomicBool,
     started: Instant,
@@ -77,6 +76,7 @@ impl Outgoing {
             flows,
             flood,
             flood_rate,
+            routing: AtomicUsize::new(0),
             left_to_repair: AtomicBool::new(false),
             started: Instant::now(),
         }
@@ -103,19 +103,25 @@ impl Broker {
     pub(super) async fn route_topic(self: &Arc<Self>, topic: TopicMessage) {
         let (handed, done) = oneshot::channel();
         // Waiting here slows the sender down instead of losing what he sends.
-        if self
-            .routes
-            .send(Route::Topic { topic, handed })
-            .await
-            .is_ok()
-        {
-            // An error means that the node is ending; there is nobody left to tell.
-            let _ended = done.await;
+        if let Ok(place) = self.routes.reserve().await {
+            self.out.routing.fetch_add(1, Ordering::AcqRel);
+            place.send(Route::Topic { topic, handed });
+            // An error means that the bus did not take it. A topic is at most once: whoever sends
+            // again would only repeat it to those who have it.
+            let _lost = done.await;
         }
     }
 
+    /// Whether nothing waits and nothing is being published.
+    pub(super) fn is_settled(&self) -> bool {
+        self.out.routing.load(Ordering::Acquire) == 0
+    }
+
     fn enqueue(self: &Arc<Self>, route: Route) {
-        if self.routes.try_send(route).is_err() {
+        if let Ok(place) = self.routes.try_reserve() {
+            self.out.routing.fetch_add(1, Ordering::AcqRel);
+            place.send(route);
+        } else {
             // The queue is full: the message is committed, so it is left to repair. Using up a
             // number in every flow makes the other nodes look, once for all that did not fit.
             metrics::counter!("broker_routes_left_to_repair_total").increment(1);
@@ -126,7 +132,9 @@ impl Broker {
     pub(super) async fn route_loop(self: Arc<Self>, mut waiting: mpsc::Receiver<Route>) {
         let mut batch = Vec::new();
         while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            let count = batch.len();
             self.route_batch(std::mem::take(&mut batch)).await;
+            self.out.routing.fetch_sub(count, Ordering::AcqRel);
             if self.out.left_to_repair.swap(false, Ordering::AcqRel) {
                 self.use_up_numbers().await;
             }
@@ -194,7 +202,7 @@ impl Broker {
         }
         for (targets, mut outbound) in parcels {
             while !outbound.is_empty() {
-                let rest = outbound.split_off(outbound.len().min(PARCEL_ENVELOPES_MAX));
+                let rest = outbound.split_off(parcel_len(&outbound));
                 self.send(&targets, std::mem::replace(&mut outbound, rest))
                     .await;
             }
@@ -316,43 +324,6 @@ impl Broker {
             .first()
             .map_or(("none", 0), |(target, number)| (target.as_str(), *number));
         format!("{}.{}-{target}-{number}", self.here, self.incarnation)
-    }
-}
-
-/// An envelope with what has to be told or done about it.
-#[derive(Debug)]
-enum Outbound {
-    Message {
-        delivery: Arc<Delivery>,
-        attempt: u8,
-    },
-    Topic {
-        topic: TopicMessage,
-        handed: oneshot::Sender<()>,
-    },
-    Control(Control),
-}
-
-impl Outbound {
-    fn envelope(&self) -> Envelope {
-        match self {
-            Self::Message { delivery, .. } => Envelope::Message(delivery.message.clone()),
-            Self::Topic { topic, .. } => Envelope::Topic(topic.clone()),
-            Self::Control(control) => Envelope::Control(control.clone()),
-        }
-    }
-
-    /// The bus has taken it. Gives back what may have to be routed again.
-    fn handed(self) -> Option<(Arc<Delivery>, u8)> {
-        match self {
-            Self::Message { delivery, attempt } => Some((delivery, attempt)),
-            Self::Topic { handed, .. } => {
-                // Whoever sent it may have gone; then nobody waits for this.
-                let _receiver_gone = handed.send(());
-                None
-            }
-            Self::Control(_) => None,
-        }
     }
 }
 

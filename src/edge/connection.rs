@@ -10,33 +10,30 @@
 //! stalls ends the connection.
 
 use std::future::pending;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::Edge;
 use super::admission::Permit;
 use super::attached::Attached;
+use super::clock::{Clock, IdleMessages};
+use super::ending::{Ending, cut_problem};
 use super::meters::Active;
 use super::peer::Peer;
-use super::websocket::{Gone, Received, Socket};
-use crate::app::Pending;
+use super::settling::{Settled, Settling};
+use super::websocket::{Received, Socket};
 use crate::hub::{Outbox, Pulled};
 use crate::identity::Handshake;
 use crate::model::{CloseReason, Code, Problem};
-use crate::session::{Connect, Event, Input, Output, Reply, Session, Ticket};
+use crate::session::{Connect, Event, Input, Output, Session};
 use crate::stomp::Version;
 
-/// How many requests of one session may be unsettled; beyond it nothing is read.
+/// How many SENDs of one session may be unsettled; beyond it nothing is read.
 const UNSETTLED_MAX: usize = 64;
-
-/// The window over which messages without a frame are counted.
-const IDLE_WINDOW: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The label of this transport.
 const TRANSPORT: &str = "websocket";
@@ -52,25 +49,6 @@ pub(super) struct Opened {
     pub(super) permits: (Permit, Option<Permit>, Arc<Peer>),
 }
 
-/// How a connection ends.
-#[derive(Debug)]
-enum Ending {
-    /// We close, with this reason.
-    Ours(CloseReason),
-    /// The peer closes, with this code.
-    Theirs(u16),
-    /// The peer has not read for too long.
-    Stalled,
-    /// The line is dead.
-    Gone,
-}
-
-impl From<Gone> for Ending {
-    fn from(_: Gone) -> Self {
-        Self::Gone
-    }
-}
-
 type Step = Result<(), Ending>;
 
 /// A connection and everything that belongs to it.
@@ -82,6 +60,8 @@ pub(super) struct Connection {
     attached: Attached,
     outbox: Option<Arc<Outbox>>,
     unsettled: FuturesUnordered<Settling>,
+    /// How many of them are SENDs.
+    sends: usize,
     clock: Clock,
     idle: IdleMessages,
     /// The code of the last refusal that was counted, so that its close is not counted again.
@@ -109,6 +89,7 @@ impl Connection {
             attached: Attached::new(Arc::clone(&edge.app), edge.tracker.clone()),
             outbox: None,
             unsettled: FuturesUnordered::new(),
+            sends: 0,
             clock: Clock::new(now, edge.settings.ping_after),
             idle: IdleMessages::new(now, edge.settings.idle_messages_per_10_s),
             refused: None,
@@ -120,28 +101,28 @@ impl Connection {
     }
 
     /// Drives the connection to its end.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         let ending = loop {
             if let Err(ending) = self.step().await {
                 break ending;
             }
         };
-        self.end(ending).await;
+        Box::pin(self.end(ending)).await;
     }
 
     /// Does what the session asks for, then waits for one thing to happen.
     async fn step(&mut self) -> Step {
         self.perform().await?;
         self.clock.arm();
-        let may_read = self.unsettled.len() < UNSETTLED_MAX;
+        let may_read = self.sends < UNSETTLED_MAX;
         let draining = self.clock.drain_at.is_some();
         tokio::select! {
             received = self.socket.receive(), if may_read => self.received(received),
             pulled = pull(self.outbox.as_deref()), if self.outbox.is_some() => {
                 self.pulled(pulled).await
             }
-            Some((ticket, outcome)) = self.unsettled.next(), if !self.unsettled.is_empty() => {
-                self.settled(ticket, outcome).await
+            Some(settled) = self.unsettled.next(), if !self.unsettled.is_empty() => {
+                self.settled(settled).await
             }
             () = &mut self.clock.alarm => self.rang().await,
             () = self.edge.shutdown.cancelled(), if !draining => {
@@ -175,28 +156,34 @@ impl Connection {
     /// Hands a request to the app. What it says comes later, except for CONNECT.
     async fn handle(&mut self, event: Event) -> Step {
         self.edge.meters.received(&event);
-        if self.unsettled.len() >= UNSETTLED_MAX
-            && let Some((ticket, outcome)) = self.unsettled.next().await
+        while self.sends >= UNSETTLED_MAX
+            && let Some(settled) = self.unsettled.next().await
         {
-            self.settled(ticket, outcome).await?;
+            Box::pin(self.settled(settled)).await?;
         }
         let app = Arc::clone(&self.edge.app);
         if let Event::Connect(connect) = event {
-            self.connect(connect).await;
+            Box::pin(self.connect(connect)).await;
             return Ok(());
         }
         let Some(live) = self.attached.live() else {
             debug_assert!(false, "a session asks for something before it is accepted");
             return Err(Ending::Gone);
         };
+        let is_send = matches!(event, Event::Send(_));
         // Boxed, so that the futures of requests take no room in idle connections.
         let (ticket, pending) = match event {
             Event::Send(send) => (send.ticket, Box::pin(app.send(live, send)).await),
-            Event::Subscribe(it) => (it.ticket, app.subscribe(live, &it)),
+            Event::Subscribe(it) => (it.ticket, Box::pin(app.subscribe(live, &it)).await),
             Event::Unsubscribe(it) => (it.ticket, app.unsubscribe(live, &it)),
             Event::Connect(_) => return Ok(()),
         };
-        self.unsettled.push(Settling { ticket, pending });
+        self.sends += usize::from(is_send);
+        self.unsettled.push(Settling {
+            ticket,
+            is_send,
+            pending,
+        });
         Ok(())
     }
 
@@ -281,6 +268,10 @@ impl Connection {
         match pulled {
             Pulled::Frames(frames) => {
                 for frame in frames {
+                    // A peer that takes a frame now and then must not outlive its own cut.
+                    if self.outbox.as_deref().is_some_and(Outbox::is_cut) {
+                        return Ok(());
+                    }
                     self.edge.meters.transmitted(&frame);
                     self.write(frame).await?;
                 }
@@ -298,7 +289,13 @@ impl Connection {
         Ok(())
     }
 
-    async fn settled(&mut self, ticket: Ticket, outcome: Result<Reply, Problem>) -> Step {
+    async fn settled(&mut self, settled: Settled) -> Step {
+        let Settled {
+            ticket,
+            is_send,
+            outcome,
+        } = settled;
+        self.sends -= usize::from(is_send);
         // What was queued before the outcome goes out before its receipt: nothing may follow the
         // RECEIPT of an UNSUBSCRIBE.
         if let Some(pulled) = self.outbox.as_deref().and_then(Outbox::try_pull) {
@@ -316,7 +313,7 @@ impl Connection {
     async fn rang(&mut self) -> Step {
         let now = Instant::now();
         if self.clock.drain_at.is_some_and(|at| at <= now) {
-            return self.drain().await;
+            return Box::pin(self.drain()).await;
         }
         if self.clock.session_at.is_some_and(|at| at <= now) {
             self.clock.session_at = None;
@@ -325,7 +322,7 @@ impl Connection {
         if self.clock.ping_at() <= now {
             self.clock.pinged_at = now;
             let stall = self.edge.settings.outbox_stall;
-            timeout(stall, self.socket.ping())
+            timeout(stall, Box::pin(self.socket.ping()))
                 .await
                 .map_err(|_| Ending::Stalled)??;
         }
@@ -336,8 +333,8 @@ impl Connection {
     async fn drain(&mut self) -> Step {
         let linger = self.edge.settings.linger;
         let finished = async {
-            while let Some((ticket, outcome)) = self.unsettled.next().await {
-                self.settled(ticket, outcome).await?;
+            while let Some(settled) = self.unsettled.next().await {
+                self.settled(settled).await?;
                 self.perform().await?;
             }
             Ok::<_, Ending>(())
@@ -375,16 +372,9 @@ impl Connection {
     }
 
     /// Says goodbye while the app forgets the session.
-    async fn end(mut self, ending: Ending) {
-        let slow = CloseReason::SLOW_CONSUMER;
-        let (reason, code) = match &ending {
-            Ending::Ours(reason) => (Some(reason), reason.code),
-            Ending::Stalled => (Some(&slow), slow.code),
-            Ending::Theirs(code) => (None, *code),
-            // 1006: there was no close at all (RFC 6455 section 7.1.5).
-            Ending::Gone => (None, 1006),
-        };
-        if let Some(reason) = reason {
+    async fn end(&mut self, ending: Ending) {
+        let (reason, code) = ending.close();
+        if let Some(reason) = &reason {
             self.count_close(reason);
         }
         self.edge.meters.closed(code);
@@ -392,10 +382,10 @@ impl Connection {
         let linger = self.edge.settings.linger;
         let goodbye = async {
             if !matches!(ending, Ending::Gone) {
-                self.socket.close(reason, linger).await;
+                self.socket.close(reason.as_ref(), linger).await;
             }
         };
-        Box::pin(futures_util::future::join(goodbye, self.attached.detach())).await;
+        futures_util::future::join(goodbye, self.attached.detach()).await;
     }
 
     /// Counts the error that a close tells of, unless it was counted where it arose.
@@ -410,16 +400,6 @@ impl Connection {
     }
 }
 
-/// The words for an ERROR frame before a cut that the client should know the cause of.
-fn cut_problem(reason: &CloseReason) -> Option<Problem> {
-    let words = match reason.code {
-        4490 => "You read more slowly than you are written to; connect again.",
-        4409 => "A newer session took the place of this one.",
-        _ => return None,
-    };
-    Some(Problem::new(Code::LimitExceeded, words))
-}
-
 async fn pull(outbox: Option<&Outbox>) -> Pulled {
     match outbox {
         Some(outbox) => outbox.pull().await,
@@ -429,130 +409,4 @@ async fn pull(outbox: Option<&Outbox>) -> Pulled {
 
 fn std_now() -> std::time::Instant {
     Instant::now().into_std()
-}
-
-/// A request whose outcome is not known yet.
-struct Settling {
-    ticket: Ticket,
-    pending: Pending,
-}
-
-impl Future for Settling {
-    type Output = (Ticket, Result<Reply, Problem>);
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let ticket = self.ticket;
-        self.pending
-            .as_mut()
-            .poll(context)
-            .map(|outcome| (ticket, outcome))
-    }
-}
-
-/// The one alarm of a connection and what it may ring for.
-#[derive(Debug)]
-struct Clock {
-    alarm: Pin<Box<Sleep>>,
-    session_at: Option<Instant>,
-    drain_at: Option<Instant>,
-    heard_at: Instant,
-    pinged_at: Instant,
-    ping_after: std::time::Duration,
-}
-
-impl Clock {
-    fn new(now: Instant, ping_after: std::time::Duration) -> Self {
-        Self {
-            alarm: Box::pin(sleep_until(now + ping_after)),
-            session_at: None,
-            drain_at: None,
-            heard_at: now,
-            pinged_at: now,
-            ping_after,
-        }
-    }
-
-    fn heard(&mut self) {
-        self.heard_at = Instant::now();
-    }
-
-    fn ping_at(&self) -> Instant {
-        self.heard_at.max(self.pinged_at) + self.ping_after
-    }
-
-    /// Sets the alarm to the next thing. One that is set too early is left alone: ringing for
-    /// nothing is cheaper than setting it anew for every message.
-    fn arm(&mut self) {
-        let at = [self.session_at, self.drain_at]
-            .into_iter()
-            .flatten()
-            .fold(self.ping_at(), Ord::min);
-        if at < self.alarm.deadline() || self.alarm.is_elapsed() {
-            self.alarm.as_mut().reset(at);
-        }
-    }
-}
-
-/// Counts messages that bring no frame: they cost work and are worth nothing.
-#[derive(Debug)]
-struct IdleMessages {
-    max: u32,
-    count: u32,
-    since: Instant,
-}
-
-impl IdleMessages {
-    fn new(now: Instant, max: u32) -> Self {
-        Self {
-            max,
-            count: 0,
-            since: now,
-        }
-    }
-
-    /// Counts one more; whether it is still within the limit.
-    fn admit(&mut self, now: Instant) -> bool {
-        if now - self.since >= IDLE_WINDOW {
-            self.since = now;
-            self.count = 0;
-        }
-        self.count += 1;
-        self.count <= self.max
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn messages_without_a_frame_are_limited_per_window() {
-        let mut idle = IdleMessages::new(Instant::now(), 3);
-        let admitted =
-            |idle: &mut IdleMessages| (0..9).filter(|_| idle.admit(Instant::now())).count();
-        assert_eq!(admitted(&mut idle), 3);
-        tokio::time::advance(Duration::from_secs(9)).await;
-        assert_eq!(admitted(&mut idle), 0);
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(admitted(&mut idle), 3);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_alarm_rings_for_whatever_comes_first() {
-        let now = Instant::now();
-        let mut clock = Clock::new(now, Duration::from_secs(25));
-        clock.arm();
-        assert_eq!(clock.alarm.deadline(), now + Duration::from_secs(25));
-        clock.session_at = Some(now + Duration::from_secs(5));
-        clock.arm();
-        assert_eq!(clock.alarm.deadline(), now + Duration::from_secs(5));
-        tokio::time::advance(Duration::from_secs(4)).await;
-        clock.heard();
-        clock.session_at = None;
-        clock.alarm.as_mut().await;
-        clock.arm();
-        assert_eq!(clock.alarm.deadline(), now + Duration::from_secs(29));
-    }
 }

@@ -13,8 +13,10 @@
 
 mod admission;
 mod attached;
+mod clock;
 mod connection;
 mod cors;
+mod ending;
 mod handshake;
 mod health;
 mod listener;
@@ -27,6 +29,7 @@ mod reply;
 mod rest;
 mod routes;
 mod settings;
+mod settling;
 mod websocket;
 
 use std::net::IpAddr;
@@ -37,7 +40,7 @@ use tokio_util::task::TaskTracker;
 
 pub use health::{Health, HealthSource, PartState};
 pub use listener::serve;
-pub use origin::InvalidOrigin;
+pub use origin::{InvalidOrigin, is_origin};
 pub use settings::EdgeSettings;
 
 use crate::app::App;

@@ -94,6 +94,13 @@ impl Allowed {
     }
 }
 
+/// Whether a text, in lower case, is an origin of the web as a browser sends it (RFC 6454 section
+/// 6.2): `https://example.com` or `http://localhost:3000`.
+#[must_use]
+pub fn is_origin(text: &str) -> bool {
+    Origin::parse(text).is_some()
+}
+
 /// A parsed origin of the web.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Origin {

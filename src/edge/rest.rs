@@ -94,7 +94,7 @@ pub(super) async fn erase(State(edge): State<Arc<Edge>>, request: Request) -> Re
     let asked = async {
         let caller = caller?;
         let principal = caller.visitor(&edge).await?;
-        edge.visitors.erase(&principal.user_id).await?;
+        edge.app.erase(&principal.user_id).await?;
         Ok::<_, Problem>((principal.user_id, caller.secure))
     };
     let (user_id, secure): (UserId, bool) = match asked.await {

@@ -95,8 +95,14 @@ async fn run(edge: Arc<Edge>, upgrade: OnUpgrade, opened: Opened) {
         return;
     };
     let bytes_max = edge.settings.message_bytes_max();
-    let socket = Socket::new(parts.io.into_inner(), parts.read_buf, bytes_max).await;
-    Connection::new(edge, socket, opened).run().await;
+    let socket = Box::pin(Socket::new(
+        parts.io.into_inner(),
+        parts.read_buf,
+        bytes_max,
+    ))
+    .await;
+    // Boxed: a future keeps room for every place that a value is moved through.
+    Box::new(Connection::new(edge, socket, opened)).run().await;
 }
 
 fn without_upgrade(method: &Method) -> Response<Body> {
@@ -193,7 +199,8 @@ impl Socket {
             .max_write_buffer_size(usize::MAX)
             .max_message_size(Some(message_bytes_max))
             .max_frame_size(Some(message_bytes_max));
-        let read_already = Vec::from(read_already);
+        // Copied: taking the octets over would keep the whole buffer of the request for ever.
+        let read_already = read_already.to_vec();
         let stream =
             WebSocketStream::from_partially_read(stream, read_already, Role::Server, Some(config));
         Self {
@@ -299,6 +306,18 @@ fn cut(text: &str, bytes_max: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The size of the future that an async function of these arguments gives.
+    fn future_bytes<A, F: Future>(_function: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_connection_is_a_small_task() {
+        let bytes = future_bytes(|(edge, upgrade, opened)| run(edge, upgrade, opened));
+        let bytes = bytes + size_of::<Connection>();
+        assert!(bytes <= 3 << 10, "{bytes} octets");
+    }
 
     #[test]
     fn a_reason_is_cut_between_characters() {

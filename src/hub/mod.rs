@@ -82,6 +82,12 @@ impl Hub {
         self.read(|index| index.sessions.values().cloned().collect())
     }
 
+    /// Every user who has a session here.
+    #[must_use]
+    pub fn users(&self) -> Vec<UserId> {
+        self.read(|index| index.users.keys().cloned().collect())
+    }
+
     /// How many sessions there are.
     #[must_use]
     pub fn len(&self) -> usize {

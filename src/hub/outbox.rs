@@ -89,6 +89,19 @@ impl Outbox {
         true
     }
 
+    /// Whether what waits is less than half of what may: then there is room for what is not urgent.
+    pub fn has_room(&self) -> bool {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.frames.len() * 2 < self.limits.frames_max.max(2)
+            && queue.bytes * 2 < self.limits.bytes_max
+    }
+
+    /// Whether the session is to be ended.
+    pub fn is_cut(&self) -> bool {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.cut.is_some()
+    }
+
     /// Ends the session: the driver finds the reason at its next pull. The first reason stays.
     pub fn cut(&self, reason: CloseReason) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);

@@ -176,11 +176,24 @@ impl HubSession {
         })
     }
 
-    /// Takes rows of the store that answer a hole.
+    /// Takes rows of the store that answer a hole, as long as the outbox has room: what is repaired
+    /// must not cut a client that reads at its own pace. What finds no room stays missing.
     pub fn fetched(&self, room: RoomId, hole: Hole, rows: &[Arc<Delivery>]) {
         for open in &mut *self.lock() {
-            let rows = rows.iter().map(|row| (row.message.seq, Arc::clone(row)));
-            let due = open.inbox.fetched(room, hole, rows);
+            let mut after = hole.after;
+            for row in rows {
+                if !self.outbox.has_room() {
+                    return;
+                }
+                let through = row.message.seq;
+                let next = [(through, Arc::clone(row))];
+                let due = open.inbox.fetched(room, Hole { after, through }, next);
+                open.queue(&self.outbox, &self.user, &due);
+                after = through;
+            }
+            // Behind the last row there is only what retention has removed.
+            let through = hole.through;
+            let due = open.inbox.fetched(room, Hole { after, through }, []);
             open.queue(&self.outbox, &self.user, &due);
         }
     }

@@ -154,3 +154,52 @@ fn a_user_without_an_inbox_needs_no_repair() {
     hub.compared(&user("b"), Position(5));
     assert_eq!(hub.repairable(), vec![(user("b"), Position(7))]);
 }
+
+#[test]
+fn a_repair_waits_for_a_client_that_reads_slowly_instead_of_cutting_it() {
+    let hub = Hub::default();
+    let limits = OutboxLimits {
+        frames_max: 10,
+        bytes_max: 100_000,
+    };
+    let outbox = Arc::new(Outbox::new(limits));
+    let session = HubSession::new(SessionId(1), user("b"), "".into(), UnixMillis(0), outbox);
+    hub.insert(Arc::clone(&session));
+    session.open_inbox("s", 1, subscriber("s"));
+    session.settle_inbox(1, &[]);
+    let rows: Vec<_> = (1..=40).map(message).collect();
+    let room = rows[0].message.room;
+    assert!(hub.raise(&user("b"), room, 40));
+    let mut read = Vec::new();
+    while let Some(hole) = session.hole(room) {
+        let missing = &rows[usize::try_from(hole.after).unwrap()..];
+        session.fetched(room, hole, missing);
+        let some = frames(&session);
+        assert!((1..=5).contains(&some.len()), "half of the outbox at most");
+        read.extend(some);
+    }
+    let expected: Vec<_> = (1..=40).map(|seq| format!("text {seq}")).collect();
+    assert_eq!(read.len(), expected.len());
+    for (frame, text) in read.iter().zip(expected) {
+        assert!(frame.contains(&format!("\"{text}\"")), "{frame}");
+    }
+}
+
+#[test]
+fn many_forms_of_one_message_are_not_all_remembered() {
+    let hub = Hub::default();
+    let session = session(&hub, 1, "a");
+    let ids: Vec<_> = (0..50).map(|number| format!("s{number}")).collect();
+    for id in &ids {
+        let outbox = Arc::clone(&session.outbox);
+        hub.topics
+            .add("/topic/x", session.id, id, subscriber(id), outbox);
+    }
+    let message = TopicMessage {
+        destination: "/topic/x".into(),
+        headers: Vec::new(),
+        body: bytes::Bytes::from_static(b"hi"),
+    };
+    assert_eq!(hub.topics.fan_out(&message, "m1".to_owned()), 50);
+    assert_eq!(frames(&session).len(), 50);
+}

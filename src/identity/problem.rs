@@ -25,7 +25,8 @@ pub(super) fn location_away(error: LocationError) -> Problem {
 pub(super) fn store_away(error: StoreError) -> Problem {
     tracing::warn!(%error, "an identity could not be read or written");
     match error {
-        StoreError::Unavailable(_) => Problem::new(
+        // Nothing but an append is refused because of hands.
+        StoreError::Unavailable(_) | StoreError::ChangedHands(_) => Problem::new(
             Code::StoreUnavailable,
             "The store does not answer at the moment.",
         ),

@@ -26,6 +26,8 @@ const KIND_HEADS: u8 = 2;
 const TAG_MESSAGE: u8 = 1;
 const TAG_TOPIC: u8 = 2;
 const TAG_CONTROL: u8 = 3;
+const COMMAND_REPLACE: u8 = 1;
+const COMMAND_SIGN_OUT: u8 = 2;
 
 /// A message addressed for the bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +56,8 @@ pub struct TopicMessage {
 pub enum Control {
     /// Close this session with 4409: a newer one of the same user took its place.
     Replace(SessionId),
+    /// Close this session with 4410: its user has signed out for good.
+    SignOut(SessionId),
 }
 
 /// What the bus carries at once from one node to one or several.
@@ -174,8 +178,12 @@ fn put_envelope(out: &mut BytesMut, envelope: &Envelope) {
             put_long(out, &topic.body);
             TAG_TOPIC
         }
-        Envelope::Control(Control::Replace(session)) => {
-            out.put_u8(1);
+        Envelope::Control(control) => {
+            let (command, session) = match control {
+                Control::Replace(session) => (COMMAND_REPLACE, session),
+                Control::SignOut(session) => (COMMAND_SIGN_OUT, session),
+            };
+            out.put_u8(command);
             out.put_u128(session.0);
             TAG_CONTROL
         }
@@ -214,9 +222,14 @@ fn get_envelope(tag: u8, mut octets: Bytes) -> Result<Option<Envelope>, ParcelEr
                 body: get_long(octets)?,
             })
         }
-        TAG_CONTROL if octets.first() == Some(&1) => {
-            octets.advance(1);
-            Envelope::Control(Control::Replace(SessionId(get(octets, 16)?.get_u128())))
+        TAG_CONTROL => {
+            let command = get(octets, 1)?[0];
+            let mut session = || Ok(SessionId(get(octets, 16)?.get_u128()));
+            match command {
+                COMMAND_REPLACE => Envelope::Control(Control::Replace(session()?)),
+                COMMAND_SIGN_OUT => Envelope::Control(Control::SignOut(session()?)),
+                _ => return Ok(None),
+            }
         }
         _ => return Ok(None),
     };
@@ -336,6 +349,7 @@ mod tests {
                 Envelope::Message(message),
                 Envelope::Topic(topic),
                 Envelope::Control(Control::Replace(SessionId(3))),
+                Envelope::Control(Control::SignOut(SessionId(4))),
             ]),
         }
     }

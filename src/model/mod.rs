@@ -18,6 +18,6 @@ pub use ids::{
     UserId,
 };
 pub use message::StoredMessage;
-pub use principal::{Kind, Principal, Proof, Standing};
+pub use principal::{Holder, Kind, Principal, Proof, Standing};
 pub use problem::{CloseReason, Code, Problem};
 pub use time::UnixMillis;

@@ -43,6 +43,13 @@ pub enum Standing {
     },
 }
 
+/// In whose hands a loose identity is, told apart from every other holder that it had or will have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Holder {
+    /// When he took it over; `None` is the first holder.
+    pub taken_at: Option<UnixMillis>,
+}
+
 impl Standing {
     /// Firm, and in the hands of its first holder.
     pub const FIRM: Self = Self::Firm { taken_at: None };
@@ -52,6 +59,16 @@ impl Standing {
     pub fn taken_at(self) -> Option<UnixMillis> {
         match self {
             Self::Loose { taken_at } | Self::Firm { taken_at } => taken_at,
+        }
+    }
+
+    /// Who holds the identity, as long as that can change; `None` of a firm one, which stays for
+    /// ever in the hands that it is in.
+    #[must_use]
+    pub fn holder(self) -> Option<Holder> {
+        match self {
+            Self::Loose { taken_at } => Some(Holder { taken_at }),
+            Self::Firm { .. } => None,
         }
     }
 

@@ -158,6 +158,8 @@ impl CloseReason {
     pub const HEART_BEAT_LOST: Self = Self::of(4408, "heart_beat_lost");
     /// 4409: a newer session of the user took the place.
     pub const REPLACED: Self = Self::of(4409, "too_many_devices");
+    /// 4410: the user has signed out for good.
+    pub const SIGNED_OUT: Self = Self::of(4410, "signed_out");
     /// 4490: the client reads more slowly than it is written to.
     pub const SLOW_CONSUMER: Self = Self::of(4490, "slow_consumer");
 

@@ -73,6 +73,10 @@ impl Config {
 
     pub(super) fn edge(&self, connections_max: usize) -> EdgeSettings {
         let settings = &self.settings;
+        // A client beats at least as often as it was asked to, and may be early.
+        let asked = settings.heart_beat.beat_in.as_millis();
+        let beats = 20_000_u128.checked_div(asked).unwrap_or(0);
+        let beats = u32::try_from(beats).unwrap_or(u32::MAX);
         EdgeSettings {
             origins: settings.cors_origins.0.clone(),
             allow_no_origin: settings.allow_no_origin,
@@ -82,6 +86,7 @@ impl Config {
             connection_rate: settings.connection_rate,
             connection_burst: settings.connection_burst,
             connections_per_net: settings.connections_per_net,
+            idle_messages_per_10_s: settings.client_frames_per_10s.saturating_add(beats),
             outbox_stall: settings.outbox_stall,
             // Half of the time for the closes; the other half for everything after them.
             drain_spread_max: settings.shutdown_timeout / 2,

@@ -124,7 +124,7 @@ async fn run(config: &Config) -> Result<ExitCode, StartError> {
     tracing::info!("ending: no new connections, what was begun is finished; again to end at once");
     let ended = tokio::select! {
         biased;
-        () = node.drain() => true,
+        () = node.drain(config.settings.shutdown_timeout * 4 / 5) => true,
         () = tokio::time::sleep(config.settings.shutdown_timeout) => false,
         () = signals.next() => false,
     };
@@ -233,12 +233,18 @@ fn edge_state(
 
 impl Node {
     /// Ends in order. May be given up at any point.
-    async fn drain(&self) {
+    async fn drain(&self, edge_within: Duration) {
         // The others stop choosing this node; what fails here is left to the leases.
         let _told = self.engines.location.drain().await;
         self.stop_edge.cancel();
         self.edge.close();
-        self.edge.wait().await;
+        // A peer that takes a frame now and then must not keep the rest from an orderly end.
+        if tokio::time::timeout(edge_within, self.edge.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some clients did not let go; they are dropped");
+        }
         self.broker.settle().await;
         self.engines.bus.stop_consuming().await;
         self.engines.bus.close().await;
@@ -286,6 +292,7 @@ async fn upkeep(
         tokio::select! {
             _ = purge.tick() => {
                 let now = wall_clock();
+                stay(&*store, &broker, now).await;
                 match store.purge(now, now.before(identity_ttl)).await {
                     Ok(0) => {}
                     Ok(rows) => tracing::info!(rows, "what had expired was removed"),
@@ -298,6 +305,16 @@ async fn upkeep(
                 // Histograms are folded into buckets here rather than when somebody looks.
                 metrics.run_upkeep();
             }
+        }
+    }
+}
+
+/// Whoever is connected is seen now, so that he is not removed as somebody who went away.
+async fn stay(store: &dyn Store, broker: &Broker, now: UnixMillis) {
+    for user in broker.hub.users() {
+        if let Err(error) = store.seen(&user, now).await {
+            tracing::warn!(%error, "who is connected was not noted");
+            return;
         }
     }
 }

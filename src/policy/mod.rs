@@ -9,4 +9,4 @@ pub mod reach;
 
 pub use destinations::{may_send, may_subscribe};
 pub use permission::{Action, is_permitted, permit};
-pub use reach::may_reach;
+pub use reach::{may_reach, recipient_offline};

@@ -27,10 +27,17 @@ pub fn may_reach(
     if knows_holder && is_there {
         return Ok(());
     }
-    Err(Problem::new(
+    Err(recipient_offline())
+}
+
+/// The refusal of a message that may not reach its recipient. It is also the answer when the
+/// recipient's identity changed hands after [`may_reach`] and before the commit.
+#[must_use]
+pub fn recipient_offline() -> Problem {
+    Problem::new(
         Code::RecipientOffline,
         "The recipient is not connected and keeps no mailbox.",
-    ))
+    )
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ impl Store for MemoryStore {
 
     fn append(&self, append: Append) -> Commit {
         let appended = self.state().append(&storable(append));
-        Box::pin(future::ready(Ok(appended)))
+        Box::pin(future::ready(appended))
     }
 
     async fn heads(&self, users: &[UserId], since: Position) -> Result<Heads, StoreError> {
@@ -179,6 +179,8 @@ mod tests {
             text: "x\0y".to_owned(),
             timestamp: UnixMillis(1),
             expires_at: None,
+            from_holder: None,
+            to_holder: None,
         }));
         let after = store
             .clone()

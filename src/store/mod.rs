@@ -22,8 +22,8 @@ use std::pin::Pin;
 use async_trait::async_trait;
 
 use crate::model::{
-    ClientId, ClientIdentifier, Kind, MessageId, RoomId, Standing, StoredMessage, UnixMillis,
-    UserId,
+    ClientId, ClientIdentifier, Holder, Kind, MessageId, RoomId, Standing, StoredMessage,
+    UnixMillis, UserId,
 };
 
 /// SHA-256 of a visitor's secret; the secret itself is never stored.
@@ -53,6 +53,21 @@ pub struct Append {
     pub timestamp: UnixMillis,
     /// When retention may remove it; `None` keeps it for ever.
     pub expires_at: Option<UnixMillis>,
+    /// The hands that the writer's identity must be in at the commit: those in which his session
+    /// opened it. `None` asks nothing and costs nothing: a firm identity never changes hands.
+    pub from_holder: Option<Holder>,
+    /// The hands that the recipient's identity must be in at the commit: those in which whoever
+    /// allowed the message found it. `None` as in `from_holder`.
+    pub to_holder: Option<Holder>,
+}
+
+impl Append {
+    /// The identities that must be in certain hands, the writer's first.
+    fn hands(&self) -> impl Iterator<Item = (&UserId, Holder)> {
+        let both = [(&self.from, self.from_holder), (&self.to, self.to_holder)];
+        both.into_iter()
+            .filter_map(|(user, holder)| Some((user, holder?)))
+    }
 }
 
 /// A committed message.
@@ -169,6 +184,12 @@ pub enum StoreError {
     /// More is waiting to be written than the store's queue may hold. Try again later.
     #[error("the store is overloaded")]
     Overloaded,
+    /// Only of [`Store::append`]: this identity, the writer's or the recipient's, is no longer in
+    /// the hands that the append asks for, or is gone. Nothing was committed, and the same append
+    /// never will be. Of the recipient: tell the writer what he is told of somebody who cannot be
+    /// reached. Of the writer: end his session, it speaks for somebody else's address.
+    #[error("an identity has changed hands")]
+    ChangedHands(UserId),
 }
 
 /// Users, secrets, conversations, messages.
@@ -184,6 +205,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Atomic and idempotent by (`from`, `room`, `client_id`); yields the next `seq` of the
     /// conversation without holes, and records both members. A NUL in the text is stored as
     /// U+FFFD, since not every engine can hold it.
+    ///
+    /// Conditional, where it names holders: a [`Store::take_over`] of the writer or the recipient
+    /// comes either wholly before it, and then it is [`StoreError::ChangedHands`] and leaves no
+    /// trace, or wholly after its commit. A repetition of what is committed is answered with that
+    /// in any case.
     fn append(&self, append: Append) -> Commit;
 
     /// The heads of the conversations of these users that may have changed since `since`.

@@ -4,7 +4,7 @@
 //! same value; anything else is a damaged row and an error, never a guess.
 
 use super::{StoreError, UserRecord};
-use crate::model::{Kind, MessageId, RoomId, Standing, StoredMessage, UnixMillis, UserId};
+use crate::model::{Holder, Kind, MessageId, RoomId, Standing, StoredMessage, UnixMillis, UserId};
 
 /// The kinds of users as numbers.
 pub(super) const KIND_VISITOR: i64 = 0;
@@ -95,6 +95,13 @@ pub(super) fn user(text: &str) -> Result<UserId, StoreError> {
 /// A conversation out of a row.
 pub(super) fn room(octets: &[u8]) -> Result<RoomId, StoreError> {
     wide(octets).map(RoomId).ok_or_else(|| damaged("room"))
+}
+
+/// The hands that an identity is in, out of its `taken_at`.
+pub(super) fn holder(taken_at: Option<i64>) -> Holder {
+    Holder {
+        taken_at: taken_at.map(time),
+    }
 }
 
 /// A number that is never negative out of a row.

@@ -173,6 +173,39 @@ async fn a_client_that_never_reads_is_cut_and_costs_no_memory() {
     bystanders.talk("the sleeper was cut").await;
 }
 
+#[tokio::test]
+async fn a_client_that_asks_and_never_listens_is_not_read_any_more_and_cut() {
+    let node = node(&[("OUTBOX_STALL", "1s")]).await;
+    let mut bystanders = Bystanders::on(&node).await;
+    let opening = Opening {
+        receive_buffer: Some(4_096),
+        ..Opening::default()
+    };
+    let mut deaf = Client::connect_with(node.address(), &opening, "new").await;
+    let before = resident_kib(&node);
+    let send = "SEND\ndestination:/topic/x\nreceipt:a-rather-long-name-for-a-receipt\n\nx\0";
+    let hundred = send.repeat(100);
+    let talking = async {
+        // The kernel holds some of it; then the server does not read any more.
+        while deaf.try_send(&hundred, Duration::from_secs(3)).await {}
+    };
+    assert!(
+        timeout(Duration::from_secs(60), talking).await.is_ok(),
+        "it is read for ever"
+    );
+    let after = resident_kib(&node);
+    assert!(
+        after < before + 12 * 1024,
+        "memory went from {before} to {after} KiB"
+    );
+    let began = Instant::now();
+    while metric(&node, "ws_close_total{code=\"4490\"}").await < 1.0 {
+        assert!(began.elapsed() < Duration::from_secs(20), "it was not cut");
+        sleep(Duration::from_millis(50)).await;
+    }
+    bystanders.talk("somebody did not listen").await;
+}
+
 /// The resident memory of a node.
 fn resident_kib(node: &Node) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();

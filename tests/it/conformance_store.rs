@@ -4,6 +4,7 @@
 //! knows its store only as `Arc<dyn Store>`, and uses names of its own, so that all checks share one
 //! store; what touches everybody (`purge`) runs last, with times that only its own rows have.
 
+mod hands;
 mod life;
 mod messages;
 mod visitors;
@@ -67,6 +68,8 @@ async fn keeps_the_contract(one: Arc<dyn Store>, other: Arc<dyn Store>) {
     visitors::loose_visitors_are_found_by_fingerprint(&both).await;
     visitors::one_of_two_takers_wins(&both).await;
     visitors::a_taker_who_is_wrong_about_anything_loses(&both).await;
+    hands::an_append_may_ask_in_whose_hands_its_people_are(&both).await;
+    hands::a_take_over_and_an_append_never_pass_each_other(&both).await;
     life::everybody_gets_his_own_copy(&both).await;
     life::an_erased_user_is_forgotten(&both).await;
     life::what_has_expired_goes(&both).await;
@@ -112,6 +115,8 @@ pub(crate) fn message((from, to): &(UserId, UserId), text: &str) -> Append {
         text: text.to_owned(),
         timestamp: UnixMillis(1_000_000),
         expires_at: None,
+        from_holder: None,
+        to_holder: None,
     }
 }
 
@@ -136,7 +141,7 @@ pub(crate) fn seq(answer: &Result<Appended, StoreError>) -> u64 {
 }
 
 /// A loose visitor, seen at 1,000, whose secret ends at 2,000.
-fn visitor(name: &str, token: u8, client: &str) -> NewVisitor {
+pub(crate) fn visitor(name: &str, token: u8, client: &str) -> NewVisitor {
     NewVisitor {
         user_id: name.parse().unwrap(),
         name: format!("손님 {name}"),

@@ -196,8 +196,8 @@ async fn what_is_written_while_the_node_restarts_is_sent_afterwards_once() {
     let page = browser.open(&node.url("/"), DESK, false).await;
     LEFT.is_ready(&mut browser, &page).await;
     RIGHT.is_ready(&mut browser, &page).await;
-    let who = "document.querySelector('#pane-second h2').title";
-    let was = browser.evaluate(&page, who).await;
+    let who = "[...document.querySelectorAll('.pane h2')].map((name) => name.title)";
+    let were = browser.evaluate(&page, who).await;
 
     let ended = node.stop().await;
     assert!(ended.status.success(), "{}", ended.output);
@@ -210,20 +210,15 @@ async fn what_is_written_while_the_node_restarts_is_sent_afterwards_once() {
     let node = Node::start_in("after", &data, &environment).await;
     LEFT.knows_stored(&mut browser, &page, "Are you still there?")
         .await;
-    RIGHT
-        .reads(&mut browser, &page, "Are you still there?")
+    let count = LEFT
+        .count(&mut browser, &page, "Are you still there?")
         .await;
-    assert_eq!(
-        RIGHT
-            .count(&mut browser, &page, "Are you still there?")
-            .await,
-        1
-    );
-    assert_eq!(
-        browser.evaluate(&page, who).await,
-        was,
-        "the same visitor came back"
-    );
+    assert_eq!(count, 1);
+    RIGHT.is(&mut browser, &page, "connected").await;
+    let are = browser.evaluate(&page, who).await;
+    assert_eq!(are, were, "the same visitors came back");
+    LEFT.writes(&mut browser, &page, "Good to see you").await;
+    RIGHT.reads(&mut browser, &page, "Good to see you").await;
     drop(node);
 }
 

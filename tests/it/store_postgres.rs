@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use stompbox::model::{RoomId, UserId};
+use stompbox::model::{Holder, RoomId, UserId};
 use stompbox::store::{Append, Position, PostgresSettings, PostgresStore, Store, StoreError};
 use tokio_util::task::TaskTracker;
 
-use crate::conformance_store::{complete, message, pair};
+use crate::conformance_store::{complete, message, pair, visitor};
 use crate::support::postgres::{Postgres, connect};
 
 /// One server for all of it: starting one costs more than the checks.
@@ -27,6 +27,7 @@ async fn the_postgresql_store_survives_what_happens_to_databases() {
         .unwrap();
     a_commit_in_flight_at_an_answer_is_found_by_the_next(&store, &url).await;
     a_conversation_that_is_locked_holds_up_only_its_lane(&store, &url).await;
+    a_take_over_in_flight_is_waited_for(&store, &url).await;
     cut_connections_cost_no_message_and_double_none(&store, &url).await;
     a_message_that_is_refused_costs_its_neighbours_nothing(&store, &url).await;
     store.close().await;
@@ -98,6 +99,48 @@ async fn a_conversation_that_is_locked_holds_up_only_its_lane(store: &PostgresSt
     store.append(message(&free, "x")).await.unwrap();
     other.batch_execute("ROLLBACK").await.unwrap();
     assert_eq!(waiting.await.unwrap().message.seq, 2);
+}
+
+async fn a_take_over_in_flight_is_waited_for(store: &PostgresStore, url: &str) {
+    let pair = pair("hands");
+    let first = Holder { taken_at: None };
+    let held = || Append {
+        to_holder: Some(first),
+        ..message(&pair, "for the first holder")
+    };
+    assert!(
+        store
+            .create_visitor(visitor(pair.1.as_str(), 1, "0"))
+            .await
+            .unwrap()
+    );
+    store.append(held()).await.unwrap();
+    let other = connect(url).await;
+    other.batch_execute("BEGIN").await.unwrap();
+    let taken = other
+        .execute(
+            "UPDATE users SET taken_at = 2000 WHERE user_id = $1",
+            &[&pair.1.as_str()],
+        )
+        .await;
+    assert_eq!(taken.unwrap(), 1);
+    let waiting = store.append(held());
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stompbox' \
+        AND datname = current_database() AND wait_event_type = 'Lock'";
+    let begin = Instant::now();
+    while other.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        assert!(
+            begin.elapsed() < Duration::from_secs(20),
+            "it does not wait"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    other.batch_execute("COMMIT").await.unwrap();
+    let refused = waiting.await;
+    assert!(
+        matches!(&refused, Err(StoreError::ChangedHands(user)) if *user == pair.1),
+        "{refused:?}"
+    );
 }
 
 async fn cut_connections_cost_no_message_and_double_none(store: &PostgresStore, url: &str) {
@@ -199,9 +242,16 @@ async fn no_table_is_read_as_a_whole(server: &Postgres, settings: &PostgresSetti
     let store = open().await;
     let pair = pair("plans");
     let room = RoomId::direct(&pair.0, &pair.1);
+    assert!(
+        store
+            .create_visitor(visitor(pair.1.as_str(), 1, "0"))
+            .await
+            .unwrap()
+    );
     for n in 0..30 {
         let append = Append {
             client_id: Some(format!("p{n}").parse().unwrap()),
+            to_holder: Some(Holder { taken_at: None }),
             ..message(&pair, "x")
         };
         store.append(append.clone()).await.unwrap();
@@ -224,9 +274,10 @@ async fn whole_reads(url: &str) -> Vec<(String, i64)> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let tables = "SELECT relname::text, seq_scan FROM pg_stat_user_tables \
-        WHERE relname IN ('conversations', 'members', 'messages', 'message_keys') ORDER BY 1";
+        WHERE relname IN ('conversations', 'members', 'messages', 'message_keys', 'users') \
+        ORDER BY 1";
     let rows = client.query(tables, &[]).await.unwrap();
-    assert_eq!(rows.len(), 4);
+    assert_eq!(rows.len(), 5);
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 

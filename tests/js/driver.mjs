@@ -13,7 +13,7 @@ const clients = new Map();
 
 /** One connection of one person: the client, what came in, and who waits for it. */
 class Device {
-  constructor({ url, headers = {}, origin, reconnect_ms = 0 }) {
+  constructor({ url, headers = {}, from_page = false, reconnect_ms = 0 }) {
     this.url = url;
     this.queues = new Map();
     this.waiting = new Set();
@@ -22,7 +22,11 @@ class Device {
     this.closes = [];
     this.errors = [];
     this.client = new Client({
-      webSocketFactory: () => new WebSocket(this.url, ["v12.stomp", "v11.stomp", "v10.stomp"], { origin }),
+      webSocketFactory: () => {
+        // As a browser would on a page of that very node.
+        const origin = from_page ? this.url.replace(/^ws:\/\/([^/]+).*/, "http://$1") : undefined;
+        return new WebSocket(this.url, ["v12.stomp", "v11.stomp", "v10.stomp"], { origin });
+      },
       connectHeaders: headers,
       reconnectDelay: reconnect_ms,
       reconnectTimeMode: ReconnectionTimeMode.LINEAR,
@@ -33,6 +37,10 @@ class Device {
       },
       onWebSocketClose: (event) => {
         this.closes.push({ code: event.code, reason: String(event.reason) });
+        // Whatever was asked and not answered never will be.
+        const why = new Error(JSON.stringify({ code: "closed", close: event.code }));
+        for (const reject of this.owed.values()) reject(why);
+        this.owed.clear();
         this.woken();
       },
       onUnhandledMessage: (message) => this.take("unhandled", message),
@@ -64,7 +72,12 @@ class Device {
     const queue = this.queue(destination);
     return new Promise((resolve) => {
       queue.subscribe = () => {
-        const receipt = this.receipt(resolve);
+        const connect = this.connects;
+        const receipt = this.receipt((answer) => {
+          queue.settled = connect;
+          this.woken();
+          resolve(answer);
+        });
         const options = { id: destination, ...headers, receipt };
         queue.handle = this.client.subscribe(destination, (message) => this.take(destination, message), options);
       };
@@ -185,22 +198,20 @@ const requests = {
     await device.until(() => device.closes.length > 0, within_ms);
     return { errors: device.errors, closes: device.closes };
   },
-  /** Headers of the newest CONNECTED, once there were so many. */
+  /** How often it has connected, once that is so often and every SUBSCRIBE is settled again. */
   async connected(device, { times, within_ms }) {
-    await device.until(() => device.connects >= times, within_ms);
-    return { times: device.connects, headers: device.connected };
+    const settled = (queue) => !queue.subscribe || queue.settled === device.connects;
+    const is_there = () => device.connects >= times && [...device.queues.values()].every(settled);
+    await device.until(is_there, within_ms);
+    return { times: is_there() ? device.connects : 0, headers: device.connected };
   },
-  /** Where the next connect goes, as after a look-up of another node. */
+  /** Where the next connect goes. */
   move(device, { url }) {
     device.url = url;
   },
   /** DISCONNECT with a receipt, then the close. */
   async disconnect(device) {
     await device.client.deactivate();
-  },
-  /** The line is cut without a word. */
-  async cut(device) {
-    await device.client.deactivate({ force: true });
   },
 };
 

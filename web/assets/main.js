@@ -90,8 +90,15 @@ function asTwo() {
   };
   pair(left, right);
   pair(right, left);
+  // One after the other: two handshakes at once that bring no cookie would each be given one, and
+  // the browser would keep the second, which is nobody's.
+  const follow = () => {
+    if (left.visitor.state === 'connecting') return;
+    left.visitor.removeEventListener('change', follow);
+    right.visitor.connect();
+  };
+  left.visitor.addEventListener('change', follow);
   left.visitor.connect();
-  right.visitor.connect();
   left.input.focus();
 }
 

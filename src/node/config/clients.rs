@@ -3,13 +3,14 @@
 //! Not here: what is done with them (`edge`, `session`). Invariant: an origin is exact, as a browser
 //! would send it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use std::net::IpAddr;
 
 use super::kinds::{Kind, Rule, bounded, within};
 use super::units::read_number;
+use crate::edge::is_origin;
 
 /// How often this server beats and asks to be beaten to; zero for never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,16 +70,10 @@ impl Kind for Origins {
     }
 }
 
-/// An origin as a browser would send it (RFC 6454 section 6.2).
+/// An origin as a browser would send it, or `*`. What one is the edge knows, which compares them.
 fn origin(text: &str) -> Option<String> {
-    if text == "*" {
-        return Some(text.to_owned());
-    }
-    let (scheme, host) = text.split_once("://")?;
-    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '*' | '@' | '?' | '#' | '\\');
-    let scheme_fits = !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric());
-    let fits = scheme_fits && !host.is_empty() && host.chars().all(plain);
-    fits.then(|| text.to_ascii_lowercase())
+    let text = text.to_ascii_lowercase();
+    (text == "*" || is_origin(&text)).then_some(text)
 }
 
 /// The networks whose `X-Forwarded-For` is believed.

@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    ClientId, ClientIdentifier, Kind, MessageId, RoomId, Standing, StoredMessage, UnixMillis,
-    UserId,
+    ClientId, ClientIdentifier, Holder, Kind, MessageId, RoomId, Standing, StoredMessage,
+    UnixMillis, UserId,
 };
 use crate::store::alike::{epoch, placed, stretch, taken_at};
 use crate::store::{
-    Append, Appended, Head, Heads, NewVisitor, Position, Range, TakeOver, TokenHash, UserRecord,
+    Append, Appended, Head, Heads, NewVisitor, Position, Range, StoreError, TakeOver, TokenHash,
+    UserRecord,
 };
 
 /// Everything that is stored. Each field is what a table is in the other engines.
@@ -57,16 +58,21 @@ impl State {
         self.store_id.clone()
     }
 
-    pub(super) fn append(&mut self, append: &Append) -> Appended {
+    pub(super) fn append(&mut self, append: &Append) -> Result<Appended, StoreError> {
         let key = append
             .client_id
             .clone()
             .map(|client_id| (append.room, append.from.clone(), client_id));
         if let Some(first) = key.as_ref().and_then(|key| self.first(key)) {
-            return Appended {
+            return Ok(Appended {
                 message: first,
                 duplicate: true,
-            };
+            });
+        }
+        for (user, holder) in append.hands() {
+            if self.holder(user) != Some(holder) {
+                return Err(StoreError::ChangedHands(user.clone()));
+            }
         }
         self.position += 1;
         let conversation = self
@@ -98,10 +104,16 @@ impl State {
             .entry((append.from.clone(), append.room))
             .or_default();
         *wrote_at = (*wrote_at).max(Some(append.timestamp));
-        Appended {
+        Ok(Appended {
             message,
             duplicate: false,
-        }
+        })
+    }
+
+    /// Whose hands an identity is in; `None` of one that there is not.
+    fn holder(&self, user: &UserId) -> Option<Holder> {
+        let taken_at = self.users.get(user)?.standing.taken_at();
+        Some(Holder { taken_at })
     }
 
     fn first(&self, key: &(RoomId, UserId, ClientId)) -> Option<StoredMessage> {

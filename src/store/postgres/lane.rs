@@ -1,26 +1,28 @@
 //! A lane: one task that appends the messages of its conversations, one batch at a time.
 //!
 //! Not here: which conversation is in which lane. Invariant: a batch is one transaction. It locks
-//! the rows of its conversations in the order of their ids, then looks for known keys, then gives
-//! `seq` to the rest: every node does it in this order, so nodes wait for one another instead of
-//! meeting in a deadlock, and a key that another node just committed is seen.
+//! the users whose holders are asked for, then the rows of its conversations in the order of their
+//! ids, then looks for known keys, then gives `seq` to the rest: every node does it in this order,
+//! so nodes wait for one another instead of meeting in a deadlock, and a key that another node just
+//! committed is seen. What changes users (`visits`) locks the user before any conversation, too.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool, PoolError};
-use futures_util::future::{join3, join5};
+use futures_util::future::{join4, join5};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Error, Row};
 use tokio_util::sync::CancellationToken;
 
 use super::columns::{Columns, KeyColumns, octets, rooms};
-use super::{late, message_row};
-use crate::model::{ClientId, RoomId, StoredMessage, UserId};
+use super::hands::{Hands, Question};
+use super::keys::{KNOWN, Key, key, known_messages};
+use super::late;
+use crate::model::{RoomId, StoredMessage};
 use crate::store::alike::{epoch, placed};
 use crate::store::rows::{room, unsigned};
-use crate::store::sql::message_columns;
 use crate::store::{Append, Appended, StoreError};
 
 /// How often a batch that changed nothing is tried: deadlocks, a conversation that two nodes began
@@ -29,19 +31,6 @@ const ATTEMPTS_MAX: u32 = 6;
 
 const LOCK: &str = "SELECT room, head, epoch FROM conversations WHERE room = ANY($1) \
     ORDER BY room FOR UPDATE";
-/// Each key is looked up by itself, whatever the planner believes: on a database that it has not
-/// counted yet, a plain join compared every key with every message of the conversation, and a batch
-/// of 64 took seconds after some hundred messages.
-const KNOWN: &str = concat!(
-    "SELECT ",
-    message_columns!(),
-    " FROM unnest($1::bytea[], $2::text[], $3::text[]) AS w (room, sender, client_id)",
-    " CROSS JOIN LATERAL (SELECT * FROM message_keys k WHERE k.room = w.room",
-    " AND k.sender = w.sender AND k.client_id = w.client_id LIMIT 1) k",
-    " CROSS JOIN LATERAL (SELECT * FROM messages m WHERE m.room = k.room",
-    " AND m.seq = k.seq LIMIT 1) m",
-    " JOIN conversations c ON c.room = k.room"
-);
 const BEGIN_CONVERSATIONS: &str = "INSERT INTO conversations (room, head, epoch, changed) \
     SELECT w.room, 0, w.epoch, 0 FROM unnest($1::bytea[], $2::bigint[]) AS w (room, epoch) \
     ORDER BY w.room ON CONFLICT (room) DO NOTHING";
@@ -63,16 +52,16 @@ const PUT_MEMBERS: &str = "INSERT INTO members (user_id, room, wrote_at) \
     ON CONFLICT (user_id, room) DO UPDATE SET wrote_at = excluded.wrote_at \
     WHERE excluded.wrote_at > coalesce(members.wrote_at, -1)";
 
-/// By what a repetition is recognised.
-type Key = (RoomId, UserId, ClientId);
-
 /// A message on its way.
 pub(super) struct Waiting {
     pub(super) append: Append,
-    pub(super) reply: oneshot::Sender<Result<Appended, StoreError>>,
+    pub(super) reply: oneshot::Sender<Outcome>,
     /// Its share of the backlog, given back when it is answered.
     pub(super) _room: OwnedSemaphorePermit,
 }
+
+/// What becomes of one message of a batch that is committed.
+type Outcome = Result<Appended, StoreError>;
 
 /// What a lane works with.
 pub(super) struct Lane {
@@ -115,7 +104,7 @@ impl Lane {
     async fn settle(&self, batch: &mut Vec<Waiting>) {
         let appends: Vec<&Append> = batch.iter().map(|waiting| &waiting.append).collect();
         let answers = match self.write(&appends).await {
-            Ok(appended) => appended.into_iter().map(Ok).collect(),
+            Ok(outcomes) => outcomes,
             Err(Failed::Refused(err)) if batch.len() > 1 => {
                 tracing::error!(%err, "a batch was refused; its messages are tried one by one");
                 self.write_singly(&appends).await
@@ -131,11 +120,11 @@ impl Lane {
         }
     }
 
-    async fn write_singly(&self, appends: &[&Append]) -> Vec<Result<Appended, StoreError>> {
+    async fn write_singly(&self, appends: &[&Append]) -> Vec<Outcome> {
         let mut answers = Vec::with_capacity(appends.len());
         for append in appends {
             let answer = match self.write(&[append]).await {
-                Ok(mut appended) => appended.pop().ok_or_else(late),
+                Ok(mut outcomes) => outcomes.pop().unwrap_or_else(|| Err(late())),
                 Err(Failed::Again(err) | Failed::Refused(err) | Failed::Ended(err)) => Err(err),
             };
             answers.push(answer);
@@ -143,7 +132,7 @@ impl Lane {
         answers
     }
 
-    async fn write(&self, appends: &[&Append]) -> Result<Vec<Appended>, Failed> {
+    async fn write(&self, appends: &[&Append]) -> Result<Vec<Outcome>, Failed> {
         let mut attempt = 1;
         loop {
             match self.attempt(appends).await {
@@ -159,7 +148,7 @@ impl Lane {
         }
     }
 
-    async fn attempt(&self, appends: &[&Append]) -> Result<Vec<Appended>, Failed> {
+    async fn attempt(&self, appends: &[&Append]) -> Result<Vec<Outcome>, Failed> {
         let client = self
             .pool
             .get()
@@ -182,19 +171,17 @@ impl Lane {
     }
 
     /// Two round trips: lock and look, then write and commit.
-    async fn transact(
-        &self,
-        client: &Object,
-        appends: &[&Append],
-    ) -> Result<Vec<Appended>, Failed> {
+    async fn transact(&self, client: &Object, appends: &[&Append]) -> Result<Vec<Outcome>, Failed> {
         let rooms = rooms(appends);
         let wanted = KeyColumns::of(appends);
+        let hands = Question::of(appends, client).await.map_err(before)?;
         let (lock, known) = (
             client.prepare_cached(LOCK).await.map_err(before)?,
             client.prepare_cached(KNOWN).await.map_err(before)?,
         );
-        let (begun, locked, known) = join3(
+        let (begun, held, locked, known) = join4(
             client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
+            hands.ask(client),
             client.query(&lock, &[&rooms]),
             client.query(
                 &known,
@@ -203,32 +190,36 @@ impl Lane {
         )
         .await;
         begun.map_err(before)?;
+        let hands = Hands::of(&held.map_err(before)?).map_err(Failed::Ended)?;
         let mut heads = heads(&locked.map_err(before)?)?;
-        let mut known = known_messages(&known.map_err(before)?)?;
-        self.begin_conversations(client, appends, &mut heads)
+        let mut known = known_messages(&known.map_err(before)?).map_err(Failed::Ended)?;
+        self.begin_conversations(client, appends, &hands, &mut heads)
             .await?;
-        let appended = place(appends, &mut heads, &mut known)?;
+        let outcomes = place(appends, &hands, &mut heads, &mut known)?;
         let fresh: Vec<(&Append, &StoredMessage)> = appends
             .iter()
-            .zip(&appended)
+            .zip(&outcomes)
+            .filter_map(|(append, outcome)| Some((*append, outcome.as_ref().ok()?)))
             .filter(|(_, appended)| !appended.duplicate)
-            .map(|(append, appended)| (*append, &appended.message))
+            .map(|(append, appended)| (append, &appended.message))
             .collect();
         put(client, &fresh).await?;
-        Ok(appended)
+        Ok(outcomes)
     }
 
-    /// Begins the conversations that nobody has written to. When another node begins one at the
-    /// same time, its row is not locked here and its keys were not looked for: once more.
+    /// Begins the conversations that nobody has written to, and to which somebody may now. When
+    /// another node begins one at the same time, its row is not locked here and its keys were not
+    /// looked for: once more.
     async fn begin_conversations(
         &self,
         client: &Object,
         appends: &[&Append],
+        hands: &Hands,
         heads: &mut BTreeMap<RoomId, (u64, u32)>,
     ) -> Result<(), Failed> {
         let mut fresh = BTreeMap::new();
         for append in appends {
-            if !heads.contains_key(&append.room) {
+            if !heads.contains_key(&append.room) && hands.changed(append).is_none() {
                 fresh
                     .entry(append.room)
                     .or_insert_with(|| epoch(&self.store_id, append.room, append.id));
@@ -257,20 +248,25 @@ impl Lane {
 }
 
 /// Gives every message its place, or finds the one that it repeats: one that is stored, or an
-/// earlier one of this batch.
+/// earlier one of this batch. What may not be written any more gets no place.
 fn place(
     appends: &[&Append],
+    hands: &Hands,
     heads: &mut BTreeMap<RoomId, (u64, u32)>,
     known: &mut BTreeMap<Key, StoredMessage>,
-) -> Result<Vec<Appended>, Failed> {
-    let mut appended = Vec::with_capacity(appends.len());
+) -> Result<Vec<Outcome>, Failed> {
+    let mut outcomes = Vec::with_capacity(appends.len());
     for append in appends {
         let key = key(append);
         if let Some(first) = key.as_ref().and_then(|key| known.get(key)) {
-            appended.push(Appended {
+            outcomes.push(Ok(Appended {
                 message: first.clone(),
                 duplicate: true,
-            });
+            }));
+            continue;
+        }
+        if let Some(user) = hands.changed(append) {
+            outcomes.push(Err(StoreError::ChangedHands(user.clone())));
             continue;
         }
         let Some((head, epoch)) = heads.get_mut(&append.room) else {
@@ -282,12 +278,12 @@ fn place(
         if let Some(key) = key {
             known.insert(key, message.clone());
         }
-        appended.push(Appended {
+        outcomes.push(Ok(Appended {
             message,
             duplicate: false,
-        });
+        }));
     }
-    Ok(appended)
+    Ok(outcomes)
 }
 
 /// Writes the messages that are new, and commits.
@@ -353,23 +349,6 @@ fn heads(locked: &[Row]) -> Result<BTreeMap<RoomId, (u64, u32)>, Failed> {
         .iter()
         .map(|row| read(row).map_err(Failed::Ended))
         .collect()
-}
-
-fn known_messages(rows: &[Row]) -> Result<BTreeMap<Key, StoredMessage>, Failed> {
-    let read = |row: &Row| -> Result<StoredMessage, StoreError> { message_row(row, 0)?.try_into() };
-    let mut known = BTreeMap::new();
-    for row in rows {
-        let message = read(row).map_err(Failed::Ended)?;
-        if let Some(client_id) = message.client_id.clone() {
-            known.insert((message.room, message.from.clone(), client_id), message);
-        }
-    }
-    Ok(known)
-}
-
-fn key(append: &Append) -> Option<Key> {
-    let client_id = append.client_id.clone()?;
-    Some((append.room, append.from.clone(), client_id))
 }
 
 /// A failure before COMMIT was sent: nothing can be committed, so a lost connection is tried again.

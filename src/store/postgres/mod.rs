@@ -7,6 +7,8 @@
 
 mod columns;
 mod connect;
+mod hands;
+mod keys;
 mod lane;
 mod settings;
 mod visits;

@@ -31,6 +31,8 @@ const DROP_EXPIRED_MESSAGES: &str = "WITH expired AS ( \
     keys AS (DELETE FROM message_keys k USING gone g \
         WHERE k.room = g.room AND k.sender = g.from_user AND k.client_id = g.client_id) \
     SELECT count(*) FROM gone";
+/// Before any conversation, as the lanes do it.
+const LOCK_USER: &str = "SELECT 1 FROM users WHERE user_id = $1 FOR UPDATE";
 const LOCK_IDLE_VISITORS: &str = "SELECT user_id FROM users WHERE kind = 0 AND last_seen < $1 \
     ORDER BY user_id LIMIT $2 FOR UPDATE SKIP LOCKED";
 
@@ -90,6 +92,7 @@ async fn make(transaction: &Transaction<'_>, change: &Change) -> Result<Option<u
         Change::Erase(user_id) => {
             may_take_long(transaction).await?;
             for statement in [
+                LOCK_USER,
                 sql::BLANK_MESSAGES,
                 sql::DROP_LONELY_CONVERSATIONS,
                 sql::DROP_MEMBER,

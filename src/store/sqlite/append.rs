@@ -7,9 +7,9 @@ use rusqlite::{Error, OptionalExtension, Row, params};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::writer::{Job, Unit};
-use crate::model::{ClientId, StoredMessage};
+use crate::model::{ClientId, StoredMessage, UserId};
 use crate::store::alike::{epoch, placed};
-use crate::store::rows::{MessageRow, millis, signed, unsigned};
+use crate::store::rows::{MessageRow, holder, millis, signed, unsigned};
 use crate::store::sql::message_columns;
 use crate::store::{Append, Appended, StoreError};
 
@@ -27,6 +27,7 @@ const FIRST: &str = concat!(
     " JOIN conversations c ON c.room = k.room",
     " WHERE k.room = $1 AND k.sender = $2 AND k.client_id = $3"
 );
+const TAKEN_AT: &str = "SELECT taken_at FROM users WHERE user_id = $1";
 const NEXT: &str = "INSERT INTO conversations (room, head, epoch, changed) \
     VALUES ($1, 1, $2, $3) ON CONFLICT (room) DO UPDATE \
     SET head = head + 1, changed = excluded.changed RETURNING head, epoch";
@@ -41,7 +42,8 @@ const PUT_MEMBER: &str = "INSERT INTO members (user_id, room, wrote_at) VALUES (
 /// One append on its way.
 pub(super) struct AppendJob {
     append: Append,
-    appended: Option<Appended>,
+    /// How it ended, once it ran. A refusal is an answer, no failure: the batch goes on.
+    outcome: Option<Result<Appended, StoreError>>,
     reply: oneshot::Sender<Result<Appended, StoreError>>,
     /// Its share of the backlog, given back when the job is answered.
     _room: OwnedSemaphorePermit,
@@ -55,7 +57,7 @@ impl AppendJob {
     ) -> Self {
         Self {
             append,
-            appended: None,
+            outcome: None,
             reply,
             _room: room,
         }
@@ -64,23 +66,26 @@ impl AppendJob {
 
 impl Job for AppendJob {
     fn run(&mut self, unit: &Unit<'_>) -> Result<(), Error> {
-        self.appended = Some(match first(&self.append, unit)? {
-            Some(message) => Appended {
+        self.outcome = Some(if let Some(message) = first(&self.append, unit)? {
+            Ok(Appended {
                 message,
                 duplicate: true,
-            },
-            None => Appended {
+            })
+        } else if let Some(user) = changed_hands(&self.append, unit)? {
+            Err(StoreError::ChangedHands(user.clone()))
+        } else {
+            Ok(Appended {
                 message: put(&self.append, unit)?,
                 duplicate: false,
-            },
+            })
         });
         Ok(())
     }
 
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
         // Nobody may be waiting any more; the message is committed all the same.
-        match (committed, self.appended) {
-            (Ok(()), Some(appended)) => drop(self.reply.send(Ok(appended))),
+        match (committed, self.outcome) {
+            (Ok(()), Some(outcome)) => drop(self.reply.send(outcome)),
             (Err(err), _) => drop(self.reply.send(Err(err))),
             (Ok(()), None) => debug_assert!(false, "a batch commits only when every job ran"),
         }
@@ -101,6 +106,22 @@ fn first(append: &Append, unit: &Unit<'_>) -> Result<Option<StoredMessage>, Erro
     row.map(StoredMessage::try_from)
         .transpose()
         .map_err(|err| Error::ToSqlConversionFailure(Box::new(err)))
+}
+
+/// The first identity that is not in the hands that it must be in. The writer is alone, so it stays
+/// so until the commit.
+fn changed_hands<'a>(append: &'a Append, unit: &Unit<'_>) -> Result<Option<&'a UserId>, Error> {
+    for (user, wanted) in append.hands() {
+        let taken_at: Option<Option<i64>> = unit
+            .conn
+            .prepare_cached(TAKEN_AT)?
+            .query_row([user.as_str()], |row| row.get(0))
+            .optional()?;
+        if taken_at.map(holder) != Some(wanted) {
+            return Ok(Some(user));
+        }
+    }
+    Ok(None)
 }
 
 fn put(append: &Append, unit: &Unit<'_>) -> Result<StoredMessage, Error> {

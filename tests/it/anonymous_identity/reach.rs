@@ -113,6 +113,24 @@ async fn an_own_copy_leaves_out_what_is_the_former_holders() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_changes_hands_between_the_check_and_the_commit_is_refused() {
+    let world = world().await;
+    let friend = connected(&world, "198.51.100.1").await;
+    let former = connected(&world, "192.0.2.7").await;
+    let (friends, address) = (&friend.principal.user_id, &former.principal.user_id);
+    let to_him = world.check(&friend.principal, address, "it is me").await;
+    let by_him = world.check(&former.principal, friends, "it is me").await;
+    world.wait(Duration::from_secs(60)).await;
+    world.disconnect(&former, false).await;
+    let neighbour = connected_as(&world, "192.0.2.7", Proof::Hint).await;
+    assert_eq!(neighbour.principal.user_id, *address);
+    for late in [to_him, by_him] {
+        let refused = world.commit(late.unwrap()).await;
+        assert_eq!(refused.as_ref(), Err(address));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_recipient_is_read_fresh_until_he_is_firm() {
     let world = world().await;
     let nobody: UserId = "user_nobody".parse().unwrap();

@@ -12,7 +12,7 @@ use stompbox::model::{
     UnixMillis, UserId,
 };
 use stompbox::quota::{MemoryQuota, QuotaSettings};
-use stompbox::store::{Append, MemoryStore, Store};
+use stompbox::store::{Append, MemoryStore, Store, StoreError};
 
 use super::engines::{Far, Wire};
 
@@ -145,12 +145,24 @@ impl World {
         to: &UserId,
         text: &str,
     ) -> Result<(), Problem> {
+        let append = self.check(sender, to, text).await?;
+        self.commit(append).await.expect("nothing happened since");
+        Ok(())
+    }
+
+    /// The first half of a direct message: refused, or to be committed.
+    pub(super) async fn check(
+        &self,
+        sender: &Principal,
+        to: &UserId,
+        text: &str,
+    ) -> Result<Append, Problem> {
         let recipient = self.visitors.recipient(to).await?.expect("an address");
         let is_live = !self.sessions_of(to).await.is_empty();
         self.visitors
             .check_reach(sender, &recipient, is_live)
             .await?;
-        let append = Append {
+        Ok(Append {
             room: RoomId::direct(&sender.user_id, to),
             id: MessageId::from_parts(self.now().0, u128::from(self.number())),
             from: sender.user_id.clone(),
@@ -160,9 +172,19 @@ impl World {
             text: text.to_owned(),
             timestamp: self.now(),
             expires_at: None,
-        };
-        self.store.append(append).await.unwrap();
-        Ok(())
+            from_holder: sender.standing.holder(),
+            to_holder: recipient.standing.holder(),
+        })
+    }
+
+    /// The second half, whatever happened since the first: committed, or refused because of the
+    /// user who is in other hands now.
+    pub(super) async fn commit(&self, append: Append) -> Result<(), UserId> {
+        match self.store.append(append).await {
+            Ok(_) => Ok(()),
+            Err(StoreError::ChangedHands(user)) => Err(user),
+            Err(error) => panic!("{error}"),
+        }
     }
 
     fn session(&self, opened: &Opened) -> Session {

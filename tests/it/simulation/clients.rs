@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use stompbox::hub::{HubSession, Outbox, OutboxLimits, Pulled, Subscriber};
 use stompbox::model::{MessageId, RoomId, SessionId, UnixMillis, UserId};
 use stompbox::stomp::Version;
-use stompbox::store::Append;
+use stompbox::store::{Append, StoreError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -150,7 +150,13 @@ impl Device {
             id: Some(number.to_string().into()),
         };
         // In a task of its own, which goes on when the client has changed its mind.
-        let work = life.broker.subscribe_messages(session, id, subscriber);
+        let subscribed = life.broker.subscribe_messages(session, id, subscriber);
+        let waiting = Arc::clone(session);
+        let work = async move {
+            subscribed.await?;
+            waiting.attached().await;
+            Ok::<_, StoreError>(())
+        };
         let work = life.end.clone().run_until_cancelled_owned(work);
         let subscribe = self.world.tracker.spawn(work);
         let patience = if self.rng.random_bool(0.1) {
@@ -281,6 +287,8 @@ async fn write(cluster: Arc<Cluster>, number: usize, from: UserId, to: UserId) {
             text,
             timestamp: UnixMillis(0),
             expires_at: None,
+            from_holder: None,
+            to_holder: None,
         };
         let patience = Duration::from_millis(rng.random_range(300..3_000));
         let receipt = tokio::time::timeout(patience, life.broker.append(append, None)).await;

@@ -216,6 +216,12 @@ impl Client {
         let _may_be_closed = within("a write", self.socket.send(message)).await;
     }
 
+    /// Sends a text message; whether the server took it within this time.
+    pub(crate) async fn try_send(&mut self, text: &str, patience: Duration) -> bool {
+        let sent = timeout(patience, self.socket.send(Message::text(text))).await;
+        matches!(sent, Ok(Ok(())))
+    }
+
     /// Subscribes with the destination as id, and waits for the RECEIPT.
     pub(crate) async fn subscribe(&mut self, destination: &str) {
         let frame = format!(
@@ -245,7 +251,9 @@ impl Client {
     pub(crate) async fn frame(&mut self) -> Frame {
         match self.next().await {
             Received::Frame(frame) => frame,
-            other => panic!("a frame was awaited, and there came {other:?}"),
+            end @ (Received::Closed(..) | Received::Gone) => {
+                panic!("a frame was awaited, and there came {end:?}")
+            }
         }
     }
 

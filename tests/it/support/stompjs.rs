@@ -66,7 +66,7 @@ impl StompJs {
 
     /// Connects a fresh visitor, whom a fingerprint never opens: he comes from a page of the node.
     pub(crate) async fn visitor(self: &Arc<Self>, name: &str, url: &str) -> Device {
-        let options = json!({"headers": {"visitor-token": "new"}, "origin": origin(url)});
+        let options = json!({"headers": {"visitor-token": "new"}, "from_page": true});
         self.connect(name, url, options).await.unwrap()
     }
 
@@ -77,13 +77,25 @@ impl StompJs {
         other: &Device,
         url: &str,
     ) -> Device {
-        let options = json!({"headers": {"visitor-token": other.secret()}, "origin": origin(url)});
+        let options = json!({"headers": {"visitor-token": other.secret()}, "from_page": true});
         let device = self.connect(name, url, options).await.unwrap();
         assert_eq!(device.user(), other.user(), "{name} is somebody else");
         device
     }
 
-    /// Connects with these options of the driver: `headers`, `origin`, `reconnect_ms`.
+    /// The same, and STOMP.js connects again whenever it is cut off.
+    pub(crate) async fn steady_device_of(
+        self: &Arc<Self>,
+        name: &str,
+        other: &Device,
+        url: &str,
+    ) -> Device {
+        let headers = json!({"visitor-token": other.secret()});
+        let options = json!({"headers": headers, "from_page": true, "reconnect_ms": 200});
+        self.connect(name, url, options).await.unwrap()
+    }
+
+    /// Connects with these options of the driver: `headers`, `from_page`, `reconnect_ms`.
     pub(crate) async fn connect(
         self: &Arc<Self>,
         name: &str,
@@ -121,12 +133,6 @@ impl StompJs {
             Err(_) => panic!("no answer to {request}"),
         }
     }
-}
-
-/// The origin of the pages of the node at this WebSocket address.
-fn origin(url: &str) -> String {
-    let rest = url.strip_prefix("ws://").unwrap();
-    format!("http://{}", rest.split('/').next().unwrap())
 }
 
 async fn read_answers(stdout: ChildStdout, waiting: Waiting) {
@@ -237,6 +243,16 @@ impl Device {
         self.ask_within(asked, "the RECEIPT of SEND").await
     }
 
+    /// The same for a SEND that may be refused: the problem instead of the RECEIPT.
+    pub(crate) async fn try_send(&self, destination: &str, body: &str) -> Result<Value, Value> {
+        let asked = json!({
+            "do": "send", "destination": destination, "body": body, "client": self.name,
+        });
+        let answered = timeout(PATIENCE, self.js.ask(asked)).await;
+        let answer = answered.unwrap_or_else(|_| panic!("{}: neither yes nor no", self.name));
+        answer.map_err(|words| serde_json::from_str(&words).expect("a problem is JSON"))
+    }
+
     /// Sends a body with these headers and waits for no RECEIPT.
     pub(crate) async fn throw_away(&self, destination: &str, body: &str, headers: Value) {
         let asked = json!({
@@ -327,15 +343,20 @@ impl Device {
     /// How it ended: the last ERROR frame and the close.
     pub(crate) async fn ended(&self) -> (Value, u64) {
         let within_ms = PATIENCE.as_millis() as u64;
-        let mut ended = self
+        let ended = self
             .ask(json!({"do": "ended", "within_ms": within_ms}))
             .await;
         let code = ended["closes"][0]["code"].as_u64();
         let code = code.unwrap_or_else(|| panic!("{} was not closed: {ended}", self.name));
-        (ended["errors"][0].take(), code)
+        (ended["errors"][0].clone(), code)
     }
 
-    /// Waits until it has connected so many times, as after a restart of its node.
+    /// Says where its next connect goes.
+    pub(crate) async fn move_to(&self, url: &str) {
+        self.ask(json!({"do": "move", "url": url})).await;
+    }
+
+    /// Waits until it has connected so many times by itself, and subscribed again.
     pub(crate) async fn connected_times(&self, times: u64) {
         let within_ms = PATIENCE.as_millis() as u64;
         let asked = json!({"do": "connected", "times": times, "within_ms": within_ms});

@@ -1,0 +1,106 @@
+//! What a benchmark says: a table for people, a JSON file for machines.
+//!
+//! Not here: the figures. Invariant: the file stands below the build directory and is replaced
+//! whole by the next run.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::Outcome;
+
+/// Rows under a heading, all of the same number of columns.
+#[derive(Debug)]
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these columns.
+    pub(crate) fn new(columns: &[&str]) -> Self {
+        Self {
+            rows: vec![columns.iter().map(ToString::to_string).collect()],
+        }
+    }
+
+    /// Adds a row.
+    pub(crate) fn row(&mut self, cells: &[String]) {
+        self.rows.push(cells.to_vec());
+    }
+
+    /// Prints it, as it may stand in a Markdown document.
+    pub(crate) fn print(&self) -> Outcome<()> {
+        let columns = self.rows.first().map_or(0, Vec::len);
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut text = String::from("\n");
+        for (index, row) in self.rows.iter().enumerate() {
+            for (cell, width) in row.iter().zip(&widths) {
+                write!(text, "| {cell:<width$} ")?;
+            }
+            text.push_str("|\n");
+            if index == 0 {
+                text.push_str(&"|---".repeat(columns));
+                text.push_str("|\n");
+            }
+        }
+        say(&text)
+    }
+}
+
+/// Says something on stdout, with a line end.
+pub(crate) fn say(text: &str) -> Outcome<()> {
+    Ok(writeln!(std::io::stdout(), "{text}")?)
+}
+
+/// Writes `target/bench/NAME.json`, with the machine and its load, and says where it is.
+pub(crate) fn keep(name: &str, figures: &Value) -> Outcome<()> {
+    let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let folder = temporary.parent().unwrap_or(temporary).join("bench");
+    std::fs::create_dir_all(&folder)?;
+    let path = folder.join(format!("{name}.json"));
+    let whole = json!({ "machine": machine(), "load": load(), "figures": figures });
+    std::fs::write(&path, serde_json::to_string_pretty(&whole)?)?;
+    say(&format!(
+        "\n{}\nload {}\n{}",
+        machine(),
+        load(),
+        path.display()
+    ))
+}
+
+/// The processor, how many of it, and the kernel.
+fn machine() -> String {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("an unknown processor", |rest| {
+            rest.trim_start_matches([' ', '\t', ':'])
+        });
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!("{model}, {cores} threads, Linux {}", kernel.trim())
+}
+
+/// The load averages: what else the machine was doing.
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace()
+        .take(3)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// The value below which so many per cent lie; sorts.
+pub(crate) fn percentile<T: Ord + Copy + Default>(values: &mut [T], per_cent: usize) -> T {
+    values.sort_unstable();
+    let index = (values.len() * per_cent / 100).min(values.len().saturating_sub(1));
+    values.get(index).copied().unwrap_or_default()
+}

@@ -1,0 +1,118 @@
+//! What a connection wakes up for by itself, and how often it may be woken for nothing.
+//!
+//! Not here: what is done then (`connection`). Invariant: a connection has one timer, however many
+//! things it waits for.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// The window over which messages without a frame are counted.
+const IDLE_WINDOW: Duration = Duration::from_secs(10);
+
+/// The one alarm of a connection and what it may ring for.
+#[derive(Debug)]
+pub(super) struct Clock {
+    pub(super) alarm: Pin<Box<Sleep>>,
+    pub(super) session_at: Option<Instant>,
+    pub(super) drain_at: Option<Instant>,
+    pub(super) heard_at: Instant,
+    pub(super) pinged_at: Instant,
+    ping_after: Duration,
+}
+
+impl Clock {
+    pub(super) fn new(now: Instant, ping_after: Duration) -> Self {
+        Self {
+            alarm: Box::pin(sleep_until(now + ping_after)),
+            session_at: None,
+            drain_at: None,
+            heard_at: now,
+            pinged_at: now,
+            ping_after,
+        }
+    }
+
+    pub(super) fn heard(&mut self) {
+        self.heard_at = Instant::now();
+    }
+
+    pub(super) fn ping_at(&self) -> Instant {
+        self.heard_at.max(self.pinged_at) + self.ping_after
+    }
+
+    /// Sets the alarm to the next thing. One that is set too early is left alone: ringing for
+    /// nothing is cheaper than setting it anew for every message.
+    pub(super) fn arm(&mut self) {
+        let at = [self.session_at, self.drain_at]
+            .into_iter()
+            .flatten()
+            .fold(self.ping_at(), Ord::min);
+        if at < self.alarm.deadline() || self.alarm.is_elapsed() {
+            self.alarm.as_mut().reset(at);
+        }
+    }
+}
+
+/// Counts messages that bring no frame: they cost work and are worth nothing.
+#[derive(Debug)]
+pub(super) struct IdleMessages {
+    max: u32,
+    count: u32,
+    since: Instant,
+}
+
+impl IdleMessages {
+    pub(super) fn new(now: Instant, max: u32) -> Self {
+        Self {
+            max,
+            count: 0,
+            since: now,
+        }
+    }
+
+    /// Counts one more; whether it is still within the limit.
+    pub(super) fn admit(&mut self, now: Instant) -> bool {
+        if now - self.since >= IDLE_WINDOW {
+            self.since = now;
+            self.count = 0;
+        }
+        self.count += 1;
+        self.count <= self.max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_without_a_frame_are_limited_per_window() {
+        let mut idle = IdleMessages::new(Instant::now(), 3);
+        let admitted =
+            |idle: &mut IdleMessages| (0..9).filter(|_| idle.admit(Instant::now())).count();
+        assert_eq!(admitted(&mut idle), 3);
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert_eq!(admitted(&mut idle), 0);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(admitted(&mut idle), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_alarm_rings_for_whatever_comes_first() {
+        let now = Instant::now();
+        let mut clock = Clock::new(now, Duration::from_secs(25));
+        clock.arm();
+        assert_eq!(clock.alarm.deadline(), now + Duration::from_secs(25));
+        clock.session_at = Some(now + Duration::from_secs(5));
+        clock.arm();
+        assert_eq!(clock.alarm.deadline(), now + Duration::from_secs(5));
+        tokio::time::advance(Duration::from_secs(4)).await;
+        clock.heard();
+        clock.session_at = None;
+        clock.alarm.as_mut().await;
+        clock.arm();
+        assert_eq!(clock.alarm.deadline(), now + Duration::from_secs(29));
+    }
+}

@@ -1,0 +1,47 @@
+//! The ways in which a connection ends, and what its client is told.
+
+use super::websocket::Gone;
+use crate::model::{CloseReason, Code, Problem};
+
+/// How a connection ends.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// We close, with this reason.
+    Ours(CloseReason),
+    /// The peer closes, with this code.
+    Theirs(u16),
+    /// The peer has not read for too long.
+    Stalled,
+    /// The line is dead.
+    Gone,
+}
+
+impl From<Gone> for Ending {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl Ending {
+    /// What we say, if it is on us to say something, and the code that is counted.
+    pub(super) fn close(&self) -> (Option<CloseReason>, u16) {
+        let slow = CloseReason::SLOW_CONSUMER;
+        match self {
+            Self::Ours(reason) => (Some(reason.clone()), reason.code),
+            Self::Stalled => (Some(slow.clone()), slow.code),
+            Self::Theirs(code) => (None, *code),
+            // 1006: there was no close at all (RFC 6455 section 7.1.5).
+            Self::Gone => (None, 1006),
+        }
+    }
+}
+
+/// The words for an ERROR frame before a cut that the client should know the cause of.
+pub(super) fn cut_problem(reason: &CloseReason) -> Option<Problem> {
+    let words = match reason.code {
+        4490 => "You read more slowly than you are written to; connect again.",
+        4409 => "A newer session took the place of this one.",
+        _ => return None,
+    };
+    Some(Problem::new(Code::LimitExceeded, words))
+}
