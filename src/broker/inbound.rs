@@ -56,11 +56,10 @@ impl Broker {
             ParcelBody::Envelopes(envelopes) => {
                 let numbered = number.map(|n| lock(&self.flows_in).parcel(now, sender, n));
                 // A topic would be delivered twice; a conversation would notice by itself.
-                if numbered.is_some_and(|numbered| numbered.repetition) {
-                    return;
-                }
-                for envelope in envelopes {
-                    self.accept(envelope);
+                if !numbered.is_some_and(|numbered| numbered.repetition) {
+                    for envelope in envelopes {
+                        self.accept(envelope);
+                    }
                 }
                 if numbered.is_some_and(|numbered| numbered.gap)
                     && self.settings.rules.repair_on_gap

@@ -181,7 +181,7 @@ impl Broker {
         let mut again_at = None;
         loop {
             ticks.tick().await;
-            let silent = lock(&self.flows_in).forget_silent(Instant::now().into_std());
+            let silent = lock(&self.flows_in).notice_silent(Instant::now().into_std());
             let changed = match self.location.peers().await {
                 Ok(peers) => self.lease.set_peers(&peers),
                 Err(_) => false,

@@ -13,6 +13,10 @@ use crate::model::{Incarnation, NodeId};
 /// A sender that is silent for so long counts as gone; it says something every second.
 pub const SILENCE_MAX: Duration = Duration::from_secs(4);
 
+/// A flow that is silent for so long is forgotten. Until then its numbers are remembered: a node
+/// that stood still finds in its queue what it has had before.
+pub const MEMORY: Duration = Duration::from_secs(60);
+
 /// What a parcel says by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Numbered {
@@ -70,6 +74,8 @@ struct Flow {
     /// Which of the [`WINDOW`] numbers before that one came; the lowest bit is the last of them.
     came: u128,
     heard_at: Instant,
+    /// It was silent for so long that its sender counts as gone.
+    is_silent: bool,
 }
 
 impl FlowsIn {
@@ -80,8 +86,8 @@ impl FlowsIn {
         sender: (&NodeId, Incarnation),
         number: u64,
     ) -> Numbered {
-        let flow = self.flow(now, sender);
-        let gap = number > flow.expected;
+        let (flow, is_back) = self.flow(now, sender);
+        let gap = number > flow.expected || is_back;
         flow.expect(number + 1);
         let bit = match flow.expected - 1 - number {
             back @ 0..WINDOW => 1 << back,
@@ -95,38 +101,50 @@ impl FlowsIn {
     /// The sender says that its last parcel to this node had this number (0: there was none).
     /// Returns whether something is missing.
     pub fn head(&mut self, now: Instant, sender: (&NodeId, Incarnation), head: u64) -> bool {
-        let flow = self.flow(now, sender);
-        let gap = head >= flow.expected;
+        let (flow, is_back) = self.flow(now, sender);
+        let gap = head >= flow.expected || is_back;
         flow.expect(head + 1);
         gap
     }
 
-    /// Drops the senders that have been silent for too long. Returns whether there were any: their
-    /// last envelopes may be missing.
-    pub fn forget_silent(&mut self, now: Instant) -> bool {
-        let before = self.flows.len();
-        self.flows
-            .retain(|_, flow| now.duration_since(flow.heard_at) < SILENCE_MAX);
-        self.flows.len() != before
+    /// Notices the senders that have been silent for too long. Returns whether there are new ones:
+    /// their last envelopes may be missing. When one of them is heard again, that counts as a gap.
+    pub fn notice_silent(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        self.flows.retain(|_, flow| {
+            let silence = now.duration_since(flow.heard_at);
+            any |= silence >= SILENCE_MAX && !flow.is_silent;
+            flow.is_silent = silence >= SILENCE_MAX;
+            silence < MEMORY
+        });
+        any
     }
 
     /// The nodes that were heard of lately.
     pub fn senders(&self) -> impl Iterator<Item = &NodeId> {
-        self.flows.keys().map(|(node, _)| node)
+        let heard = self.flows.iter().filter(|(_, flow)| !flow.is_silent);
+        heard.map(|((node, _), _)| node)
     }
 
-    fn flow(&mut self, now: Instant, (node, incarnation): (&NodeId, Incarnation)) -> &mut Flow {
+    /// The flow, which was heard now, and whether it was silent before.
+    fn flow(
+        &mut self,
+        now: Instant,
+        (node, incarnation): (&NodeId, Incarnation),
+    ) -> (&mut Flow, bool) {
         let unknown = Flow {
             expected: 1,
             came: 0,
             heard_at: now,
+            is_silent: false,
         };
         let flow = self
             .flows
             .entry((node.clone(), incarnation))
             .or_insert(unknown);
         flow.heard_at = now;
-        flow
+        let was_silent = std::mem::take(&mut flow.is_silent);
+        (flow, was_silent)
     }
 }
 
@@ -191,14 +209,23 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_sender_is_forgotten_and_that_is_told() {
+    fn a_silent_sender_is_noticed_and_its_numbers_are_remembered_for_a_while() {
         let start = Instant::now();
         let a = node("a");
+        let sender = (&a, Incarnation(1));
         let mut flows = FlowsIn::default();
-        flows.head(start, (&a, Incarnation(1)), 0);
-        assert!(!flows.forget_silent(start + Duration::from_secs(3)));
+        flows.parcel(start, sender, 1);
+        assert!(!flows.notice_silent(start + Duration::from_secs(3)));
         assert_eq!(flows.senders().collect::<Vec<_>>(), vec![&a]);
-        assert!(flows.forget_silent(start + SILENCE_MAX));
+        let late = start + SILENCE_MAX;
+        assert!(flows.notice_silent(late));
+        assert!(!flows.notice_silent(late), "noticed once");
         assert_eq!(flows.senders().count(), 0);
+        let back = flows.parcel(late, sender, 1);
+        assert!(back.gap, "whoever is back may have lost something");
+        assert!(back.repetition, "and what it had sent is still known");
+        assert!(!flows.head(late, sender, 1));
+        assert!(flows.notice_silent(late + MEMORY));
+        assert!(flows.flows.is_empty(), "at last it is forgotten");
     }
 }

@@ -100,6 +100,7 @@ fn rule_1_a_repetition_is_published_again() {
 fn rule_5_the_baseline_is_read_after_the_location_is_acknowledged() {
     let ablation = Ablation {
         twist: Some(Twist::EarlyAttach),
+        faults: &[Kind::Weather(Weather::BusSlow)],
         ..NOTHING
     };
     ablation.is_needed();
@@ -109,6 +110,7 @@ fn rule_5_the_baseline_is_read_after_the_location_is_acknowledged() {
 fn rule_7_locations_are_read_fresh_after_the_commit() {
     let ablation = Ablation {
         twist: Some(Twist::StaleLocate),
+        faults: &[Kind::Weather(Weather::BusSlow)],
         ..NOTHING
     };
     ablation.is_needed();

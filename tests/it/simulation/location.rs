@@ -151,7 +151,7 @@ impl Location for SimLocation {
             inner.attach(&owned).await
         };
         if self.has(Twist::EarlyAttach) {
-            self.acknowledge_early(300, work);
+            self.acknowledge_early(1_000, work);
             return Ok(());
         }
         self.call("attach", work).await

@@ -67,7 +67,9 @@ async fn simulate(seed: u64, options: Options, mode: TraceMode) -> Outcome {
     for (number, devices) in plan.devices.iter().enumerate() {
         for _ in 0..*devices {
             let seed = world.below(u64::MAX);
-            let device = Device::new(&cluster, clients::user(number), seed, busy_until);
+            // Whoever stays early is owed most.
+            let stays_at = started + plan.busy.mul_f64(world.below(1_000) as f64 / 1_000.0);
+            let device = Device::new(&cluster, clients::user(number), seed, stays_at);
             world.tracker.spawn(device.run());
         }
     }
