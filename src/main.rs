@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-/// Many small allocations of many threads: half the time of the system's allocator, and freed
-/// memory goes back. The figures stand in `docs/performance.md`.
+/// Many small allocations of many threads; freed memory goes back to the system.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -9,7 +9,6 @@
 //! requests are not settled, and it never buffers for a peer that does not read: a write that
 //! stalls ends the connection.
 
-use std::future::pending;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,7 +23,7 @@ use super::clock::{Clock, IdleMessages};
 use super::ending::{Ending, cut_problem, taken_within};
 use super::meters::Active;
 use super::peer::Peer;
-use super::settling::{Settled, Settling};
+use super::settling::{Settled, Settling, pull};
 use super::websocket::{Received, Socket};
 use crate::hub::{Outbox, Pulled};
 use crate::identity::Handshake;
@@ -393,13 +392,6 @@ impl Connection {
         {
             self.edge.meters.refused(code);
         }
-    }
-}
-
-async fn pull(outbox: Option<&Outbox>) -> Pulled {
-    match outbox {
-        Some(outbox) => outbox.pull().await,
-        None => pending().await,
     }
 }
 

@@ -1,9 +1,11 @@
-//! A request whose outcome comes later, together with the name that the session gave it.
+//! What a connection waits for: requests whose outcome comes later, and the outbox.
 
+use std::future::pending;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::app::Pending;
+use crate::hub::{Outbox, Pulled};
 use crate::model::Problem;
 use crate::session::{Reply, Ticket};
 
@@ -34,5 +36,13 @@ impl Future for Settling {
             outcome,
         };
         self.pending.as_mut().poll(context).map(settled)
+    }
+}
+
+/// What there is to write; never, before there is a session.
+pub(super) async fn pull(outbox: Option<&Outbox>) -> Pulled {
+    match outbox {
+        Some(outbox) => outbox.pull().await,
+        None => pending().await,
     }
 }

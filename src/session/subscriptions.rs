@@ -100,8 +100,9 @@ impl Subscriptions {
         }
         // 1.0 without id: the destination names the subscription, even one that has an id.
         let destination = send::destination(headers)?;
-        let named = |one: &&Box<Subscription>| one.destination == destination;
-        let id = self.by_id.values().find(named).map(|one| one.id.clone());
+        let mut all = self.by_id.values();
+        let named = all.find(|one| one.destination == destination);
+        let id = named.map(|one| one.id.clone());
         let removed = id.and_then(|id| self.by_id.remove(&id));
         removed.map(|one| *one).ok_or_else(unknown)
     }
