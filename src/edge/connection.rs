@@ -13,8 +13,8 @@ use std::future::pending;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, timeout};
 
 use super::Edge;
@@ -260,6 +260,10 @@ impl Connection {
             }
             self.session.handle_input(std_now(), Input::Received(piece));
             self.perform().await?;
+            while let Some(Some(settled)) = self.unsettled.next().now_or_never() {
+                self.settled(settled).await?;
+                self.perform().await?;
+            }
             tokio::task::yield_now().await;
         }
         Ok(())
