@@ -57,6 +57,8 @@ type Step = Result<(), Ending>;
 
 /// A connection and everything that belongs to it.
 pub(super) struct Connection {
+    /// First, so that it goes before the socket: who sees the line end is not counted any more.
+    active: Active,
     edge: Arc<Edge>,
     socket: Socket,
     session: Session,
@@ -70,7 +72,6 @@ pub(super) struct Connection {
     idle: IdleMessages,
     /// The code of the last refusal that was counted, so that its close is not counted again.
     refused: Option<Code>,
-    active: Active,
     _permits: (Permit, Option<Permit>, Arc<Peer>),
 }
 
