@@ -33,6 +33,9 @@ struct Draft {
     client_id: Option<ClientId>,
 }
 
+/// How much of a `client_id` is repeated to its writer.
+const CLIENT_ID_BYTES_MAX: usize = 64;
+
 /// The header of a SEND by which the sending session asks for no copy of its message.
 const ECHO: (&str, &str) = ("echo", "none");
 
@@ -54,7 +57,9 @@ impl App {
             }
             Err(mut problem) => {
                 let named = serde_json::from_slice::<Body>(&send.body).ok();
-                problem.client_id = named.and_then(|body| body.client_id);
+                // As it was written, but never longer than one may be.
+                let client_id = named.and_then(|body| body.client_id);
+                problem.client_id = client_id.filter(|id| id.len() <= CLIENT_ID_BYTES_MAX);
                 refused(problem)
             }
         }

@@ -161,16 +161,14 @@ impl App {
 
     /// A SEND that is refused before it costs a message still counts as a frame.
     fn refused_frame(&self, live: &Live, problem: Problem) -> Pending {
-        let counted = live.activity.take_frame(self.settings.rate_frames);
-        refused(counted.err().unwrap_or(problem))
+        refused(self.take_frame(live).err().unwrap_or(problem))
     }
 
     /// Takes a SUBSCRIBE. Await the call before the next request of the session: what it sends after
     /// that is received. The outcome, that it is settled, comes later.
     pub async fn subscribe(self: &Arc<Self>, live: &Live, subscribe: &Subscribe) -> Pending {
-        let checked = live
-            .activity
-            .take_frame(self.settings.rate_frames)
+        let checked = self
+            .take_frame(live)
             .and_then(|()| may_subscribe(live.principal.kind, &subscribe.destination));
         if let Err(problem) = checked {
             return refused(problem);

@@ -41,8 +41,8 @@ impl Default for Activity {
 }
 
 impl Activity {
-    /// Counts a frame that is not a SEND.
-    pub(super) fn take_frame(&self, rate: Rate) -> Result<(), Problem> {
+    /// Counts a frame that is no message. When it is one too many, says when the next may come.
+    fn take_frame(&self, rate: Rate) -> Result<(), u64> {
         let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let level = state.frames.unwrap_or_else(|| Level::full(now_ms, rate));
@@ -50,7 +50,7 @@ impl Activity {
         state.frames = Some(left);
         match verdict {
             Verdict::Allowed { .. } => Ok(()),
-            Verdict::Refused { retry_after_ms } => Err(too_fast(retry_after_ms)),
+            Verdict::Refused { retry_after_ms } => Err(retry_after_ms),
         }
     }
 
@@ -82,7 +82,9 @@ impl App {
                 self.settings.rate_visitor,
             ),
             Kind::Anonymous => {
-                let key = format!("rate:anon:{}.{}", sender.client_identifier, sender.user_id);
+                // Without the fingerprint: whoever has a secret could come with another user agent,
+                // and with it find a full bucket.
+                let key = format!("rate:anon:{}", sender.user_id);
                 (key, self.settings.rate_visitor)
             }
         };
@@ -96,20 +98,27 @@ impl App {
             (Verdict::Allowed { remaining }, Verdict::Allowed { .. }) => Ok(remaining),
             (_, Verdict::Refused { retry_after_ms })
             | (Verdict::Refused { retry_after_ms }, Verdict::Allowed { .. }) => {
-                if live.activity.is_abusive() {
-                    let text = format!("rate_limited;retry_after_ms={retry_after_ms}");
-                    live.outbox.cut(CloseReason {
-                        code: 4429,
-                        text: text.into(),
-                    });
-                }
-                Err(too_fast(retry_after_ms))
+                Err(too_fast(live, retry_after_ms))
             }
         }
     }
+
+    /// Takes one frame that is no message from the bucket of the connection.
+    pub(super) fn take_frame(&self, live: &Live) -> Result<(), Problem> {
+        let taken = live.activity.take_frame(self.settings.rate_frames);
+        taken.map_err(|retry_after_ms| too_fast(live, retry_after_ms))
+    }
 }
 
-fn too_fast(retry_after_ms: u64) -> Problem {
+/// The refusal. A session that does not heed it is cut.
+fn too_fast(live: &Live, retry_after_ms: u64) -> Problem {
+    if live.activity.is_abusive() {
+        let text = format!("rate_limited;retry_after_ms={retry_after_ms}");
+        live.outbox.cut(CloseReason {
+            code: 4429,
+            text: text.into(),
+        });
+    }
     let words = "Too much in too short a time. Wait for `retry_after_ms` and send again.";
     Problem::new(Code::RateLimited, words).retry_after_ms(retry_after_ms)
 }

@@ -19,6 +19,14 @@ use super::settings::EdgeSettings;
 /// How many sockets beyond the WebSockets there may be: requests, keep-alive, handshakes.
 const OTHER_SOCKETS_MAX: usize = 1_024;
 
+/// One network gets this part of the rate of handshakes, and this part of their burst: whoever opens
+/// and drops WebSockets for fun must not use up what everybody lives on.
+const RATE_PART: u32 = 10;
+const BURST_PART: u32 = 5;
+
+/// So many networks are remembered before those that owe nothing are forgotten.
+const PAYERS_MAX: usize = 1_024;
+
 /// For how long a reading of the memory is believed.
 const MEMORY_READING_LIFE: Duration = Duration::from_secs(1);
 
@@ -44,8 +52,16 @@ pub(super) struct Admission {
     /// A std mutex: held for one look-up, never across an await.
     networks: Mutex<HashMap<Network, u32>>,
     /// When the handshakes admitted so far are paid for (the generic cell rate algorithm).
-    paid_until: Mutex<Option<Instant>>,
+    paid_until: Mutex<Paid>,
     memory: Mutex<Option<(Instant, u64)>>,
+}
+
+/// The times until which handshakes are paid for.
+#[derive(Debug, Default)]
+struct Paid {
+    node: Option<Instant>,
+    /// By network, none that owes nothing beyond [`PAYERS_MAX`].
+    networks: HashMap<Network, Instant>,
 }
 
 #[derive(Debug)]
@@ -133,7 +149,7 @@ impl Admission {
     }
 
     /// A WebSocket is about to open.
-    pub(super) fn session(self: &Arc<Self>) -> Result<Permit, Refusal> {
+    pub(super) fn session(self: &Arc<Self>, client: IpAddr) -> Result<Permit, Refusal> {
         if self.is_short_of_memory() {
             return Err(Refusal::Memory);
         }
@@ -141,7 +157,7 @@ impl Admission {
             return Err(Refusal::Full);
         }
         let permit = self.permit(Counted::Session);
-        if !self.take_handshake() {
+        if !self.take_handshake(Network::of(client)) {
             return Err(Refusal::Rate);
         }
         Ok(permit)
@@ -159,17 +175,33 @@ impl Admission {
         }
     }
 
-    fn take_handshake(&self) -> bool {
+    fn take_handshake(&self, network: Network) -> bool {
+        let limits = &self.limits;
         let now = Instant::now();
-        let mut paid_until = self
+        let pay = |until: Option<&Instant>, cost: Duration, burst: Duration| {
+            let paid = until.map_or(now, |at| now.max(*at)) + cost;
+            (paid - now <= burst.max(cost)).then_some(paid)
+        };
+        let mut paid = self
             .paid_until
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let paid = paid_until.map_or(now, |at| at.max(now)) + self.limits.handshake_cost;
-        if paid - now > self.limits.burst {
+        let Some(node) = pay(paid.node.as_ref(), limits.handshake_cost, limits.burst) else {
             return false;
+        };
+        // Who wants no limit per network wants none here either: one proxy may stand for all.
+        if limits.per_network_max > 0 && !limits.handshake_cost.is_zero() {
+            let cost = limits.handshake_cost * RATE_PART;
+            let burst = limits.burst * RATE_PART / BURST_PART;
+            let Some(until) = pay(paid.networks.get(&network), cost, burst) else {
+                return false;
+            };
+            if paid.networks.len() >= PAYERS_MAX {
+                paid.networks.retain(|_, until| *until > now);
+            }
+            paid.networks.insert(network, until);
         }
-        *paid_until = Some(paid);
+        paid.node = Some(node);
         true
     }
 
@@ -237,16 +269,40 @@ mod tests {
     use super::super::tests::settings;
     use super::*;
 
+    const SOMEBODY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    #[tokio::test(start_paused = true)]
+    async fn one_network_does_not_use_up_the_handshakes_of_all() {
+        let mut settings = settings();
+        settings.connection_rate = 100;
+        settings.connection_burst = 50;
+        let admission = Admission::new(&settings);
+        let admitted = |client: IpAddr| {
+            let one = |_: &u32| admission.session(client).is_ok();
+            (0..100).filter(one).count()
+        };
+        assert_eq!(admitted(SOMEBODY), 10);
+        assert_eq!(admitted([192, 0, 2, 2].into()), 10);
+        tokio::time::advance(Duration::from_millis(500)).await;
+        assert_eq!(admitted(SOMEBODY), 5);
+        for last in 3..=200 {
+            admission.session([198, 51, 100, last].into()).ok();
+        }
+        assert_eq!(admitted(SOMEBODY), 0);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(admitted(SOMEBODY), 10);
+    }
+
     #[test]
     fn a_place_is_given_back_when_its_permit_is_dropped() {
         let mut settings = settings();
         settings.connections_max = 1;
         let admission = Admission::new(&settings);
-        let first = admission.session().unwrap();
-        assert_eq!(admission.session().unwrap_err(), Refusal::Full);
+        let first = admission.session(SOMEBODY).unwrap();
+        assert_eq!(admission.session(SOMEBODY).unwrap_err(), Refusal::Full);
         assert_eq!(admission.sessions(), 1);
         drop(first);
-        assert!(admission.session().is_ok());
+        assert!(admission.session(SOMEBODY).is_ok());
     }
 
     #[test]
@@ -270,8 +326,12 @@ mod tests {
         let mut settings = settings();
         settings.connection_rate = 10;
         settings.connection_burst = 3;
+        settings.connections_per_net = 0;
         let admission = Admission::new(&settings);
-        let admitted = || (0..10).filter(|_| admission.session().is_ok()).count();
+        let admitted = || {
+            let one = |_: &u32| admission.session(SOMEBODY).is_ok();
+            (0..10).filter(one).count()
+        };
         assert_eq!(admitted(), 3);
         tokio::time::advance(Duration::from_millis(200)).await;
         assert_eq!(admitted(), 2);
@@ -284,10 +344,10 @@ mod tests {
         let mut settings = settings();
         settings.memory_bytes_max = 1;
         assert_eq!(
-            Admission::new(&settings).session().unwrap_err(),
+            Admission::new(&settings).session(SOMEBODY).unwrap_err(),
             Refusal::Memory
         );
         settings.memory_bytes_max = 0;
-        assert!(Admission::new(&settings).session().is_ok());
+        assert!(Admission::new(&settings).session(SOMEBODY).is_ok());
     }
 }

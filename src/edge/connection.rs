@@ -12,8 +12,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, timeout};
 
 use super::Edge;
@@ -34,6 +34,10 @@ use crate::stomp::Version;
 /// How many SENDs of one session may be unsettled; beyond it nothing is read.
 const UNSETTLED_MAX: usize = 64;
 
+/// A message is taken in pieces of this size, and what a piece asks for is answered before the next:
+/// a thousand requests in one message must not leave a thousand answers waiting to be written.
+const PIECE_BYTES: usize = 4 << 10;
+
 /// The label of this transport.
 const TRANSPORT: &str = "websocket";
 
@@ -52,6 +56,8 @@ type Step = Result<(), Ending>;
 
 /// A connection and everything that belongs to it.
 pub(super) struct Connection {
+    /// First, so that it goes before the socket: who sees the line end is not counted any more.
+    active: Active,
     edge: Arc<Edge>,
     socket: Socket,
     session: Session,
@@ -65,7 +71,6 @@ pub(super) struct Connection {
     idle: IdleMessages,
     /// The code of the last refusal that was counted, so that its close is not counted again.
     refused: Option<Code>,
-    active: Active,
     _permits: (Permit, Option<Permit>, Arc<Peer>),
 }
 
@@ -116,7 +121,7 @@ impl Connection {
         let may_read = self.sends < UNSETTLED_MAX;
         let draining = self.clock.drain_at.is_some();
         tokio::select! {
-            received = self.socket.receive(), if may_read => self.received(received),
+            received = self.socket.receive(), if may_read => self.received(received).await,
             pulled = pull(self.outbox.as_deref()), if self.outbox.is_some() => {
                 self.pulled(pulled).await
             }
@@ -210,12 +215,15 @@ impl Connection {
         self.session.handle_input(std_now(), input);
     }
 
-    fn received(&mut self, received: Received) -> Step {
+    async fn received(&mut self, received: Received) -> Step {
         self.clock.heard();
         match received {
             Received::Octets(octets) => {
                 if octets.iter().all(|octet| matches!(octet, b'\n' | b'\r')) {
                     self.count_idle_message();
+                }
+                if octets.len() > PIECE_BYTES {
+                    return Box::pin(self.take_in_pieces(&octets)).await;
                 }
                 self.session
                     .handle_input(std_now(), Input::Received(&octets));
@@ -240,6 +248,23 @@ impl Connection {
             }
             Received::Closed(code) => return Err(Ending::Theirs(code)),
             Received::Gone => return Err(Ending::Gone),
+        }
+        Ok(())
+    }
+
+    /// Others have their turn between the pieces. What follows a cut is not looked at.
+    async fn take_in_pieces(&mut self, octets: &[u8]) -> Step {
+        for piece in octets.chunks(PIECE_BYTES) {
+            if self.outbox.as_deref().is_some_and(Outbox::is_cut) {
+                return Ok(());
+            }
+            self.session.handle_input(std_now(), Input::Received(piece));
+            self.perform().await?;
+            while let Some(Some(settled)) = self.unsettled.next().now_or_never() {
+                self.settled(settled).await?;
+                self.perform().await?;
+            }
+            tokio::task::yield_now().await;
         }
         Ok(())
     }

@@ -137,7 +137,7 @@ impl Edge {
             true => Some(self.admission.network(client)?),
             false => None,
         };
-        Ok((self.admission.session()?, network, Arc::clone(peer)))
+        Ok((self.admission.session(client)?, network, Arc::clone(peer)))
     }
 }
 

@@ -59,7 +59,7 @@ impl<'a> Requester<'a> {
                 None => first.to_str().unwrap_or_default(),
                 Some(_) => "",
             }),
-            host: last(headers, &HOST),
+            host: only(headers, &HOST),
             secure,
         };
         Self {
@@ -101,6 +101,13 @@ impl<'a> Requester<'a> {
             cookie_presented: false,
         }
     }
+}
+
+/// A header that may come once, as text.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next()?;
+    lines.next().is_none().then(|| first.to_str().ok())?
 }
 
 /// The last line of a header as text: the one that the nearest hop wrote.

@@ -43,6 +43,11 @@ const READ_BUFFER_BYTES: usize = 2 << 10;
 /// Frames are gathered up to here before they are written, and always written at the flush.
 const WRITE_BUFFER_BYTES: usize = 4 << 10;
 
+/// How much is read away of somebody who goes on writing although we have said goodbye: more than
+/// what may be on its way, and no more.
+const AWAY_BYTES_MAX: usize = 8 << 20;
+const AWAY_MESSAGES_MAX: usize = 16_384;
+
 /// `GET /ws-chat`.
 pub(super) async fn open(State(edge): State<Arc<Edge>>, mut request: Request) -> Response<Body> {
     let opening = handshake::open(request.method(), request.version(), request.headers());
@@ -274,7 +279,12 @@ impl Socket {
                 // What the peer sends cannot be understood any more, only be read away.
                 self.read_away().await;
             }
-            while let Some(Ok(_)) = self.stream.next().await {}
+            let mut messages = 0;
+            while let Some(Ok(_)) = self.stream.next().await
+                && messages < AWAY_MESSAGES_MAX
+            {
+                messages += 1;
+            }
             Ok::<_, Gone>(())
         };
         if timeout(linger, goodbye).await.is_err() {
@@ -287,12 +297,14 @@ impl Socket {
         if stream.shutdown().await.is_err() {
             return;
         }
-        let mut nothing = [0; 512];
-        while stream
-            .read(&mut nothing)
-            .await
-            .is_ok_and(|octets| octets > 0)
-        {}
+        let mut nothing = vec![0; READ_BUFFER_BYTES];
+        let mut away = 0;
+        while away < AWAY_BYTES_MAX
+            && let Ok(octets) = stream.read(&mut nothing).await
+            && octets > 0
+        {
+            away += octets;
+        }
     }
 }
 

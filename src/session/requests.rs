@@ -10,6 +10,7 @@ use super::contract::{Accepted, Event, Output, Reply, Send, Subscribe, Ticket, U
 use super::heart_beat::HeartBeat;
 use super::problems::{self, Fatal};
 use super::receipts::{PENDING_MAX, Request, receipt};
+use super::subscriptions::is_own;
 use super::table::{Action, Phase, action};
 use super::{DISCONNECT_TIMEOUT, Session, connect, send};
 use crate::model::{CloseReason, Destination, Problem, UserQueue};
@@ -244,14 +245,6 @@ impl Session {
         }
         is_heard
     }
-}
-
-/// Whether the session answers for this destination itself.
-fn is_own(destination: &Destination) -> bool {
-    matches!(
-        destination,
-        Destination::UserQueue(UserQueue::Errors | UserQueue::Replies)
-    )
 }
 
 /// A header whose value is kept for a while, and so is bounded.

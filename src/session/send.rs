@@ -22,9 +22,14 @@ const CONTROL: [&str; 9] = [
 /// Names that begin so are the server's.
 const OWN_PREFIX: &str = "x-sb-";
 
-/// Whether a header may travel on to subscribers.
+/// Whether a header may travel on to subscribers. Many clients trim the names that they read, so a
+/// name with something invisible at an end stays here: to them it would be the name without it.
 pub(super) fn may_travel(name: &str) -> bool {
-    !CONTROL.contains(&name) && !name.starts_with(OWN_PREFIX)
+    let is_visible = |c: char| !c.is_whitespace() && !c.is_control() && c != '\u{feff}';
+    let ends = [name.chars().next(), name.chars().next_back()];
+    ends.iter().all(|end| end.is_some_and(is_visible))
+        && !CONTROL.contains(&name)
+        && !name.starts_with(OWN_PREFIX)
 }
 
 /// The header `destination`, which SEND and SUBSCRIBE need.
@@ -47,6 +52,16 @@ mod tests {
     fn control_headers_stay_and_others_travel() {
         for name in CONTROL.into_iter().chain(["x-sb-", "x-sb-trace"]) {
             assert!(!may_travel(name), "{name}");
+        }
+        for name in [
+            "",
+            " sender",
+            "sender ",
+            "user-name\t",
+            "\u{feff}x-sb-trace",
+            "x\r",
+        ] {
+            assert!(!may_travel(name), "{name:?}");
         }
         for name in [
             "content-type",

@@ -13,6 +13,10 @@ use crate::stomp::{Headers, Version};
 /// The longest id, in octets.
 const ID_BYTES_MAX: usize = 128;
 
+/// How many subscriptions a session may have to its own errors and replies. What is told there is
+/// written once for each of them, so that many would make much of little.
+const OWN_MAX: usize = 8;
+
 /// A subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Subscription {
@@ -82,6 +86,11 @@ impl Subscriptions {
             let detail = format!("A session has at most {max} subscriptions.");
             return Err(Fatal::limit(detail));
         }
+        if is_own(&subscription.destination) && self.own() >= OWN_MAX {
+            let detail =
+                format!("A session has at most {OWN_MAX} subscriptions to its errors and replies.");
+            return Err(Fatal::limit(detail));
+        }
         self.by_id
             .insert(subscription.id.clone(), Box::new(subscription.clone()));
         Ok(subscription)
@@ -107,6 +116,11 @@ impl Subscriptions {
         removed.map(|one| *one).ok_or_else(unknown)
     }
 
+    fn own(&self) -> usize {
+        let destinations = self.by_id.values().map(|one| &one.destination);
+        destinations.filter(|to| is_own(to)).count()
+    }
+
     /// The subscriptions to this queue of the session itself, in the order of their ids.
     pub(super) fn to_queue(&self, queue: UserQueue) -> impl Iterator<Item = &Subscription> {
         self.by_id
@@ -114,6 +128,14 @@ impl Subscriptions {
             .map(|one| &**one)
             .filter(move |one| one.destination == Destination::UserQueue(queue))
     }
+}
+
+/// Whether the session answers for this destination itself.
+pub(super) fn is_own(destination: &Destination) -> bool {
+    matches!(
+        destination,
+        Destination::UserQueue(UserQueue::Errors | UserQueue::Replies)
+    )
 }
 
 /// The header `id`. Only 1.0 may leave it out.
@@ -209,6 +231,25 @@ mod tests {
         assert!(add("1").is_ok());
         assert!(add("2").is_ok());
         assert_eq!(add("3"), Err("limit_exceeded".to_owned()));
+    }
+
+    #[test]
+    fn a_session_listens_to_itself_a_few_times_at_most() {
+        let mut subscriptions = Subscriptions::new(100);
+        let mut add = |id: usize, to: &str| {
+            let headers = headers(&[("id", &id.to_string()), ("destination", to)]);
+            subscriptions
+                .add(&headers, Version::V1_2)
+                .map_err(|no| message(&no))
+        };
+        for id in 0..OWN_MAX {
+            let to = ["/user/queue/errors", "/user/queue/replies"][id % 2];
+            assert!(add(id, to).is_ok(), "{id}");
+        }
+        for to in ["/user/queue/errors", "/user/queue/replies"] {
+            assert_eq!(add(OWN_MAX, to), Err("limit_exceeded".to_owned()));
+        }
+        assert!(add(OWN_MAX, "/user/queue/messages").is_ok());
     }
 
     #[test]

@@ -203,9 +203,9 @@ settings! {
         memory_limit "MEMORY_LIMIT" []: Size = "1GiB", Rule::Between("64MiB", "1024GiB"),
             "Memory of the process.", "503 with Retry-After";
         connection_rate "CONNECTION_RATE" []: u32 = "500", Rule::Between("1", "1000000"),
-            "New connections per second, on average.", "503 with Retry-After";
+            "New connections per second, on average; a tenth of it from one network.", "503 with Retry-After";
         connection_burst "CONNECTION_BURST" []: u32 = "5000", Rule::Between("1", "1000000"),
-            "New connections at once.", "503 with Retry-After";
+            "New connections at once; a fifth of it from one network.", "503 with Retry-After";
         connections_per_net "CONNECTIONS_PER_NET" []: u32 = "1000", Rule::Between("0", "10000000"),
             "Connections from one network (IPv4 address, IPv6 /64); 0 is off.", "429";
     }
