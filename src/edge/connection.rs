@@ -9,11 +9,13 @@
 //! requests are not settled, and it never buffers for a peer that does not read: a write that
 //! stalls ends the connection.
 
+mod incoming;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, timeout};
 
 use super::Edge;
@@ -24,7 +26,7 @@ use super::ending::{Ending, cut_problem, taken_within};
 use super::meters::Active;
 use super::peer::Peer;
 use super::settling::{Settled, Settling, pull};
-use super::websocket::{Received, Socket};
+use super::websocket::Socket;
 use crate::hub::{Outbox, Pulled};
 use crate::identity::Handshake;
 use crate::model::{CloseReason, Code, Problem};
@@ -33,10 +35,6 @@ use crate::stomp::Version;
 
 /// How many SENDs of one session may be unsettled; beyond it nothing is read.
 const UNSETTLED_MAX: usize = 64;
-
-/// A message is taken in pieces of this size, and what a piece asks for is answered before the next:
-/// a thousand requests in one message must not leave a thousand answers waiting to be written.
-const PIECE_BYTES: usize = 4 << 10;
 
 /// The label of this transport.
 const TRANSPORT: &str = "websocket";
@@ -213,79 +211,6 @@ impl Connection {
             }
         };
         self.session.handle_input(std_now(), input);
-    }
-
-    async fn received(&mut self, received: Received) -> Step {
-        self.clock.heard();
-        match received {
-            Received::Octets(octets) => {
-                if octets.iter().all(|octet| matches!(octet, b'\n' | b'\r')) {
-                    self.count_idle_message();
-                }
-                if octets.len() > PIECE_BYTES {
-                    return Box::pin(self.take_in_pieces(&octets)).await;
-                }
-                self.session
-                    .handle_input(std_now(), Input::Received(&octets));
-            }
-            Received::Pinged => self.count_idle_message(),
-            Received::Ponged => {
-                self.count_idle_message();
-                self.session.handle_input(std_now(), Input::Ponged);
-            }
-            Received::TooLarge => {
-                let words = "A WebSocket message is longer than any frame may be.";
-                self.refuse(Problem::new(Code::PayloadTooLarge, words), None);
-            }
-            Received::NotUtf8 => {
-                let words = "A text message is not UTF-8; send other octets as binary messages.";
-                let reason = CloseReason::of(1007, "bad_request");
-                self.refuse(Problem::new(Code::BadRequest, words), Some(reason));
-            }
-            Received::Malformed => {
-                let words = "The WebSocket frames break RFC 6455.";
-                self.refuse(Problem::new(Code::BadRequest, words), None);
-            }
-            Received::Closed(code) => return Err(Ending::Theirs(code)),
-            Received::Gone => return Err(Ending::Gone),
-        }
-        Ok(())
-    }
-
-    /// Others have their turn between the pieces. What follows a cut is not looked at.
-    async fn take_in_pieces(&mut self, octets: &[u8]) -> Step {
-        for piece in octets.chunks(PIECE_BYTES) {
-            if self.outbox.as_deref().is_some_and(Outbox::is_cut) {
-                return Ok(());
-            }
-            self.session.handle_input(std_now(), Input::Received(piece));
-            self.perform().await?;
-            while let Some(Some(settled)) = self.unsettled.next().now_or_never() {
-                self.settled(settled).await?;
-                self.perform().await?;
-            }
-            tokio::task::yield_now().await;
-        }
-        Ok(())
-    }
-
-    fn count_idle_message(&mut self) {
-        if !self.idle.admit(Instant::now()) {
-            let words = "Too many messages without a STOMP frame.";
-            self.refuse(
-                Problem::new(Code::RateLimited, words).retry_after_ms(10_000),
-                None,
-            );
-        }
-    }
-
-    /// Ends the session with an ERROR frame.
-    fn refuse(&mut self, problem: Problem, reason: Option<CloseReason>) {
-        self.count_refusal(problem.code);
-        let reason = reason.unwrap_or_else(|| CloseReason::from_problem(&problem));
-        let problem = Some(problem);
-        self.session
-            .handle_input(std_now(), Input::End { problem, reason });
     }
 
     async fn pulled(&mut self, pulled: Pulled) -> Step {
