@@ -191,7 +191,7 @@ impl App {
                     Ok(Reply::default())
                 })
             }
-            // What goes to this session alone is answered by the session itself.
+            // What goes to this session alone the session writes itself; here it only counts.
             Destination::UserQueue(UserQueue::Errors | UserQueue::Replies) => {
                 Box::pin(future::ready(Ok(Reply::default())))
             }

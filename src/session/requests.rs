@@ -10,7 +10,6 @@ use super::contract::{Accepted, Event, Output, Reply, Send, Subscribe, Ticket, U
 use super::heart_beat::HeartBeat;
 use super::problems::{self, Fatal};
 use super::receipts::{PENDING_MAX, Request, receipt};
-use super::subscriptions::is_own;
 use super::table::{Action, Phase, action};
 use super::{DISCONNECT_TIMEOUT, Session, connect, send};
 use crate::model::{CloseReason, Destination, Problem, UserQueue};
@@ -37,8 +36,8 @@ impl Session {
         match action {
             Action::Connect => self.connect(&frame.headers),
             Action::Send => self.send(frame),
-            Action::Subscribe => self.subscribe(now, &frame.headers),
-            Action::Unsubscribe => self.unsubscribe(now, &frame.headers),
+            Action::Subscribe => self.subscribe(&frame.headers),
+            Action::Unsubscribe => self.unsubscribe(&frame.headers),
             Action::Disconnect => self.disconnect(now, &frame.headers),
             Action::Refuse => Err(unsupported(frame.command)),
         }
@@ -97,13 +96,9 @@ impl Session {
         Ok(())
     }
 
-    fn subscribe(&mut self, now: Instant, headers: &Headers) -> Result<(), Fatal> {
+    fn subscribe(&mut self, headers: &Headers) -> Result<(), Fatal> {
         let added = self.subscriptions.add(headers, self.version)?;
         let ticket = self.open(Command::Subscribe, headers, &added.destination, None)?;
-        if is_own(&added.destination) {
-            self.settle(now, ticket, Ok(Reply::default()));
-            return Ok(());
-        }
         self.outputs
             .push_back(Output::Event(Event::Subscribe(Subscribe {
                 ticket,
@@ -115,13 +110,9 @@ impl Session {
         Ok(())
     }
 
-    fn unsubscribe(&mut self, now: Instant, headers: &Headers) -> Result<(), Fatal> {
+    fn unsubscribe(&mut self, headers: &Headers) -> Result<(), Fatal> {
         let removed = self.subscriptions.remove(headers, self.version)?;
         let ticket = self.open(Command::Unsubscribe, headers, &removed.destination, None)?;
-        if is_own(&removed.destination) {
-            self.settle(now, ticket, Ok(Reply::default()));
-            return Ok(());
-        }
         self.outputs
             .push_back(Output::Event(Event::Unsubscribe(Unsubscribe {
                 ticket,

@@ -123,7 +123,7 @@ fn a_subscription_without_id_is_told_without_one() {
     assert_eq!(rig.settle(3, no(Code::NotFound)), ["MESSAGE"]);
     assert_eq!(
         rig.receive("UNSUBSCRIBE\ndestination:/user/queue/errors\n\n\0"),
-        [""; 0]
+        ["event UNSUBSCRIBE 4 /user/queue/errors"]
     );
     rig.receive("SEND\ndestination:/app/x\n\n\0");
     assert_eq!(

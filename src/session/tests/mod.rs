@@ -64,10 +64,13 @@ impl Rig {
     /// Connected and with a subscription to the errors and replies of this session.
     fn listening() -> Self {
         let mut rig = Self::connected(Version::V1_2);
-        for queue in ["errors", "replies"] {
+        for (ticket, queue) in [(1, "errors"), (2, "replies")] {
             let wire = format!("SUBSCRIBE\nid:{queue}\ndestination:/user/queue/{queue}\n\n\0");
-            assert_eq!(rig.receive(&wire), [""; 0]);
+            let event = format!("event SUBSCRIBE {ticket} {queue}");
+            assert_eq!(rig.receive(&wire), [event]);
+            assert_eq!(rig.settle(ticket, ok()), [""; 0]);
         }
+        rig.events.clear();
         rig
     }
 
