@@ -11,6 +11,7 @@
 //! connection  one task per connection: socket, session, app, outbox
 //! ```
 
+mod address;
 mod admission;
 mod attached;
 mod clock;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use address::AddressLog;
 pub use health::{Health, HealthSource, PartState};
 pub use listener::serve;
 pub use origin::{InvalidOrigin, is_origin};

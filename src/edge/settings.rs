@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::address::AddressLog;
 use crate::session::SessionConfig;
 
 /// The settings of the sockets and of HTTP.
@@ -16,6 +17,8 @@ pub struct EdgeSettings {
     pub websocket_paths: Vec<String>,
     /// The pages of other origins that may connect, each `scheme://host[:port]`, or `*` alone.
     pub origins: Vec<String>,
+    /// How much of a client's address is logged.
+    pub log_address: AddressLog,
     /// Whether a client that sends no Origin (so no browser) may connect.
     pub allow_no_origin: bool,
     /// The proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
@@ -59,6 +62,7 @@ impl EdgeSettings {
         Self {
             websocket_paths: vec!["/ws-chat".to_owned(), "/ws-stomp".to_owned()],
             origins: Vec::new(),
+            log_address: AddressLog::default(),
             allow_no_origin: true,
             trusted_proxies: Vec::new(),
             connections_max: 100_000,

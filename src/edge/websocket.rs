@@ -66,14 +66,20 @@ pub(super) async fn open(State(edge): State<Arc<Edge>>, mut request: Request) ->
         return reply::problem(&Problem::new(Code::Internal, "The peer is not known."));
     };
     let requester = Requester::new(&edge, &peer, request.headers());
+    let address = edge.settings.log_address.show(requester.address);
     if requester.origin == super::origin::Verdict::Refused {
+        tracing::debug!(%address, "a page of another origin was refused; CORS_ORIGINS allows it");
         let words = "Pages of this origin may not connect here. Add it to CORS_ORIGINS.";
         return reply::problem(&Problem::new(Code::Forbidden, words));
     }
     let permits = match edge.admit(&peer, requester.address) {
         Ok(permits) => permits,
-        Err(refusal) => return reply::refusal(refusal),
+        Err(refusal) => {
+            tracing::debug!(%address, ?refusal, "a WebSocket was refused");
+            return reply::refusal(refusal);
+        }
     };
+    tracing::debug!(%address, "a WebSocket opens");
     let Ok((handshake, set_cookie)) = requester.with_cookie(edge.visitors.cookies()) else {
         return reply::problem(&Problem::new(Code::Internal, "There are no random bits."));
     };

@@ -5,9 +5,9 @@
 
 use serde_json::json;
 
-use super::config::{AppEnv, Config, Recognition};
+use super::config::{AppEnv, Config, LogIp, Recognition};
 use crate::app::AppSettings;
-use crate::edge::EdgeSettings;
+use crate::edge::{AddressLog, EdgeSettings};
 use crate::identity::{Recognition as Recognise, VisitorSettings};
 use crate::policy::bucket::Rate;
 
@@ -80,6 +80,11 @@ impl Config {
         EdgeSettings {
             origins: settings.cors_origins.0.clone(),
             allow_no_origin: settings.allow_no_origin,
+            log_address: match settings.log_ip {
+                LogIp::Truncated => AddressLog::Truncated,
+                LogIp::Full => AddressLog::Full,
+                LogIp::None => AddressLog::Nothing,
+            },
             trusted_proxies: settings.trusted_proxies.0.clone(),
             connections_max,
             memory_bytes_max: settings.memory_limit.0 as u64,
