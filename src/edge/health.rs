@@ -3,7 +3,7 @@
 //! Not here: how the parts are checked; `node` implements [`HealthSource`]. Invariant: not ready
 //! only without a store or while draining; everything else is "degraded" and stays in service.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::Body;
@@ -90,8 +90,8 @@ impl Health {
 }
 
 /// `GET /api/v1/health/live`: the process answers.
-pub(super) fn live() -> Response<Body> {
-    let body = json!({"status": "ok", "timestamp": wall_clock().to_string()});
+pub(super) fn live(now: UnixMillis) -> Response<Body> {
+    let body = json!({"status": "ok", "timestamp": now.to_string()});
     reply::json(StatusCode::OK, &body)
 }
 
@@ -110,14 +110,6 @@ pub(super) async fn ready(source: &dyn HealthSource, draining: bool) -> Response
         false => StatusCode::SERVICE_UNAVAILABLE,
     };
     reply::json(status, &health.to_json())
-}
-
-/// The time of day, for people.
-pub(super) fn wall_clock() -> UnixMillis {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::peer::{Peer, Requester};
-use super::{Edge, health, reply};
+use super::{Edge, reply};
 use crate::identity::Handshake;
 use crate::model::{Code, MessageId, Principal, Problem, UserId};
 
@@ -35,7 +35,7 @@ pub(super) async fn anonymous(State(edge): State<Arc<Edge>>, request: Request) -
         "kind": opened.principal.kind.as_str(),
         "name": opened.principal.name,
         "visitor_token": opened.secret_to_tell,
-        "expires_at": health::wall_clock().after(life).to_string(),
+        "expires_at": edge.visitors.now().after(life).to_string(),
         "proof": opened.proof.as_str(),
     });
     reply::json(StatusCode::CREATED, &body)

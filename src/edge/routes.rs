@@ -23,7 +23,7 @@ pub(super) fn router(edge: &Arc<Edge>) -> Router {
     let mut router = Router::new()
         .route("/health", get(ready))
         .route("/api/v1/health/ready", get(ready))
-        .route("/api/v1/health/live", get(async || health::live()))
+        .route("/api/v1/health/live", get(live))
         .route("/metrics", get(metrics))
         .merge(rest(edge));
     for path in &edge.settings.websocket_paths {
@@ -60,6 +60,10 @@ fn rest(edge: &Arc<Edge>) -> Router<Arc<Edge>> {
 
 async fn ready(State(edge): State<Arc<Edge>>) -> Response<Body> {
     health::ready(edge.health.as_ref(), edge.shutdown.is_cancelled()).await
+}
+
+async fn live(State(edge): State<Arc<Edge>>) -> Response<Body> {
+    health::live(edge.visitors.now())
 }
 
 async fn metrics(State(edge): State<Arc<Edge>>) -> Response<Body> {

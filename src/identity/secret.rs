@@ -84,20 +84,14 @@ impl std::fmt::Debug for Secret {
 #[derive(Clone, Debug)]
 pub struct VisitorCookies {
     key: FingerprintKey,
-    always_secure: bool,
     life: Duration,
 }
 
 impl VisitorCookies {
-    /// Cookies under this key that live for `life` after each handshake. `always_secure` marks them
-    /// Secure even when a connection does not look like TLS.
+    /// Cookies under this key that live for `life` after each handshake.
     #[must_use]
-    pub fn new(key: FingerprintKey, always_secure: bool, life: Duration) -> Self {
-        Self {
-            key,
-            always_secure,
-            life,
-        }
+    pub fn new(key: FingerprintKey, life: Duration) -> Self {
+        Self { key, life }
     }
 
     /// The value for a handshake that brought this `Cookie` header, and whether it is the one that
@@ -144,11 +138,7 @@ impl VisitorCookies {
     }
 
     fn header(&self, value: &str, max_age_s: u64, tls: bool) -> String {
-        let secure = if tls || self.always_secure {
-            "; Secure"
-        } else {
-            ""
-        };
+        let secure = if tls { "; Secure" } else { "" };
         format!("{COOKIE}={value}; Path=/; Max-Age={max_age_s}; HttpOnly; SameSite=Lax{secure}")
     }
 
@@ -175,7 +165,7 @@ mod tests {
 
     fn cookies(key: &[u8]) -> VisitorCookies {
         let key = FingerprintKey::from_bytes(key);
-        VisitorCookies::new(key, false, Duration::from_secs(60))
+        VisitorCookies::new(key, Duration::from_secs(60))
     }
 
     #[test]
@@ -250,10 +240,5 @@ mod tests {
                 .clear_cookie(false)
                 .starts_with("sb_vid=; Path=/; Max-Age=0;")
         );
-        let always = VisitorCookies {
-            always_secure: true,
-            ..plain
-        };
-        assert!(always.set_cookie("v", false).ends_with("; Secure"));
     }
 }

@@ -30,16 +30,10 @@ pub struct VisitorSettings {
     /// `ANON_HINT_TTL`: how long after it was last seen a loose identity is recognised. Location
     /// forgets fingerprints after an hour, so a longer time has no effect.
     pub hint_ttl: Duration,
-    /// `ANON_IDENTITY_TTL`: how long after he was last seen a visitor is forgotten.
-    pub identity_ttl: Duration,
-    /// `ANON_HISTORY_TTL`: how long what visitors write is kept.
-    pub history_ttl: Duration,
     /// `MINT_PER_NET`: new visitors per network and ten minutes; zero switches the limit off.
     pub mint_per_net: u32,
     /// `MINT_PER_NODE`: new visitors per hour that one node creates; zero switches the limit off.
     pub mint_per_node_hour: u32,
-    /// Whether the cookie is marked Secure even when a connection does not look like TLS.
-    pub cookie_secure: bool,
 }
 
 impl Default for VisitorSettings {
@@ -49,11 +43,8 @@ impl Default for VisitorSettings {
             enabled: true,
             token_ttl: 30 * DAY,
             hint_ttl: Duration::from_secs(60 * 60),
-            identity_ttl: 90 * DAY,
-            history_ttl: DAY,
             mint_per_net: 30,
             mint_per_node_hour: 5_000,
-            cookie_secure: false,
         }
     }
 }

@@ -53,7 +53,7 @@ impl Visitors {
         settings: VisitorSettings,
         clock: Clock,
     ) -> Self {
-        let cookies = VisitorCookies::new(key.clone(), settings.cookie_secure, settings.token_ttl);
+        let cookies = VisitorCookies::new(key.clone(), settings.token_ttl);
         let minting = Mutex::new(Minting::per_hour(settings.mint_per_node_hour));
         Self {
             store,
@@ -78,6 +78,12 @@ impl Visitors {
     #[must_use]
     pub fn cookies(&self) -> &VisitorCookies {
         &self.cookies
+    }
+
+    /// The time by which secrets and visits are judged.
+    #[must_use]
+    pub fn now(&self) -> UnixMillis {
+        (self.clock)()
     }
 
     /// The identity for a CONNECT. `visitor_token` is the header of that name: a secret, `new`, or
@@ -234,10 +240,6 @@ impl Visitors {
         let proof = opened.proof.as_str();
         metrics::counter!("identity_opened_total", "proof" => proof).increment(1);
         Ok(opened)
-    }
-
-    pub(super) fn now(&self) -> UnixMillis {
-        (self.clock)()
     }
 
     pub(super) fn store(&self) -> &dyn Store {

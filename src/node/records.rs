@@ -61,13 +61,8 @@ impl Config {
             enabled: settings.anon_enabled,
             token_ttl: settings.anon_token_ttl,
             hint_ttl: settings.anon_hint_ttl,
-            identity_ttl: settings.anon_identity_ttl,
-            history_ttl: settings.anon_history_ttl,
             mint_per_net: settings.mint_per_net,
             mint_per_node_hour: settings.mint_per_node,
-            // A page behind a proxy that ends TLS is marked by X-Forwarded-Proto; a development
-            // machine has no TLS at all.
-            cookie_secure: false,
         }
     }
 

@@ -164,13 +164,6 @@ impl Session {
         output
     }
 
-    /// Whether so many requests are unsettled that reading more makes no sense now. A driver that
-    /// stops reading then lets the client feel it; one that goes on is stopped by a limit.
-    #[must_use]
-    pub fn is_congested(&self) -> bool {
-        self.receipts.is_congested()
-    }
-
     /// Whether a close went out.
     #[must_use]
     pub fn is_closed(&self) -> bool {

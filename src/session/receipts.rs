@@ -9,11 +9,8 @@ use super::contract::Ticket;
 use crate::model::Destination;
 use crate::stomp::{Command, Frame};
 
-/// The most requests that may be unsettled or unanswered. Long before it,
-/// [`Receipts::is_congested`] asks the driver to stop reading.
+/// The most requests that may be unsettled or unanswered. Long before it the driver stops reading.
 pub(super) const PENDING_MAX: usize = 16_384;
-/// From here on the driver should not read.
-const CONGESTED_FROM: usize = 1_024;
 
 /// A request that is not settled.
 #[derive(Debug, PartialEq, Eq)]
@@ -95,11 +92,6 @@ impl Receipts {
     /// Whether there is no room for another request.
     pub(super) fn is_full(&self) -> bool {
         self.len() >= PENDING_MAX
-    }
-
-    /// Whether reading more now would only make this longer.
-    pub(super) fn is_congested(&self) -> bool {
-        self.len() >= CONGESTED_FROM
     }
 
     fn len(&self) -> usize {
@@ -191,10 +183,9 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_limit_and_a_warning_before_it() {
+    fn there_is_a_limit() {
         let mut receipts = Receipts::default();
         for ticket in 0..PENDING_MAX {
-            assert_eq!(receipts.is_congested(), ticket >= CONGESTED_FROM);
             assert!(!receipts.is_full());
             receipts.open(Ticket(ticket as u64), request(None));
         }

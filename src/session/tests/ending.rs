@@ -33,11 +33,7 @@ fn an_end_is_told_if_there_is_something_to_tell() {
 fn too_many_unanswered_requests_end_the_session() {
     let mut rig = Rig::connected(Version::V1_2);
     let send = "SEND\ndestination:/topic/x\n\n\0";
-    rig.receive(&send.repeat(1_023));
-    assert!(!rig.session.is_congested());
-    rig.receive(send);
-    assert!(rig.session.is_congested());
-    rig.receive(&send.repeat(receipts::PENDING_MAX - 1_024));
+    rig.receive(&send.repeat(receipts::PENDING_MAX));
     assert!(!rig.session.is_closed());
     let expected = ["ERROR limit_exceeded", "close 1008 limit_exceeded"];
     assert_eq!(rig.receive(send), expected);
