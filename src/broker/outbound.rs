@@ -82,3 +82,30 @@ impl Outbound {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn a_parcel_is_bounded_in_envelopes_and_in_octets_and_never_empty() {
+        let check = |count: usize, body_bytes: usize, expected: usize| {
+            let topic = || Outbound::Topic {
+                topic: TopicMessage {
+                    destination: "/topic/x".into(),
+                    headers: Vec::new(),
+                    body: Bytes::from(vec![0; body_bytes]),
+                },
+                handed: oneshot::channel().0,
+            };
+            let outbound: Vec<_> = (0..count).map(|_| topic()).collect();
+            assert_eq!(parcel_len(&outbound), expected, "{count} of {body_bytes}");
+        };
+        check(1, 10, 1);
+        check(100, 10, PARCEL_ENVELOPES_MAX);
+        check(100, 300 << 10, 3);
+        check(3, 16 << 20, 1);
+    }
+}

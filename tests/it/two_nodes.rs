@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::client::{Client, Opening, get};
 use crate::support::cluster::Cluster;
+use crate::support::edge::ask;
 use crate::support::nginx::Nginx;
 use crate::support::node::Node;
 use crate::support::rabbitmq::Spy;
@@ -50,6 +51,8 @@ async fn two_nodes_deliver_to_every_device_once_in_order_and_tell_each_other_onl
         .await;
     rig.a_topic_crosses_only_to_where_it_is_wanted().await;
     rig.the_oldest_session_is_closed_wherever_it_is().await;
+    rig.a_visitor_who_is_forgotten_is_signed_out_on_every_node()
+        .await;
     rig.two_clients_talk_through_nginx().await;
     rig.the_address_that_nginx_tells_counts().await;
     for node in [rig.a, rig.b] {
@@ -201,6 +204,21 @@ impl Rig {
         bob.received(topic, 251).await;
         sleep(MOMENT).await;
         assert_eq!(self.published(), before);
+    }
+
+    async fn a_visitor_who_is_forgotten_is_signed_out_on_every_node(&self) {
+        let mut here = Client::connect(self.a.address()).await;
+        let opening = Opening::default();
+        let mut there = Client::connect_with(self.b.address(), &opening, here.secret()).await;
+        assert_eq!(there.user(), here.user());
+        let secret = format!("Authorization: Visitor {}", here.secret());
+        let erased = ask(self.a.address(), "DELETE /api/v1/me", &[&secret]).await;
+        assert_eq!(erased.status, 204);
+        for client in [&mut here, &mut there] {
+            let ending = client.end().await;
+            let found = (ending.code, ending.reason.as_str());
+            assert_eq!(found, (4410, "signed_out"));
+        }
     }
 
     async fn the_oldest_session_is_closed_wherever_it_is(&self) {
