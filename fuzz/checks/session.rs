@@ -131,6 +131,8 @@ impl Driver {
                 Output::Event(Event::Send(send)) => self.request(send.ticket),
                 Output::Event(Event::Subscribe(subscribe)) => self.request(subscribe.ticket),
                 Output::Event(Event::Unsubscribe(unsubscribe)) => self.request(unsubscribe.ticket),
+                Output::Event(Event::Acknowledge(it)) => self.request(it.ticket),
+                Output::Event(Event::Commit(commit)) => self.request(commit.ticket),
             }
         }
     }

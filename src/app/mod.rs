@@ -18,13 +18,13 @@ use futures_util::future::BoxFuture;
 pub use rates::Activity;
 
 use crate::broker::Broker;
-use crate::hub::{HubSession, Outbox, OutboxLimits, Subscriber};
+use crate::hub::{HubSession, Outbox, OutboxLimits, Shown, Subscriber};
 use crate::identity::{Clock, Visitors};
 use crate::model::{Code, Destination, Principal, Problem, SessionId, UserQueue};
 use crate::policy::bucket::Rate;
 use crate::policy::destinations::{may_send, may_subscribe};
 use crate::quota::Quota;
-use crate::session::{Reply, Send, Subscribe, Unsubscribe};
+use crate::session::{Acknowledge, Commit, Reply, Send, Subscribe, Unsubscribe};
 
 /// What becomes of a request, once it is known. Dropping it does not undo the request.
 pub type Pending = BoxFuture<'static, Result<Reply, Problem>>;
@@ -155,7 +155,9 @@ impl App {
             Destination::App(_)
             | Destination::Queue(_)
             | Destination::User(_)
-            | Destination::UserQueue(_) => self.refused_frame(live, unknown(&send.destination)),
+            | Destination::UserQueue(_)
+            | Destination::TempQueue(_)
+            | Destination::ReplyQueue(_) => self.refused_frame(live, unknown(&send.destination)),
         }
     }
 
@@ -176,6 +178,7 @@ impl App {
         let subscriber = Subscriber {
             version: subscribe.version,
             id: subscribe.named.then(|| Arc::from(&*subscribe.id)),
+            shown: Shown::Canonical,
         };
         match &subscribe.destination {
             Destination::UserQueue(UserQueue::Messages) => {
@@ -199,9 +202,11 @@ impl App {
                 let topic = Arc::clone(topic);
                 self.topic_subscribe(live, topic, &subscribe.id, subscriber)
             }
-            Destination::App(_) | Destination::Queue(_) | Destination::User(_) => {
-                refused(unknown(&subscribe.destination))
-            }
+            Destination::App(_)
+            | Destination::Queue(_)
+            | Destination::User(_)
+            | Destination::TempQueue(_)
+            | Destination::ReplyQueue(_) => refused(unknown(&subscribe.destination)),
         }
     }
 
@@ -213,10 +218,26 @@ impl App {
             Destination::UserQueue(UserQueue::Errors | UserQueue::Replies)
             | Destination::App(_)
             | Destination::Queue(_)
-            | Destination::User(_) => {}
+            | Destination::User(_)
+            | Destination::TempQueue(_)
+            | Destination::ReplyQueue(_) => {}
         }
         // Not counted: there is one for each SUBSCRIBE, which was.
         Box::pin(future::ready(Ok(Reply::default())))
+    }
+}
+
+impl App {
+    /// Takes an ACK or a NACK. Await the call before the next request of the session.
+    pub async fn acknowledge(self: &Arc<Self>, live: &Live, acknowledge: Acknowledge) -> Pending {
+        let words = format!("Nothing is to be acknowledged: {:?}", acknowledge.of);
+        self.refused_frame(live, Problem::new(Code::NotFound, words))
+    }
+
+    /// Takes a COMMIT. Await the call before the next request of the session.
+    pub async fn commit(self: &Arc<Self>, live: &Live, commit: Commit) -> Pending {
+        let words = format!("{} steps cannot be committed.", commit.steps.len());
+        self.refused_frame(live, Problem::new(Code::NotFound, words))
     }
 }
 

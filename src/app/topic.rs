@@ -7,7 +7,7 @@ use std::future;
 use std::sync::Arc;
 
 use super::{App, Live, Pending, refused};
-use crate::hub::Subscriber;
+use crate::hub::{Sink, Subscriber};
 use crate::model::TopicMessage;
 use crate::session::{Reply, Send};
 
@@ -41,11 +41,11 @@ impl App {
         id: &str,
         subscriber: Subscriber,
     ) -> Pending {
-        let outbox = Arc::clone(&live.outbox);
+        let sink = Sink::Outbox(Arc::clone(&live.outbox));
         self.broker
             .hub
             .topics
-            .add(&topic, live.session, id, subscriber, outbox);
+            .add(&topic, live.session, id, subscriber, sink);
         let broker = Arc::clone(&self.broker);
         Box::pin(async move {
             broker.want(&topic).await;

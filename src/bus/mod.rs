@@ -5,6 +5,7 @@
 //! needs more repairs from the store.
 
 pub mod memory;
+pub mod queue;
 pub mod rabbitmq;
 
 use std::future::Future;

@@ -26,7 +26,7 @@ use super::ending::{Ending, cut_problem, taken_within};
 use super::meters::Active;
 use super::peer::Peer;
 use super::settling::{Settled, Settling, pull};
-use super::websocket::Socket;
+use super::socket::Socket;
 use crate::hub::{Outbox, Pulled};
 use crate::identity::Handshake;
 use crate::model::{CloseReason, Code, Problem};
@@ -35,9 +35,6 @@ use crate::stomp::Version;
 
 /// How many SENDs of one session may be unsettled; beyond it nothing is read.
 const UNSETTLED_MAX: usize = 64;
-
-/// The label of this transport.
-const TRANSPORT: &str = "websocket";
 
 /// What the handshake hands to the driver.
 #[derive(Debug)]
@@ -95,7 +92,7 @@ impl Connection {
             clock: Clock::new(now, edge.settings.ping_after),
             idle: IdleMessages::new(now, edge.settings.idle_messages_per_10_s),
             refused: None,
-            active: Active::new(TRANSPORT, None),
+            active: Active::new(socket.transport(), None),
             _permits: opened.permits,
             socket,
             edge,
@@ -172,12 +169,14 @@ impl Connection {
             debug_assert!(false, "a session asks for something before it is accepted");
             return Err(Ending::Gone);
         };
-        let is_send = matches!(event, Event::Send(_));
+        let is_send = matches!(event, Event::Send(_) | Event::Commit(_));
         // Boxed, so that the futures of requests take no room in idle connections.
         let (ticket, pending) = match event {
             Event::Send(send) => (send.ticket, Box::pin(app.send(live, send)).await),
             Event::Subscribe(it) => (it.ticket, Box::pin(app.subscribe(live, &it)).await),
             Event::Unsubscribe(it) => (it.ticket, app.unsubscribe(live, &it)),
+            Event::Acknowledge(it) => (it.ticket, Box::pin(app.acknowledge(live, it)).await),
+            Event::Commit(it) => (it.ticket, Box::pin(app.commit(live, it)).await),
             Event::Connect(_) => return Ok(()),
         };
         self.sends += usize::from(is_send);
@@ -200,7 +199,7 @@ impl Connection {
         };
         let input = match verdict {
             Ok((live, accepted)) => {
-                self.active = Active::new(TRANSPORT, Some(accepted.kind));
+                self.active = Active::new(self.socket.transport(), Some(accepted.kind));
                 self.outbox = Some(Arc::clone(&live.outbox));
                 self.attached.set(live);
                 Input::Accepted(accepted)

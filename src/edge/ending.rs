@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::websocket::Gone;
+use super::socket::Gone;
 use crate::model::{CloseReason, Code, Problem};
 
 /// How a connection ends.

@@ -9,7 +9,14 @@ use crate::model::{Code, Kind};
 use crate::session::Event;
 
 /// The commands that clients send and that are told apart, and those that the server sends.
-const IN: [&str; 4] = ["CONNECT", "SEND", "SUBSCRIBE", "UNSUBSCRIBE"];
+const IN: [&str; 6] = [
+    "CONNECT",
+    "SEND",
+    "SUBSCRIBE",
+    "UNSUBSCRIBE",
+    "ACK",
+    "COMMIT",
+];
 const OUT: [&str; 5] = ["CONNECTED", "MESSAGE", "RECEIPT", "ERROR", "HEARTBEAT"];
 
 /// The close codes that have a row of their own.
@@ -36,12 +43,14 @@ impl Meters {
 
     /// A request of a client came.
     pub(super) fn received(&self, event: &Event) {
-        let [connect, send, subscribe, unsubscribe] = &self.frames_in;
+        let [connect, send, subscribe, unsubscribe, ack, commit] = &self.frames_in;
         match event {
             Event::Connect(_) => connect,
             Event::Send(_) => send,
             Event::Subscribe(_) => subscribe,
             Event::Unsubscribe(_) => unsubscribe,
+            Event::Acknowledge(_) => ack,
+            Event::Commit(_) => commit,
         }
         .increment(1);
     }

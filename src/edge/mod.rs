@@ -31,6 +31,7 @@ mod rest;
 mod routes;
 mod settings;
 mod settling;
+mod socket;
 mod websocket;
 
 use std::net::IpAddr;

@@ -60,7 +60,7 @@ impl EdgeSettings {
     #[must_use]
     pub fn new(session: SessionConfig) -> Self {
         Self {
-            websocket_paths: vec!["/ws-chat".to_owned(), "/ws-stomp".to_owned()],
+            websocket_paths: ["/ws-chat", "/ws-stomp", "/ws"].map(str::to_owned).to_vec(),
             origins: Vec::new(),
             log_address: AddressLog::default(),
             allow_no_origin: true,

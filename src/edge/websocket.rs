@@ -27,6 +27,7 @@ use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes, error::ProtocolEr
 use super::connection::{Connection, Opened};
 use super::handshake::{self, Opening};
 use super::peer::{Peer, Requester};
+use super::socket::{Gone, Received, Socket};
 use super::{Edge, reply};
 use crate::model::{CloseReason, Code, Problem};
 
@@ -107,14 +108,20 @@ async fn run(edge: Arc<Edge>, upgrade: OnUpgrade, opened: Opened) {
         return;
     };
     let bytes_max = edge.settings.message_bytes_max();
-    let socket = Box::pin(Socket::new(
+    let socket = Box::pin(WebSocket::new(
         parts.io.into_inner(),
         parts.read_buf,
         bytes_max,
     ))
     .await;
     // Boxed: a future keeps room for every place that a value is moved through.
-    Box::new(Connection::new(edge, socket, opened)).run().await;
+    Box::new(Connection::new(
+        edge,
+        Socket::WebSocket(Box::new(socket)),
+        opened,
+    ))
+    .run()
+    .await;
 }
 
 fn without_upgrade(method: &Method) -> Response<Body> {
@@ -174,36 +181,11 @@ fn upgrade_headers(response: &mut Response<Body>) {
 /// An open WebSocket. The only thing that knows how octets travel; another transport offers the
 /// same few verbs.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(super) struct WebSocket {
     stream: WebSocketStream<TcpStream>,
 }
 
-/// What comes in.
-#[derive(Debug)]
-pub(super) enum Received {
-    /// Octets of STOMP, cut anywhere.
-    Octets(Bytes),
-    /// A ping; it is answered already.
-    Pinged,
-    /// A pong.
-    Ponged,
-    /// The peer closes, with this code.
-    Closed(u16),
-    /// A message longer than any frame may be.
-    TooLarge,
-    /// A text message that is not UTF-8.
-    NotUtf8,
-    /// Frames that break RFC 6455.
-    Malformed,
-    /// The line is dead.
-    Gone,
-}
-
-/// The line is dead, or the peer has closed.
-#[derive(Debug)]
-pub(super) struct Gone;
-
-impl Socket {
+impl WebSocket {
     async fn new(stream: TcpStream, read_already: Bytes, message_bytes_max: usize) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)

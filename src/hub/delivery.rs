@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
+use super::window::Content;
 use crate::model::{StoredMessage, TopicMessage, UserId, UserQueue};
 use crate::stomp::{Message, Version, encode};
 
@@ -17,6 +18,20 @@ pub struct Subscriber {
     pub version: Version,
     /// The subscription id; `None` for a 1.0 client that gave none.
     pub id: Option<Arc<str>>,
+    /// The destination that it sees.
+    pub shown: Shown,
+}
+
+/// The destination that a MESSAGE shows: as the subscriber wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shown {
+    /// The one of the message.
+    #[default]
+    Canonical,
+    /// This one: what was written to SUBSCRIBE, where it is not the canonical spelling.
+    As(Arc<str>),
+    /// The one of the message, with the canonical prefix replaced by this one: of a pattern.
+    Under(Arc<str>),
 }
 
 /// How many forms of one message are kept.
@@ -71,6 +86,22 @@ pub(super) struct TopicDelivery<'a> {
 }
 
 impl TopicDelivery<'_> {
+    /// The message as a subscription that acknowledges keeps it.
+    pub(super) fn content(&self, subscriber: &Subscriber) -> Content {
+        Content {
+            destination: match &subscriber.shown {
+                Shown::As(written) => Arc::clone(written),
+                Shown::Canonical | Shown::Under(_) => (*self.topic.destination).into(),
+            },
+            message_id: self.message_id.as_str().into(),
+            content_type: None,
+            headers: self.topic.headers.clone(),
+            body: self.topic.body.clone(),
+            redelivered: false,
+            tag: None,
+        }
+    }
+
     pub(super) fn frame(&self, subscriber: &Subscriber) -> Bytes {
         once(&self.encoded, subscriber, (), || {
             encode::message(&Message {

@@ -7,14 +7,16 @@ pub mod delivery;
 pub mod outbox;
 pub mod session;
 pub mod topics;
+pub mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
-pub use delivery::{Delivery, Subscriber};
+pub use delivery::{Delivery, Shown, Subscriber};
 pub use outbox::{Outbox, OutboxLimits, Pulled};
 pub use session::HubSession;
-pub use topics::Topics;
+pub use topics::{Sink, Topics};
+pub use window::{Content, Window};
 
 use crate::model::{RoomId, SessionId, UserId};
 use crate::store::Position;

@@ -1,6 +1,7 @@
 //! The hub as a whole: who is offered what.
 
 use super::*;
+use crate::hub::{Shown, Sink};
 use crate::model::{MessageId, StoredMessage, TopicMessage, UnixMillis};
 use crate::stomp::Version;
 
@@ -21,6 +22,7 @@ fn session(hub: &Hub, id: u128, name: &str) -> Arc<HubSession> {
 
 fn subscriber(id: &str) -> Subscriber {
     Subscriber {
+        shown: Shown::Canonical,
         version: Version::V1_2,
         id: Some(id.into()),
     }
@@ -103,8 +105,13 @@ fn a_topic_reaches_every_subscription_and_is_encoded_once_for_equal_ones() {
     let sessions: Vec<_> = (0..3).map(|id| session(&hub, id, "a")).collect();
     for (session, id) in sessions.iter().zip(["s", "s", "t"]) {
         let outbox = Arc::clone(&session.outbox);
-        hub.topics
-            .add("/topic/x", session.id, id, subscriber(id), outbox);
+        hub.topics.add(
+            "/topic/x",
+            session.id,
+            id,
+            subscriber(id),
+            Sink::Outbox(outbox),
+        );
     }
     let message = TopicMessage {
         destination: "/topic/x".into(),
@@ -134,8 +141,13 @@ fn the_last_subscriber_of_a_topic_is_noticed() {
     let (one, two) = (session(&hub, 1, "a"), session(&hub, 2, "b"));
     for session in [&one, &two] {
         let outbox = Arc::clone(&session.outbox);
-        hub.topics
-            .add("/topic/x", session.id, "s", subscriber("s"), outbox);
+        hub.topics.add(
+            "/topic/x",
+            session.id,
+            "s",
+            subscriber("s"),
+            Sink::Outbox(outbox),
+        );
     }
     assert!(!hub.topics.remove("/topic/x", one.id, "s"));
     let (_, abandoned) = hub.remove(two.id).unwrap();
@@ -192,8 +204,13 @@ fn many_forms_of_one_message_are_not_all_remembered() {
     let ids: Vec<_> = (0..50).map(|number| format!("s{number}")).collect();
     for id in &ids {
         let outbox = Arc::clone(&session.outbox);
-        hub.topics
-            .add("/topic/x", session.id, id, subscriber(id), outbox);
+        hub.topics.add(
+            "/topic/x",
+            session.id,
+            id,
+            subscriber(id),
+            Sink::Outbox(outbox),
+        );
     }
     let message = TopicMessage {
         destination: "/topic/x".into(),

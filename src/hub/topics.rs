@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::delivery::{Subscriber, TopicDelivery};
 use super::outbox::Outbox;
+use super::window::Window;
 use crate::model::{SessionId, TopicMessage};
 
 /// The index of topic subscriptions.
@@ -28,7 +29,16 @@ struct Subscription {
     session: SessionId,
     id: Box<str>,
     subscriber: Subscriber,
-    outbox: Arc<Outbox>,
+    sink: Sink,
+}
+
+/// Where the messages of a subscription go.
+#[derive(Clone, Debug)]
+pub enum Sink {
+    /// To the client.
+    Outbox(Arc<Outbox>),
+    /// Through a window, because it acknowledges.
+    Window(Arc<Window>),
 }
 
 impl Topics {
@@ -39,7 +49,7 @@ impl Topics {
         session: SessionId,
         id: &str,
         subscriber: Subscriber,
-        outbox: Arc<Outbox>,
+        sink: Sink,
     ) {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         index
@@ -51,7 +61,7 @@ impl Topics {
             session,
             id: id.into(),
             subscriber,
-            outbox,
+            sink,
         };
         index
             .topics
@@ -135,9 +145,12 @@ impl Topics {
             return 0;
         };
         for subscription in subscriptions {
-            subscription
-                .outbox
-                .push(delivery.frame(&subscription.subscriber));
+            match &subscription.sink {
+                Sink::Outbox(outbox) => {
+                    outbox.push(delivery.frame(&subscription.subscriber));
+                }
+                Sink::Window(window) => window.offer(delivery.content(&subscription.subscriber)),
+            }
         }
         subscriptions.len()
     }

@@ -48,6 +48,41 @@ pub enum Destination {
     Topic(Arc<str>),
     /// `/queue/<name>`: competing consumers. The whole text.
     Queue(Arc<str>),
+    /// `/temp-queue/<name>`: a session's own place for answers, which exists by the `reply-to` of its
+    /// SENDs only. The name.
+    TempQueue(Arc<str>),
+    /// `/reply-queue/<token>`: what a receiver sees in `reply-to`, SEND only. The whole text.
+    ReplyQueue(Arc<str>),
+}
+
+/// The prefixes under which clients name destinations. The first of each list is the canonical one,
+/// in which a [`Destination`] is kept whatever the client wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prefixes {
+    /// Of `/app/**`.
+    pub app: Vec<Box<str>>,
+    /// Of `/topic/**`.
+    pub topic: Vec<Box<str>>,
+    /// Of `/queue/**`.
+    pub queue: Vec<Box<str>>,
+    /// Of `/user/**`.
+    pub user: Vec<Box<str>>,
+    /// Whether `/queue/**` goes to every subscriber, as with Spring's simple broker.
+    pub queue_fans_out: bool,
+}
+
+impl Default for Prefixes {
+    /// The defaults of the settings.
+    fn default() -> Self {
+        let list = |texts: &[&str]| texts.iter().map(|text| Box::from(*text)).collect();
+        Self {
+            app: list(&["/app", "/pub"]),
+            topic: list(&["/topic", "/sub"]),
+            queue: list(&["/queue"]),
+            user: list(&["/user"]),
+            queue_fans_out: false,
+        }
+    }
 }
 
 /// A text is no destination; what to write instead is in the words.
@@ -110,8 +145,19 @@ impl fmt::Display for Destination {
             Self::App(name) => write!(f, "/app/{name}"),
             Self::UserQueue(queue) => f.write_str(queue.as_str()),
             Self::User(rest) => write!(f, "/user/{rest}"),
-            Self::Topic(text) | Self::Queue(text) => f.write_str(text),
+            Self::Topic(text) | Self::Queue(text) | Self::ReplyQueue(text) => f.write_str(text),
+            Self::TempQueue(name) => write!(f, "/temp-queue/{name}"),
         }
+    }
+}
+
+impl Prefixes {
+    /// Parses a destination as a client wrote it.
+    ///
+    /// # Errors
+    /// As [`Destination::parse`], which takes the canonical prefixes only.
+    pub fn parse(&self, text: &str) -> Result<Destination, InvalidDestination> {
+        Destination::parse(text)
     }
 }
 

@@ -3,21 +3,27 @@
 //! Not here: frames (those are `stomp`'s), decisions (those are `routing`'s and `policy`'s).
 //! Invariant: everything is a plain value; nothing reads a clock, a random source or the network.
 
+pub mod acknowledgement;
 pub mod destination;
 pub mod envelope;
 pub mod ids;
 pub mod message;
+pub mod pattern;
 pub mod principal;
 pub mod problem;
+pub mod queue;
 pub mod time;
 
-pub use destination::{Destination, InvalidDestination, UserQueue};
+pub use acknowledgement::{AckMode, Verdict};
+pub use destination::{Destination, InvalidDestination, Prefixes, UserQueue};
 pub use envelope::{Control, Envelope, Parcel, ParcelBody, ParcelError, TopicMessage};
 pub use ids::{
     ClientId, ClientIdentifier, Incarnation, InvalidId, MessageId, NodeId, RoomId, SessionId,
     UserId,
 };
 pub use message::StoredMessage;
+pub use pattern::{InvalidPattern, Pattern, is_pattern};
 pub use principal::{Holder, Kind, Principal, Proof, Standing};
 pub use problem::{CloseReason, Code, Problem};
+pub use queue::QueueArguments;
 pub use time::UnixMillis;

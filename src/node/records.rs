@@ -73,6 +73,12 @@ impl Config {
         let beats = 20_000_u128.checked_div(asked).unwrap_or(0);
         let beats = u32::try_from(beats).unwrap_or(u32::MAX);
         EdgeSettings {
+            websocket_paths: settings
+                .endpoints
+                .0
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             origins: settings.cors_origins.0.clone(),
             allow_no_origin: settings.allow_no_origin,
             log_address: match settings.log_ip {

@@ -46,7 +46,9 @@ pub fn may_send(kind: Kind, destination: &Destination) -> Result<(), Problem> {
             open_topic(text)?;
             permit(kind, Action::SendTopic)
         }
-        Destination::Queue(_) => refuse(Code::UnknownDestination, NO_QUEUES),
+        Destination::Queue(_) | Destination::TempQueue(_) | Destination::ReplyQueue(_) => {
+            refuse(Code::UnknownDestination, NO_QUEUES)
+        }
     }
 }
 
@@ -79,7 +81,9 @@ pub fn may_subscribe(kind: Kind, destination: &Destination) -> Result<(), Proble
             }
             permit(kind, Action::SubscribeTopic)
         }
-        Destination::Queue(_) => refuse(Code::UnknownDestination, NO_QUEUES),
+        Destination::Queue(_) | Destination::TempQueue(_) | Destination::ReplyQueue(_) => {
+            refuse(Code::UnknownDestination, NO_QUEUES)
+        }
     }
 }
 

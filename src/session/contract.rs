@@ -4,12 +4,16 @@
 //! each event with a [`Ticket`] is answered by exactly one [`Input::Settled`] with that ticket.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::model::{CloseReason, Destination, Kind, NodeId, Problem, Proof, SessionId, UserId};
+use crate::model::{
+    AckMode, CloseReason, Destination, Kind, NodeId, Prefixes, Problem, Proof, QueueArguments,
+    SessionId, UserId, Verdict,
+};
 use crate::stomp::{Limits, Version};
 
 /// What a session is made with.
@@ -27,6 +31,16 @@ pub struct SessionConfig {
     pub beat_out: Duration,
     /// How often this server asks the client to beat; zero for never.
     pub beat_in: Duration,
+    /// The longest silence of a client that promised no beats; zero for no limit. A pong ends it.
+    pub idle_timeout: Duration,
+    /// How destinations are written.
+    pub prefixes: Arc<Prefixes>,
+    /// Unacknowledged messages per subscription when the client names no number.
+    pub prefetch_default: u32,
+    /// The largest number that a client may name.
+    pub prefetch_max: u32,
+    /// What is kept for transactions.
+    pub transactions: TransactionLimits,
     /// The version that the WebSocket subprotocol named; it counts when `accept-version` is absent.
     pub subprotocol: Option<Version>,
 }
@@ -41,7 +55,37 @@ impl Default for SessionConfig {
             subscriptions_max: 256,
             beat_out: Duration::from_secs(5),
             beat_in: Duration::from_secs(25),
+            idle_timeout: Duration::from_secs(90),
+            prefixes: Arc::new(Prefixes::default()),
+            prefetch_default: 100,
+            prefetch_max: 1_000,
+            transactions: TransactionLimits::default(),
             subprotocol: None,
+        }
+    }
+}
+
+/// What one session may keep in transactions. Beyond it there is an ERROR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransactionLimits {
+    /// Transactions that are open at once.
+    pub open_max: usize,
+    /// Frames in one transaction.
+    pub frames_max: usize,
+    /// Octets in one transaction.
+    pub bytes_max: usize,
+    /// How long a transaction may rest before it is aborted.
+    pub idle: Duration,
+}
+
+impl Default for TransactionLimits {
+    /// The defaults of the settings.
+    fn default() -> Self {
+        Self {
+            open_max: 16,
+            frames_max: 1_000,
+            bytes_max: 1 << 20,
+            idle: Duration::from_secs(30),
         }
     }
 }
@@ -65,7 +109,8 @@ pub enum Input<'a> {
     /// The outcome of the event with this ticket. `Ok` answers the receipt and, if there is one,
     /// sends the reply; `Err` becomes a MESSAGE on `/user/queue/errors` (or on
     /// `/user/queue/replies` when the SEND had a `correlation-id`), or an ERROR and the end when
-    /// the session has not subscribed there. A refused Subscribe is always an ERROR.
+    /// the session has not subscribed there. A refused Subscribe or Acknowledge is an ERROR unless
+    /// CONNECT said `x-soft-errors:true`; a Subscribe that is refused softly is gone.
     Settled {
         /// Which event.
         ticket: Ticket,
@@ -174,6 +219,10 @@ pub enum Event {
     Subscribe(Subscribe),
     /// UNSUBSCRIBE of a subscription that exists, and that was an [`Event::Subscribe`].
     Unsubscribe(Unsubscribe),
+    /// ACK or NACK that is in no transaction.
+    Acknowledge(Acknowledge),
+    /// COMMIT: everything of a transaction, all or nothing.
+    Commit(Commit),
 }
 
 /// What CONNECT said. Its `Debug` shows no secret.
@@ -246,6 +295,57 @@ pub struct Subscribe {
     pub destination: Destination,
     /// The version in which MESSAGE is encoded for it.
     pub version: Version,
+    /// The destination as the client wrote it, which MESSAGE repeats.
+    pub written: Box<str>,
+    /// How it acknowledges.
+    pub ack: AckMode,
+    /// How many messages may be unacknowledged; within the limits of the session.
+    pub prefetch: u32,
+    /// What it says of its queue.
+    pub arguments: QueueArguments,
+}
+
+/// An ACK or a NACK.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Acknowledge {
+    /// Its name until it is settled. In a transaction: that of its COMMIT.
+    pub ticket: Ticket,
+    /// What it says.
+    pub verdict: Verdict,
+    /// Of what.
+    pub of: Delivered,
+}
+
+/// How ACK and NACK name a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// 1.2: the value of the header `ack` of MESSAGE.
+    Ack(Box<str>),
+    /// 1.1 and 1.0: the header `message-id` of MESSAGE, and the subscription, which 1.0 may leave out.
+    Message {
+        /// `message-id`.
+        message_id: Box<str>,
+        /// `subscription`.
+        subscription: Option<Box<str>>,
+    },
+}
+
+/// A COMMIT. Its RECEIPT says that every step has had its effect.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Its name until it is settled.
+    pub ticket: Ticket,
+    /// What the transaction holds, in order; each step carries the same ticket.
+    pub steps: Vec<Step>,
+}
+
+/// A frame of a transaction.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// SEND.
+    Send(Send),
+    /// ACK or NACK.
+    Acknowledge(Acknowledge),
 }
 
 /// An UNSUBSCRIBE. Its receipt goes out after the last MESSAGE of the subscription.

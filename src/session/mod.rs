@@ -59,8 +59,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 pub use contract::{
-    Accepted, Connect, Event, Input, Output, Reply, Send, SessionConfig, Subscribe, Ticket,
-    Unsubscribe,
+    Accepted, Acknowledge, Commit, Connect, Delivered, Event, Input, Output, Reply, Send,
+    SessionConfig, Step, Subscribe, Ticket, TransactionLimits, Unsubscribe,
 };
 
 use crate::model::{CloseReason, Problem};

@@ -205,6 +205,8 @@ impl Driver {
                 Output::Event(Event::Send(send)) => send.ticket,
                 Output::Event(Event::Subscribe(subscribe)) => subscribe.ticket,
                 Output::Event(Event::Unsubscribe(unsubscribe)) => unsubscribe.ticket,
+                Output::Event(Event::Acknowledge(acknowledge)) => acknowledge.ticket,
+                Output::Event(Event::Commit(commit)) => commit.ticket,
             };
             assert!(self.seen.insert(ticket), "{ticket:?} is not new");
             self.pending.push(ticket);

@@ -12,7 +12,7 @@ use super::problems::{self, Fatal};
 use super::receipts::{PENDING_MAX, Request, receipt};
 use super::table::{Action, Phase, action};
 use super::{DISCONNECT_TIMEOUT, Session, connect, send};
-use crate::model::{CloseReason, Destination, Problem, UserQueue};
+use crate::model::{AckMode, CloseReason, Destination, Problem, QueueArguments, UserQueue};
 use crate::stomp::{Command, Decoder, Frame, Headers, Message, encode};
 
 /// The longest `receipt` and `correlation-id`, in octets: they are kept until they are answered.
@@ -104,8 +104,12 @@ impl Session {
                 ticket,
                 id: added.id,
                 named: added.named,
+                written: added.destination.to_string().into(),
                 destination: added.destination,
                 version: self.version,
+                ack: AckMode::Auto,
+                prefetch: self.config.prefetch_default,
+                arguments: QueueArguments::default(),
             })));
         Ok(())
     }

@@ -7,7 +7,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::time::Instant;
 
 use super::{Connection, Ending, Step, std_now};
-use crate::edge::websocket::Received;
+use crate::edge::socket::Received;
 use crate::hub::Outbox;
 use crate::model::{CloseReason, Code, Problem};
 use crate::session::Input;

@@ -9,6 +9,7 @@ pub mod clients;
 pub mod kinds;
 pub mod layers;
 pub mod mistake;
+pub mod paths;
 pub mod reference;
 pub mod secret;
 pub mod settings;
@@ -19,11 +20,12 @@ pub mod words;
 pub use clients::{HeartBeat, Networks, Origins};
 pub use layers::Sources;
 pub use mistake::{Mistake, Source};
+pub use paths::Paths;
 pub use secret::{Endpoint, Secret};
 pub use settings::{Row, Settings, TABLE};
 pub use units::Size;
 pub use valid::{Config, Database, Mode};
-pub use words::{AppEnv, LogFilter, LogFormat, LogIp, Recognition};
+pub use words::{AppEnv, LogFilter, LogFormat, LogIp, QueueMode, Recognition};
 
 #[cfg(test)]
 mod tests;

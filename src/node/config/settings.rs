@@ -12,9 +12,10 @@ use super::clients::{HeartBeat, Networks, Origins};
 use super::kinds::{Kind, Rule};
 use super::layers::Layers;
 use super::mistake::Mistake;
+use super::paths::Paths;
 use super::secret::{Endpoint, Secret};
 use super::units::Size;
-use super::words::{AppEnv, LogFilter, LogFormat, LogIp, Recognition};
+use super::words::{AppEnv, LogFilter, LogFormat, LogIp, QueueMode, Recognition};
 use crate::model::NodeId;
 
 /// What the table says of one setting.
@@ -170,6 +171,8 @@ settings! {
             "How long a frame may stay incomplete.", "ERROR, close 1002";
         heart_beat "HEART_BEAT" []: HeartBeat = "5000,25000", Rule::Between("100", "600000"),
             "Milliseconds between beats: those that the server offers, those that it asks for.", "close 4408";
+        idle_timeout "IDLE_TIMEOUT" []: Duration = "90s", Rule::Between("1s", "24h"),
+            "The longest silence of a client that promised no beats; a WebSocket pong ends it.", "close 4408";
         message_chars "MESSAGE_CHARS" []: u32 = "4000", Rule::Between("1", "1000000"),
             "The characters of a chat message, after NFC.", "`validation_failed`";
         message_bytes "MESSAGE_BYTES" []: Size = "16KiB", Rule::Between("1", "16MiB"),
@@ -230,5 +233,31 @@ settings! {
             "Messages from one network at once; 0 is off.", "`rate_limited`";
         client_frames_per_10s "CLIENT_FRAMES_PER_10S" []: u32 = "100", Rule::Between("10", "1000000"),
             "Other frames of a client in 10 seconds, beyond the negotiated beats.", "`rate_limited`";
+    }
+    "Destinations" {
+        endpoints "ENDPOINTS" []: Paths = "/ws-chat,/ws-stomp,/ws", Rule::Any,
+            "The paths at which STOMP is spoken, over WebSocket and SockJS.", "404";
+        prefix_app "PREFIX_APP" []: Paths = "/app,/pub", Rule::Any,
+            "The prefixes of the features of the service.", "";
+        prefix_topic "PREFIX_TOPIC" []: Paths = "/topic,/sub", Rule::Any,
+            "The prefixes of destinations that fan out.", "";
+        prefix_queue "PREFIX_QUEUE" []: Paths = "/queue", Rule::Any,
+            "The prefixes of queues.", "";
+        prefix_user "PREFIX_USER" []: Paths = "/user", Rule::Any,
+            "The prefixes of the destinations of one user.", "";
+        queue_mode "QUEUE_MODE" []: QueueMode = "competing", Rule::Any,
+            "Whether a message of a queue goes to one consumer or to every subscriber.", "";
+    }
+    "Queues" {
+        queue_length "QUEUE_LENGTH" []: u32 = "10000", Rule::Between("1", "10000000"),
+            "Messages in a queue for which `x-max-length` is not given, and the largest that may be given.", "`limit_exceeded`";
+    }
+    "Other ways in" {
+        stomp_tcp_port "STOMP_TCP_PORT" []: u16 = "0", Rule::Between("0", "65535"),
+            "The port for STOMP over TCP; 0 is off.", "";
+    }
+    "SockJS" {
+        sockjs_heartbeat "SOCKJS_HEARTBEAT" []: Duration = "25s", Rule::Between("1s", "10m"),
+            "How often SockJS says `h` while STOMP does not beat.", "";
     }
 }

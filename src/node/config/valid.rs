@@ -4,14 +4,16 @@
 //! node would have to refuse later.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::layers::{Layers, Sources};
 use super::mistake::{Mistake, Source};
 use super::secret::Endpoint;
 use super::settings::{Settings, TABLE};
-use super::words::AppEnv;
+use super::words::{AppEnv, QueueMode};
 use crate::hub::OutboxLimits;
-use crate::session::SessionConfig;
+use crate::model::Prefixes;
+use crate::session::{SessionConfig, TransactionLimits};
 use crate::stomp::{Limits, Version};
 
 /// Where messages are kept.
@@ -95,6 +97,22 @@ impl Config {
             subscriptions_max: settings.max_subscriptions as usize,
             beat_out: settings.heart_beat.beat_out,
             beat_in: settings.heart_beat.beat_in,
+            idle_timeout: settings.idle_timeout,
+            prefixes: Arc::new(Prefixes {
+                app: settings.prefix_app.0.clone(),
+                topic: settings.prefix_topic.0.clone(),
+                queue: settings.prefix_queue.0.clone(),
+                user: settings.prefix_user.0.clone(),
+                queue_fans_out: settings.queue_mode == QueueMode::FanOut,
+            }),
+            prefetch_default: settings.prefetch_default,
+            prefetch_max: settings.prefetch_max,
+            transactions: TransactionLimits {
+                open_max: settings.max_transactions as usize,
+                frames_max: settings.transaction_frames as usize,
+                bytes_max: settings.transaction_bytes.0,
+                idle: settings.transaction_idle,
+            },
             subprotocol,
         }
     }

@@ -83,6 +83,13 @@ choices! {
         /// Nothing.
         None "none",
     }
+    /// What `/queue/**` does.
+    QueueMode {
+        /// Each message goes to one consumer and is acknowledged, as with RabbitMQ.
+        Competing "competing",
+        /// Each message goes to every subscriber, as with Spring's simple broker.
+        FanOut "fan-out",
+    }
     /// How a returning visitor without his secret is treated.
     Recognition {
         /// A fingerprint may recognise him while his identity is loose.

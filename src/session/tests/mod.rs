@@ -148,6 +148,8 @@ fn in_short(event: &Event) -> String {
         Event::Unsubscribe(unsubscribe) => {
             format!("UNSUBSCRIBE {} {}", unsubscribe.ticket.0, unsubscribe.id)
         }
+        Event::Acknowledge(acknowledge) => format!("ACK {}", acknowledge.ticket.0),
+        Event::Commit(commit) => format!("COMMIT {}", commit.ticket.0),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use stompbox::hub::{HubSession, Outbox, OutboxLimits, Pulled, Subscriber};
+use stompbox::hub::{HubSession, Outbox, OutboxLimits, Pulled, Shown, Subscriber};
 use stompbox::model::{MessageId, RoomId, SessionId, UnixMillis, UserId};
 use stompbox::stomp::Version;
 use stompbox::store::{Append, StoreError};
@@ -146,6 +146,7 @@ impl Device {
             id,
         };
         let subscriber = Subscriber {
+            shown: Shown::Canonical,
             version: Version::V1_2,
             id: Some(number.to_string().into()),
         };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use stompbox::hub::{HubSession, Subscriber};
+use stompbox::hub::{HubSession, Shown, Sink, Subscriber};
 use stompbox::model::TopicMessage;
 use stompbox::stomp::Version;
 use tokio::time::Instant;
@@ -106,12 +106,19 @@ pub(super) async fn come_and_go(
             number,
         };
         let subscriber = Subscriber {
+            shown: Shown::Canonical,
             version: Version::V1_2,
             id: Some(format!("{MARK}{number}").into()),
         };
         let outbox = Arc::clone(&session.outbox);
         let topics = &life.broker.hub.topics;
-        topics.add(TOPIC, session.id, &number.to_string(), subscriber, outbox);
+        topics.add(
+            TOPIC,
+            session.id,
+            &number.to_string(),
+            subscriber,
+            Sink::Outbox(outbox),
+        );
         life.broker.want(TOPIC).await;
         world.ledger().topics.subscriptions[number].is_settled = true;
         let stay = Duration::from_millis(rng.random_range(10..4_000));

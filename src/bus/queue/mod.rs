@@ -1,0 +1,152 @@
+//! The contract of queues: `/queue/**`, where consumers compete.
+//!
+//! Not here: subscriptions and their acknowledgements (`hub::window`), frames. Invariants: a message
+//! whose [`Sent`] said yes is given to consumers until one of them acknowledges it, it expires, or it
+//! is rejected; it is at one consumer at a time; whatever a consumer has not settled when it ends is
+//! given to another one, marked as redelivered. Nothing grows without a limit.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::model::{QueueArguments, Verdict};
+
+/// A message of a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueMessage {
+    /// The header `message-id` of MESSAGE; stays the same when it is redelivered.
+    pub id: Box<str>,
+    /// The headers that travel, in the order of the SEND.
+    pub headers: Vec<(Box<str>, Box<str>)>,
+    /// Any octets.
+    pub body: Bytes,
+    /// Whether it shall survive a restart of the engine, where the engine can.
+    pub persistent: bool,
+    /// How long it is worth anything, if it was said.
+    pub ttl: Option<Duration>,
+    /// How often it was refused with [`Verdict::Requeue`]. At [`NACKS_MAX`] it is a dead letter.
+    pub nacks: u8,
+}
+
+/// The refusal with which a message becomes a dead letter.
+pub const NACKS_MAX: u8 = 3;
+
+/// What the dead letters of `/queue/x` are called: `/queue/DLQ.x`, a queue like any other, except
+/// that the oldest makes room and nothing becomes a dead letter twice.
+pub const DEAD_LETTERS: &str = "DLQ.";
+
+/// How a message is named that was handed to a consumer; unique within the consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag(pub u64);
+
+/// A message that was handed to a consumer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// By what it is settled.
+    pub tag: Tag,
+    /// The message.
+    pub message: QueueMessage,
+    /// Whether somebody may have had it before.
+    pub redelivered: bool,
+}
+
+/// Resolves when the queue has the message, safe as far as the engine can, or has refused it.
+pub type Sent = Pin<Box<dyn Future<Output = Result<(), QueueError>> + Send>>;
+
+/// Why a queue did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueueError {
+    /// There is no connection to the engine now. Try again.
+    #[error("queues are unavailable: {0}")]
+    Unavailable(String),
+    /// The queue is full. Try again when somebody has consumed.
+    #[error("the queue is full")]
+    Full,
+    /// The queue exists with other arguments; the words say which. Leave them out or use the same.
+    #[error("the queue has other arguments: {0}")]
+    OtherArguments(String),
+    /// This node has as many queues or consumers as it may.
+    #[error("this node has as many {0} as it may")]
+    Limit(&'static str),
+}
+
+/// What a node keeps at most, and what a queue has unless it was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueSettings {
+    /// Queues that this node uses.
+    pub queues_max: usize,
+    /// Consumers of this node.
+    pub consumers_max: usize,
+    /// `x-max-length` of a queue for which none is given, and the largest that may be given.
+    pub length_max: u32,
+    /// Octets of bodies and headers in one queue.
+    pub bytes_max: u64,
+    /// `x-expires` of a queue for which none is given, and the longest that may be given.
+    pub expires: Duration,
+}
+
+impl Default for QueueSettings {
+    fn default() -> Self {
+        Self {
+            queues_max: 1_000,
+            consumers_max: 2_000,
+            length_max: 10_000,
+            bytes_max: 64 << 20,
+            expires: Duration::from_secs(24 * 3_600),
+        }
+    }
+}
+
+/// A consumer of a queue. Dropping both halves ends it: what is not settled goes to others.
+#[derive(Debug)]
+pub struct Consumer {
+    /// What it gets, at most `prefetch` unsettled; ends when the engine is closed. An engine that
+    /// loses its connection consumes again by itself.
+    pub taken: mpsc::Receiver<Taken>,
+    /// How it settles.
+    pub settler: Box<dyn Settler>,
+}
+
+/// The half of a consumer by which it settles.
+#[async_trait]
+pub trait Settler: Send + Sync + std::fmt::Debug {
+    /// Settles what was taken. A tag that is not outstanding (any more) is left out without words:
+    /// its message goes to somebody else. Resolves when the engine has it, or is away.
+    async fn settle(&self, tags: &[Tag], verdict: Verdict);
+}
+
+/// This node's access to the queues of the cluster. `queue` is the canonical destination, such as
+/// `/queue/jobs`.
+#[async_trait]
+pub trait Queues: Send + Sync + std::fmt::Debug {
+    /// Hands a message over. Returning fixes the order among the calls for one queue; [`Sent`]
+    /// resolves later. The queue is made when it does not exist.
+    ///
+    /// # Errors
+    /// [`QueueError`], at once; nothing is kept.
+    async fn send(
+        &self,
+        queue: &str,
+        arguments: &QueueArguments,
+        message: QueueMessage,
+    ) -> Result<Sent, QueueError>;
+
+    /// Begins to consume, with at most `prefetch` (at least 1) unsettled messages. The queue is made
+    /// when it does not exist. When this returns, the consumer is known to the engine.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    async fn consume(
+        &self,
+        queue: &str,
+        arguments: &QueueArguments,
+        prefetch: u16,
+    ) -> Result<Consumer, QueueError>;
+
+    /// Ends every consumer and gives back what they had not settled.
+    async fn close(&self);
+}

@@ -1,0 +1,87 @@
+//! What a connection is driven over: a WebSocket, a SockJS session, a TCP stream.
+//!
+//! Not here: how each of them carries octets. Invariant: every transport ends in the same way: what
+//! was written goes out, then the close with its reason, then a moment for the peer's own.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::websocket::WebSocket;
+use crate::model::CloseReason;
+
+/// An open connection. The only thing that knows how octets travel.
+#[derive(Debug)]
+pub(super) enum Socket {
+    /// A WebSocket.
+    WebSocket(Box<WebSocket>),
+}
+
+/// What comes in.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// Octets of STOMP, cut anywhere.
+    Octets(Bytes),
+    /// A ping; it is answered already.
+    Pinged,
+    /// A pong.
+    Ponged,
+    /// The peer closes, with this code.
+    Closed(u16),
+    /// A message longer than any frame may be.
+    TooLarge,
+    /// A text message that is not UTF-8.
+    NotUtf8,
+    /// Frames that break RFC 6455.
+    Malformed,
+    /// The line is dead.
+    Gone,
+}
+
+/// The line is dead, or the peer has closed.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+impl Socket {
+    /// The label of the transport, for metrics.
+    pub(super) fn transport(&self) -> &'static str {
+        match self {
+            Self::WebSocket(_) => "websocket",
+        }
+    }
+
+    /// Waits for the next message. Safe to drop and call again.
+    pub(super) async fn receive(&mut self) -> Received {
+        match self {
+            Self::WebSocket(socket) => socket.receive().await,
+        }
+    }
+
+    /// Takes one STOMP frame, or one heart-beat. Waits only while the peer does not read.
+    pub(super) async fn write(&mut self, frame: Bytes) -> Result<(), Gone> {
+        match self {
+            Self::WebSocket(socket) => socket.write(frame).await,
+        }
+    }
+
+    /// Writes what was taken.
+    pub(super) async fn flush(&mut self) -> Result<(), Gone> {
+        match self {
+            Self::WebSocket(socket) => socket.flush().await,
+        }
+    }
+
+    /// Asks the peer for a sign of life.
+    pub(super) async fn ping(&mut self) -> Result<(), Gone> {
+        match self {
+            Self::WebSocket(socket) => socket.ping().await,
+        }
+    }
+
+    /// Flushes, says goodbye, and waits for the peer's own goodbye for a while.
+    pub(super) async fn close(&mut self, reason: Option<&CloseReason>, linger: Duration) {
+        match self {
+            Self::WebSocket(socket) => socket.close(reason, linger).await,
+        }
+    }
+}
