@@ -6,6 +6,8 @@
 //! messages a second. Server CPU per delivery is what counts; what else runs on the machine slows
 //! both. Invariant: every client sees every message, once and in order, or the benchmark fails.
 
+#[path = "support/server.rs"]
+mod server;
 mod support;
 
 use std::cell::RefCell;
@@ -15,9 +17,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
+use server::{Server, percentile};
 use support::client::{Client, put_text};
-use support::report::{Table, keep, percentile, say};
-use support::server::Server;
+use support::report::{Table, keep, say};
 use support::{Outcome, Purpose, bare};
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, LocalSet};

@@ -5,15 +5,17 @@
 //! memory from /proc. The slope between the two counts: what a server has once is not in it. What
 //! the kernel keeps for a socket is not in it either.
 
+#[path = "support/server.rs"]
+mod server;
 mod support;
 
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
+use server::{Server, percentile};
 use support::client::{Client, put_text};
-use support::report::{Table, keep, percentile, say};
-use support::server::Server;
+use support::report::{Table, keep, say};
 use support::{Outcome, Purpose, bare};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::sleep;

@@ -26,6 +26,8 @@ pub(crate) struct Client {
     pub(crate) reader: Reader,
     /// What goes.
     pub(crate) writer: OwnedWriteHalf,
+    /// The id by which the broker knows it.
+    pub(crate) user_name: String,
 }
 
 /// The half that reads.
@@ -55,7 +57,11 @@ impl Client {
             start: 0,
         };
         reader.answer().await?;
-        Ok(Self { reader, writer })
+        Ok(Self {
+            reader,
+            writer,
+            user_name: String::new(),
+        })
     }
 
     /// A client of the bare server; it gets everything when it asks for it.
@@ -78,7 +84,7 @@ impl Client {
         let connect =
             format!("CONNECT\naccept-version:1.2\nhost:localhost\nheart-beat:{heart_beat}\n\n\0");
         client.send(connect.as_bytes()).await?;
-        client.expect("CONNECTED\n").await?;
+        client.user_name = client.connected().await?;
         if let Some(destination) = destination {
             let subscribe =
                 format!("SUBSCRIBE\nid:sub-0\ndestination:{destination}\nreceipt:subscribed\n\n\0");
@@ -86,6 +92,18 @@ impl Client {
             client.expect("RECEIPT\n").await?;
         }
         Ok(client)
+    }
+
+    /// Waits for CONNECTED. Returns its `user-name`.
+    async fn connected(&mut self) -> Outcome<String> {
+        let message = String::from_utf8_lossy(self.next().await?).into_owned();
+        let name = message
+            .lines()
+            .find_map(|line| line.strip_prefix("user-name:"));
+        match (message.starts_with("CONNECTED\n"), name) {
+            (true, Some(name)) => Ok(name.to_owned()),
+            _ => Err(format!("CONNECTED was expected, and this came: {message}").into()),
+        }
     }
 
     /// Sends one text message.

@@ -5,8 +5,8 @@
 
 pub(crate) mod bare;
 pub(crate) mod client;
+pub(crate) mod process;
 pub(crate) mod report;
-pub(crate) mod server;
 
 /// The broker's allocator, for the bare server too: what differs is the work, not the tools.
 #[global_allocator]

@@ -3,31 +3,14 @@
 //! Not here: what it is asked to do. Invariant: it ends with its value; Linux only, because the
 //! figures come from /proc.
 
-use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{Outcome, bare};
-
-/// The settings of the broker under load: everything comes from one address, so what is limited
-/// per network or person is set high; nothing is switched off.
-const SETTINGS: [(&str, &str); 12] = [
-    ("SERVER_PORT", "0"),
-    ("LOG_LEVEL", "warn"),
-    ("ANON_RECOGNITION", "token"),
-    ("CONNECTION_RATE", "1000000"),
-    ("CONNECTION_BURST", "1000000"),
-    ("CONNECTIONS_PER_NET", "1000000"),
-    ("MINT_PER_NET", "1000000"),
-    ("MINT_PER_NODE", "1000000"),
-    ("RATE_ANON_PER_MIN", "1000000"),
-    ("RATE_BURST", "1000000"),
-    ("RATE_NET_PER_MIN", "10000000"),
-    ("RATE_NET_BURST", "10000000"),
-];
+use crate::support::process::{Process, SETTINGS};
+use crate::support::{Outcome, bare};
 
 /// The clock of /proc/PID/stat: USER_HZ, 100 on every Linux that Rust runs on.
 const TICK: Duration = Duration::from_millis(10);
@@ -39,7 +22,7 @@ pub(crate) struct Server {
     pub(crate) name: &'static str,
     /// Where it listens.
     pub(crate) address: SocketAddr,
-    child: Child,
+    process: Process,
     _data: Option<TempDir>,
 }
 
@@ -63,35 +46,19 @@ impl Server {
         Self::start("bare", command, None)
     }
 
-    fn start(name: &'static str, mut command: Command, data: Option<TempDir>) -> Outcome<Self> {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut lines = BufReader::new(child.stdout.take().ok_or("there is no stdout")?);
-        let mut said = String::new();
-        let address = loop {
-            let from = said.len();
-            if lines.read_line(&mut said)? == 0 {
-                return Err(format!("{name} does not start; it said:\n{said}").into());
-            }
-            if let Some(address) = said[from..].strip_prefix("listening") {
-                break address.trim().parse()?;
-            }
-        };
-        // It must never wait for a full pipe.
-        std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
+    fn start(name: &'static str, command: Command, data: Option<TempDir>) -> Outcome<Self> {
+        let process = Process::start(command)?;
         Ok(Self {
             name,
-            address,
-            child,
+            address: process.address,
+            process,
             _data: data,
         })
     }
 
     /// The id of its process.
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.pid()
     }
 
     /// The processor time that it has used: its own and the system's on its behalf.
@@ -108,10 +75,9 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself, which is no error here.
-        let _ended = self.child.kill();
-        let _ended = self.child.wait();
-    }
+/// The value below which so many per cent lie; sorts.
+pub(crate) fn percentile<T: Ord + Copy + Default>(values: &mut [T], per_cent: usize) -> T {
+    values.sort_unstable();
+    let index = (values.len() * per_cent / 100).min(values.len().saturating_sub(1));
+    values.get(index).copied().unwrap_or_default()
 }
