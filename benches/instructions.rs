@@ -7,6 +7,8 @@
 //! Instructions are repeatable where microseconds are not; what the kernel does is not in them.
 //! Needs valgrind (Debian package `valgrind`).
 
+#[path = "support/bare.rs"]
+mod bare;
 #[path = "support/counted.rs"]
 mod counted;
 mod support;
@@ -19,7 +21,7 @@ use serde_json::{Value, json};
 use support::client::{Client, put_text};
 use support::process::Process;
 use support::report::{Table, keep, say};
-use support::{Outcome, Purpose, bare};
+use support::{Outcome, Purpose};
 use tokio::io::AsyncWriteExt as _;
 
 /// How many clients hear each message.
@@ -40,7 +42,7 @@ const BODY: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
 
 fn main() -> Outcome<()> {
     match support::purpose() {
-        Purpose::ServeBare => bare::serve(),
+        Purpose::Child => bare::serve(),
         Purpose::Nothing => say("To measure: cargo bench --bench instructions -- OLD NEW"),
         Purpose::Measure => {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -166,14 +168,14 @@ async fn fan_out(server: &Process, is_bare: bool, messages: u32, at_once: u32) -
     let address = server.address;
     let connect = |_| async move {
         match is_bare {
-            true => Client::bare(address, true).await,
+            true => bare::client(address, true).await,
             false => Client::stomp(address, "0,0", Some(TOPIC)).await,
         }
     };
     let connecting = stream::iter(0..SUBSCRIBERS).map(connect);
     let mut subscribers: Vec<Client> = connecting.buffered(AT_ONCE).try_collect().await?;
     let mut publisher = match is_bare {
-        true => Client::bare(address, false).await?,
+        true => bare::client(address, false).await?,
         false => Client::stomp(address, "0,0", None).await?,
     };
     let send = format!("SEND\ndestination:{TOPIC}\ncontent-length:128\n\n{BODY}\0");

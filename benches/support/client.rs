@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-use super::{Failure, Outcome, bare};
+use super::{Failure, Outcome};
 
 /// How much is read at once.
 const READ_BYTES: usize = 32 << 10;
@@ -41,7 +41,7 @@ pub(crate) struct Reader {
 
 impl Client {
     /// Opens a WebSocket at the path of the broker; the bare server takes any path.
-    async fn open(address: SocketAddr) -> Outcome<Self> {
+    pub(crate) async fn open(address: SocketAddr) -> Outcome<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let (half, mut writer) = stream.into_split();
@@ -62,16 +62,6 @@ impl Client {
             writer,
             user_name: String::new(),
         })
-    }
-
-    /// A client of the bare server; it gets everything when it asks for it.
-    pub(crate) async fn bare(address: SocketAddr, subscribed: bool) -> Outcome<Self> {
-        let mut client = Self::open(address).await?;
-        if subscribed {
-            client.send(bare::SUBSCRIBE.as_bytes()).await?;
-            client.expect(bare::SUBSCRIBE).await?;
-        }
-        Ok(client)
     }
 
     /// A client of the broker, connected and perhaps subscribed: that is over when this returns.
@@ -113,7 +103,7 @@ impl Client {
         Ok(self.writer.write_all(&octets).await?)
     }
 
-    async fn expect(&mut self, beginning: &str) -> Outcome<()> {
+    pub(crate) async fn expect(&mut self, beginning: &str) -> Outcome<()> {
         let message = self.next().await?;
         if message.starts_with(beginning.as_bytes()) {
             return Ok(());

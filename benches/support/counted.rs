@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use super::support::process::{Process, SETTINGS};
-use super::support::{Outcome, bare};
+use super::support::{CHILD, Outcome};
 
 /// The broker in one of its builds, or the bare server of this one.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl Counted {
             ))
             .stderr(Stdio::null());
         match program {
-            Program::Bare => command.arg(std::env::current_exe()?).arg(bare::ARGUMENT),
+            Program::Bare => command.arg(std::env::current_exe()?).arg(CHILD),
             Program::Broker(path) => command
                 .arg(path)
                 .args(["--config", "/dev/null", "--data-dir"])

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::support::process::{Process, SETTINGS};
-use crate::support::{Outcome, bare};
+use crate::support::{CHILD, Outcome};
 
 /// The clock of /proc/PID/stat: USER_HZ, 100 on every Linux that Rust runs on.
 const TICK: Duration = Duration::from_millis(10);
@@ -42,7 +42,7 @@ impl Server {
     /// The bare server: this program once more.
     pub(crate) fn bare() -> Outcome<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(bare::ARGUMENT);
+        command.arg(CHILD);
         Self::start("bare", command, None)
     }
 
@@ -73,11 +73,4 @@ impl Server {
         }
         Ok(TICK * sum)
     }
-}
-
-/// The value below which so many per cent lie; sorts.
-pub(crate) fn percentile<T: Ord + Copy + Default>(values: &mut [T], per_cent: usize) -> T {
-    values.sort_unstable();
-    let index = (values.len() * per_cent / 100).min(values.len().saturating_sub(1));
-    values.get(index).copied().unwrap_or_default()
 }
