@@ -70,9 +70,9 @@ impl Default for SessionConfig {
 pub struct TransactionLimits {
     /// Transactions that are open at once.
     pub open_max: usize,
-    /// Frames in one transaction.
+    /// Frames in all open transactions together.
     pub frames_max: usize,
-    /// Octets in one transaction.
+    /// Octets in all open transactions together.
     pub bytes_max: usize,
     /// How long a transaction may rest before it is aborted.
     pub idle: Duration,

@@ -89,6 +89,8 @@ use transactions::Transactions;
 const PIECE_BYTES: usize = 16 * 1024;
 /// How long DISCONNECT waits for what was asked before it.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many frames a session refuses softly by itself, where no rate limit sees them.
+const SOFT_MAX: u16 = 300;
 
 /// The protocol life of one connection. Its `Debug` shows nothing that was said.
 pub struct Session {
@@ -103,8 +105,9 @@ pub struct Session {
     transactions: Option<Box<Transactions>>,
     /// What CONNECT agreed on, until the beats begin with CONNECTED.
     agreed: Option<Box<Agreed>>,
-    /// Whether CONNECT said `x-soft-errors:true`.
-    soft: bool,
+    /// How many refusals of its own this session still survives; none, unless CONNECT said
+    /// `x-soft-errors:true`.
+    soft: u16,
     heart_beat: HeartBeat,
     /// When the phase ends by itself: CONNECT did not come, or DISCONNECT waited for too long.
     phase_ends: Option<Instant>,
@@ -141,7 +144,7 @@ impl Session {
             receipts: Receipts::default(),
             transactions: None,
             agreed: None,
-            soft: false,
+            soft: 0,
             heart_beat: HeartBeat::new(now, Agreed::default()),
             phase_ends: Some(now + config.connect_timeout),
             partial_since: None,

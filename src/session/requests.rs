@@ -12,7 +12,9 @@ use super::heart_beat::HeartBeat;
 use super::problems::About;
 use super::receipts::{Asked, Request, receipt};
 use super::table::{Action, Phase, action};
-use super::{DISCONNECT_TIMEOUT, Session, acks, connect, headers, send, subscribe, transactions};
+use super::{
+    DISCONNECT_TIMEOUT, SOFT_MAX, Session, acks, connect, headers, send, subscribe, transactions,
+};
 use crate::model::{CloseReason, Problem};
 use crate::stomp::{Command, Decoder, Frame, Headers};
 
@@ -34,7 +36,8 @@ impl Session {
         };
         // Only what a failed frame leaves behind is needed of its headers, and only then.
         let cause = frame.headers.get("receipt").map(Box::from);
-        let is_soft = self.soft && matches!(action, Action::Subscribe | Action::Unsubscribe);
+        let may_be_soft = matches!(action, Action::Subscribe | Action::Unsubscribe);
+        let is_soft = self.soft > 0 && may_be_soft;
         let destination = frame.headers.get("destination").filter(|_| is_soft);
         let destination: Option<Box<str>> = destination.map(Box::from);
         let Err(fatal) = self.act(now, action, frame) else {
@@ -48,7 +51,10 @@ impl Session {
             && fatal
                 .as_refusal()
                 .is_some_and(|problem| self.tell_error(now, &problem, about));
-        if !is_told {
+        if is_told {
+            // Nobody else counts what is refused here.
+            self.soft -= 1;
+        } else {
             self.fail(now, &fatal.of_receipt(cause));
         }
     }
@@ -72,7 +78,7 @@ impl Session {
         let asked = connect::read(headers, &self.config)?;
         self.version = asked.connect.version;
         self.agreed = Some(Box::new(asked.agreed));
-        self.soft = asked.soft;
+        self.soft = if asked.soft { SOFT_MAX } else { 0 };
         self.phase = Phase::AwaitingVerdict;
         self.phase_ends = None;
         let event = Event::Connect(asked.connect);
@@ -121,7 +127,7 @@ impl Session {
             body: frame.body,
         };
         if let Some(id) = transaction {
-            return self.take_step(now, &id, Step::Send(send), receipt);
+            return self.take_step(now, &id, Some(Step::Send(send)), receipt);
         }
         self.listen_to_replies(&send.headers)?;
         send.ticket = self.ticket()?;
@@ -216,7 +222,7 @@ impl Session {
         let is_own = acks::is_own(&acknowledge.of, self.told);
         match transactions::id(headers)? {
             Some(id) => {
-                let step = Step::Acknowledge(acknowledge);
+                let step = (!is_own).then_some(Step::Acknowledge(acknowledge));
                 return self.take_step(now, id, step, receipt);
             }
             None if is_own => return self.answer_at_once(now, receipt),

@@ -82,7 +82,7 @@ impl Session {
             receipt: request.receipt.as_deref(),
         };
         match &request.asked {
-            Asked::Subscribe { .. } | Asked::Acknowledge if !self.soft => return false,
+            Asked::Subscribe { .. } | Asked::Acknowledge if self.soft == 0 => return false,
             Asked::Send {
                 correlation_id: Some(id),
             } => {

@@ -19,6 +19,10 @@ use crate::stomp::Headers;
 #[derive(Debug, Default)]
 pub(super) struct Transactions {
     open: BTreeMap<Box<str>, Transaction>,
+    /// What they hold together. The limits hold for that, because what one client may make a node
+    /// keep must not grow with the number of names that he gives it.
+    frames: usize,
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -47,24 +51,46 @@ impl Transactions {
         Ok(())
     }
 
+    /// Takes a step, or only notes that the transaction is in use.
     fn add(
         &mut self,
         id: &str,
-        step: Step,
+        step: Option<Step>,
         now: Instant,
         limits: TransactionLimits,
     ) -> Result<(), Fatal> {
         let transaction = self.open.get_mut(id).ok_or_else(|| unknown(id))?;
         transaction.touched = now;
-        if transaction.steps.len() >= limits.frames_max {
+        let Some(step) = step else { return Ok(()) };
+        let bytes = bytes(&step);
+        if self.frames >= limits.frames_max {
             return Err(Fatal::about(Violation::ManyFrames, limits.frames_max));
         }
-        transaction.bytes += bytes(&step);
-        if transaction.bytes > limits.bytes_max {
+        if self.bytes + bytes > limits.bytes_max {
             return Err(Fatal::about(Violation::ManyOctets, limits.bytes_max));
         }
+        self.frames += 1;
+        self.bytes += bytes;
+        transaction.bytes += bytes;
         transaction.steps.push(step);
         Ok(())
+    }
+
+    fn end(&mut self, id: &str) -> Result<Vec<Step>, Fatal> {
+        let ended = self.open.remove(id).ok_or_else(|| unknown(id))?;
+        self.frames -= ended.steps.len();
+        self.bytes -= ended.bytes;
+        Ok(ended.steps)
+    }
+
+    /// Whether what is kept is within the limits.
+    #[cfg(test)]
+    pub(super) fn is_within(&self, limits: TransactionLimits) -> bool {
+        let steps = self.open.values().flat_map(|it| &it.steps);
+        let kept: usize = steps.clone().map(bytes).sum();
+        assert_eq!((steps.count(), kept), (self.frames, self.bytes));
+        let is_small = self.frames <= limits.frames_max && self.bytes <= limits.bytes_max;
+        is_small && self.open.len() <= limits.open_max
     }
 
     /// When the one that rests longest has rested for too long.
@@ -119,7 +145,7 @@ impl Session {
         &mut self,
         now: Instant,
         id: &str,
-        step: Step,
+        step: Option<Step>,
         receipt: Option<Box<str>>,
     ) -> Result<(), Fatal> {
         let limits = self.config.transactions;
@@ -133,17 +159,14 @@ impl Session {
     /// Ends the transaction that a frame names, and gives what it holds.
     fn end_transaction(&mut self, headers: &Headers) -> Result<Vec<Step>, Fatal> {
         let id = id(headers)?.unwrap_or_default();
-        let open = self.transactions.as_mut().map(|all| &mut all.open);
-        let ended = open.and_then(|open| open.remove(id));
-        if self
-            .transactions
-            .as_ref()
-            .is_some_and(|all| all.open.is_empty())
-        {
+        let Some(transactions) = &mut self.transactions else {
+            return Err(unknown(id));
+        };
+        let steps = transactions.end(id)?;
+        if transactions.open.is_empty() {
             self.transactions = None;
         }
-        let ended = ended.ok_or_else(|| unknown(id))?;
-        Ok(ended.steps)
+        Ok(steps)
     }
 }
 
@@ -212,14 +235,17 @@ mod tests {
         assert_eq!(begin("a").unwrap(), "Transaction a is open already.\n");
         assert_eq!(begin("b"), None);
         assert!(begin("c").unwrap().contains("at most 2 open transactions"));
-        let mut add = |id, body| message(all.add(id, step(body), now, LIMITS));
+        let mut add = |id, body| message(all.add(id, Some(step(body)), now, LIMITS));
         assert_eq!(add("c", "").unwrap(), "Invalid transaction identifier: c\n");
-        for _ in 0..LIMITS.frames_max {
-            assert_eq!(add("a", ""), None);
-        }
+        assert_eq!(add("a", ""), None);
+        assert_eq!(add("b", ""), None);
+        assert_eq!(add("b", "1234"), None, "ten octets in all");
         assert!(add("a", "").unwrap().contains("at most 3 frames"));
-        assert_eq!(add("b", "12345678"), None);
-        assert!(add("b", "").unwrap().contains("at most 10 octets"));
+        assert!(all.is_within(LIMITS));
+        assert_eq!(all.end("b").ok().map(|steps| steps.len()), Some(2));
+        let mut add = |id, body| message(all.add(id, Some(step(body)), now, LIMITS));
+        assert_eq!(add("a", "123456"), None, "there is room again");
+        assert!(add("a", "").unwrap().contains("at most 10 octets"));
     }
 
     #[test]
@@ -231,7 +257,7 @@ mod tests {
         assert!(all.begin("a", now, LIMITS).is_ok());
         assert!(all.begin("b", now + second, LIMITS).is_ok());
         assert_eq!(all.ends(LIMITS.idle), Some(now + LIMITS.idle));
-        assert!(all.add("a", step(""), now + second * 2, LIMITS).is_ok());
+        assert!(all.add("a", None, now + second * 2, LIMITS).is_ok());
         assert_eq!(all.ends(LIMITS.idle), Some(now + second + LIMITS.idle));
     }
 }

@@ -156,11 +156,11 @@ violations! {
         "A session has at most {} open transactions.",
         "BEGIN is beyond MAX_TRANSACTIONS";
     ManyFrames Limit "limit_exceeded",
-        "A transaction has at most {} frames.",
-        "a transaction grows beyond TRANSACTION_FRAMES";
+        "The open transactions of a session have at most {} frames.",
+        "open transactions grow beyond TRANSACTION_FRAMES";
     ManyOctets Limit "limit_exceeded",
-        "A transaction has at most {} octets.",
-        "a transaction grows beyond TRANSACTION_BYTES";
+        "The open transactions of a session have at most {} octets.",
+        "open transactions grow beyond TRANSACTION_BYTES";
     TransactionIdle Limit "limit_exceeded",
         "A transaction rested for {} ms; it is aborted.",
         "a transaction rests for TRANSACTION_IDLE";

@@ -5,6 +5,7 @@ mod acknowledging;
 mod asking;
 mod connecting;
 mod ending;
+mod receipting;
 mod soft;
 mod timing;
 mod transacting;

@@ -128,3 +128,13 @@ fn only_the_word_true_makes_a_session_soft() {
         assert_eq!(rig.settle(2, no(Code::Forbidden))[0], "ERROR forbidden");
     }
 }
+
+#[test]
+fn a_session_survives_many_refusals_but_not_any_number() {
+    let mut rig = soft(true);
+    let wire = "SUBSCRIBE\nid:1\ndestination:/nowhere/x\n\n\0";
+    for _ in 0..SOFT_MAX {
+        assert_eq!(rig.receive(wire), ["MESSAGE e"]);
+    }
+    assert_eq!(rig.receive(wire)[0], "ERROR Unknown destination");
+}

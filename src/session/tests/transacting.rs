@@ -199,3 +199,20 @@ fn a_commit_that_is_refused_is_told_like_a_send() {
     let expected = ["ERROR forbidden r", "close 4403 forbidden"];
     assert_eq!(rig.settle(2, no(Code::Forbidden)), expected);
 }
+
+#[test]
+fn an_ack_of_what_the_session_wrote_may_stand_in_a_transaction() {
+    let mut rig = Rig::connected(Version::V1_1);
+    rig.receive("SUBSCRIBE\nid:e\ndestination:/user/queue/errors\n\n\0");
+    rig.receive("SEND\ndestination:/app/x\n\n\0");
+    assert_eq!(rig.settle(2, no(Code::NotFound)), ["MESSAGE e"]);
+    rig.settle(1, ok());
+    let ack = "ACK\nmessage-id:own-1\nsubscription:e\ntransaction:t\nreceipt:r\n\n\0";
+    rig.receive("BEGIN\ntransaction:t\n\n\0");
+    assert_eq!(rig.receive(ack), ["RECEIPT r"]);
+    rig.receive("COMMIT\ntransaction:t\n\n\0");
+    let Some(Event::Commit(commit)) = rig.events.pop() else {
+        panic!("no COMMIT");
+    };
+    assert_eq!(commit.steps, [], "there is nothing to be done for it");
+}
