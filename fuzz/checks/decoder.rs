@@ -47,12 +47,13 @@ pub(crate) fn check(input: &[u8]) {
     }
 }
 
+/// The frames, and how it failed: with the receipt that an ERROR would name.
 fn decode(
     limits: Limits,
     version: Version,
     octets: &[u8],
     piece: usize,
-) -> (Vec<Frame>, Option<DecodeError>) {
+) -> (Vec<Frame>, Option<(DecodeError, Option<Box<str>>)>) {
     let mut decoder = Decoder::new(limits);
     decoder.set_authenticated();
     let mut frames = Vec::new();
@@ -62,7 +63,10 @@ fn decode(
             match decoder.next(version) {
                 Ok(Some(frame)) => frames.push(frame),
                 Ok(None) => break,
-                Err(error) => return (frames, Some(error)),
+                Err(error) => {
+                    let receipt = decoder.receipt_amid_frame(version);
+                    return (frames, Some((error, receipt)));
+                }
             }
         }
         let most = limits.head_bytes_max() + limits.body_bytes_max() + 2;
