@@ -47,13 +47,15 @@ pub(crate) fn check(input: &[u8]) {
     }
 }
 
-/// The frames, and how it failed: with the receipt that an ERROR would name.
+/// How it failed, and the receipt that an ERROR would name.
+type Failure = (DecodeError, Option<Box<str>>);
+
 fn decode(
     limits: Limits,
     version: Version,
     octets: &[u8],
     piece: usize,
-) -> (Vec<Frame>, Option<(DecodeError, Option<Box<str>>)>) {
+) -> (Vec<Frame>, Option<Failure>) {
     let mut decoder = Decoder::new(limits);
     decoder.set_authenticated();
     let mut frames = Vec::new();
