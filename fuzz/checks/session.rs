@@ -63,7 +63,7 @@ impl Driver {
     }
 
     /// `A` accepts, `R` refuses, `S` settles the oldest ticket, `s` the newest, `F` and `f` with a
-    /// problem, `T` sleeps to the deadline, `P` pong, `D` delivery, `E` end; others wait a while.
+    /// problem, `T` sleeps to the deadline, `P` pong, `D` delivery, `U` unfinished, `E` end; others wait a while.
     fn act(&mut self, what: u8) {
         match what {
             b'A' | b'R' if self.awaits_verdict => {
@@ -91,6 +91,7 @@ impl Driver {
             }
             b'P' => self.input(Input::Ponged),
             b'D' => self.input(Input::Transmitted),
+            b'U' => self.input(Input::Unfinished),
             b'E' => self.input(Input::End {
                 problem: Some(problem()),
                 reason: CloseReason::RESTART,
