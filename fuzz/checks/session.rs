@@ -63,7 +63,8 @@ impl Driver {
     }
 
     /// `A` accepts, `R` refuses, `S` settles the oldest ticket, `s` the newest, `F` and `f` with a
-    /// problem, `T` sleeps to the deadline, `P` pong, `D` delivery, `U` unfinished, `E` end; others wait a while.
+    /// problem, `T` sleeps to the deadline, `P` pong, `D` delivery, `U` unfinished, `E` end; others
+    /// wait a while.
     fn act(&mut self, what: u8) {
         match what {
             b'A' | b'R' if self.awaits_verdict => {
