@@ -1,14 +1,16 @@
 //! A message on its way to the subscriptions of this node: encoded once, shared by all.
 //!
 //! Not here: order (`routing::inbox`). Invariant: the octets differ only in version, subscription
-//! id and, for a conversation, whether it is the reader's own echo; each such form is encoded once.
+//! id, the destination as the subscriber wrote it and, for a conversation, whether it is the reader's
+//! own echo; each such form is encoded once.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
 use super::window::Content;
-use crate::model::{StoredMessage, TopicMessage, UserId, UserQueue};
+use crate::model::{StoredMessage, TopicMessage, UserId, UserQueue, is_pattern};
 use crate::stomp::{Message, Version, encode};
 
 /// What a MESSAGE needs to know of the subscription that it is for.
@@ -30,8 +32,60 @@ pub enum Shown {
     Canonical,
     /// This one: what was written to SUBSCRIBE, where it is not the canonical spelling.
     As(Arc<str>),
-    /// The one of the message, with the canonical prefix replaced by this one: of a pattern.
-    Under(Arc<str>),
+    /// The one of the message, with its beginning replaced as the subscriber wrote it: of a pattern.
+    Under {
+        /// What the subscriber wrote.
+        prefix: Arc<str>,
+        /// How many octets of the destination it stands for.
+        instead_of: u16,
+    },
+}
+
+impl Shown {
+    /// What a subscription sees whose destination is `canonical` and was written as `written`.
+    #[must_use]
+    pub fn of(canonical: &str, written: &str) -> Self {
+        if canonical == written {
+            return Self::Canonical;
+        }
+        if !is_pattern(written) {
+            return Self::As(written.into());
+        }
+        // Both end alike, but for the capitals of percent-encoded octets.
+        let alike = canonical
+            .bytes()
+            .rev()
+            .zip(written.bytes().rev())
+            .take_while(|(one, other)| one.eq_ignore_ascii_case(other))
+            .count();
+        let rest = &written.as_bytes()[written.len() - alike..];
+        let Some(slash) = rest.iter().position(|octet| *octet == b'/') else {
+            return Self::Canonical;
+        };
+        let same = alike - slash;
+        let prefix = written.get(..written.len() - same);
+        let instead_of = u16::try_from(canonical.len() - same);
+        match (prefix, instead_of) {
+            (Some(prefix), Ok(instead_of)) => Self::Under {
+                prefix: prefix.into(),
+                instead_of,
+            },
+            _ => Self::Canonical,
+        }
+    }
+
+    /// The destination that MESSAGE shows for a message to `canonical`.
+    fn over<'a>(&'a self, canonical: &'a str) -> Cow<'a, str> {
+        match self {
+            Self::Canonical => Cow::Borrowed(canonical),
+            Self::As(written) => Cow::Borrowed(written),
+            Self::Under { prefix, instead_of } => canonical
+                .get(usize::from(*instead_of)..)
+                .map_or(Cow::Borrowed(canonical), |rest| {
+                    Cow::Owned(format!("{prefix}{rest}"))
+                }),
+        }
+    }
 }
 
 /// How many forms of one message are kept.
@@ -91,7 +145,9 @@ impl TopicDelivery<'_> {
         Content {
             destination: match &subscriber.shown {
                 Shown::As(written) => Arc::clone(written),
-                Shown::Canonical | Shown::Under(_) => (*self.topic.destination).into(),
+                shown @ (Shown::Canonical | Shown::Under { .. }) => {
+                    shown.over(&self.topic.destination).into()
+                }
             },
             message_id: self.message_id.as_str().into(),
             content_type: None,
@@ -107,7 +163,7 @@ impl TopicDelivery<'_> {
             encode::message(&Message {
                 version: subscriber.version,
                 subscription: subscriber.id.as_deref(),
-                destination: &self.topic.destination,
+                destination: &subscriber.shown.over(&self.topic.destination),
                 message_id: &self.message_id,
                 content_type: None,
                 headers: &self.topic.headers,
@@ -137,4 +193,28 @@ fn once<K: PartialEq>(
         encoded.push((subscriber.clone(), key, frame.clone()));
     }
     frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_shows_the_destination_as_the_subscriber_wrote_it() {
+        let check = |canonical: &str, written: &str, message: &str, expected: &str| {
+            let shown = Shown::of(canonical, written);
+            assert_eq!(shown.over(message), expected, "{written} of {canonical}");
+        };
+        check("/topic/x", "/topic/x", "/topic/x", "/topic/x");
+        check("/topic/x", "/sub/x", "/topic/x", "/sub/x");
+        check("/topic/x%2Fy", "/topic/x%2fy", "/topic/x%2Fy", "/topic/x%2fy");
+        check("/user/u1/queue/x", "/user/queue/x", "/user/u1/queue/x", "/user/queue/x");
+        check("/topic/*", "/topic/*", "/topic/a", "/topic/a");
+        check("/topic/*", "/sub/*", "/topic/a", "/sub/a");
+        check("/topic/**", "/sub/**", "/topic", "/sub");
+        check("/topic/a.#", "/my/sub/a.#", "/topic/a.b", "/my/sub/a.b");
+        check("/my/topic/a/*", "/s/a/*", "/my/topic/a/b", "/s/a/b");
+        check("/topic/*/a%2Fb", "/sub/*/a%2fb", "/topic/x/a%2Fb", "/sub/x/a%2Fb");
+        check("/topic/é/*", "/sub/é/*", "/topic/é/ü", "/sub/é/ü");
+    }
 }
