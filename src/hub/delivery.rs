@@ -207,14 +207,29 @@ mod tests {
         };
         check("/topic/x", "/topic/x", "/topic/x", "/topic/x");
         check("/topic/x", "/sub/x", "/topic/x", "/sub/x");
-        check("/topic/x%2Fy", "/topic/x%2fy", "/topic/x%2Fy", "/topic/x%2fy");
-        check("/user/u1/queue/x", "/user/queue/x", "/user/u1/queue/x", "/user/queue/x");
+        check(
+            "/topic/x%2Fy",
+            "/topic/x%2fy",
+            "/topic/x%2Fy",
+            "/topic/x%2fy",
+        );
+        check(
+            "/user/u1/queue/x",
+            "/user/queue/x",
+            "/user/u1/queue/x",
+            "/user/queue/x",
+        );
         check("/topic/*", "/topic/*", "/topic/a", "/topic/a");
         check("/topic/*", "/sub/*", "/topic/a", "/sub/a");
         check("/topic/**", "/sub/**", "/topic", "/sub");
         check("/topic/a.#", "/my/sub/a.#", "/topic/a.b", "/my/sub/a.b");
         check("/my/topic/a/*", "/s/a/*", "/my/topic/a/b", "/s/a/b");
-        check("/topic/*/a%2Fb", "/sub/*/a%2fb", "/topic/x/a%2Fb", "/sub/x/a%2Fb");
+        check(
+            "/topic/*/a%2Fb",
+            "/sub/*/a%2fb",
+            "/topic/x/a%2Fb",
+            "/sub/x/a%2Fb",
+        );
         check("/topic/é/*", "/sub/é/*", "/topic/é/ü", "/sub/é/ü");
     }
 }

@@ -263,7 +263,9 @@ impl Location for MemoryLocation {
         {
             return Err(LocationError::superseded(&self.node));
         }
-        let State { wants: all, leases, .. } = &mut *state;
+        let State {
+            wants: all, leases, ..
+        } = &mut *state;
         let is_alive = |node: &NodeId, incarnation| leases.is_alive(node, incarnation);
         let patterns_max = self.cluster.patterns_max;
         let is_refused = |(destination, generation): &&(Destination, u64)| {
@@ -271,7 +273,9 @@ impl Location for MemoryLocation {
             !all.want(destination, &self.node, want, patterns_max, is_alive)
         };
         let refused = wants.iter().filter(is_refused);
-        Ok(refused.map(|(destination, _)| destination.clone()).collect())
+        Ok(refused
+            .map(|(destination, _)| destination.clone())
+            .collect())
     }
 
     async fn unwant(&self, wants: &[(Destination, u64)]) -> Result<(), LocationError> {
@@ -304,7 +308,11 @@ impl Location for MemoryLocation {
             state: PeerState::Up,
             ends: self.cluster.lease_end(),
         };
-        self.cluster.state().leases.0.insert(self.node.clone(), lease);
+        self.cluster
+            .state()
+            .leases
+            .0
+            .insert(self.node.clone(), lease);
         Ok(())
     }
 

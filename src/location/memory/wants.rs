@@ -36,7 +36,11 @@ impl Wants {
         is_alive: impl Fn(&NodeId, Incarnation) -> bool,
     ) -> bool {
         let Some(pattern) = pattern_of(destination) else {
-            record(self.by_name.entry(destination.clone()).or_default(), node, want);
+            record(
+                self.by_name.entry(destination.clone()).or_default(),
+                node,
+                want,
+            );
             return true;
         };
         let by_node = self.by_pattern.get(&pattern);

@@ -363,7 +363,10 @@ fn typed<T: redis::FromRedisValue>(value: Value) -> Result<T, LocationError> {
 }
 
 /// The interests in patterns, and those in names.
-#[expect(clippy::type_complexity, reason = "two lists of what the contract has in one")]
+#[expect(
+    clippy::type_complexity,
+    reason = "two lists of what the contract has in one"
+)]
 fn apart(wants: &[(Destination, u64)]) -> (Vec<(Pattern, u64)>, Vec<&(Destination, u64)>) {
     let (mut patterns, mut names) = (Vec::new(), Vec::new());
     for want in wants {
