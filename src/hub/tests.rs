@@ -231,8 +231,14 @@ fn topic(destination: &str) -> TopicMessage {
 
 /// Subscribes as a client writes it.
 fn subscribe(hub: &Hub, session: &HubSession, canonical: &str, written: &str, id: &str) {
+    let under = written.strip_suffix("/*").or(written.strip_suffix("/**"));
+    let shown = match under {
+        _ if canonical == written => Shown::Canonical,
+        Some(prefix) => Shown::Under(prefix.into()),
+        None => Shown::As(written.into()),
+    };
     let subscriber = Subscriber {
-        shown: Shown::of(canonical, written),
+        shown,
         ..subscriber(id)
     };
     let sink = Sink::Outbox(Arc::clone(&session.outbox));
@@ -273,7 +279,8 @@ fn a_pattern_gets_what_it_stands_for_and_nothing_that_belongs_to_somebody() {
     };
     check("/topic/*", "/topic/*", "/topic/a", Some("/topic/a"));
     check("/topic/*", "/topic/*", "/topic/a/b", None);
-    check("/topic/a.#", "/sub/a.#", "/topic/a.b", Some("/sub/a.b"));
+    check("/topic/a.#", "/topic/a.#", "/topic/a.b", Some("/topic/a.b"));
+    check("/topic/*", "/sub/*", "/topic/a", Some("/sub/a"));
     check("/topic/**", "/sub/**", "/topic/a/b", Some("/sub/a/b"));
     check("/topic/**", "/topic/**", "/topic/room.x", None);
     check("/topic/**", "/topic/**", "/topic/announce", None);

@@ -173,7 +173,10 @@ async fn subscribe(
         got: Vec::new(),
     });
     let subscriber = Subscriber {
-        shown: Shown::of(&wanted.canonical, wanted.written),
+        shown: match wanted.written.strip_suffix("/*") {
+            Some(prefix) => Shown::Under(prefix.into()),
+            None => Shown::As(wanted.written.into()),
+        },
         version: Version::V1_2,
         id: Some(format!("{MARK}{number}").into()),
     };
