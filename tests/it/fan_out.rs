@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use stompbox::broker::{Broker, BrokerSettings, Parts, TooManyPatterns};
+use stompbox::bus::memory::{MemoryBus, MemoryExchange};
 use stompbox::bus::rabbitmq::{RabbitBus, RabbitSettings};
 use stompbox::hub::{Hub, HubSession, Outbox, OutboxLimits, Pulled, Shown, Sink, Subscriber};
-use stompbox::location::{Location, LocationSettings, RedisLocation};
+use stompbox::location::{Location, LocationSettings, MemoryCluster, RedisLocation};
 use stompbox::model::{Destination, Incarnation, NodeId, SessionId, TopicMessage, UnixMillis};
 use stompbox::stomp::Version;
 use stompbox::store::MemoryStore;
@@ -92,20 +93,7 @@ impl Node {
     }
 
     async fn guest(&self, user: &str, id: u128) -> Guest {
-        let limits = OutboxLimits {
-            frames_max: 1_000,
-            bytes_max: 1_000_000,
-        };
-        let session = HubSession::new(
-            SessionId(id),
-            user.parse().unwrap(),
-            "".into(),
-            UnixMillis(0),
-            Arc::new(Outbox::new(limits)),
-        );
-        let broker = Arc::clone(&self.broker);
-        assert!(broker.attach(Arc::clone(&session)).await);
-        Guest { broker, session }
+        Guest::new(&self.broker, user, id).await
     }
 
     async fn publish(&self, to: &str, text: &str) {
@@ -124,6 +112,25 @@ struct Guest {
 }
 
 impl Guest {
+    async fn new(broker: &Arc<Broker>, user: &str, id: u128) -> Self {
+        let limits = OutboxLimits {
+            frames_max: 1_000,
+            bytes_max: 1_000_000,
+        };
+        let session = HubSession::new(
+            SessionId(id),
+            user.parse().unwrap(),
+            "".into(),
+            UnixMillis(0),
+            Arc::new(Outbox::new(limits)),
+        );
+        assert!(broker.attach(Arc::clone(&session)).await);
+        Self {
+            broker: Arc::clone(broker),
+            session,
+        }
+    }
+
     /// Subscribes under the text as id.
     async fn subscribe(&self, to: &str, shown: Shown) -> Result<(), TooManyPatterns> {
         let subscriber = Subscriber {
@@ -304,4 +311,58 @@ async fn what_is_fanned_out_goes_to_the_nodes_that_want_it_once_and_nowhere_else
     for guest in [&bob, &bobs_phone, &alice] {
         guest.gets_nothing();
     }
+}
+
+/// A node that has no others, with this limit of its own.
+async fn alone(patterns_max: usize, end: &CancellationToken) -> Arc<Broker> {
+    let here: NodeId = "a".parse().unwrap();
+    let exchange = MemoryExchange::new(16);
+    let (bus, incoming) = MemoryBus::attach(&exchange, here.clone());
+    let parts = Parts {
+        here: here.clone(),
+        incarnation: Incarnation(1),
+        hub: Arc::new(Hub::default()),
+        location: MemoryCluster::lone().node(here, Incarnation(1)),
+        bus,
+        incoming,
+        store: Arc::new(MemoryStore::new("alone")),
+    };
+    let settings = BrokerSettings {
+        alone: true,
+        patterns_max,
+        ..BrokerSettings::default()
+    };
+    let started = Broker::start(parts, settings, TaskTracker::new(), end.clone());
+    started.await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_takes_so_many_patterns_and_one_more_when_another_has_gone() {
+    let end = CancellationToken::new();
+    let broker = alone(2, &end).await;
+    let (one, other) = (
+        Guest::new(&broker, "one", 1).await,
+        Guest::new(&broker, "other", 2).await,
+    );
+    let plain = || Shown::Canonical;
+    for pattern in ["/topic/a/*", "/topic/b/*"] {
+        one.subscribe(pattern, plain()).await.unwrap();
+        other.subscribe(pattern, plain()).await.unwrap();
+    }
+    for _ in 0..2 {
+        let refused = other.subscribe("/topic/c/*", plain()).await;
+        assert_eq!(refused, Err(TooManyPatterns));
+    }
+    other.subscribe("/topic/c/x", plain()).await.unwrap();
+    assert_eq!(broker.hub.topics.patterns(), 2);
+    one.unsubscribe("/topic/a/*");
+    let refused = other.subscribe("/topic/c/*", plain()).await;
+    assert_eq!(refused, Err(TooManyPatterns), "the other one still has it");
+    other.unsubscribe("/topic/a/*");
+    other.subscribe("/topic/c/*", plain()).await.unwrap();
+    // What was refused leaves nothing behind: the next round of registrations changes nothing.
+    sleep(Duration::from_secs(60)).await;
+    let refused = one.subscribe("/topic/a/*", plain()).await;
+    assert_eq!(refused, Err(TooManyPatterns));
+    end.cancel();
 }
