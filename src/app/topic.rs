@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{App, Live, Pending, refused};
 use crate::hub::{Sink, Subscriber};
-use crate::model::TopicMessage;
+use crate::model::{Code, Problem, TopicMessage};
 use crate::session::{Reply, Send};
 
 impl App {
@@ -47,8 +47,15 @@ impl App {
             .topics
             .add(&topic, live.session, id, subscriber, sink);
         let broker = Arc::clone(&self.broker);
+        let (session, id) = (live.session, Box::<str>::from(id));
         Box::pin(async move {
-            broker.want(&topic).await;
+            if let Err(error) = broker.want(&topic).await {
+                if broker.hub.topics.remove(&topic, session, &id) {
+                    broker.abandon(&topic);
+                }
+                let words = format!("{topic} is not subscribed: {error}.");
+                return Err(Problem::new(Code::LimitExceeded, words));
+            }
             Ok(Reply::default())
         })
     }

@@ -102,7 +102,10 @@ pub(super) async fn open(
         };
         return Ok((engines, incoming));
     };
-    let settings = LocationSettings::default();
+    let settings = LocationSettings {
+        patterns_max: config.settings.patterns_max as usize,
+        ..LocationSettings::default()
+    };
     let location =
         RedisLocation::connect(redis.reveal(), node.clone(), incarnation, settings).await?;
     let own = store.store_id().await.map_err(EngineError::Store)?;

@@ -4,6 +4,7 @@
 
 pub mod bucket;
 pub mod destinations;
+pub mod patterns;
 pub mod permission;
 pub mod reach;
 

@@ -23,6 +23,7 @@ mod documented_destinations;
 mod drain;
 mod edge_http;
 mod edge_websocket;
+mod fan_out;
 mod faults_cluster;
 mod faults_location;
 mod faults_store;

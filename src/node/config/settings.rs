@@ -245,6 +245,8 @@ settings! {
             "The prefixes of queues.", "";
         prefix_user "PREFIX_USER" []: Paths = "/user", Rule::Any,
             "The prefixes of the destinations of one user.", "";
+        patterns_max "PATTERNS_MAX" []: u32 = "1000", Rule::Between("0", "100000"),
+            "Different subscriptions with wildcards that are kept, counted once for each node of the cluster.", "ERROR `limit_exceeded`";
         queue_mode "QUEUE_MODE" []: QueueMode = "competing", Rule::Any,
             "Whether a message of a queue goes to one consumer or to every subscriber.", "";
     }
