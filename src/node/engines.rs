@@ -15,7 +15,7 @@ use super::kept::Kept;
 use crate::bus::memory::{MemoryBus, MemoryExchange};
 use crate::bus::queue::Queues;
 use crate::bus::queue::memory::MemoryQueues;
-use crate::bus::rabbitmq::{RabbitBus, RabbitConnectError, RabbitSettings};
+use crate::bus::rabbitmq::{RabbitBus, RabbitConnectError, RabbitQueues, RabbitSettings};
 use crate::bus::{Bus, Incoming};
 use crate::location::{Location, LocationError, LocationSettings, StoreClaim};
 use crate::location::{MemoryCluster, RedisLocation};
@@ -115,15 +115,25 @@ pub(super) async fn open(
     }
     let quota = RedisQuota::connect(redis.reveal(), QuotaSettings::default()).await?;
     let (url, settings) = (rabbitmq.reveal(), RabbitSettings::default());
-    let (tracker, end) = (tracker.clone(), end.clone());
-    let (bus, incoming) =
-        RabbitBus::connect(url, node, incarnation, settings, tracker, end).await?;
+    let task = || (tracker.clone(), end.clone());
+    let (tasks, stop) = task();
+    let (bus, incoming) = RabbitBus::connect(
+        url,
+        node.clone(),
+        incarnation,
+        settings.clone(),
+        tasks,
+        stop,
+    )
+    .await?;
+    let (tasks, stop) = task();
+    let queues = RabbitQueues::connect(url, &node, settings, config.queues(), tasks, stop).await?;
     let engines = Engines {
         store,
         location,
         quota,
         bus,
-        queues: MemoryQueues::new(config.queues()),
+        queues,
     };
     Ok((engines, incoming))
 }
