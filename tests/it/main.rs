@@ -15,6 +15,7 @@ mod cluster_start;
 mod configuration;
 mod conformance_bus;
 mod conformance_location;
+mod conformance_queues;
 mod conformance_quota;
 mod conformance_store;
 mod corpus;
