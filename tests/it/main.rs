@@ -26,6 +26,7 @@ mod edge_http;
 mod edge_websocket;
 mod faults_cluster;
 mod faults_location;
+mod faults_queues;
 mod faults_store;
 mod hostile_clients;
 mod one_node;
