@@ -3,7 +3,8 @@
 //!
 //! Three consumers on three nodes, 10,000 messages; consumers leave at random, refuse at random,
 //! forget to acknowledge at random, and links are cut. Every message is acknowledged at least once,
-//! none is lost, and of all deliveries of a message one at most is not marked as redelivered.
+//! none is lost, and of all deliveries of a message one at most is not marked as redelivered. The
+//! seed is printed; `QUEUES_SEED` gives it again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -62,7 +63,8 @@ impl Ledger {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_work_on_rabbitmq_survives_lost_consumers_and_cut_links() {
-    let seed: u64 = rand::random();
+    let given = std::env::var("QUEUES_SEED").ok();
+    let seed = given.map_or_else(rand::random, |seed| seed.parse().unwrap());
     println!("seed {seed}");
     let server = RabbitMq::start().await;
     let sender = join_rabbit(&server.url(), "sender", QueueSettings::default()).await;
