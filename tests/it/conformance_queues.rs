@@ -49,6 +49,7 @@ async fn queues_on_rabbitmq_keep_the_contract() {
 async fn queues_on_rabbitmq_survive_cuts_and_a_new_start() {
     let mut server = RabbitMq::start().await;
     faults::a_cut_is_survived_and_old_tags_are_void(&server).await;
+    faults::a_black_hole_keeps_nobody_waiting(&server).await;
     faults::a_deleted_queue_is_made_again(&server).await;
     faults::a_consumer_that_settles_nothing_for_too_long_begins_again(&server).await;
     faults::what_is_persistent_survives_a_new_start(&mut server).await;

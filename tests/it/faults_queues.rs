@@ -64,7 +64,7 @@ impl Ledger {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_work_on_rabbitmq_survives_lost_consumers_and_cut_links() {
     let given = std::env::var("QUEUES_SEED").ok();
-    let seed = given.map_or_else(rand::random, |seed| seed.parse().unwrap());
+    let seed: u64 = given.map_or_else(rand::random, |seed| seed.parse().unwrap());
     println!("seed {seed}");
     let server = RabbitMq::start().await;
     let sender = join_rabbit(&server.url(), "sender", QueueSettings::default()).await;

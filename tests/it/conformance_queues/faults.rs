@@ -113,6 +113,43 @@ pub(super) async fn a_cut_is_survived_and_old_tags_are_void(server: &RabbitMq) {
     node.close().await;
 }
 
+pub(super) async fn a_black_hole_keeps_nobody_waiting(server: &RabbitMq) {
+    let proxy = Proxy::to(server.port()).await;
+    let node = join(&server.url_at(proxy.port())).await;
+    let mut hand = node.consume("/queue/hole", 5).await;
+    node.send("/queue/hole", "1").await.unwrap();
+    let taken = hand.take().await;
+    proxy.set(Network::Blackhole);
+    let bounded = Duration::from_secs(5);
+    for verdict in [Verdict::Requeue, Verdict::Ack] {
+        let since = Instant::now();
+        hand.settle(&[&taken], verdict).await;
+        assert!(
+            since.elapsed() < bounded,
+            "{verdict:?}: {:?}",
+            since.elapsed()
+        );
+    }
+    for queue in ["/queue/hole", "/queue/another"] {
+        let since = Instant::now();
+        let refused = node.send(queue, "2").await;
+        assert!(
+            matches!(refused, Err(QueueError::Unavailable(_))),
+            "{refused:?}"
+        );
+        let refused = node.try_consume(queue, &super::rig::PLAIN, 1).await;
+        assert!(
+            matches!(refused, Err(QueueError::Unavailable(_))),
+            "{refused:?}"
+        );
+        assert!(since.elapsed() < bounded, "{queue}: {:?}", since.elapsed());
+    }
+    proxy.set(Network::Pass);
+    send_at_last(&node, "/queue/hole", "3").await;
+    while text(&hand.done().await) != "3" {}
+    node.close().await;
+}
+
 pub(super) async fn a_deleted_queue_is_made_again(server: &RabbitMq) {
     let node = join(&server.url()).await;
     let mut hand = node.consume("/queue/deleted", 5).await;

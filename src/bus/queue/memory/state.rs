@@ -57,6 +57,12 @@ impl State {
         self.numbers
     }
 
+    /// How many queues there are, how many entries of when to look at them, how many octets.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> (usize, usize, u64) {
+        (self.queues.len(), self.due.len(), self.octets)
+    }
+
     pub(super) fn consumers_of(&self, node: u64) -> usize {
         self.consumers.get(&node).copied().unwrap_or_default()
     }

@@ -70,27 +70,33 @@ pub(super) trait Channels {
 }
 
 /// Makes sure of a queue. The answer says its arguments, as far as they are known: whoever names
-/// none takes the queue that is there.
+/// none takes the queue that is there, and of a foreign one (known to have others than the defaults)
+/// it is only asked whether it is there.
 pub(super) async fn declare(
     channels: &impl Channels,
     destination: &str,
     named: &QueueArguments,
     mut wanted: Declared,
+    mut is_foreign: bool,
 ) -> Result<Option<Declared>, QueueError> {
     for _ in 0..ATTEMPTS {
+        if is_foreign && *named == QueueArguments::default() {
+            // To look at it counts as use, which a refused declaration does not.
+            match ask(channels, destination, &wanted, true).await {
+                Ok(()) => return Ok(None),
+                // It went away, perhaps between two questions.
+                Err(Refusal::Missing) => {}
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
         let words = match ask(channels, destination, &wanted, false).await {
             Ok(()) => return Ok(Some(wanted)),
             Err(Refusal::Other(words)) => words,
             Err(refusal) => return Err(refusal.into()),
         };
+        is_foreign = true;
         if *named == QueueArguments::default() {
-            // To look at it counts as use, which a refused declaration does not.
-            match ask(channels, destination, &wanted, true).await {
-                Ok(()) => return Ok(None),
-                // It went away between the two questions.
-                Err(Refusal::Missing) => continue,
-                Err(refusal) => return Err(refusal.into()),
-            }
+            continue;
         }
         if wanted.adopt(&words, named).is_none() {
             return Err(QueueError::OtherArguments(words_for_clients(&words)));

@@ -120,6 +120,12 @@ impl Known {
         self.lock().queues.get(queue)?.declared
     }
 
+    /// Whether the queue was found with arguments that nobody here has asked for.
+    pub(super) fn is_foreign(&self, queue: &str) -> bool {
+        let is_foreign = |entry: &Entry| entry.declared.is_none() && entry.at.is_some();
+        self.lock().queues.get(queue).is_some_and(is_foreign)
+    }
+
     /// Counts a consumer of a queue.
     pub(super) fn count(self: &Arc<Self>) -> Result<Counted, QueueError> {
         let mut state = self.lock();
@@ -178,5 +184,92 @@ impl Drop for Counted {
             entry.consumers = entry.consumers.saturating_sub(1);
             entry.used_at = Instant::now();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::bus::queue::Made;
+
+    const PLAIN: QueueArguments = QueueArguments {
+        message_ttl: None,
+        expires: None,
+        length_max: None,
+    };
+
+    fn settings() -> QueueSettings {
+        QueueSettings {
+            queues_max: 2,
+            consumers_max: 2,
+            expires: Duration::from_secs(60),
+            ..QueueSettings::default()
+        }
+    }
+
+    fn declared() -> Declared {
+        Declared {
+            made: Made::of(&PLAIN, &settings()).unwrap(),
+            octets_max: 1,
+            drops_oldest: false,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_is_made_sure_of_before_it_could_have_expired() {
+        let known = Known::new(settings());
+        assert_eq!(known.use_it("/queue/a", &PLAIN, true), Ok(true));
+        known.note("/queue/a", Some(declared()));
+        assert_eq!(known.use_it("/queue/a", &PLAIN, true), Ok(false));
+        let other = QueueArguments {
+            length_max: Some(7),
+            ..PLAIN
+        };
+        assert_eq!(known.use_it("/queue/a", &other, true), Ok(true));
+        advance(Duration::from_secs(19)).await;
+        assert_eq!(known.use_it("/queue/a", &PLAIN, true), Ok(false));
+        advance(Duration::from_secs(2)).await;
+        assert_eq!(known.use_it("/queue/a", &PLAIN, true), Ok(true));
+        // One with arguments that are not known may expire sooner.
+        known.note("/queue/a", None);
+        assert!(known.is_foreign("/queue/a"));
+        assert_eq!(known.use_it("/queue/a", &PLAIN, true), Ok(false));
+        advance(Duration::from_secs(11)).await;
+        assert_eq!(known.use_it("/queue/a", &PLAIN, true), Ok(true));
+        known.note("/queue/a", None);
+        known.doubt("/queue/a");
+        assert_eq!(known.use_it("/queue/a", &PLAIN, true), Ok(true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_has_its_place_for_as_long_as_it_is_used_or_kept() {
+        let known = Arc::new(Known::new(settings()));
+        let limit = Err(QueueError::Limit("queues"));
+        for name in ["/queue/a", "/queue/b"] {
+            assert_eq!(known.use_it(name, &PLAIN, true), Ok(true));
+            known.note(name, Some(declared()));
+        }
+        let mut counted = known.count().unwrap();
+        counted.at("/queue/a");
+        assert_eq!(known.use_it("/queue/c", &PLAIN, true), limit);
+        assert_eq!(known.use_it("/queue/DLQ.a", &PLAIN, false), Ok(true));
+        known.forget("/queue/DLQ.a");
+        // What was there keeps its place, what never came about does not.
+        known.forget("/queue/b");
+        assert_eq!(known.use_it("/queue/c", &PLAIN, true), limit);
+        advance(Duration::from_secs(61)).await;
+        assert_eq!(known.use_it("/queue/c", &PLAIN, true), Ok(true));
+        drop(counted);
+        assert_eq!(
+            known.use_it("/queue/d", &PLAIN, true),
+            limit,
+            "a was used until now"
+        );
+        let both = [known.count(), known.count()];
+        assert_eq!(known.count().err(), Some(QueueError::Limit("consumers")));
+        drop(both);
+        assert!(known.count().is_ok());
     }
 }

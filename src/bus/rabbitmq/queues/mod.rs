@@ -167,9 +167,10 @@ impl Core {
                 drops_oldest: dead_letters_of(queue).is_none(),
             },
         };
+        let is_foreign = self.known.is_foreign(queue);
         let declaring = async {
             let line = self.line()?;
-            let declaring = declare::declare(&*line, queue, named, declared);
+            let declaring = declare::declare(&*line, queue, named, declared, is_foreign);
             line.declaring(line.within(async { Ok(declaring.await) }))
                 .await?
         };
