@@ -65,7 +65,7 @@ impl Ledger {
 async fn acknowledged_work_on_rabbitmq_survives_lost_consumers_and_cut_links() {
     let given = std::env::var("QUEUES_SEED").ok();
     let seed: u64 = given.map_or_else(rand::random, |seed| seed.parse().unwrap());
-    println!("seed {seed}");
+    eprintln!("seed {seed}");
     let server = RabbitMq::start().await;
     let sender = join_rabbit(&server.url(), "sender", QueueSettings::default()).await;
     let (mut proxies, mut nodes) = (Vec::new(), Vec::new());
@@ -204,7 +204,7 @@ fn report(ledger: &Ledger, took: Duration) {
     let deliveries: u32 = entries.deliveries.values().map(|(all, _)| all).sum();
     let twice = entries.deliveries.values().filter(|(all, _)| *all > 1);
     let twice = twice.count();
-    println!("{deliveries} deliveries, {twice} messages more than once, {took:?}");
+    eprintln!("{deliveries} deliveries, {twice} messages more than once, {took:?}");
     assert_eq!(entries.acked.len(), MESSAGES);
     assert_eq!(entries.deliveries.len(), MESSAGES);
     assert!(twice > 0, "nothing was disturbed");

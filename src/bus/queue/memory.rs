@@ -6,6 +6,8 @@
 
 mod line;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -149,87 +151,5 @@ impl Drop for MemorySettler {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.end(&self.queue, self.consumer, Instant::now());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use bytes::Bytes;
-
-    use super::*;
-
-    const PLAIN: QueueArguments = QueueArguments {
-        message_ttl: None,
-        expires: None,
-        length_max: None,
-    };
-
-    fn message(text: &'static str) -> QueueMessage {
-        QueueMessage {
-            id: text.into(),
-            headers: Vec::new(),
-            body: Bytes::new(),
-            persistent: false,
-            ttl: None,
-            nacks: 0,
-        }
-    }
-
-    async fn send(queues: &MemoryQueues, queue: &str, message: QueueMessage) {
-        let sent = queues.send(queue, &PLAIN, message).await;
-        sent.unwrap().await.unwrap();
-    }
-
-    async fn take(consumer: &mut Consumer) -> (Box<str>, Tag) {
-        let taken = consumer.taken.recv().await.unwrap();
-        (taken.message.id, taken.tag)
-    }
-
-    #[tokio::test]
-    async fn what_is_refused_comes_back_to_its_place() {
-        let queues = MemoryQueues::new(QueueSettings::default());
-        for text in ["1", "2", "3"] {
-            send(&queues, "/queue/x", message(text)).await;
-        }
-        let mut consumer = queues.consume("/queue/x", &PLAIN, 2).await.unwrap();
-        let (first, second) = (take(&mut consumer).await, take(&mut consumer).await);
-        let both = [second.1, first.1];
-        consumer.settler.settle(&both, Verdict::Requeue).await;
-        assert_eq!(&*take(&mut consumer).await.0, "1");
-        assert_eq!(&*take(&mut consumer).await.0, "2");
-    }
-
-    #[tokio::test]
-    async fn a_queue_that_cannot_be_told_from_none_takes_no_place() {
-        let settings = QueueSettings {
-            queues_max: 1,
-            ..QueueSettings::default()
-        };
-        let queues = MemoryQueues::new(settings);
-        for number in 0..10 {
-            let queue = format!("/queue/{number}");
-            let mut consumer = queues.consume(&queue, &PLAIN, 1).await.unwrap();
-            send(&queues, &queue, message("x")).await;
-            let (_, tag) = take(&mut consumer).await;
-            consumer.settler.settle(&[tag], Verdict::Ack).await;
-        }
-        let state = queues.shared.lock();
-        assert_eq!(state.held(), (0, 0, 0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_nobody_uses_is_gone_with_everything_that_it_held() {
-        let queues = MemoryQueues::new(QueueSettings::default());
-        for number in 0..10 {
-            send(&queues, &format!("/queue/{number}"), message("some")).await;
-        }
-        assert_eq!(queues.shared.lock().held(), (10, 10, 40));
-        tokio::time::advance(Duration::from_secs(23 * 3_600)).await;
-        send(&queues, "/queue/0", message("more")).await;
-        tokio::time::advance(Duration::from_secs(3_601)).await;
-        queues.consume("/queue/0", &PLAIN, 1).await.unwrap();
-        assert_eq!(queues.shared.lock().held(), (1, 1, 8));
     }
 }

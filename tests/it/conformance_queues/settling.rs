@@ -19,7 +19,7 @@ pub(super) async fn messages_come_whole_and_in_order(engine: &Engine) {
             ("ключ: \n\\".into(), String::new().into()),
             ("y".repeat(300).into(), "z".repeat(5_000).into()),
         ],
-        body: Bytes::from(vec![0, 255, 10, 13].repeat(5_000)),
+        body: Bytes::from([0, 255, 10, 13].repeat(5_000)),
         persistent: false,
         ttl: None,
         nacks: 0,

@@ -223,6 +223,7 @@ impl State {
             };
             self.make(dead_letters, made, true, now);
         }
+        metrics::counter!("queue_dead_letters_total", "reason" => reason.as_str()).increment(1);
         let dead = message.into_dead(from, reason);
         if self.put(dead_letters, dead, now).is_err() {
             tracing::warn!("there is no room for a dead letter; it is dropped");

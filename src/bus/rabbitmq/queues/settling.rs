@@ -178,6 +178,7 @@ impl RabbitSettler {
         let Some(letter) = Letter::write(&message.into_dead(&self.queue, reason)) else {
             return Ok(None);
         };
+        metrics::counter!("queue_dead_letters_total", "reason" => reason.as_str()).increment(1);
         let named = QueueArguments::default();
         self.core.reach(&dead_letters, &named, false).await?;
         self.core
