@@ -117,7 +117,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 0..120)
 }
 
-/// A consumer, what it holds, and what is known of the messages.
+/// A consumer and what it holds.
 struct Seen {
     consumer: Consumer,
     held: Vec<(Box<str>, Tag)>,
@@ -180,6 +180,11 @@ async fn run(acts: Vec<Act>) -> Result<(), TestCaseError> {
         }
     }
     drop(consumers);
+    empty(&queues, alive).await
+}
+
+/// Takes everything out: what must be there is, and nothing is left.
+async fn empty(queues: &MemoryQueues, mut alive: BTreeSet<Box<str>>) -> Result<(), TestCaseError> {
     for queue in ["/queue/x", "/queue/DLQ.x"] {
         let mut last = queues.consume(queue, &PLAIN, 1_000).await.unwrap();
         while let Ok(taken) = last.taken.try_recv() {
