@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use stompbox::broker::{Broker, BrokerSettings, Parts, TooManyPatterns};
 use stompbox::bus::memory::{MemoryBus, MemoryExchange};
+use stompbox::bus::queue::{MemoryQueues, QueueSettings};
 use stompbox::bus::rabbitmq::{RabbitBus, RabbitSettings};
 use stompbox::hub::{Hub, HubSession, Outbox, OutboxLimits, Pulled, Shown, Sink, Subscriber};
 use stompbox::location::{Location, LocationSettings, MemoryCluster, RedisLocation};
@@ -77,6 +78,7 @@ impl Node {
             hub: Arc::new(Hub::default()),
             location: Arc::clone(&location) as Arc<dyn Location>,
             bus,
+            queues: MemoryQueues::new(QueueSettings::default()),
             incoming,
             store: Arc::new(MemoryStore::new("fan-out")),
         };
@@ -324,6 +326,7 @@ async fn alone(patterns_max: usize, end: &CancellationToken) -> Arc<Broker> {
         hub: Arc::new(Hub::default()),
         location: MemoryCluster::lone().node(here, Incarnation(1)),
         bus,
+        queues: MemoryQueues::new(QueueSettings::default()),
         incoming,
         store: Arc::new(MemoryStore::new("alone")),
     };
