@@ -7,7 +7,10 @@ pub mod chat;
 pub mod connect;
 mod ids;
 pub mod rates;
+pub mod relay;
+mod reply;
 pub mod topic;
+pub mod user;
 
 use std::future;
 use std::sync::Arc;
@@ -16,15 +19,22 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 pub use rates::Activity;
+pub use relay::{InvalidRelays, Relays};
 
 use crate::broker::Broker;
-use crate::hub::{HubSession, Outbox, OutboxLimits, Shown, Subscriber};
+use crate::hub::{HubSession, Outbox, OutboxLimits, Shown, Sink, Subscriber};
 use crate::identity::{Clock, Visitors};
-use crate::model::{Code, Destination, Principal, Problem, SessionId, UserQueue};
+use crate::model::{
+    Code, Destination, Prefixes, Principal, Problem, SessionId, Spelling, UserQueue,
+};
 use crate::policy::bucket::Rate;
-use crate::policy::destinations::{may_send, may_subscribe};
+use crate::policy::destinations::own;
+use crate::policy::{Rules, may_send, may_subscribe};
 use crate::quota::Quota;
 use crate::session::{Acknowledge, Commit, Reply, Send, Subscribe, Unsubscribe};
+
+/// The names under `/app/` that the service itself serves.
+pub const FEATURES: &[&str] = &["chat.send"];
 
 /// What becomes of a request, once it is known. Dropping it does not undo the request.
 pub type Pending = BoxFuture<'static, Result<Reply, Problem>>;
@@ -69,6 +79,12 @@ pub struct AppSettings {
     pub visitor_history: Duration,
     /// What CONNECTED tells of the limits: a JSON object.
     pub limits_json: String,
+    /// How destinations are written.
+    pub prefixes: Arc<Prefixes>,
+    /// Who may use which open destination.
+    pub rules: Rules,
+    /// What is published elsewhere than it was sent to.
+    pub relays: Relays,
 }
 
 impl Default for AppSettings {
@@ -100,6 +116,9 @@ impl Default for AppSettings {
             },
             visitor_history: Duration::from_secs(24 * 3_600),
             limits_json: "{}".to_owned(),
+            prefixes: Arc::default(),
+            rules: Rules::default(),
+            relays: Relays::default(),
         }
     }
 }
@@ -111,6 +130,7 @@ pub struct App {
     quota: Arc<dyn Quota>,
     settings: AppSettings,
     ids: ids::MessageIds,
+    replies: reply::ReplyQueues,
     clock: Clock,
 }
 
@@ -139,6 +159,7 @@ impl App {
             quota,
             settings,
             ids,
+            replies: reply::ReplyQueues::default(),
             clock,
         })
     }
@@ -146,19 +167,40 @@ impl App {
     /// Takes a SEND. Await the call before the next request of the session, so that order is kept;
     /// the outcome comes later.
     pub async fn send(self: &Arc<Self>, live: &Live, send: Send) -> Pending {
-        if let Err(problem) = may_send(live.principal.kind, &send.destination) {
-            return self.refused_frame(live, problem);
-        }
+        let send = match self.admit(live, send) {
+            Ok(send) => send,
+            Err(problem) => return self.refused_frame(live, problem),
+        };
         match &send.destination {
             Destination::App(name) if &**name == "chat.send" => self.chat_send(live, &send).await,
-            Destination::Topic(_) => self.topic_send(live, send).await,
+            Destination::Topic(_) | Destination::ReplyQueue(_) => self.topic_send(live, send).await,
+            Destination::User(rest) => {
+                let rest = Arc::clone(rest);
+                self.user_send(live, &rest, send).await
+            }
             Destination::App(_)
             | Destination::Queue(_)
-            | Destination::User(_)
             | Destination::UserQueue(_)
-            | Destination::TempQueue(_)
-            | Destination::ReplyQueue(_) => self.refused_frame(live, unknown(&send.destination)),
+            | Destination::TempQueue(_) => self.refused_frame(live, unknown(&send.destination)),
         }
+    }
+
+    /// Finds out where a SEND goes, where answers to it go, and whether its sender may.
+    fn admit(&self, live: &Live, mut send: Send) -> Result<Send, Problem> {
+        let AppSettings {
+            relays,
+            prefixes,
+            rules,
+            ..
+        } = &self.settings;
+        if let Destination::App(name) = &send.destination
+            && let Some(aimed) = relays.aim(name, &send.body, prefixes)
+        {
+            send.destination = aimed?;
+        }
+        may_send(rules, live.principal.kind, &send.destination)?;
+        self.address_replies(live, &mut send)?;
+        Ok(send)
     }
 
     /// A SEND that is refused before it costs a message still counts as a frame.
@@ -171,15 +213,16 @@ impl App {
     pub async fn subscribe(self: &Arc<Self>, live: &Live, subscribe: &Subscribe) -> Pending {
         let checked = self
             .take_frame(live)
-            .and_then(|()| may_subscribe(live.principal.kind, &subscribe.destination));
+            .and_then(|()| self.may_subscribe(live, &subscribe.destination));
         if let Err(problem) = checked {
             return refused(problem);
         }
         let subscriber = Subscriber {
             version: subscribe.version,
             id: subscribe.named.then(|| Arc::from(&*subscribe.id)),
-            shown: Shown::Canonical,
+            shown: self.shown(subscribe),
         };
+        let sink = Sink::Outbox(Arc::clone(&live.outbox));
         match &subscribe.destination {
             Destination::UserQueue(UserQueue::Messages) => {
                 let session = Arc::clone(&live.hub);
@@ -200,13 +243,53 @@ impl App {
             }
             Destination::Topic(topic) => {
                 let topic = Arc::clone(topic);
-                self.topic_subscribe(live, topic, &subscribe.id, subscriber)
+                self.topic_subscribe(live, topic, &subscribe.id, subscriber, sink)
+            }
+            Destination::User(rest) => {
+                self.user_subscribe(live, rest, &subscribe.id, subscriber, sink)
+            }
+            Destination::TempQueue(name) => {
+                self.reply_subscribe(live, name, subscribe, subscriber, sink)
+                    .await
+            }
+            Destination::App(_) | Destination::Queue(_) | Destination::ReplyQueue(_) => {
+                refused(unknown(&subscribe.destination))
+            }
+        }
+    }
+
+    fn may_subscribe(&self, live: &Live, destination: &Destination) -> Result<(), Problem> {
+        let (rules, kind) = (&self.settings.rules, live.principal.kind);
+        match destination {
+            Destination::User(rest) => {
+                let own = own(&live.principal.user_id, rest);
+                may_subscribe(rules, kind, &Destination::User(own.into()))
             }
             Destination::App(_)
+            | Destination::UserQueue(_)
+            | Destination::Topic(_)
             | Destination::Queue(_)
-            | Destination::User(_)
             | Destination::TempQueue(_)
-            | Destination::ReplyQueue(_) => refused(unknown(&subscribe.destination)),
+            | Destination::ReplyQueue(_) => may_subscribe(rules, kind, destination),
+        }
+    }
+
+    /// The destination that MESSAGE shows: as the subscriber wrote it.
+    fn shown(&self, subscribe: &Subscribe) -> Shown {
+        let (written, destination) = (&*subscribe.written, &subscribe.destination);
+        match self.settings.prefixes.spelling(written, destination) {
+            // Inside it has the id of the user, or the token of the reply queue.
+            Spelling::Canonical
+                if matches!(
+                    destination,
+                    Destination::User(_) | Destination::TempQueue(_)
+                ) =>
+            {
+                Shown::As(written.into())
+            }
+            Spelling::Canonical => Shown::Canonical,
+            Spelling::Other => Shown::As(written.into()),
+            Spelling::Under(prefix) => Shown::Under(prefix.into()),
         }
     }
 
@@ -215,11 +298,11 @@ impl App {
         match &unsubscribe.destination {
             Destination::UserQueue(UserQueue::Messages) => live.hub.close_inbox(&unsubscribe.id),
             Destination::Topic(topic) => self.topic_unsubscribe(live, topic, &unsubscribe.id),
+            Destination::User(rest) => self.user_unsubscribe(live, rest, &unsubscribe.id),
+            Destination::TempQueue(name) => self.reply_unsubscribe(live, name, &unsubscribe.id),
             Destination::UserQueue(UserQueue::Errors | UserQueue::Replies)
             | Destination::App(_)
             | Destination::Queue(_)
-            | Destination::User(_)
-            | Destination::TempQueue(_)
             | Destination::ReplyQueue(_) => {}
         }
         // Not counted: there is one for each SUBSCRIBE, which was.

@@ -11,7 +11,18 @@ use crate::hub::{Sink, Subscriber};
 use crate::model::TopicMessage;
 use crate::session::{Reply, Send};
 
+/// A SEND was handed over: to the sessions here and to the bus.
+pub(super) fn handed_over(remaining: u32) -> Pending {
+    let mut reply = Reply::default();
+    if remaining != u32::MAX {
+        let remaining = ("x-rate-remaining", remaining.to_string());
+        reply.headers.push(remaining);
+    }
+    Box::pin(future::ready(Ok(reply)))
+}
+
 impl App {
+    /// Publishes to a topic, or to the reply queue of a session.
     pub(super) async fn topic_send(self: &Arc<Self>, live: &Live, send: Send) -> Pending {
         let remaining = match self.take_message(live).await {
             Ok(remaining) => remaining,
@@ -25,13 +36,7 @@ impl App {
         let id = self.broker.next_message_id();
         // Awaited here and not in the outcome: the next SEND of this session must come after it.
         self.broker.publish(topic, id).await;
-        let mut reply = Reply::default();
-        if remaining != u32::MAX {
-            reply
-                .headers
-                .push(("x-rate-remaining", remaining.to_string()));
-        }
-        Box::pin(future::ready(Ok(reply)))
+        handed_over(remaining)
     }
 
     pub(super) fn topic_subscribe(
@@ -40,8 +45,8 @@ impl App {
         topic: Arc<str>,
         id: &str,
         subscriber: Subscriber,
+        sink: Sink,
     ) -> Pending {
-        let sink = Sink::Outbox(Arc::clone(&live.outbox));
         self.broker
             .hub
             .topics
