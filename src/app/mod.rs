@@ -166,11 +166,10 @@ impl App {
 
     /// Takes a SEND. Await the call before the next request of the session, so that order is kept;
     /// the outcome comes later.
-    pub async fn send(self: &Arc<Self>, live: &Live, send: Send) -> Pending {
-        let send = match self.admit(live, send) {
-            Ok(send) => send,
-            Err(problem) => return self.refused_frame(live, problem),
-        };
+    pub async fn send(self: &Arc<Self>, live: &Live, mut send: Send) -> Pending {
+        if let Err(problem) = self.admit(live, &mut send) {
+            return self.refused_frame(live, problem);
+        }
         match &send.destination {
             Destination::App(name) if &**name == "chat.send" => self.chat_send(live, &send).await,
             Destination::Topic(_) | Destination::ReplyQueue(_) => self.topic_send(live, send).await,
@@ -185,8 +184,9 @@ impl App {
         }
     }
 
-    /// Finds out where a SEND goes, where answers to it go, and whether its sender may.
-    fn admit(&self, live: &Live, mut send: Send) -> Result<Send, Problem> {
+    /// Finds out where a SEND goes, where answers to it go, and whether its sender may. What was
+    /// admitted once is admitted again unchanged.
+    fn admit(&self, live: &Live, send: &mut Send) -> Result<(), Problem> {
         let AppSettings {
             relays,
             prefixes,
@@ -199,8 +199,7 @@ impl App {
             send.destination = aimed?;
         }
         may_send(rules, live.principal.kind, &send.destination)?;
-        self.address_replies(live, &mut send)?;
-        Ok(send)
+        self.address_replies(live, send)
     }
 
     /// A SEND that is refused before it costs a message still counts as a frame.
@@ -222,7 +221,6 @@ impl App {
             id: subscribe.named.then(|| Arc::from(&*subscribe.id)),
             shown: self.shown(subscribe),
         };
-        let sink = Sink::Outbox(Arc::clone(&live.outbox));
         match &subscribe.destination {
             Destination::UserQueue(UserQueue::Messages) => {
                 let session = Arc::clone(&live.hub);
@@ -243,13 +241,12 @@ impl App {
             }
             Destination::Topic(topic) => {
                 let topic = Arc::clone(topic);
+                let sink = sink(live);
                 self.topic_subscribe(live, topic, &subscribe.id, subscriber, sink)
             }
-            Destination::User(rest) => {
-                self.user_subscribe(live, rest, &subscribe.id, subscriber, sink)
-            }
+            Destination::User(rest) => self.user_subscribe(live, rest, subscribe, subscriber),
             Destination::TempQueue(name) => {
-                self.reply_subscribe(live, name, subscribe, subscriber, sink)
+                self.reply_subscribe(live, name, subscribe, subscriber)
                     .await
             }
             Destination::App(_) | Destination::Queue(_) | Destination::ReplyQueue(_) => {
@@ -322,6 +319,11 @@ impl App {
         let words = format!("{} steps cannot be committed.", commit.steps.len());
         self.refused_frame(live, Problem::new(Code::NotFound, words))
     }
+}
+
+/// Where the messages of a subscription go.
+fn sink(live: &Live) -> Sink {
+    Sink::Outbox(Arc::clone(&live.outbox))
 }
 
 fn refused(problem: Problem) -> Pending {

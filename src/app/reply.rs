@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{App, Live, Pending, refused};
-use crate::hub::{Sink, Subscriber};
+use super::{App, Live, Pending, refused, sink};
+use crate::hub::Subscriber;
 use crate::model::{Code, Problem, SessionId};
 use crate::session::{Reply, Send, Subscribe};
 
@@ -85,7 +85,6 @@ impl App {
         name: &str,
         subscribe: &Subscribe,
         subscriber: Subscriber,
-        sink: Sink,
     ) -> Pending {
         if subscribe.id.strip_prefix(TEMP_QUEUE) != Some(name) {
             let words = "A /temp-queue is named in the header reply-to of a SEND, which subscribes \
@@ -94,7 +93,7 @@ impl App {
         }
         let key = self.replies.open(live.session, name);
         let topics = &self.broker.hub.topics;
-        topics.add(&key, live.session, &subscribe.id, subscriber, sink);
+        topics.add(&key, live.session, &subscribe.id, subscriber, sink(live));
         // Here and not in the outcome: the SEND that names it comes next, and its answer may be
         // quick.
         let known = tokio::time::timeout(KNOWN_WITHIN, self.broker.want(&key)).await;

@@ -8,11 +8,11 @@
 use std::sync::Arc;
 
 use super::topic::handed_over;
-use super::{App, Live, Pending, refused};
-use crate::hub::{Sink, Subscriber};
+use super::{App, Live, Pending, refused, sink};
+use crate::hub::Subscriber;
 use crate::model::{Code, Problem, SessionId, TopicMessage, UserId, UserQueue, is_pattern};
 use crate::policy::destinations::own;
-use crate::session::{Reply, Send};
+use crate::session::{Reply, Send, Subscribe};
 
 impl App {
     /// Sends to a user, or, by its session id, to the sending session itself.
@@ -77,14 +77,14 @@ impl App {
         &self,
         live: &Live,
         rest: &str,
-        id: &str,
+        subscribe: &Subscribe,
         subscriber: Subscriber,
-        sink: Sink,
     ) -> Pending {
         let keys = match keys(live, rest) {
             Ok(keys) => keys,
             Err(problem) => return refused(problem),
         };
+        let (id, sink) = (&subscribe.id, sink(live));
         let topics = &self.broker.hub.topics;
         for key in keys {
             topics.add(&key, live.session, id, subscriber.clone(), sink.clone());

@@ -28,6 +28,7 @@ mod faults_location;
 mod faults_store;
 mod hostile_clients;
 mod one_node;
+mod open_destinations;
 mod page;
 mod process;
 mod rabbitmq_definitions;
