@@ -107,7 +107,10 @@ impl TopicDelivery<'_> {
             encode::message(&Message {
                 version: subscriber.version,
                 subscription: subscriber.id.as_deref(),
-                destination: &self.topic.destination,
+                destination: match &subscriber.shown {
+                    Shown::As(written) => written,
+                    Shown::Canonical | Shown::Under(_) => &self.topic.destination,
+                },
                 message_id: &self.message_id,
                 content_type: None,
                 headers: &self.topic.headers,

@@ -138,9 +138,10 @@ async fn what_may_not_be_sent_is_refused_in_words_that_tell_nothing() {
         eve.publish(&destination, "x").await;
         assert_eq!(problem(&mut eve).await, code, "{destination}");
     }
-    let mut member_only = Client::connect(Node::start("usual", &[]).await.address()).await;
-    member_only.publish(&to_bob("queue/x"), "x").await;
-    let ending = member_only.end().await;
+    let usual = Node::start("usual", &[]).await;
+    let mut eve = Client::connect(usual.address()).await;
+    eve.publish(&to_bob("queue/x"), "x").await;
+    let ending = eve.end().await;
     assert_eq!(
         ending.error.unwrap().header("message"),
         "anonymous_not_allowed"
