@@ -244,7 +244,7 @@ impl App {
                 let sink = sink(live);
                 self.topic_subscribe(live, topic, &subscribe.id, subscriber, sink)
             }
-            Destination::User(rest) => self.user_subscribe(live, rest, subscribe, subscriber),
+            Destination::User(rest) => self.user_subscribe(live, rest, subscribe, &subscriber),
             Destination::TempQueue(name) => {
                 self.reply_subscribe(live, name, subscribe, subscriber)
                     .await
@@ -324,6 +324,16 @@ impl App {
 /// Where the messages of a subscription go.
 fn sink(live: &Live) -> Sink {
     Sink::Outbox(Arc::clone(&live.outbox))
+}
+
+/// A SEND was handed over: to the sessions here and to the bus.
+fn handed_over(remaining: u32) -> Pending {
+    let mut reply = Reply::default();
+    if remaining != u32::MAX {
+        let remaining = ("x-rate-remaining", remaining.to_string());
+        reply.headers.push(remaining);
+    }
+    Box::pin(future::ready(Ok(reply)))
 }
 
 fn refused(problem: Problem) -> Pending {

@@ -3,23 +3,12 @@
 //! Not here: who may (`policy::destinations`), how it reaches other nodes (`broker`). Invariant:
 //! what one publisher sends to one topic arrives in the order in which it was sent.
 
-use std::future;
 use std::sync::Arc;
 
-use super::{App, Live, Pending, refused};
+use super::{App, Live, Pending, handed_over, refused};
 use crate::hub::{Sink, Subscriber};
 use crate::model::TopicMessage;
 use crate::session::{Reply, Send};
-
-/// A SEND was handed over: to the sessions here and to the bus.
-pub(super) fn handed_over(remaining: u32) -> Pending {
-    let mut reply = Reply::default();
-    if remaining != u32::MAX {
-        let remaining = ("x-rate-remaining", remaining.to_string());
-        reply.headers.push(remaining);
-    }
-    Box::pin(future::ready(Ok(reply)))
-}
 
 impl App {
     /// Publishes to a topic, or to the reply queue of a session.

@@ -7,8 +7,7 @@
 
 use std::sync::Arc;
 
-use super::topic::handed_over;
-use super::{App, Live, Pending, refused, sink};
+use super::{App, Live, Pending, handed_over, refused, sink};
 use crate::hub::Subscriber;
 use crate::model::{Code, Problem, SessionId, TopicMessage, UserId, UserQueue, is_pattern};
 use crate::policy::destinations::own;
@@ -78,7 +77,7 @@ impl App {
         live: &Live,
         rest: &str,
         subscribe: &Subscribe,
-        subscriber: Subscriber,
+        subscriber: &Subscriber,
     ) -> Pending {
         let keys = match keys(live, rest) {
             Ok(keys) => keys,
