@@ -5,6 +5,7 @@
 
 pub mod chat;
 pub mod connect;
+mod destination;
 mod ids;
 pub mod rates;
 pub mod relay;
@@ -22,14 +23,11 @@ pub use rates::Activity;
 pub use relay::{InvalidRelays, Relays};
 
 use crate::broker::Broker;
-use crate::hub::{HubSession, Outbox, OutboxLimits, Shown, Sink, Subscriber};
+use crate::hub::{HubSession, Outbox, OutboxLimits, Sink, Subscriber};
 use crate::identity::{Clock, Visitors};
-use crate::model::{
-    Code, Destination, Prefixes, Principal, Problem, SessionId, Spelling, UserQueue,
-};
+use crate::model::{Code, Destination, Prefixes, Principal, Problem, SessionId, UserQueue};
+use crate::policy::Rules;
 use crate::policy::bucket::Rate;
-use crate::policy::destinations::own;
-use crate::policy::{Rules, may_send, may_subscribe};
 use crate::quota::Quota;
 use crate::session::{Acknowledge, Commit, Reply, Send, Subscribe, Unsubscribe};
 
@@ -184,22 +182,9 @@ impl App {
         }
     }
 
-    /// Finds out where a SEND goes, where answers to it go, and whether its sender may. What was
-    /// admitted once is admitted again unchanged.
+    /// Finds out where a SEND goes, and whether its sender may.
     fn admit(&self, live: &Live, send: &mut Send) -> Result<(), Problem> {
-        let AppSettings {
-            relays,
-            prefixes,
-            rules,
-            ..
-        } = &self.settings;
-        if let Destination::App(name) = &send.destination
-            && let Some(aimed) = relays.aim(name, &send.body, prefixes)
-        {
-            send.destination = aimed?;
-        }
-        may_send(rules, live.principal.kind, &send.destination)?;
-        self.address_replies(live, send)
+        self.aim(live, send)
     }
 
     /// A SEND that is refused before it costs a message still counts as a frame.
@@ -241,7 +226,7 @@ impl App {
             }
             Destination::Topic(topic) => {
                 let topic = Arc::clone(topic);
-                let sink = sink(live);
+                let sink = self.sink(live, subscribe, &subscriber);
                 self.topic_subscribe(live, topic, &subscribe.id, subscriber, sink)
             }
             Destination::User(rest) => self.user_subscribe(live, rest, subscribe, &subscriber),
@@ -255,39 +240,9 @@ impl App {
         }
     }
 
-    fn may_subscribe(&self, live: &Live, destination: &Destination) -> Result<(), Problem> {
-        let (rules, kind) = (&self.settings.rules, live.principal.kind);
-        match destination {
-            Destination::User(rest) => {
-                let own = own(&live.principal.user_id, rest);
-                may_subscribe(rules, kind, &Destination::User(own.into()))
-            }
-            Destination::App(_)
-            | Destination::UserQueue(_)
-            | Destination::Topic(_)
-            | Destination::Queue(_)
-            | Destination::TempQueue(_)
-            | Destination::ReplyQueue(_) => may_subscribe(rules, kind, destination),
-        }
-    }
-
-    /// The destination that MESSAGE shows: as the subscriber wrote it.
-    fn shown(&self, subscribe: &Subscribe) -> Shown {
-        let (written, destination) = (&*subscribe.written, &subscribe.destination);
-        match self.settings.prefixes.spelling(written, destination) {
-            // Inside it has the id of the user, or the token of the reply queue.
-            Spelling::Canonical
-                if matches!(
-                    destination,
-                    Destination::User(_) | Destination::TempQueue(_)
-                ) =>
-            {
-                Shown::As(written.into())
-            }
-            Spelling::Canonical => Shown::Canonical,
-            Spelling::Other => Shown::As(written.into()),
-            Spelling::Under(prefix) => Shown::Under(prefix.into()),
-        }
+    /// Where the messages of a subscription go.
+    fn sink(&self, live: &Live, _: &Subscribe, _: &Subscriber) -> Sink {
+        Sink::Outbox(Arc::clone(&live.outbox))
     }
 
     /// Takes an UNSUBSCRIBE: no MESSAGE is queued for it after this returns.
@@ -319,11 +274,6 @@ impl App {
         let words = format!("{} steps cannot be committed.", commit.steps.len());
         self.refused_frame(live, Problem::new(Code::NotFound, words))
     }
-}
-
-/// Where the messages of a subscription go.
-fn sink(live: &Live) -> Sink {
-    Sink::Outbox(Arc::clone(&live.outbox))
 }
 
 /// A SEND was handed over: to the sessions here and to the bus.

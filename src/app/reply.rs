@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{App, Live, Pending, refused, sink};
+use super::{App, Live, Pending, refused};
 use crate::hub::Subscriber;
 use crate::model::{Code, Problem, SessionId};
 use crate::session::{Reply, Send, Subscribe};
@@ -93,7 +93,8 @@ impl App {
         }
         let key = self.replies.open(live.session, name);
         let topics = &self.broker.hub.topics;
-        topics.add(&key, live.session, &subscribe.id, subscriber, sink(live));
+        let sink = self.sink(live, subscribe, &subscriber);
+        topics.add(&key, live.session, &subscribe.id, subscriber, sink);
         // Here and not in the outcome: the SEND that names it comes next, and its answer may be
         // quick.
         let known = tokio::time::timeout(KNOWN_WITHIN, self.broker.want(&key)).await;

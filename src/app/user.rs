@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{App, Live, Pending, handed_over, refused, sink};
+use super::{App, Live, Pending, handed_over, refused};
 use crate::hub::Subscriber;
 use crate::model::{Code, Problem, SessionId, TopicMessage, UserId, UserQueue, is_pattern};
 use crate::policy::destinations::own;
@@ -83,7 +83,7 @@ impl App {
             Ok(keys) => keys,
             Err(problem) => return refused(problem),
         };
-        let (id, sink) = (&subscribe.id, sink(live));
+        let (id, sink) = (&subscribe.id, self.sink(live, subscribe, subscriber));
         let topics = &self.broker.hub.topics;
         for key in keys {
             topics.add(&key, live.session, id, subscriber.clone(), sink.clone());
