@@ -25,21 +25,11 @@ impl App {
             Ok(remaining) => remaining,
             Err(problem) => return refused(problem),
         };
-        let Some((name, own)) = rest.split_once('/') else {
-            return refused(nobody());
-        };
-        let is_this_session = name.parse() == Ok(live.session);
-        let key = match is_this_session {
-            true => Ok(session_key(live.session, own)),
-            false => match self.addressee(live, name).await {
-                Ok(user) => user_key(&user, own),
-                Err(problem) => Err(problem),
-            },
-        };
-        let destination = match key {
-            Ok(key) => key,
+        let destination = match self.user_destination(live, rest).await {
+            Ok(destination) => destination,
             Err(problem) => return refused(problem),
         };
+        let is_this_session = is_session(rest, live.session);
         let message = TopicMessage {
             destination,
             headers: send.headers,
@@ -54,6 +44,19 @@ impl App {
             self.broker.publish(message, id).await;
         }
         handed_over(remaining)
+    }
+
+    /// The fan-out key of `{name}/<rest>`, if its sender may reach him who has the name.
+    pub(super) async fn user_destination(
+        &self,
+        live: &Live,
+        rest: &str,
+    ) -> Result<Box<str>, Problem> {
+        let (name, own) = rest.split_once('/').ok_or_else(nobody)?;
+        if is_session(rest, live.session) {
+            return Ok(session_key(live.session, own));
+        }
+        user_key(&self.addressee(live, name).await?, own)
     }
 
     /// The user with this name, if the sender may reach him. It is refused as a direct message is,
@@ -125,6 +128,12 @@ fn user_key(user: &UserId, rest: &str) -> Result<Box<str>, Problem> {
         return Err(Problem::new(Code::Forbidden, words));
     }
     Ok(key.into())
+}
+
+/// Whether `{name}/<rest>` has the id of this session for a name.
+fn is_session(rest: &str, session: SessionId) -> bool {
+    let name = rest.split('/').next().unwrap_or_default();
+    name.parse() == Ok(session)
 }
 
 fn session_key(session: SessionId, rest: &str) -> Box<str> {
