@@ -3,6 +3,8 @@
 //! Not here: reading and checking (`config`). Invariant: every setting that a room obeys passes
 //! through here, under the room's own name for it.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::config::{AppEnv, Config, LogIp, Recognition};
@@ -34,6 +36,9 @@ impl Config {
             outbox: self.outbox_limits(),
             visitor_history: settings.anon_history_ttl,
             limits_json: self.limits_json(),
+            prefixes: Arc::clone(&self.prefixes),
+            rules: self.rules.clone(),
+            relays: self.relays.clone(),
         }
     }
 

@@ -3,6 +3,8 @@
 //! Not here: what a pattern stands for (`model::pattern`), who may subscribe (`destinations`).
 //! Invariant: nobody comes by a wildcard to what belongs to a user, to a session or to the service.
 
+use super::destinations::is_reserved;
+
 /// How many patterns the nodes of a cluster may want, each counted once per node, unless the
 /// settings say otherwise: whoever publishes compares with all of them.
 pub const PATTERNS_MAX: usize = 1_000;
@@ -14,14 +16,6 @@ const PRIVATE: [&str; 2] = ["/user/", "/reply-queue/"];
 #[must_use]
 pub fn is_open_to_patterns(destination: &str) -> bool {
     !PRIVATE.iter().any(|key| destination.starts_with(key)) && !is_reserved(destination)
-}
-
-/// Whether the service itself speaks there.
-fn is_reserved(destination: &str) -> bool {
-    let name = destination.strip_prefix("/topic/").unwrap_or_default();
-    ["room.", "stream.", "presence.", "announce", "registry"]
-        .iter()
-        .any(|reserved| name.starts_with(reserved))
 }
 
 #[cfg(test)]

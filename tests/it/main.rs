@@ -31,6 +31,7 @@ mod faults_queues;
 mod faults_store;
 mod hostile_clients;
 mod one_node;
+mod open_destinations;
 mod page;
 mod process;
 mod rabbitmq_definitions;

@@ -12,7 +12,7 @@ use super::clients::{HeartBeat, Networks, Origins};
 use super::kinds::{Kind, Rule};
 use super::layers::Layers;
 use super::mistake::Mistake;
-use super::paths::Paths;
+use super::paths::{Paths, RelayTable, RuleTable};
 use super::secret::{Endpoint, Secret};
 use super::units::Size;
 use super::words::{AppEnv, LogFilter, LogFormat, LogIp, QueueMode, Recognition};
@@ -249,6 +249,13 @@ settings! {
             "Different subscriptions with wildcards that are kept, counted once for each node of the cluster.", "ERROR `limit_exceeded`";
         queue_mode "QUEUE_MODE" []: QueueMode = "competing", Rule::Any,
             "Whether a message of a queue goes to one consumer or to every subscriber.", "";
+        destination_rules "DESTINATION_RULES" []: RuleTable =
+            "all /topic/** anyone; all /queue/** anyone; send /user/** member", Rule::Any,
+            "Who may SEND and SUBSCRIBE to open destinations; the first rule that fits decides, and without one nobody may.",
+            "`forbidden`, `anonymous_not_allowed`";
+        app_relays "APP_RELAYS" []: RelayTable = "/app/chat/message=/topic/chat/room/{roomId}", Rule::Any,
+            "Where a SEND to a destination under `/app` is published instead, `{field}` filled from its JSON body.",
+            "`validation_failed`";
     }
     "Queues" {
         queue_length "QUEUE_LENGTH" []: u32 = "10000", Rule::Between("1", "10000000"),
