@@ -185,7 +185,7 @@ impl App {
                 let session = Arc::clone(&live.hub);
                 let subscribed =
                     self.broker
-                        .subscribe_messages(&session, &subscribe.id, subscriber);
+                        .subscribe_messages(&session, &subscribe.id, subscriber, None);
                 if let Err(error) = subscribed.await {
                     return refused(chat::store_problem(error));
                 }
