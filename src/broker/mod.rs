@@ -32,6 +32,7 @@ use tokio_util::task::TaskTracker;
 
 pub use rules::Rules;
 
+use crate::bus::queue::Queues;
 use crate::bus::{Bus, Incoming};
 use crate::hub::{Delivery, Hub};
 use crate::location::{Location, LocationError};
@@ -58,6 +59,8 @@ pub struct Parts {
     pub bus: Arc<dyn Bus>,
     /// What comes from other nodes.
     pub incoming: mpsc::Receiver<Incoming>,
+    /// `/queue/**`, where consumers of all nodes compete.
+    pub queues: Arc<dyn Queues>,
     /// The truth.
     pub store: Arc<dyn Store>,
 }
@@ -133,6 +136,8 @@ pub struct Broker {
     /// Where everybody is.
     pub location: Arc<dyn Location>,
     bus: Arc<dyn Bus>,
+    /// `/queue/**`, where consumers of all nodes compete.
+    pub queues: Arc<dyn Queues>,
     store: Arc<dyn Store>,
     settings: BrokerSettings,
     routes: mpsc::Sender<router::Route>,
@@ -175,6 +180,7 @@ impl Broker {
             lease: lease::LeaseState::new(claimed_at + settings.lease, parts.location.reconnects()),
             location: parts.location,
             bus: parts.bus,
+            queues: parts.queues,
             store: parts.store,
             out: router::Outgoing::new(settings.flood_per_second),
             routes,

@@ -13,6 +13,8 @@ use tokio_util::task::TaskTracker;
 use super::config::{Config, Database, Mode};
 use super::kept::Kept;
 use crate::bus::memory::{MemoryBus, MemoryExchange};
+use crate::bus::queue::Queues;
+use crate::bus::queue::memory::MemoryQueues;
 use crate::bus::rabbitmq::{RabbitBus, RabbitConnectError, RabbitSettings};
 use crate::bus::{Bus, Incoming};
 use crate::location::{Location, LocationError, LocationSettings, StoreClaim};
@@ -66,6 +68,7 @@ pub(super) struct Engines {
     pub(super) location: Arc<dyn Location>,
     pub(super) quota: Arc<dyn Quota>,
     pub(super) bus: Arc<dyn Bus>,
+    pub(super) queues: Arc<dyn Queues>,
 }
 
 /// Opens everything, the store first: without it there is nothing to start for. Beside the engines
@@ -99,6 +102,7 @@ pub(super) async fn open(
             location: MemoryCluster::lone().node(node, incarnation),
             quota: Arc::new(MemoryQuota::new(QuotaSettings::default())),
             bus,
+            queues: MemoryQueues::new(config.queues()),
         };
         return Ok((engines, incoming));
     };
@@ -119,6 +123,7 @@ pub(super) async fn open(
         location,
         quota,
         bus,
+        queues: MemoryQueues::new(config.queues()),
     };
     Ok((engines, incoming))
 }

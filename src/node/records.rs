@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::config::{AppEnv, Config, LogIp, Recognition};
 use crate::app::AppSettings;
+use crate::bus::queue::QueueSettings;
 use crate::edge::{AddressLog, EdgeSettings};
 use crate::identity::{Recognition as Recognise, VisitorSettings};
 use crate::policy::bucket::Rate;
@@ -49,6 +50,17 @@ impl Config {
             "rate_burst": settings.rate_burst,
         })
         .to_string()
+    }
+
+    pub(super) fn queues(&self) -> QueueSettings {
+        let settings = &self.settings;
+        QueueSettings {
+            queues_max: settings.queues_per_node as usize,
+            consumers_max: settings.queue_consumers as usize,
+            length_max: settings.queue_length,
+            bytes_max: u64::try_from(settings.queue_bytes.0).unwrap_or(u64::MAX),
+            expires: settings.queue_expires,
+        }
     }
 
     pub(super) fn visitors(&self) -> VisitorSettings {

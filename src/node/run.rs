@@ -157,6 +157,7 @@ async fn start(config: &Config) -> Result<Node, StartError> {
         location: Arc::clone(&engines.location),
         bus: Arc::clone(&engines.bus),
         incoming,
+        queues: Arc::clone(&engines.queues),
         store: Arc::clone(&engines.store),
     };
     let settings = BrokerSettings {
@@ -246,6 +247,7 @@ impl Node {
             tracing::warn!("some clients did not let go; they are dropped");
         }
         self.broker.settle().await;
+        self.engines.queues.close().await;
         self.engines.bus.stop_consuming().await;
         self.engines.bus.close().await;
         let _given_up = self.engines.location.release().await;

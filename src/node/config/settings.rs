@@ -251,6 +251,14 @@ settings! {
     "Queues" {
         queue_length "QUEUE_LENGTH" []: u32 = "10000", Rule::Between("1", "10000000"),
             "Messages in a queue for which `x-max-length` is not given, and the largest that may be given.", "`limit_exceeded`";
+        queue_bytes "QUEUE_BYTES" []: Size = "64MiB", Rule::Between("64KiB", "64GiB"),
+            "Octets in one queue; all queues of a node without RabbitMQ together hold four times that.", "`limit_exceeded`";
+        queue_expires "QUEUE_EXPIRES" []: Duration = "24h", Rule::Between("1s", "30d"),
+            "How long a queue is kept without a consumer and without use if `x-expires` is not given, and the longest that may be given.", "removed with what is in it";
+        queues_per_node "QUEUES_PER_NODE" []: u32 = "1000", Rule::Between("1", "100000"),
+            "Queues that this node uses at a time.", "`limit_exceeded`";
+        queue_consumers "QUEUE_CONSUMERS" []: u32 = "2000", Rule::Between("1", "2000"),
+            "Subscriptions to queues on this node; RabbitMQ has room for no more on one connection.", "`limit_exceeded`";
     }
     "Other ways in" {
         stomp_tcp_port "STOMP_TCP_PORT" []: u16 = "0", Rule::Between("0", "65535"),
