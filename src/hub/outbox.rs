@@ -145,6 +145,11 @@ impl Outbox {
         Mark(queue.watch().pulled + queued)
     }
 
+    /// The place behind everything that the driver has pulled since [`Outbox::mark`] was first asked.
+    pub fn pulled(&self) -> Mark {
+        Mark(self.lock().watch().pulled)
+    }
+
     /// Waits until the driver has pulled everything before the mark. Returns how far it has come by
     /// now; nothing when the outbox is cut, which drops what was not pulled.
     pub async fn pulled_beyond(&self, mark: Mark) -> Option<Mark> {

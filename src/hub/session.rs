@@ -11,7 +11,7 @@ use super::delivery::{Delivery, Shown, Subscriber};
 use super::outbox::Outbox;
 use super::window::{Content, Opening, Settled, Window};
 use super::windows::{NeverIssued, Windows};
-use crate::model::{RoomId, SessionId, UnixMillis, UserId, UserQueue, Verdict};
+use crate::model::{CloseReason, RoomId, SessionId, UnixMillis, UserId, UserQueue, Verdict};
 use crate::routing::{Hole, Inbox, Offer};
 use crate::session::Delivered;
 
@@ -93,11 +93,14 @@ impl HubSession {
         self.attached_now.notify_waiters();
     }
 
-    /// The session was let go: its inboxes and windows are closed, and nobody waits for its location.
+    /// The session was let go: its inboxes and windows are closed, and nobody waits for its location
+    /// or its connection driver.
     pub(super) fn let_go(&self) {
         self.is_gone.store(true, Ordering::Release);
         self.lock().inboxes.clear();
-        self.close_windows_where(|_| true);
+        if self.close_windows_where(|_| true) {
+            self.outbox.cut(CloseReason::NORMAL);
+        }
         self.attached_now.notify_waiters();
     }
 
@@ -269,13 +272,16 @@ impl HubSession {
         windows.settle(of, verdict)
     }
 
-    fn close_windows_where(&self, which: impl FnMut(&Window) -> bool) {
+    /// Returns whether the session ever had a window.
+    fn close_windows_where(&self, which: impl FnMut(&Window) -> bool) -> bool {
         let mut subscribed = self.lock();
-        if let Some(windows) = &mut subscribed.windows {
-            for window in windows.take(which) {
-                windows.closed(&window);
-            }
+        let Some(windows) = &mut subscribed.windows else {
+            return false;
+        };
+        for window in windows.take(which) {
+            windows.closed(&window);
         }
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, Subscribed> {

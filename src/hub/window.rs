@@ -157,7 +157,12 @@ impl Window {
 
     /// Takes a message: it goes out now, or waits until something is acknowledged. Of a subscription
     /// whose backlog is full the session is cut.
-    pub fn offer(&self, mut content: Content) {
+    pub fn offer(&self, content: Content) {
+        let _taken = self.accept(content);
+    }
+
+    /// The same; returns whether the window has taken it. It has not when it is closed.
+    pub fn accept(&self, mut content: Content) -> bool {
         // Nobody else may say this of a message.
         content
             .headers
@@ -165,7 +170,7 @@ impl Window {
         let entry = Entry { content, nacks: 0 };
         let mut state = self.lock();
         if state.is_closed {
-            return;
+            return false;
         }
         if self.mode == AckMode::Auto || (state.backlog.is_empty() && self.has_place(&state)) {
             self.hand(&mut state, entry);
@@ -180,7 +185,9 @@ impl Window {
             self.outbox.cut(CloseReason::SLOW_CONSUMER);
             // Until the driver hears of it, nothing more may gather here.
             let _ids = self.close();
+            return false;
         }
+        true
     }
 
     /// Whether what waits is less than half of what may.
