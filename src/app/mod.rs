@@ -3,9 +3,12 @@
 //! Not here: frames and sockets (`session`, `edge`), engines (`broker` knows them by contract).
 //! Invariant: a RECEIPT says committed for what is stored, handed over for what is not.
 
+mod acknowledge;
 pub mod chat;
+mod commit;
 pub mod connect;
 mod ids;
+mod queue;
 pub mod rates;
 pub mod topic;
 
@@ -18,13 +21,13 @@ use futures_util::future::BoxFuture;
 pub use rates::Activity;
 
 use crate::broker::Broker;
-use crate::hub::{HubSession, Outbox, OutboxLimits, Shown, Subscriber};
+use crate::hub::{HubSession, Opening, Outbox, OutboxLimits, Shown, Sink, Subscriber, Window};
 use crate::identity::{Clock, Visitors};
-use crate::model::{Code, Destination, Principal, Problem, SessionId, UserQueue};
+use crate::model::{AckMode, Code, Destination, Principal, Problem, SessionId, UserQueue};
 use crate::policy::bucket::Rate;
 use crate::policy::destinations::{may_send, may_subscribe};
 use crate::quota::Quota;
-use crate::session::{Acknowledge, Commit, Reply, Send, Subscribe, Unsubscribe};
+use crate::session::{Reply, Send, Subscribe, Unsubscribe};
 
 /// What becomes of a request, once it is known. Dropping it does not undo the request.
 pub type Pending = BoxFuture<'static, Result<Reply, Problem>>;
@@ -152,8 +155,8 @@ impl App {
         match &send.destination {
             Destination::App(name) if &**name == "chat.send" => self.chat_send(live, &send).await,
             Destination::Topic(_) => self.topic_send(live, send).await,
+            Destination::Queue(_) => self.queue_send(live, send).await,
             Destination::App(_)
-            | Destination::Queue(_)
             | Destination::User(_)
             | Destination::UserQueue(_)
             | Destination::TempQueue(_)
@@ -183,10 +186,14 @@ impl App {
         match &subscribe.destination {
             Destination::UserQueue(UserQueue::Messages) => {
                 let session = Arc::clone(&live.hub);
-                let subscribed =
-                    self.broker
-                        .subscribe_messages(&session, &subscribe.id, subscriber, None);
+                let window = window(live, subscribe, &subscriber, self.settings.outbox);
+                let number = window.as_ref().map(|window| window.number);
+                let id = &subscribe.id;
+                let subscribed = self
+                    .broker
+                    .subscribe_messages(&session, id, subscriber, window);
                 if let Err(error) = subscribed.await {
+                    number.into_iter().for_each(|it| session.close_window(it));
                     return refused(chat::store_problem(error));
                 }
                 Box::pin(async move {
@@ -200,10 +207,14 @@ impl App {
             }
             Destination::Topic(topic) => {
                 let topic = Arc::clone(topic);
-                self.topic_subscribe(live, topic, &subscribe.id, subscriber)
+                let sink = match window(live, subscribe, &subscriber, self.settings.outbox) {
+                    None => Sink::Outbox(Arc::clone(&live.outbox)),
+                    Some(window) => Sink::Window(window),
+                };
+                self.topic_subscribe(live, topic, &subscribe.id, subscriber, sink)
             }
+            Destination::Queue(queue) => self.queue_subscribe(live, subscribe, queue, subscriber),
             Destination::App(_)
-            | Destination::Queue(_)
             | Destination::User(_)
             | Destination::TempQueue(_)
             | Destination::ReplyQueue(_) => refused(unknown(&subscribe.destination)),
@@ -222,23 +233,29 @@ impl App {
             | Destination::TempQueue(_)
             | Destination::ReplyQueue(_) => {}
         }
+        live.hub.close_windows(&unsubscribe.id);
         // Not counted: there is one for each SUBSCRIBE, which was.
         Box::pin(future::ready(Ok(Reply::default())))
     }
 }
 
-impl App {
-    /// Takes an ACK or a NACK. Await the call before the next request of the session.
-    pub async fn acknowledge(self: &Arc<Self>, live: &Live, acknowledge: Acknowledge) -> Pending {
-        let words = format!("Nothing is to be acknowledged: {:?}", acknowledge.of);
-        self.refused_frame(live, Problem::new(Code::NotFound, words))
-    }
-
-    /// Takes a COMMIT. Await the call before the next request of the session.
-    pub async fn commit(self: &Arc<Self>, live: &Live, commit: Commit) -> Pending {
-        let words = format!("{} steps cannot be committed.", commit.steps.len());
-        self.refused_frame(live, Problem::new(Code::NotFound, words))
-    }
+/// The window of a subscription that acknowledges; none for `ack:auto`.
+fn window(
+    live: &Live,
+    subscribe: &Subscribe,
+    subscriber: &Subscriber,
+    limits: OutboxLimits,
+) -> Option<Arc<Window>> {
+    (subscribe.ack != AckMode::Auto).then(|| {
+        live.hub.open_window(Opening {
+            id: &subscribe.id,
+            subscriber: subscriber.clone(),
+            mode: subscribe.ack,
+            prefetch: subscribe.prefetch,
+            limits,
+            is_fed: false,
+        })
+    })
 }
 
 fn refused(problem: Problem) -> Pending {

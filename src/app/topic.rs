@@ -40,8 +40,8 @@ impl App {
         topic: Arc<str>,
         id: &str,
         subscriber: Subscriber,
+        sink: Sink,
     ) -> Pending {
-        let sink = Sink::Outbox(Arc::clone(&live.outbox));
         self.broker
             .hub
             .topics

@@ -10,7 +10,7 @@
 //! | `/user/**` otherwise | no | no |
 //! | `/topic/{room.,stream.,announce,presence.,registry}*` | no | no |
 //! | `/topic/**` otherwise | yes | yes, without wildcards |
-//! | `/queue/**` | no | no |
+//! | `/queue/**` | yes | yes |
 
 use std::borrow::Cow;
 
@@ -46,7 +46,8 @@ pub fn may_send(kind: Kind, destination: &Destination) -> Result<(), Problem> {
             open_topic(text)?;
             permit(kind, Action::SendTopic)
         }
-        Destination::Queue(_) | Destination::TempQueue(_) | Destination::ReplyQueue(_) => {
+        Destination::Queue(_) => permit(kind, Action::SendTopic),
+        Destination::TempQueue(_) | Destination::ReplyQueue(_) => {
             refuse(Code::UnknownDestination, NO_QUEUES)
         }
     }
@@ -81,13 +82,14 @@ pub fn may_subscribe(kind: Kind, destination: &Destination) -> Result<(), Proble
             }
             permit(kind, Action::SubscribeTopic)
         }
-        Destination::Queue(_) | Destination::TempQueue(_) | Destination::ReplyQueue(_) => {
+        Destination::Queue(_) => permit(kind, Action::SubscribeTopic),
+        Destination::TempQueue(_) | Destination::ReplyQueue(_) => {
             refuse(Code::UnknownDestination, NO_QUEUES)
         }
     }
 }
 
-const NO_QUEUES: &str = "/queue with competing consumers is not served; /topic goes to everybody.";
+const NO_QUEUES: &str = "/temp-queue is named in reply-to of a SEND only.";
 
 /// Refuses names that the service keeps for itself, and spellings that could pass for others.
 fn open_topic(text: &str) -> Result<(), Problem> {
@@ -186,8 +188,7 @@ mod tests {
         check("/topic/100%", YES, YES);
         check("/topic/100%zz", YES, YES);
         check("/topic/a%20b", YES, YES);
-        check("/queue/jobs", UNKNOWN, UNKNOWN);
-        check("/queue/messages-user123", UNKNOWN, UNKNOWN);
+        check("/queue/jobs", YES, YES);
     }
 
     #[test]
