@@ -284,7 +284,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_waiting_driver_is_woken_by_a_push() {
-        let outbox = std::sync::Arc::new(outbox());
+        let outbox = Arc::new(outbox());
         let waiting = outbox.pull();
         tokio::pin!(waiting);
         assert!(futures_util::poll!(&mut waiting).is_pending());
