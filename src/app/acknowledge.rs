@@ -55,3 +55,6 @@ pub(super) fn command(verdict: Verdict) -> &'static str {
         Verdict::Requeue | Verdict::Reject => "NACK",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -181,3 +181,6 @@ fn at(mut problem: Problem, place: usize, count: usize, name: &str, after: &str)
     problem.detail = format!("Step {step} of {count} ({name}): {detail} {after}").into();
     problem
 }
+
+#[cfg(test)]
+mod tests;

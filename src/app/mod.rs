@@ -10,6 +10,8 @@ pub mod connect;
 mod ids;
 mod queue;
 pub mod rates;
+#[cfg(test)]
+mod rig;
 pub mod topic;
 
 use std::future;

@@ -12,19 +12,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 
 use super::Broker;
 use crate::bus::queue::{Consumer, QueueError, QueueMessage, Sent, Settler, Tag, Taken};
 use crate::hub::{Content, HubSession, Mark, Outbox, Settled, Window};
 use crate::model::{AckMode, QueueArguments, Verdict};
-
-/// How long a subscription that has ended waits for its last frames to go out. What has not by then
-/// goes to somebody else, too.
-const GOING_OUT: Duration = Duration::from_secs(1);
 
 /// What a consumer is made with.
 #[derive(Clone, Debug)]
@@ -132,13 +126,13 @@ fn ending() -> QueueError {
 /// Feeds a window until it is closed, or the engine is. What is unsettled goes back with the settler.
 async fn feed(window: &Window, shown: &Arc<str>, consumer: Consumer) {
     let Consumer { taken, settler } = consumer;
-    let settler: Arc<dyn Settler> = settler.into();
-    if !window.feed(Arc::clone(&settler)) {
-        return;
-    }
     match window.mode {
         AckMode::Auto => hand_over(window, shown, taken, &*settler).await,
         AckMode::Client | AckMode::ClientIndividual => {
+            // The window alone has it: the consumer ends in the moment in which that is closed.
+            if !window.feed(settler.into()) {
+                return;
+            }
             tokio::select! {
                 () = hand_in(window, shown, taken) => {}
                 () = window.closed() => {}
@@ -197,12 +191,13 @@ async fn hand_over(
             () = window.closed() => break,
         }
     }
-    // What stands in the outbox goes out before the RECEIPT of the UNSUBSCRIBE; of a session that
-    // ends, or is cut, nothing more is pulled.
-    if let Some((last, _)) = handed.0.back() {
-        let _late = timeout(GOING_OUT, outbox.pulled_beyond(*last)).await;
-        handed.settle(outbox.pulled(), settler).await;
-    }
+    // Of a session that ends nothing more is pulled. Of one that goes on, what stands in the outbox
+    // goes out before the RECEIPT of the UNSUBSCRIBE.
+    let gone_out = match outbox.is_cut() {
+        true => outbox.pulled(),
+        false => outbox.mark(),
+    };
+    handed.settle(gone_out, settler).await;
 }
 
 /// What was handed over and is not acknowledged yet, with the places at which it stands in the outbox.

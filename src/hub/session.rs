@@ -97,9 +97,15 @@ impl HubSession {
     /// or its connection driver.
     pub(super) fn let_go(&self) {
         self.is_gone.store(true, Ordering::Release);
-        self.lock().inboxes.clear();
-        if self.close_windows_where(|_| true) {
+        let has_windows = {
+            let mut subscribed = self.lock();
+            subscribed.inboxes.clear();
+            subscribed.windows.is_some()
+        };
+        if has_windows {
+            // First, so that nobody takes what waits in the outbox for something that goes out.
             self.outbox.cut(CloseReason::NORMAL);
+            self.close_windows_where(|_| true);
         }
         self.attached_now.notify_waiters();
     }
@@ -272,16 +278,13 @@ impl HubSession {
         windows.settle(of, verdict)
     }
 
-    /// Returns whether the session ever had a window.
-    fn close_windows_where(&self, which: impl FnMut(&Window) -> bool) -> bool {
+    fn close_windows_where(&self, which: impl FnMut(&Window) -> bool) {
         let mut subscribed = self.lock();
-        let Some(windows) = &mut subscribed.windows else {
-            return false;
-        };
-        for window in windows.take(which) {
-            windows.closed(&window);
+        if let Some(windows) = &mut subscribed.windows {
+            for window in windows.take(which) {
+                windows.closed(&window);
+            }
         }
-        true
     }
 
     fn lock(&self) -> MutexGuard<'_, Subscribed> {
