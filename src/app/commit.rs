@@ -18,7 +18,6 @@ use tokio::time::timeout;
 use super::acknowledge::{command, never_sent};
 use super::{Activity, App, Live, Pending, refused, unknown};
 use crate::model::{Code, Destination, Problem};
-use crate::policy::destinations::may_send;
 use crate::session::{Commit, Reply, Send, Step};
 
 /// How long the rest of a transaction waits for what is confirmed elsewhere.
@@ -31,40 +30,46 @@ impl App {
     /// Takes a COMMIT. Await the call before the next request of the session: what comes after it
     /// comes after all of its steps.
     pub async fn commit(self: &Arc<Self>, live: &Live, commit: Commit) -> Pending {
-        let steps = commit.steps;
-        if let Err(problem) = self.check_rules(live, &steps) {
-            return self.refused_frame(live, problem);
-        }
-        let paid = match self.pay(live, &steps).await {
+        let names = Names(commit.steps.iter().map(name).collect());
+        let steps = match self.admit_steps(live, commit.steps, &names) {
+            Ok(steps) => steps,
+            Err(problem) => return self.refused_frame(live, problem),
+        };
+        let paid = match self.pay(live, &steps, &names).await {
             Ok(paid) => paid,
             Err(problem) => return refused(problem),
         };
-        if let Err(problem) = self.check_words(&paid, &steps).await {
+        if let Err(problem) = self.check_words(&paid, &steps, &names).await {
             return refused(problem);
         }
-        self.do_steps(&paid, steps).await
+        self.do_steps(&paid, steps, names).await
     }
 
-    /// Whether every step may be, as far as that costs nothing.
-    fn check_rules(&self, live: &Live, steps: &[Step]) -> Result<(), Problem> {
-        for (place, step) in steps.iter().enumerate() {
-            let checked = match step {
-                Step::Send(send) => may_send(live.principal.kind, &send.destination),
+    /// Finds out where every step goes, and whether it may be, as far as that costs nothing.
+    fn admit_steps(
+        &self,
+        live: &Live,
+        steps: Vec<Step>,
+        names: &Names,
+    ) -> Result<Vec<Step>, Problem> {
+        let admit = |(place, step)| {
+            let admitted = match step {
+                Step::Send(send) => self.admit(live, send).map(Step::Send),
                 Step::Acknowledge(it) if !live.hub.is_issued(&it.of) => Err(never_sent(&it.of)),
-                Step::Acknowledge(_) => Ok(()),
+                Step::Acknowledge(it) => Ok(Step::Acknowledge(it)),
             };
-            checked.map_err(|problem| unbegun(problem, place, steps))?;
-        }
-        Ok(())
+            admitted.map_err(|problem| names.unbegun(problem, place))
+        };
+        steps.into_iter().enumerate().map(admit).collect()
     }
 
     /// Takes the messages of all steps from the buckets. What is done with the session that this
     /// gives is paid for.
-    async fn pay(&self, live: &Live, steps: &[Step]) -> Result<Live, Problem> {
+    async fn pay(&self, live: &Live, steps: &[Step], names: &Names) -> Result<Live, Problem> {
         for (place, step) in steps.iter().enumerate() {
             if let Step::Send(_) = step {
                 let taken = self.take_message(live).await;
-                taken.map_err(|problem| unbegun(problem, place, steps))?;
+                taken.map_err(|problem| names.unbegun(problem, place))?;
             }
         }
         Ok(Live {
@@ -74,7 +79,7 @@ impl App {
     }
 
     /// Whether what is sent is as it must be.
-    async fn check_words(&self, paid: &Live, steps: &[Step]) -> Result<(), Problem> {
+    async fn check_words(&self, paid: &Live, steps: &[Step], names: &Names) -> Result<(), Problem> {
         for (place, step) in steps.iter().enumerate() {
             let Step::Send(send) = step else { continue };
             let checked = match &send.destination {
@@ -89,13 +94,13 @@ impl App {
                 | Destination::TempQueue(_)
                 | Destination::ReplyQueue(_) => Ok(()),
             };
-            checked.map_err(|problem| unbegun(problem, place, steps))?;
+            checked.map_err(|problem| names.unbegun(problem, place))?;
         }
         Ok(())
     }
 
-    async fn do_steps(self: &Arc<Self>, paid: &Live, steps: Vec<Step>) -> Pending {
-        let names: Vec<_> = steps.iter().map(name).collect();
+    async fn do_steps(self: &Arc<Self>, paid: &Live, steps: Vec<Step>, names: Names) -> Pending {
+        let names = Arc::new(names);
         let (confirmed, others): (Vec<_>, Vec<_>) = steps
             .into_iter()
             .enumerate()
@@ -106,7 +111,7 @@ impl App {
         }
         // Awaited here and not in the outcome: the next request of this session must come after the
         // steps that wait for this.
-        match timeout(CONFIRMED_WITHIN, done(begun, names.clone())).await {
+        match timeout(CONFIRMED_WITHIN, done(begun, Arc::clone(&names))).await {
             Ok(Ok(_)) => {}
             Ok(Err(problem)) => return refused(problem),
             Err(_) => {
@@ -124,7 +129,7 @@ impl App {
         let mut begun = Vec::with_capacity(steps.len());
         for (place, step) in steps {
             let pending = match step {
-                Step::Send(send) => self.send(paid, send).await,
+                Step::Send(send) => self.dispatch(paid, send).await,
                 Step::Acknowledge(it) => self.acknowledge(paid, it).await,
             };
             begun.push((place, pending));
@@ -133,18 +138,34 @@ impl App {
     }
 }
 
+/// What the steps are, in the words in which a refusal speaks of them.
+struct Names(Vec<String>);
+
+impl Names {
+    /// A refusal before anything was done.
+    fn unbegun(&self, problem: Problem, place: usize) -> Problem {
+        self.at(problem, place, "Nothing was done.")
+    }
+
+    /// The refusal of a step.
+    fn at(&self, mut problem: Problem, place: usize, after: &str) -> Problem {
+        let (step, count) = (place + 1, self.0.len());
+        let name = self.0.get(place).map_or("", String::as_str);
+        let detail = problem.detail;
+        problem.detail = format!("Step {step} of {count} ({name}): {detail} {after}").into();
+        problem
+    }
+}
+
 /// Waits for steps; the first that was refused speaks for all.
-async fn done(begun: Vec<Begun>, names: Vec<String>) -> Result<Reply, Problem> {
-    let count = names.len();
+async fn done(begun: Vec<Begun>, names: Arc<Names>) -> Result<Reply, Problem> {
     let outcomes = begun.into_iter().map(|(place, pending)| async move {
         let outcome = pending.await;
         outcome.map_err(|problem| (place, problem))
     });
     for outcome in join_all(outcomes).await {
-        outcome.map_err(|(place, problem)| {
-            let after = "Other steps may have had their effect.";
-            at(problem, place, count, &names[place], after)
-        })?;
+        let told = "Other steps may have had their effect.";
+        outcome.map_err(|(place, problem)| names.at(problem, place, told))?;
     }
     Ok(Reply::default())
 }
@@ -166,20 +187,6 @@ fn name(step: &Step) -> String {
         Step::Send(send) => format!("SEND {}", send.destination),
         Step::Acknowledge(it) => command(it.verdict).to_owned(),
     }
-}
-
-/// A refusal before anything was done.
-fn unbegun(problem: Problem, place: usize, steps: &[Step]) -> Problem {
-    let name = name(&steps[place]);
-    at(problem, place, steps.len(), &name, "Nothing was done.")
-}
-
-/// The refusal of a step.
-fn at(mut problem: Problem, place: usize, count: usize, name: &str, after: &str) -> Problem {
-    let step = place + 1;
-    let detail = problem.detail;
-    problem.detail = format!("Step {step} of {count} ({name}): {detail} {after}").into();
-    problem
 }
 
 #[cfg(test)]

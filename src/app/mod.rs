@@ -151,9 +151,15 @@ impl App {
     /// Takes a SEND. Await the call before the next request of the session, so that order is kept;
     /// the outcome comes later.
     pub async fn send(self: &Arc<Self>, live: &Live, send: Send) -> Pending {
-        if let Err(problem) = may_send(live.principal.kind, &send.destination) {
-            return self.refused_frame(live, problem);
-        }
+        let send = match self.admit(live, send) {
+            Ok(send) => send,
+            Err(problem) => return self.refused_frame(live, problem),
+        };
+        self.dispatch(live, send).await
+    }
+
+    /// Does a SEND that was admitted.
+    async fn dispatch(self: &Arc<Self>, live: &Live, send: Send) -> Pending {
         match &send.destination {
             Destination::App(name) if &**name == "chat.send" => self.chat_send(live, &send).await,
             Destination::Topic(_) => self.topic_send(live, send).await,
@@ -164,6 +170,12 @@ impl App {
             | Destination::TempQueue(_)
             | Destination::ReplyQueue(_) => self.refused_frame(live, unknown(&send.destination)),
         }
+    }
+
+    /// Finds out where a SEND goes, and whether its sender may.
+    fn admit(&self, live: &Live, send: Send) -> Result<Send, Problem> {
+        may_send(live.principal.kind, &send.destination)?;
+        Ok(send)
     }
 
     /// A SEND that is refused before it costs a message still counts as a frame.

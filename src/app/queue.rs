@@ -62,7 +62,7 @@ impl App {
     ) -> Pending {
         let shown = match &subscriber.shown {
             Shown::As(written) => Arc::clone(written),
-            Shown::Canonical | Shown::Under(_) => Arc::clone(queue),
+            Shown::Canonical | Shown::Under { .. } => Arc::clone(queue),
         };
         let window = live.hub.open_window(Opening {
             id: &subscribe.id,

@@ -341,7 +341,7 @@ fn content(delivery: &Delivery, subscriber: &Subscriber, reader: &UserId) -> Con
     Content {
         destination: match &subscriber.shown {
             Shown::As(written) => Arc::clone(written),
-            Shown::Canonical | Shown::Under(_) => UserQueue::Messages.as_str().into(),
+            Shown::Canonical | Shown::Under { .. } => UserQueue::Messages.as_str().into(),
         },
         message_id: delivery.message.id.to_string().into(),
         content_type: Some("application/json;charset=utf-8"),
