@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{App, Live, Pending, refused};
-use crate::model::{Code, Problem, Verdict};
+use crate::model::{Code, Problem};
 use crate::session::{Acknowledge, Delivered, Reply};
 
 impl App {
@@ -31,10 +31,22 @@ impl App {
             Ok(Reply::default())
         })
     }
+
+    /// Whether an answer is to a message that this session was sent.
+    #[expect(
+        clippy::unused_self,
+        reason = "a request of the service, like the others"
+    )]
+    pub(super) fn check_answer(&self, live: &Live, of: &Delivered) -> Result<(), Problem> {
+        match live.hub.is_issued(of) {
+            true => Ok(()),
+            false => Err(never_sent(of)),
+        }
+    }
 }
 
 /// The refusal of an answer to a message that this session was never sent.
-pub(super) fn never_sent(of: &Delivered) -> Problem {
+fn never_sent(of: &Delivered) -> Problem {
     let named = match of {
         Delivered::Ack(id) => format!("id:{id}"),
         Delivered::Message { message_id, .. } => format!("message-id:{message_id}"),
@@ -47,14 +59,3 @@ pub(super) fn never_sent(of: &Delivered) -> Problem {
     let words = format!("No message with {named} was sent to this session to be acknowledged.");
     Problem::new(Code::NotFound, words)
 }
-
-/// The command that says it.
-pub(super) fn command(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Ack => "ACK",
-        Verdict::Requeue | Verdict::Reject => "NACK",
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -15,9 +15,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use super::acknowledge::{command, never_sent};
 use super::{Activity, App, Live, Pending, refused, unknown};
-use crate::model::{Code, Destination, Problem};
+use crate::model::{Code, Destination, Problem, Verdict};
 use crate::session::{Commit, Reply, Send, Step};
 
 /// How long the rest of a transaction waits for what is confirmed elsewhere.
@@ -55,8 +54,10 @@ impl App {
         let admit = |(place, step)| {
             let admitted = match step {
                 Step::Send(send) => self.admit(live, send).map(Step::Send),
-                Step::Acknowledge(it) if !live.hub.is_issued(&it.of) => Err(never_sent(&it.of)),
-                Step::Acknowledge(it) => Ok(Step::Acknowledge(it)),
+                Step::Acknowledge(it) => {
+                    let checked = Self::check_answer(live, &it.of);
+                    checked.map(|()| Step::Acknowledge(it))
+                }
             };
             admitted.map_err(|problem| names.unbegun(problem, place))
         };
@@ -185,9 +186,9 @@ fn is_confirmed(step: &Step) -> bool {
 fn name(step: &Step) -> String {
     match step {
         Step::Send(send) => format!("SEND {}", send.destination),
-        Step::Acknowledge(it) => command(it.verdict).to_owned(),
+        Step::Acknowledge(it) => match it.verdict {
+            Verdict::Ack => "ACK".to_owned(),
+            Verdict::Requeue | Verdict::Reject => "NACK".to_owned(),
+        },
     }
 }
-
-#[cfg(test)]
-mod tests;

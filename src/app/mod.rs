@@ -10,8 +10,6 @@ pub mod connect;
 mod ids;
 mod queue;
 pub mod rates;
-#[cfg(test)]
-mod rig;
 pub mod topic;
 
 use std::future;
@@ -280,3 +278,6 @@ fn unknown(destination: &Destination) -> Problem {
     let words = format!("There is no {destination}. docs/destinations.md lists what there is.");
     Problem::new(Code::UnknownDestination, words)
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{App, AppSettings, Live, Pending};
+use crate::app::{App, AppSettings, Live, Pending};
 use crate::broker::{Broker, BrokerSettings, Parts};
 use crate::bus::memory::{MemoryBus, MemoryExchange};
 use crate::bus::queue::QueueSettings;

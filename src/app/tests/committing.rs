@@ -1,7 +1,7 @@
 //! Transactions: all or nothing, in the order of the session.
 
-use super::super::AppSettings;
-use super::super::rig::{Client, Rig, Shape, bodies};
+use super::rig::{Client, Rig, Shape, bodies};
+use crate::app::AppSettings;
 use crate::bus::queue::QueueSettings;
 use crate::model::{AckMode, Code, Problem, Verdict};
 use crate::policy::bucket::Rate;

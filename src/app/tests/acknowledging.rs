@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::AppSettings;
-use super::super::rig::{Client, Rig, Shape, bodies, settled};
+use super::rig::{Client, Rig, Shape, bodies, settled};
+use crate::app::AppSettings;
 use crate::bus::queue::QueueSettings;
 use crate::hub::OutboxLimits;
 use crate::model::{AckMode, CloseReason, Code, QueueArguments, Verdict};
