@@ -33,11 +33,7 @@ impl App {
     }
 
     /// Whether an answer is to a message that this session was sent.
-    #[expect(
-        clippy::unused_self,
-        reason = "a request of the service, like the others"
-    )]
-    pub(super) fn check_answer(&self, live: &Live, of: &Delivered) -> Result<(), Problem> {
+    pub(super) fn check_answer(live: &Live, of: &Delivered) -> Result<(), Problem> {
         match live.hub.is_issued(of) {
             true => Ok(()),
             false => Err(never_sent(of)),
