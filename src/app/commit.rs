@@ -53,7 +53,10 @@ impl App {
     ) -> Result<Vec<Step>, Problem> {
         let admit = |(place, step)| {
             let admitted = match step {
-                Step::Send(send) => self.admit(live, send).map(Step::Send),
+                Step::Send(mut send) => {
+                    let admitted = self.admit(live, &mut send);
+                    admitted.map(|()| Step::Send(send))
+                }
                 Step::Acknowledge(it) => {
                     let checked = Self::check_answer(live, &it.of);
                     checked.map(|()| Step::Acknowledge(it))

@@ -148,11 +148,10 @@ impl App {
 
     /// Takes a SEND. Await the call before the next request of the session, so that order is kept;
     /// the outcome comes later.
-    pub async fn send(self: &Arc<Self>, live: &Live, send: Send) -> Pending {
-        let send = match self.admit(live, send) {
-            Ok(send) => send,
-            Err(problem) => return self.refused_frame(live, problem),
-        };
+    pub async fn send(self: &Arc<Self>, live: &Live, mut send: Send) -> Pending {
+        if let Err(problem) = self.admit(live, &mut send) {
+            return self.refused_frame(live, problem);
+        }
         self.dispatch(live, send).await
     }
 
@@ -171,9 +170,8 @@ impl App {
     }
 
     /// Finds out where a SEND goes, and whether its sender may.
-    fn admit(&self, live: &Live, send: Send) -> Result<Send, Problem> {
-        may_send(live.principal.kind, &send.destination)?;
-        Ok(send)
+    fn admit(&self, live: &Live, send: &mut Send) -> Result<(), Problem> {
+        may_send(live.principal.kind, &send.destination)
     }
 
     /// A SEND that is refused before it costs a message still counts as a frame.
@@ -198,7 +196,7 @@ impl App {
         match &subscribe.destination {
             Destination::UserQueue(UserQueue::Messages) => {
                 let session = Arc::clone(&live.hub);
-                let window = window(live, subscribe, &subscriber, self.settings.outbox);
+                let window = self.window(live, subscribe, &subscriber);
                 let number = window.as_ref().map(|window| window.number);
                 let id = &subscribe.id;
                 let subscribed = self
@@ -219,10 +217,7 @@ impl App {
             }
             Destination::Topic(topic) => {
                 let topic = Arc::clone(topic);
-                let sink = match window(live, subscribe, &subscriber, self.settings.outbox) {
-                    None => Sink::Outbox(Arc::clone(&live.outbox)),
-                    Some(window) => Sink::Window(window),
-                };
+                let sink = self.sink(live, subscribe, &subscriber);
                 self.topic_subscribe(live, topic, &subscribe.id, subscriber, sink)
             }
             Destination::Queue(queue) => self.queue_subscribe(live, subscribe, queue, subscriber),
@@ -249,25 +244,33 @@ impl App {
         // Not counted: there is one for each SUBSCRIBE, which was.
         Box::pin(future::ready(Ok(Reply::default())))
     }
-}
 
-/// The window of a subscription that acknowledges; none for `ack:auto`.
-fn window(
-    live: &Live,
-    subscribe: &Subscribe,
-    subscriber: &Subscriber,
-    limits: OutboxLimits,
-) -> Option<Arc<Window>> {
-    (subscribe.ack != AckMode::Auto).then(|| {
-        live.hub.open_window(Opening {
-            id: &subscribe.id,
-            subscriber: subscriber.clone(),
-            mode: subscribe.ack,
-            prefetch: subscribe.prefetch,
-            limits,
-            is_fed: false,
+    /// Where the messages of a subscription go.
+    fn sink(&self, live: &Live, subscribe: &Subscribe, subscriber: &Subscriber) -> Sink {
+        match self.window(live, subscribe, subscriber) {
+            None => Sink::Outbox(Arc::clone(&live.outbox)),
+            Some(window) => Sink::Window(window),
+        }
+    }
+
+    /// The window of a subscription that acknowledges; none for `ack:auto`.
+    fn window(
+        &self,
+        live: &Live,
+        subscribe: &Subscribe,
+        subscriber: &Subscriber,
+    ) -> Option<Arc<Window>> {
+        (subscribe.ack != AckMode::Auto).then(|| {
+            live.hub.open_window(Opening {
+                id: &subscribe.id,
+                subscriber: subscriber.clone(),
+                mode: subscribe.ack,
+                prefetch: subscribe.prefetch,
+                limits: self.settings.outbox,
+                is_fed: false,
+            })
         })
-    })
+    }
 }
 
 fn refused(problem: Problem) -> Pending {
