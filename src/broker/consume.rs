@@ -34,7 +34,8 @@ pub struct Consume {
 impl Broker {
     /// Begins to consume through a window of the session. The window stands already, so that an
     /// UNSUBSCRIBE that follows finds it; it is closed when the queue refuses. The future resolves
-    /// when the engine knows the consumer; dropping it undoes nothing.
+    /// when the engine knows the consumer, and only then the first message is let out: the RECEIPT
+    /// of the SUBSCRIBE goes before it. Dropping the future ends the consumer.
     ///
     /// # Errors
     /// As [`crate::bus::queue::Queues::consume`].
@@ -45,32 +46,30 @@ impl Broker {
         consume: Consume,
     ) -> impl Future<Output = Result<(), QueueError>> + Send + 'static {
         let (broker, session) = (Arc::clone(self), Arc::clone(session));
+        let (shown, fed) = (Arc::clone(&consume.shown), Arc::clone(&window));
         let begun = async move {
             let begun = tokio::select! {
                 // The engine's word comes first: a refusal is told even of what nobody wants.
                 biased;
-                begun = broker.begin(&window, &consume) => begun,
-                () = window.closed() => return Ok(()),
+                begun = broker.begin(&window, &consume) => begun.map(Some),
+                () = window.closed() => Ok(None),
             };
-            match begun {
-                Ok(consumer) => {
-                    let shown = consume.shown;
-                    broker.spawn(async move { feed(&window, &shown, consumer).await });
-                    Ok(())
-                }
-                Err(error) => {
-                    session.close_window(window.number);
-                    Err(error)
-                }
+            if begun.is_err() {
+                session.close_window(window.number);
             }
+            begun
         };
         let ended = self.end.clone().run_until_cancelled_owned(begun);
-        let work = self.tracker.spawn(ended);
+        let (work, broker) = (self.tracker.spawn(ended), Arc::clone(self));
         async move {
-            match work.await {
-                Ok(Some(outcome)) => outcome,
-                Ok(None) | Err(_) => Err(ending()),
+            let begun = match work.await {
+                Ok(Some(begun)) => begun?,
+                Ok(None) | Err(_) => return Err(ending()),
+            };
+            if let Some(consumer) = begun {
+                broker.spawn(async move { feed(&fed, &shown, consumer).await });
             }
+            Ok(())
         }
     }
 
