@@ -65,6 +65,11 @@ impl App {
         }
     }
 
+    /// Whether a SEND would be taken, apart from what the store says when it commits.
+    pub(super) async fn check_chat_send(&self, live: &Live, send: &Send) -> Result<(), Problem> {
+        self.prepare(live, send).await.map(|_| ())
+    }
+
     async fn prepare(&self, live: &Live, send: &Send) -> Result<(Append, u32), Problem> {
         let remaining = self.take_message(live).await?;
         let draft = draft(&send.body, &self.settings)?;

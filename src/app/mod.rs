@@ -3,10 +3,13 @@
 //! Not here: frames and sockets (`session`, `edge`), engines (`broker` knows them by contract).
 //! Invariant: a RECEIPT says committed for what is stored, handed over for what is not.
 
+mod acknowledge;
 pub mod chat;
+mod commit;
 pub mod connect;
 mod destination;
 mod ids;
+mod queue;
 pub mod rates;
 pub mod relay;
 mod reply;
@@ -23,13 +26,15 @@ pub use rates::Activity;
 pub use relay::{InvalidRelays, Relays};
 
 use crate::broker::Broker;
-use crate::hub::{HubSession, Outbox, OutboxLimits, Sink, Subscriber};
+use crate::hub::{HubSession, Opening, Outbox, OutboxLimits, Sink, Subscriber, Window};
 use crate::identity::{Clock, Visitors};
-use crate::model::{Code, Destination, Prefixes, Principal, Problem, SessionId, UserQueue};
+use crate::model::{
+    AckMode, Code, Destination, Prefixes, Principal, Problem, SessionId, UserQueue,
+};
 use crate::policy::Rules;
 use crate::policy::bucket::Rate;
 use crate::quota::Quota;
-use crate::session::{Acknowledge, Commit, Reply, Send, Subscribe, Unsubscribe};
+use crate::session::{Reply, Send, Subscribe, Unsubscribe};
 
 /// The names under `/app/` that the service itself serves.
 pub const FEATURES: &[&str] = &["chat.send"];
@@ -165,9 +170,14 @@ impl App {
     /// Takes a SEND. Await the call before the next request of the session, so that order is kept;
     /// the outcome comes later.
     pub async fn send(self: &Arc<Self>, live: &Live, mut send: Send) -> Pending {
-        if let Err(problem) = self.admit(live, &mut send) {
+        if let Err(problem) = self.aim(live, &mut send) {
             return self.refused_frame(live, problem);
         }
+        self.dispatch(live, send).await
+    }
+
+    /// Does a SEND that was admitted.
+    async fn dispatch(self: &Arc<Self>, live: &Live, send: Send) -> Pending {
         match &send.destination {
             Destination::App(name) if &**name == "chat.send" => self.chat_send(live, &send).await,
             Destination::Topic(_) | Destination::ReplyQueue(_) => self.topic_send(live, send).await,
@@ -175,16 +185,11 @@ impl App {
                 let rest = Arc::clone(rest);
                 self.user_send(live, &rest, send).await
             }
-            Destination::App(_)
-            | Destination::Queue(_)
-            | Destination::UserQueue(_)
-            | Destination::TempQueue(_) => self.refused_frame(live, unknown(&send.destination)),
+            Destination::Queue(_) => self.queue_send(live, send).await,
+            Destination::App(_) | Destination::UserQueue(_) | Destination::TempQueue(_) => {
+                self.refused_frame(live, unknown(&send.destination))
+            }
         }
-    }
-
-    /// Finds out where a SEND goes, and whether its sender may.
-    fn admit(&self, live: &Live, send: &mut Send) -> Result<(), Problem> {
-        self.aim(live, send)
     }
 
     /// A SEND that is refused before it costs a message still counts as a frame.
@@ -209,10 +214,14 @@ impl App {
         match &subscribe.destination {
             Destination::UserQueue(UserQueue::Messages) => {
                 let session = Arc::clone(&live.hub);
-                let subscribed =
-                    self.broker
-                        .subscribe_messages(&session, &subscribe.id, subscriber);
+                let window = self.window(live, subscribe, &subscriber);
+                let number = window.as_ref().map(|window| window.number);
+                let id = &subscribe.id;
+                let subscribed = self
+                    .broker
+                    .subscribe_messages(&session, id, subscriber, window);
                 if let Err(error) = subscribed.await {
+                    number.into_iter().for_each(|it| session.close_window(it));
                     return refused(chat::store_problem(error));
                 }
                 Box::pin(async move {
@@ -234,15 +243,11 @@ impl App {
                 self.reply_subscribe(live, name, subscribe, subscriber)
                     .await
             }
-            Destination::App(_) | Destination::Queue(_) | Destination::ReplyQueue(_) => {
+            Destination::Queue(queue) => self.queue_subscribe(live, subscribe, queue, subscriber),
+            Destination::App(_) | Destination::ReplyQueue(_) => {
                 refused(unknown(&subscribe.destination))
             }
         }
-    }
-
-    /// Where the messages of a subscription go.
-    fn sink(&self, live: &Live, _: &Subscribe, _: &Subscriber) -> Sink {
-        Sink::Outbox(Arc::clone(&live.outbox))
     }
 
     /// Takes an UNSUBSCRIBE: no MESSAGE is queued for it after this returns.
@@ -257,22 +262,36 @@ impl App {
             | Destination::Queue(_)
             | Destination::ReplyQueue(_) => {}
         }
+        live.hub.close_windows(&unsubscribe.id);
         // Not counted: there is one for each SUBSCRIBE, which was.
         Box::pin(future::ready(Ok(Reply::default())))
     }
-}
 
-impl App {
-    /// Takes an ACK or a NACK. Await the call before the next request of the session.
-    pub async fn acknowledge(self: &Arc<Self>, live: &Live, acknowledge: Acknowledge) -> Pending {
-        let words = format!("Nothing is to be acknowledged: {:?}", acknowledge.of);
-        self.refused_frame(live, Problem::new(Code::NotFound, words))
+    /// Where the messages of a subscription go.
+    fn sink(&self, live: &Live, subscribe: &Subscribe, subscriber: &Subscriber) -> Sink {
+        match self.window(live, subscribe, subscriber) {
+            None => Sink::Outbox(Arc::clone(&live.outbox)),
+            Some(window) => Sink::Window(window),
+        }
     }
 
-    /// Takes a COMMIT. Await the call before the next request of the session.
-    pub async fn commit(self: &Arc<Self>, live: &Live, commit: Commit) -> Pending {
-        let words = format!("{} steps cannot be committed.", commit.steps.len());
-        self.refused_frame(live, Problem::new(Code::NotFound, words))
+    /// The window of a subscription that acknowledges; none for `ack:auto`.
+    fn window(
+        &self,
+        live: &Live,
+        subscribe: &Subscribe,
+        subscriber: &Subscriber,
+    ) -> Option<Arc<Window>> {
+        (subscribe.ack != AckMode::Auto).then(|| {
+            live.hub.open_window(Opening {
+                id: &subscribe.id,
+                subscriber: subscriber.clone(),
+                mode: subscribe.ack,
+                prefetch: subscribe.prefetch,
+                limits: self.settings.outbox,
+                is_fed: false,
+            })
+        })
     }
 }
 
@@ -294,3 +313,6 @@ fn unknown(destination: &Destination) -> Problem {
     let words = format!("There is no {destination}. docs/destinations.md lists what there is.");
     Problem::new(Code::UnknownDestination, words)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,9 +8,11 @@
 //!
 //! The parts: [`router`] looks locations up and publishes, [`inbound`] takes what other nodes
 //! publish, [`repair`] asks the store what was missed, [`lease`] keeps this node registered and
-//! known, [`interest`] the topics that this node wants, [`attachment`] the sessions.
+//! known, [`interest`] the topics that this node wants, [`attachment`] the sessions, [`consume`] the
+//! consumers of queues.
 
 pub mod attachment;
+pub mod consume;
 pub mod inbound;
 pub mod interest;
 pub mod lease;
@@ -30,6 +32,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use consume::Consume;
 pub use interest::TooManyPatterns;
 pub use rules::Rules;
 

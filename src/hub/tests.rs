@@ -65,7 +65,7 @@ fn every_session_of_both_members_gets_a_message_and_the_writers_is_an_echo() {
     ];
     let stranger = session(&hub, 4, "c");
     for (epoch, session) in all.iter().chain([&stranger]).enumerate() {
-        session.open_inbox("s", epoch as u64, subscriber("s"));
+        session.open_inbox("s", epoch as u64, subscriber("s"), None);
         session.settle_inbox(epoch as u64, &[]);
     }
     assert_eq!(hub.offer(&message(1)), vec![]);
@@ -84,13 +84,13 @@ fn every_session_of_both_members_gets_a_message_and_the_writers_is_an_echo() {
 fn a_closed_subscription_gets_nothing_more_even_under_the_same_id() {
     let hub = Hub::default();
     let session = session(&hub, 1, "b");
-    session.open_inbox("s", 1, subscriber("s"));
+    session.open_inbox("s", 1, subscriber("s"), None);
     session.settle_inbox(1, &[]);
     assert_eq!(hub.offer(&message(3)), vec![user("b")]);
     let room = message(3).message.room;
     let hole = session.hole(room).unwrap();
     session.close_inbox("s");
-    session.open_inbox("s", 2, subscriber("s"));
+    session.open_inbox("s", 2, subscriber("s"), None);
     session.fetched(room, hole, &[message(1), message(2), message(3)]);
     assert_eq!(session.settle_inbox(2, &[(room, 3)]), vec![]);
     session.fetched(room, hole, &[message(1), message(2), message(3)]);
@@ -161,7 +161,7 @@ fn a_user_without_an_inbox_needs_no_repair() {
     let hub = Hub::default();
     let session = session(&hub, 1, "b");
     assert_eq!(hub.repairable(), vec![]);
-    session.open_inbox("s", 1, subscriber("s"));
+    session.open_inbox("s", 1, subscriber("s"), None);
     hub.compared(&user("b"), Position(7));
     hub.compared(&user("b"), Position(5));
     assert_eq!(hub.repairable(), vec![(user("b"), Position(7))]);
@@ -177,7 +177,7 @@ fn a_repair_waits_for_a_client_that_reads_slowly_instead_of_cutting_it() {
     let outbox = Arc::new(Outbox::new(limits));
     let session = HubSession::new(SessionId(1), user("b"), "".into(), UnixMillis(0), outbox);
     hub.insert(Arc::clone(&session));
-    session.open_inbox("s", 1, subscriber("s"));
+    session.open_inbox("s", 1, subscriber("s"), None);
     session.settle_inbox(1, &[]);
     let rows: Vec<_> = (1..=40).map(message).collect();
     let room = rows[0].message.room;

@@ -151,7 +151,9 @@ impl Device {
             id: Some(number.to_string().into()),
         };
         // In a task of its own, which goes on when the client has changed its mind.
-        let subscribed = life.broker.subscribe_messages(session, id, subscriber);
+        let subscribed = life
+            .broker
+            .subscribe_messages(session, id, subscriber, None);
         let waiting = Arc::clone(session);
         let work = async move {
             subscribed.await?;
