@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::rates::Activity;
 use super::{App, Live};
 use crate::hub::{HubSession, Outbox};
-use crate::identity::Handshake;
+use crate::identity::{Handshake, Secret, Token};
 use crate::location::SessionEntry;
 use crate::model::{CloseReason, Code, Kind, Principal, Problem, SessionId, UserId};
 use crate::session::{Accepted, Connect};
@@ -27,7 +27,7 @@ impl App {
         connect: &Connect,
     ) -> Result<(Live, Accepted), Problem> {
         refuse_accounts(connect)?;
-        let token = connect.visitor_token.as_deref();
+        let token = visitor_token(handshake, connect)?;
         let language = connect.accept_language.as_deref();
         let opened = self.visitors.connect(handshake, token, language).await?;
         let user = opened.principal.user_id.clone();
@@ -132,15 +132,33 @@ impl App {
     }
 }
 
+/// The visitor's secret: the header of CONNECT, else what came with the handshake. Any other kind
+/// of secret there is an account's, as in [`refuse_accounts`].
+fn visitor_token<'a>(
+    handshake: &'a Handshake,
+    connect: &'a Connect,
+) -> Result<Option<&'a str>, Problem> {
+    let presented = handshake.presented.as_ref().map(Token::reveal);
+    match (connect.visitor_token.as_deref(), presented) {
+        (Some(header), _) => Ok(Some(header)),
+        (None, Some(token)) if Secret::parse(token).is_none() => Err(no_accounts()),
+        (None, presented) => Ok(presented),
+    }
+}
+
 /// Accounts are not served yet; whoever comes with a password must not become a visitor unawares.
 fn refuse_accounts(connect: &Connect) -> Result<(), Problem> {
     let empty = |value: &Option<String>| value.as_deref().is_none_or(str::is_empty);
     if empty(&connect.login) && empty(&connect.passcode) && empty(&connect.authorization) {
         return Ok(());
     }
+    Err(no_accounts())
+}
+
+fn no_accounts() -> Problem {
     let words = "This server has no accounts. Connect without login, passcode and authorization; \
                  a visitor comes back with `visitor-token`.";
-    Err(Problem::new(Code::Unauthorized, words))
+    Problem::new(Code::Unauthorized, words)
 }
 
 /// What the client calls its device, cut at a character.

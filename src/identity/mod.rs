@@ -22,10 +22,10 @@ pub mod settings;
 pub mod visitors;
 
 pub use fingerprint::{FingerprintKey, client_address};
-pub use handshake::Handshake;
+pub use handshake::{Handshake, Token};
 pub use random::RandomUnavailable;
 pub use recipients::Recipient;
-pub use secret::VisitorCookies;
+pub use secret::{Secret, VisitorCookies};
 pub use settings::{Recognition, VisitorSettings};
 pub use visitors::Visitors;
 
