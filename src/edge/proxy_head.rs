@@ -143,7 +143,7 @@ mod tests {
 
     fn v4(extra: &[u8]) -> Vec<u8> {
         let ports = [0x9c, 0x40, 0x01, 0xbb];
-        [&[192, 0, 2, 7, 198, 51, 100, 1], &ports, extra].concat()
+        [&[192, 0, 2, 7, 198, 51, 100, 1][..], &ports, extra].concat()
     }
 
     #[test]

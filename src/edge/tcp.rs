@@ -158,15 +158,18 @@ impl Tcp {
     /// Safe to drop and call again: what was written is noted at once.
     async fn write_out(&mut self) -> Result<(), Gone> {
         while !self.waiting.is_empty() {
-            let mut slices = [IoSlice::new(&[]); WRITE_FRAMES];
-            let frames = self.waiting.iter().zip(&mut slices);
-            let count = frames
-                .map(|(frame, slice)| *slice = IoSlice::new(frame))
-                .count();
-            let slices = slices.get(..count).unwrap_or_default();
-            let stream = &mut self.stream;
-            let written =
-                poll_fn(|context| Pin::new(&mut *stream).poll_write_vectored(context, slices));
+            let (stream, waiting) = (&mut self.stream, &self.waiting);
+            // The slices are made anew for each attempt, so that one that waits has no room for
+            // them in its task.
+            let written = poll_fn(|context| {
+                let mut slices = [IoSlice::new(&[]); WRITE_FRAMES];
+                let frames = waiting.iter().zip(&mut slices);
+                let count = frames
+                    .map(|(frame, slice)| *slice = IoSlice::new(frame))
+                    .count();
+                let slices = slices.get(..count).unwrap_or_default();
+                Pin::new(&mut *stream).poll_write_vectored(context, slices)
+            });
             match written.await {
                 Ok(0) | Err(_) => return Err(Gone),
                 Ok(octets) => self.written(octets),

@@ -72,13 +72,12 @@ impl WebSocket {
     /// Waits for the next message. Safe to drop and call again.
     pub(in crate::edge) async fn receive(&mut self) -> Received {
         poll_fn(|context| {
-            let next = match self.stream.poll_next_unpin(context) {
-                Poll::Pending if !self.is_unfinished_told && self.is_amid_message() => {
-                    self.is_unfinished_told = true;
-                    return Poll::Ready(Received::Unfinished);
-                }
-                next => ready!(next),
-            };
+            let next = self.stream.poll_next_unpin(context);
+            if next.is_pending() && !self.is_unfinished_told && self.is_amid_message() {
+                self.is_unfinished_told = true;
+                return Poll::Ready(Received::Unfinished);
+            }
+            let next = ready!(next);
             let received = self.understand(next);
             if matches!(received, Received::Octets(_)) || !self.is_amid_message() {
                 self.is_unfinished_told = false;
