@@ -25,6 +25,7 @@ use super::settings::MessageKind;
 use super::socket::Socket;
 use super::stream::Stream;
 use super::{Edge, reply};
+use crate::identity::{Token, is_ticket};
 use crate::model::{Code, Problem};
 
 pub(super) use line::WebSocket;
@@ -46,9 +47,9 @@ pub(super) async fn open(State(edge): State<Arc<Edge>>, mut request: Request) ->
             return reply::problem(&Problem::new(Code::BadRequest, words));
         }
     };
-    let Some(kind) = kind_of(request.uri().query(), edge.settings.message_kind) else {
-        let words = "The parameter 'frame' is one of auto, text and binary.";
-        return reply::problem(&Problem::new(Code::BadRequest, words));
+    let asked = match Asked::of(request.uri().query(), edge.settings.message_kind) {
+        Ok(asked) => asked,
+        Err(words) => return reply::problem(&Problem::new(Code::BadRequest, words)),
     };
     let Some(peer) = request.extensions().get::<Arc<Peer>>().cloned() else {
         return reply::problem(&Problem::new(Code::Internal, "The peer is not known."));
@@ -71,7 +72,7 @@ pub(super) async fn open(State(edge): State<Arc<Edge>>, mut request: Request) ->
     let Ok((mut handshake, set_cookie)) = requester.with_cookie(edge.visitors.cookies()) else {
         return reply::problem(&Problem::new(Code::Internal, "There are no random bits."));
     };
-    handshake.presented = offer.bearer;
+    handshake.presented = asked.ticket.or(offer.bearer);
     let opened = Opened {
         handshake,
         subprotocol: offer.subprotocol.map(|(_, version)| version),
@@ -79,22 +80,42 @@ pub(super) async fn open(State(edge): State<Arc<Edge>>, mut request: Request) ->
     };
     let upgrade = hyper::upgrade::on(&mut request);
     edge.tracker
-        .spawn(run(Arc::clone(&edge), upgrade, kind, opened));
+        .spawn(run(Arc::clone(&edge), upgrade, asked.kind, opened));
     let subprotocol = offer.subprotocol.map(|(name, _)| name);
     switching(&offer.accept, subprotocol, set_cookie)
 }
 
-/// How frames are to be sent: as the request asks, else as the setting says. None when it asks for
-/// what there is not.
-fn kind_of(query: Option<&str>, otherwise: MessageKind) -> Option<MessageKind> {
-    let parameters = query.unwrap_or_default().split('&');
-    let mut asked = parameters.filter_map(|parameter| parameter.strip_prefix("frame="));
-    match asked.next() {
-        None => Some(otherwise),
-        Some("auto") => Some(MessageKind::Auto),
-        Some("text") => Some(MessageKind::Text),
-        Some("binary") => Some(MessageKind::Binary),
-        Some(_) => None,
+/// What the query of the request asks for. What is not known there is nobody's business.
+#[derive(Debug, PartialEq, Eq)]
+struct Asked {
+    /// `frame`: how frames are to be sent.
+    kind: MessageKind,
+    /// `ticket`, which stands for a secret once.
+    ticket: Option<Token>,
+}
+
+impl Asked {
+    /// Reads a query; the first of a name wins.
+    fn of(query: Option<&str>, kind: MessageKind) -> Result<Self, &'static str> {
+        let first = |name: &str| {
+            let mut parameters = query.unwrap_or_default().split('&');
+            parameters.find_map(|parameter| parameter.strip_prefix(name)?.strip_prefix('='))
+        };
+        let kind = match first("frame") {
+            None => kind,
+            Some("auto") => MessageKind::Auto,
+            Some("text") => MessageKind::Text,
+            Some("binary") => MessageKind::Binary,
+            Some(_) => return Err("The parameter 'frame' is one of auto, text and binary."),
+        };
+        let ticket = match first("ticket") {
+            // A secret itself must not stand in an address, where logs find it.
+            Some(text) if !is_ticket(text) => {
+                return Err("The parameter 'ticket' is one that POST /api/v1/auth/ticket gives.");
+            }
+            ticket => ticket.map(Token::new),
+        };
+        Ok(Self { kind, ticket })
     }
 }
 
@@ -202,15 +223,28 @@ mod tests {
     #[test]
     fn a_client_says_how_it_wants_its_frames() {
         let check = |query: Option<&str>, expected: Option<MessageKind>| {
-            assert_eq!(kind_of(query, MessageKind::Text), expected, "{query:?}");
+            let asked = Asked::of(query, MessageKind::Text);
+            assert_eq!(asked.ok().map(|asked| asked.kind), expected, "{query:?}");
         };
         check(None, Some(MessageKind::Text));
         check(Some(""), Some(MessageKind::Text));
-        check(Some("ticket=x&frame=binary"), Some(MessageKind::Binary));
+        check(
+            Some("ticket=sbt1.x&frame=binary"),
+            Some(MessageKind::Binary),
+        );
         check(Some("frame=auto"), Some(MessageKind::Auto));
         check(Some("frame=text&frame=binary"), Some(MessageKind::Text));
         check(Some("frame=BINARY"), None);
         check(Some("frame="), None);
-        check(Some("subframe=x"), Some(MessageKind::Text));
+        check(Some("subframe=x&frames=y"), Some(MessageKind::Text));
+    }
+
+    #[test]
+    fn a_ticket_is_read_and_a_secret_in_an_address_is_refused() {
+        let ticket = |query| Asked::of(Some(query), MessageKind::Auto).map(|asked| asked.ticket);
+        assert_eq!(ticket("ticket=sbt1.x"), Ok(Some(Token::new("sbt1.x"))));
+        assert_eq!(ticket("frame=text"), Ok(None));
+        assert!(ticket("ticket=sbv1.x").is_err());
+        assert!(ticket("ticket=").is_err());
     }
 }

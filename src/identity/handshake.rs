@@ -18,8 +18,8 @@ pub struct Handshake {
     pub cookie: Option<String>,
     /// Whether the client brought that cookie (rather than being given it just now).
     pub cookie_presented: bool,
-    /// The secret that came as the subprotocol `bearer.<token>` of a WebSocket: pages can set no
-    /// header of their own. A header of CONNECT beats it.
+    /// What came in the query `?ticket=`, or as the subprotocol `bearer.<token>` of a WebSocket:
+    /// pages can set no header of their own. A secret of CONNECT beats it.
     pub presented: Option<Token>,
 }
 

@@ -98,6 +98,12 @@ async fn a_visitor_gets_a_secret_his_own_copy_and_is_forgotten() {
         "Authorization: Visitor {}",
         made["visitor_token"].as_str().unwrap()
     );
+    let ticket = ask(at, "POST /api/v1/auth/ticket", &[&token]).await;
+    assert_eq!(
+        (ticket.status, &ticket.json()["expires_in"]),
+        (201, &30.into())
+    );
+    assert_eq!(ask(at, "POST /api/v1/auth/ticket", &[]).await.status, 401);
     let copy = ask(at, "GET /api/v1/me/export", &[&token]).await;
     assert_eq!(copy.status, 200);
     assert_eq!(copy.json()["user_id"], made["user_id"]);
