@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::rates::Activity;
 use super::{App, Live};
 use crate::hub::{HubSession, Outbox};
-use crate::identity::{Handshake, is_visitor_token};
+use crate::identity::{Handshake, Token, is_ticket, is_visitor_token};
 use crate::location::SessionEntry;
 use crate::model::{CloseReason, Code, Kind, Principal, Problem, SessionId, UserId};
 use crate::session::{Accepted, Connect};
@@ -26,7 +26,7 @@ impl App {
         handshake: &Handshake,
         connect: &Connect,
     ) -> Result<(Live, Accepted), Problem> {
-        let token = visitor_token(connect)?;
+        let token = visitor_token(handshake, connect)?;
         let language = connect.accept_language.as_deref();
         let opened = self.visitors.connect(handshake, token, language).await?;
         let user = opened.principal.user_id.clone();
@@ -132,9 +132,24 @@ impl App {
     }
 }
 
+/// The visitor's secret: of CONNECT, else what came with the handshake. Any other kind of secret
+/// there is an account's.
+fn visitor_token<'a>(
+    handshake: &'a Handshake,
+    connect: &'a Connect,
+) -> Result<Option<&'a str>, Problem> {
+    if let Some(token) = token_of_connect(connect)? {
+        return Ok(Some(token));
+    }
+    match handshake.presented.as_ref().map(Token::reveal) {
+        Some(token) if !is_visitor_token(token) && !is_ticket(token) => Err(no_accounts()),
+        presented => Ok(presented),
+    }
+}
+
 /// The visitor's secret, wherever CONNECT has it: its own header, `authorization` (`Visitor <secret>`
 /// or `Bearer <secret>`), or `passcode`, for clients that can set nothing else.
-fn visitor_token(connect: &Connect) -> Result<Option<&str>, Problem> {
+fn token_of_connect(connect: &Connect) -> Result<Option<&str>, Problem> {
     let given = |value: &'_ Option<String>| value.as_deref().is_some_and(|text| !text.is_empty());
     if let Some(token) = connect.visitor_token.as_deref() {
         return no_account(connect, given).map(|()| Some(token));
@@ -161,9 +176,13 @@ fn no_account(connect: &Connect, given: impl Fn(&Option<String>) -> bool) -> Res
     if !given(&connect.authorization) && (is_guest || !has_login) {
         return Ok(());
     }
+    Err(no_accounts())
+}
+
+fn no_accounts() -> Problem {
     let words = "This server has no accounts. Connect without login, passcode and authorization; \
                  a visitor comes back with `visitor-token`.";
-    Err(Problem::new(Code::Unauthorized, words))
+    Problem::new(Code::Unauthorized, words)
 }
 
 /// What the client calls its device, cut at a character.

@@ -57,7 +57,18 @@ pub(super) fn text(status: StatusCode, words: impl Into<Body>) -> Response<Body>
 
 /// The answer to somebody who does not come in.
 pub(super) fn refusal(refusal: Refusal) -> Response<Body> {
-    let (status, seconds, words) = match refusal {
+    let (status, _, _) = words_of(refusal);
+    problem_as(status, &problem_of(refusal))
+}
+
+/// The same for somebody who does not speak HTTP.
+pub(super) fn problem_of(refusal: Refusal) -> Problem {
+    let (_, seconds, words) = words_of(refusal);
+    Problem::new(Code::TryLater, words).retry_after_ms(seconds * 1000)
+}
+
+fn words_of(refusal: Refusal) -> (StatusCode, u64, &'static str) {
+    match refusal {
         Refusal::Full => (
             StatusCode::SERVICE_UNAVAILABLE,
             5,
@@ -78,11 +89,7 @@ pub(super) fn refusal(refusal: Refusal) -> Response<Body> {
             10,
             "Your network has as many connections to this node as it may have.",
         ),
-    };
-    problem_as(
-        status,
-        &Problem::new(Code::TryLater, words).retry_after_ms(seconds * 1000),
-    )
+    }
 }
 
 /// Puts the security headers on an answer, where the route has not set its own.

@@ -36,6 +36,12 @@ const PURPOSE: &[u8] = b"ticket\0";
 const SIGNED_BYTES: usize = 48;
 const MAC_BYTES: usize = 16;
 
+/// Whether a text claims to be a ticket, rather than a secret that no address may hold.
+#[must_use]
+pub fn is_ticket(text: &str) -> bool {
+    text.starts_with(PREFIX)
+}
+
 /// A ticket that is genuine and has not expired.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ticket {
@@ -48,11 +54,6 @@ impl Ticket {
     /// The key of the bucket that remembers its use.
     pub(super) fn key(&self) -> String {
         format!("ticket:{:016x}", self.nonce)
-    }
-
-    /// Whether a text claims to be one.
-    pub(super) fn is_meant(text: &str) -> bool {
-        text.starts_with(PREFIX)
     }
 
     /// Writes a new ticket for a secret.

@@ -16,7 +16,7 @@ use super::problem::{location_away, no_random, store_away, switched_off, try_lat
 use super::recipients::Recipients;
 use super::secret::{NEW, Secret, VisitorCookies};
 use super::settings::VisitorSettings;
-use super::ticket::{ONCE, Ticket};
+use super::ticket::{ONCE, Ticket, is_ticket};
 use super::{Clock, Opened};
 use crate::location::Location;
 use crate::model::{
@@ -272,7 +272,7 @@ impl Visitors {
     /// What a presented text stands for as the store knows it: a secret, or a ticket, which is used
     /// up by this. Nothing for a text that is neither.
     pub(super) async fn token_of(&self, text: &str) -> Result<Option<TokenHash>, Problem> {
-        if !Ticket::is_meant(text) {
+        if !is_ticket(text) {
             return Ok(Secret::parse(text).map(|secret| secret.hash()));
         }
         let used = || {

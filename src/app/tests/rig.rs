@@ -110,6 +110,7 @@ impl Rig {
         let app = Arc::clone(&self.nodes[node]);
         let number = self.clients.fetch_add(1, Ordering::Relaxed);
         let handshake = Handshake {
+            presented: None,
             address: format!("192.0.2.{number}").parse().unwrap(),
             user_agent: format!("agent {number}"),
             from_page: false,
