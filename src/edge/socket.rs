@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::sockjs::SockJs;
 use super::websocket::WebSocket;
 use crate::model::CloseReason;
 
@@ -15,6 +16,8 @@ use crate::model::CloseReason;
 pub(super) enum Socket {
     /// A WebSocket.
     WebSocket(Box<WebSocket>),
+    /// A session of SockJS.
+    SockJs(Box<SockJs>),
 }
 
 /// What comes in.
@@ -47,6 +50,15 @@ impl Socket {
     pub(super) fn transport(&self) -> &'static str {
         match self {
             Self::WebSocket(_) => "websocket",
+            Self::SockJs(socket) => socket.transport(),
+        }
+    }
+
+    /// Whether the peer could hear nothing any more once the node accepts no new requests.
+    pub(super) fn needs_requests(&self) -> bool {
+        match self {
+            Self::WebSocket(_) => false,
+            Self::SockJs(socket) => socket.needs_requests(),
         }
     }
 
@@ -54,6 +66,7 @@ impl Socket {
     pub(super) async fn receive(&mut self) -> Received {
         match self {
             Self::WebSocket(socket) => socket.receive().await,
+            Self::SockJs(socket) => socket.receive().await,
         }
     }
 
@@ -61,6 +74,7 @@ impl Socket {
     pub(super) async fn write(&mut self, frame: Bytes) -> Result<(), Gone> {
         match self {
             Self::WebSocket(socket) => socket.write(frame).await,
+            Self::SockJs(socket) => socket.write(frame).await,
         }
     }
 
@@ -68,6 +82,7 @@ impl Socket {
     pub(super) async fn flush(&mut self) -> Result<(), Gone> {
         match self {
             Self::WebSocket(socket) => socket.flush().await,
+            Self::SockJs(socket) => socket.flush().await,
         }
     }
 
@@ -75,6 +90,7 @@ impl Socket {
     pub(super) async fn ping(&mut self) -> Result<(), Gone> {
         match self {
             Self::WebSocket(socket) => socket.ping().await,
+            Self::SockJs(socket) => socket.ping().await,
         }
     }
 
@@ -82,6 +98,7 @@ impl Socket {
     pub(super) async fn close(&mut self, reason: Option<&CloseReason>, linger: Duration) {
         match self {
             Self::WebSocket(socket) => socket.close(reason, linger).await,
+            Self::SockJs(socket) => socket.close(reason, linger).await,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    ALLOW, CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL,
+    ALLOW, CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, SET_COOKIE, UPGRADE,
 };
 use axum::http::{Method, Response, StatusCode};
@@ -48,6 +48,11 @@ const WRITE_BUFFER_BYTES: usize = 4 << 10;
 /// what may be on its way, and no more.
 const AWAY_BYTES_MAX: usize = 8 << 20;
 const AWAY_MESSAGES_MAX: usize = 16_384;
+
+/// Whether a request asks for a WebSocket, properly or not.
+pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
+    handshake::has_token(headers, &UPGRADE, "websocket")
+}
 
 /// `GET /ws-chat`.
 pub(super) async fn open(State(edge): State<Arc<Edge>>, mut request: Request) -> Response<Body> {
@@ -96,32 +101,31 @@ pub(super) async fn open(State(edge): State<Arc<Edge>>, mut request: Request) ->
 
 /// From the moment at which the 101 is written to the end of the connection.
 async fn run(edge: Arc<Edge>, upgrade: OnUpgrade, opened: Opened) {
+    let bytes_max = edge.settings.message_bytes_max();
+    let Some(socket) = Box::pin(upgraded(upgrade, bytes_max)).await else {
+        return;
+    };
+    // Boxed: a future keeps room for every place that a value is moved through.
+    Box::new(Connection::new(edge, Socket::WebSocket(socket), opened))
+        .run()
+        .await;
+}
+
+/// The WebSocket once its handshake is written; `None` when the client is gone.
+pub(super) async fn upgraded(upgrade: OnUpgrade, bytes_max: usize) -> Option<Box<WebSocket>> {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => {
             tracing::debug!(%error, "a handshake did not end");
-            return;
+            return None;
         }
     };
     let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
         tracing::error!("an upgraded connection is not over TCP");
-        return;
+        return None;
     };
-    let bytes_max = edge.settings.message_bytes_max();
-    let socket = Box::pin(WebSocket::new(
-        parts.io.into_inner(),
-        parts.read_buf,
-        bytes_max,
-    ))
-    .await;
-    // Boxed: a future keeps room for every place that a value is moved through.
-    Box::new(Connection::new(
-        edge,
-        Socket::WebSocket(Box::new(socket)),
-        opened,
-    ))
-    .run()
-    .await;
+    let socket = WebSocket::new(parts.io.into_inner(), parts.read_buf, bytes_max).await;
+    Some(Box::new(socket))
 }
 
 fn without_upgrade(method: &Method) -> Response<Body> {
@@ -151,7 +155,7 @@ fn other_version() -> Response<Body> {
     response
 }
 
-fn switching(
+pub(super) fn switching(
     accept: &str,
     subprotocol: Option<&'static str>,
     set_cookie: Option<HeaderValue>,

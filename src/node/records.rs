@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::config::{AppEnv, Config, LogIp, Recognition};
 use crate::app::AppSettings;
+use crate::edge::sockjs::SockJsSettings;
 use crate::edge::{AddressLog, EdgeSettings};
 use crate::identity::{Recognition as Recognise, VisitorSettings};
 use crate::policy::bucket::Rate;
@@ -96,6 +97,14 @@ impl Config {
             outbox_stall: settings.outbox_stall,
             // Half of the time for the closes; the other half for everything after them.
             drain_spread_max: settings.shutdown_timeout / 2,
+            sockjs: SockJsSettings {
+                heartbeat: settings.sockjs_heartbeat,
+                disconnect_after: settings.sockjs_disconnect,
+                response_bytes_max: settings.sockjs_response_bytes.0,
+                client_url: settings.sockjs_client_url.0.clone(),
+                cookie_needed: settings.sockjs_cookie_needed,
+                ..SockJsSettings::default()
+            },
             ..EdgeSettings::new(self.session(None))
         }
     }

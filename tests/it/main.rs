@@ -32,6 +32,7 @@ mod page;
 mod process;
 mod rabbitmq_definitions;
 mod simulation;
+mod sockjs;
 mod store_postgres;
 mod store_sqlite;
 mod support;
