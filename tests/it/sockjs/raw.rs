@@ -60,7 +60,9 @@ impl Answer {
 
 impl Raw {
     pub(super) async fn open(address: SocketAddr) -> Self {
-        Self(BufReader::new(TcpStream::connect(address).await.unwrap()))
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self(BufReader::new(stream))
     }
 
     /// Writes a request: `POST /path HTTP/1.1`, lines, and a body with its length.
