@@ -48,6 +48,10 @@ fn rest(edge: &Arc<Edge>) -> Router<Arc<Edge>> {
             post(rest::anonymous).options(refuse_method),
         )
         .route(
+            "/api/v1/auth/ticket",
+            post(rest::ticket).options(refuse_method),
+        )
+        .route(
             "/api/v1/me/export",
             get(rest::export).options(refuse_method),
         )

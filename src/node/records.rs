@@ -5,10 +5,10 @@
 
 use serde_json::json;
 
-use super::config::{AppEnv, Config, LogIp, Recognition};
+use super::config::{AppEnv, Config, LogIp, ProxyProtocol, Recognition, WsFrame};
 use crate::app::AppSettings;
 use crate::edge::sockjs::SockJsSettings;
-use crate::edge::{AddressLog, EdgeSettings};
+use crate::edge::{AddressLog, EdgeSettings, MessageKind, ProxyHead};
 use crate::identity::{Recognition as Recognise, VisitorSettings};
 use crate::policy::bucket::Rate;
 
@@ -88,6 +88,16 @@ impl Config {
                 LogIp::None => AddressLog::Nothing,
             },
             trusted_proxies: settings.trusted_proxies.0.clone(),
+            proxy_head: match settings.proxy_protocol {
+                ProxyProtocol::Off => ProxyHead::Off,
+                ProxyProtocol::Accept => ProxyHead::Accept,
+                ProxyProtocol::Require => ProxyHead::Require,
+            },
+            message_kind: match settings.ws_frame {
+                WsFrame::Auto => MessageKind::Auto,
+                WsFrame::Text => MessageKind::Text,
+                WsFrame::Binary => MessageKind::Binary,
+            },
             connections_max,
             memory_bytes_max: settings.memory_limit.0 as u64,
             connection_rate: settings.connection_rate,

@@ -149,6 +149,7 @@ impl Session {
             Input::Refused(problem) => self.refuse(now, problem),
             Input::Settled { ticket, outcome } => self.settle(now, ticket, outcome),
             Input::Timeout => self.look_at_clock(now),
+            Input::Unfinished => self.fail_unfinished(now),
             Input::End { problem, reason } => self.end(now, problem, reason),
         }
         self.arm();
@@ -241,15 +242,19 @@ impl Session {
             };
         }
         if is_due(self.partial_ends()) {
-            let body = "The rest of a frame did not come in time.\n";
-            let fatal = self.of_frame_amid(Fatal::protocol("Frame timeout", body));
-            return self.fail(now, &fatal);
+            return self.fail_unfinished(now);
         }
         match self.heart_beat.due(now) {
             Due::Nothing => {}
             Due::Beat => self.transmit(now, encode::BEAT),
             Due::Lost => self.close(CloseReason::HEART_BEAT_LOST),
         }
+    }
+
+    fn fail_unfinished(&mut self, now: Instant) {
+        let body = "The rest of a frame did not come in time.\n";
+        let fatal = self.of_frame_amid(Fatal::protocol("Frame timeout", body));
+        self.fail(now, &fatal);
     }
 
     fn end(&mut self, now: Instant, problem: Option<Problem>, reason: CloseReason) {

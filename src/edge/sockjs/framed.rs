@@ -70,6 +70,10 @@ impl Framed {
         }
     }
 
+    pub(super) fn is_amid_message(&self) -> bool {
+        self.socket.is_amid_message()
+    }
+
     /// Says `h` when it is due. A peer that does not take even that is gone.
     async fn rang(&mut self) -> Result<(), Gone> {
         let now = Instant::now();

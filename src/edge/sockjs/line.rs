@@ -75,6 +75,16 @@ impl Line {
         matches!(self, Self::Http(_))
     }
 
+    /// Whether a message has begun, and its rest is still to come.
+    pub(in crate::edge) fn is_amid_message(&self) -> bool {
+        match self {
+            Self::Framed(line) => line.is_amid_message(),
+            Self::Raw(socket) => socket.is_amid_message(),
+            // A request is whole, or it is none.
+            Self::Http(_) => false,
+        }
+    }
+
     /// Waits for the next message. Safe to drop and call again.
     pub(in crate::edge) async fn receive(&mut self) -> Received {
         match self {

@@ -31,6 +31,7 @@ use super::line::Line;
 use super::owner::Caller;
 use super::settings::SockJsSettings;
 use crate::edge::socket::Received;
+use crate::edge::stream::Stream;
 use crate::model::CloseReason;
 
 /// How long a closed session waits for its client's own close.
@@ -51,7 +52,7 @@ impl Channel {
                 Received::Octets(octets) => {
                     return String::from_utf8(octets.into()).ok();
                 }
-                Received::Pinged | Received::Ponged => {}
+                Received::Pinged | Received::Ponged | Received::Unfinished => {}
                 Received::Closed(_)
                 | Received::TooLarge
                 | Received::NotUtf8
@@ -178,7 +179,7 @@ async fn serve_socket(stream: TcpStream, address: IpAddr, router: Router) {
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT);
     let served = http
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Stream::Plain(stream)), service)
         .with_upgrades();
     if let Err(error) = served.await {
         tracing::debug!(%error, "a request ended early");

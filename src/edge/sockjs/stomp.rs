@@ -168,6 +168,11 @@ impl SockJs {
         self.0.needs_requests()
     }
 
+    /// Whether a message has begun, and its rest is still to come.
+    pub(in crate::edge) fn is_amid_message(&self) -> bool {
+        self.0.is_amid_message()
+    }
+
     /// Waits for the next message. Safe to drop and call again.
     pub(in crate::edge) async fn receive(&mut self) -> Received {
         self.0.receive().await

@@ -9,7 +9,8 @@ use axum::http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
 use super::answers;
-use crate::edge::handshake::{self, Opening};
+use crate::edge::handshake::{self, Offer, Opening};
+use crate::edge::settings::MessageKind;
 use crate::edge::websocket::{self, WebSocket};
 
 /// What becomes a WebSocket once the answer is written.
@@ -23,7 +24,7 @@ pub(super) struct Upgrade {
 pub(super) fn asked(request: &mut Request) -> Result<Upgrade, Response<Body>> {
     let opening = handshake::open(request.method(), request.version(), request.headers());
     let words = match opening {
-        Opening::WebSocket { accept, .. } => {
+        Opening::WebSocket(Offer { accept, .. }) => {
             let upgrade = hyper::upgrade::on(request);
             return Ok(Upgrade { upgrade, accept });
         }
@@ -42,6 +43,6 @@ impl Upgrade {
 
     /// Waits until the answer is written. `None` when the client is gone.
     pub(super) async fn open(self, message_bytes_max: usize) -> Option<Box<WebSocket>> {
-        websocket::upgraded(self.upgrade, message_bytes_max).await
+        websocket::upgraded(self.upgrade, message_bytes_max, MessageKind::Auto).await
     }
 }

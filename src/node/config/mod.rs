@@ -26,7 +26,9 @@ pub use secret::{Endpoint, Secret};
 pub use settings::{Row, Settings, TABLE};
 pub use units::Size;
 pub use valid::{Config, Database, Mode};
-pub use words::{AppEnv, LogFilter, LogFormat, LogIp, QueueMode, Recognition};
+pub use words::{
+    AppEnv, LogFilter, LogFormat, LogIp, ProxyProtocol, QueueMode, Recognition, WsFrame,
+};
 
 #[cfg(test)]
 mod tests;

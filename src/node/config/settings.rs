@@ -16,7 +16,9 @@ use super::paths::Paths;
 use super::script_url::ScriptUrl;
 use super::secret::{Endpoint, Secret};
 use super::units::Size;
-use super::words::{AppEnv, LogFilter, LogFormat, LogIp, QueueMode, Recognition};
+use super::words::{
+    AppEnv, LogFilter, LogFormat, LogIp, ProxyProtocol, QueueMode, Recognition, WsFrame,
+};
 use crate::model::NodeId;
 
 /// What the table says of one setting.
@@ -255,7 +257,15 @@ settings! {
     }
     "Other ways in" {
         stomp_tcp_port "STOMP_TCP_PORT" []: u16 = "0", Rule::Between("0", "65535"),
-            "The port for STOMP over TCP; 0 is off.", "";
+            "The port for STOMP over TCP, at `SERVER_HOST`; 0 is off.", "";
+        tls_cert "TLS_CERT" []: Option<PathBuf> = "", Rule::Any,
+            "A PEM file with the certificates of this server, its own first: with it and `TLS_KEY` every listener speaks TLS. Read again on SIGHUP.", "";
+        tls_key "TLS_KEY" []: Option<PathBuf> = "", Rule::Any,
+            "A PEM file with the private key of `TLS_CERT`.", "";
+        proxy_protocol "PROXY_PROTOCOL" []: ProxyProtocol = "off", Rule::Any,
+            "Whether `TRUSTED_PROXIES` begin a connection with the PROXY protocol (version 1 or 2), on every listener; of others it is never believed.", "closed";
+        ws_frame "WS_FRAME" []: WsFrame = "auto", Rule::Any,
+            "Whether a frame goes out as a text or as a binary message of WebSocket; `?frame=` in the URL wins.", "";
     }
     "SockJS" {
         sockjs_heartbeat "SOCKJS_HEARTBEAT" []: Duration = "25s", Rule::Between("1s", "10m"),

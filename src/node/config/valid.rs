@@ -10,7 +10,7 @@ use super::layers::{Layers, Sources};
 use super::mistake::{Mistake, Source};
 use super::secret::Endpoint;
 use super::settings::{Settings, TABLE};
-use super::words::{AppEnv, QueueMode};
+use super::words::{AppEnv, ProxyProtocol, QueueMode};
 use crate::hub::OutboxLimits;
 use crate::model::Prefixes;
 use crate::session::{SessionConfig, TransactionLimits};
@@ -229,6 +229,23 @@ fn check_together(settings: &Settings, layers: &Layers) -> Result<(), Mistake> {
         return refuse(
             "MESSAGE_BYTES",
             "a message cannot be larger than MAX_FRAME_BYTES",
+        );
+    }
+    let (cert, key) = (settings.tls_cert.is_some(), settings.tls_key.is_some());
+    if cert != key {
+        let (given, missing) = match cert {
+            true => ("TLS_CERT", "TLS_KEY is missing: TLS needs both, or neither"),
+            false => ("TLS_KEY", "TLS_CERT is missing: TLS needs both, or neither"),
+        };
+        return refuse(given, missing);
+    }
+    if settings.stomp_tcp_port != 0 && settings.stomp_tcp_port == settings.server_port {
+        return refuse("STOMP_TCP_PORT", "it cannot be the same as SERVER_PORT");
+    }
+    if settings.proxy_protocol != ProxyProtocol::Off && settings.trusted_proxies.0.is_empty() {
+        return refuse(
+            "PROXY_PROTOCOL",
+            "TRUSTED_PROXIES is empty, so nobody would be believed; name the proxies there",
         );
     }
     if settings.prefetch_default > settings.prefetch_max {

@@ -15,3 +15,4 @@ pub(crate) mod proxy;
 pub(crate) mod rabbitmq;
 pub(crate) mod redis;
 pub(crate) mod stompjs;
+pub(crate) mod stream;
