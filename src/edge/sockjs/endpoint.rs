@@ -304,7 +304,15 @@ impl Endpoint {
             Box::new(answers::text(StatusCode::INTERNAL_SERVER_ERROR, words))
         })?;
         match session.push(messages).await {
-            Pushed::Taken if by_form => Ok(answers::text(StatusCode::OK, "ok")),
+            Pushed::Taken if by_form => {
+                let mut response = answers::text(StatusCode::OK, "ok");
+                // The form's answer goes into a hidden frame of the page.
+                let policy = self.iframe.policy_of_parts();
+                response
+                    .headers_mut()
+                    .insert(CONTENT_SECURITY_POLICY, policy);
+                Ok(response)
+            }
             Pushed::Taken => Ok(answers::taken()),
             Pushed::Closed => Err(Box::new(answers::not_found())),
         }
