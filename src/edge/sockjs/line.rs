@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use super::framed::Framed;
 use super::registry::Sessions;
@@ -146,6 +147,10 @@ impl Line {
             Self::Http(line) => {
                 if let Some(reason) = reason {
                     line.session.close(reason.code, &reason.text);
+                    let heard = line.session.close_is_heard();
+                    if timeout(linger, heard).await.is_err() {
+                        tracing::debug!("a peer did not ask for the close in time");
+                    }
                 }
             }
         }

@@ -81,7 +81,7 @@ impl Sessions {
     pub(super) fn retire(&self, name: &str, session: &Arc<HttpSession>) {
         let now = Instant::now();
         let mut names = self.names();
-        if session.is_awaited() {
+        if session.rest() {
             let until = now + session.remembered_for();
             names
                 .over

@@ -6,6 +6,9 @@
 //! Two sides meet here: requests of the client (`attach`, `take`, `push`), and the one task that
 //! serves the session (`receive`, `send`, `close`, by way of `line`).
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,6 +23,9 @@ use crate::sockjs::{Framing, HEARTBEAT, OPEN, close_frame, message_frame, quote_
 
 /// What the client gets whose earlier request to receive was cut off.
 const INTERRUPTED: (u16, &str) = (1002, "Connection interrupted");
+
+/// How often the serving task hears of signs of life.
+const SIGN_EVERY: Duration = Duration::from_secs(5);
 
 /// The limits of one session.
 #[derive(Clone, Copy, Debug)]
@@ -65,10 +71,26 @@ struct State {
     receiver: bool,
     /// Since when nobody receives.
     alone_since: Instant,
-    /// A sign of life that the serving task has not seen yet.
+    /// A sign of life that the serving task has not seen yet, and when it saw the last.
     sign_of_life: bool,
+    sign_told_at: Option<Instant>,
+    /// Whether the close frame went out.
+    close_heard: bool,
     /// Whether the messages beat by themselves, so that `h` need not.
     beats: bool,
+}
+
+impl State {
+    /// Whether a sign of life is to be told. Seldom: a busy session has many.
+    fn tells_sign_of_life(&mut self, now: Instant) -> bool {
+        let is_due = self.sign_told_at.is_none_or(|at| now - at >= SIGN_EVERY);
+        if !self.sign_of_life || !is_due {
+            return false;
+        }
+        self.sign_of_life = false;
+        self.sign_told_at = Some(now);
+        true
+    }
 }
 
 /// What a request to receive finds.
@@ -106,6 +128,8 @@ impl HttpSession {
                 receiver: true,
                 alone_since: Instant::now(),
                 sign_of_life: false,
+                sign_told_at: None,
+                close_heard: false,
                 beats: false,
             }),
             inward: Notify::new(),
@@ -132,10 +156,12 @@ impl HttpSession {
             {
                 let mut state = self.state();
                 // What is left to be read comes before the close.
-                if let Some(frame) = &state.closed
+                if let Some(frame) = state.closed.clone()
                     && state.pending.is_empty()
                 {
-                    return Attached::Closed(frame.clone());
+                    state.close_heard = true;
+                    self.room.notify_waiters();
+                    return Attached::Closed(frame);
                 }
                 if !state.receiver {
                     state.receiver = true;
@@ -187,9 +213,11 @@ impl HttpSession {
             state.pending = String::new();
             self.room.notify_waiters();
             frame
-        } else if let Some(frame) = &state.closed {
+        } else if let Some(frame) = state.closed.clone() {
             is_close = true;
-            frame.clone()
+            state.close_heard = true;
+            self.room.notify_waiters();
+            frame
         } else if beat_is_due && !state.beats {
             HEARTBEAT.to_owned()
         } else {
@@ -241,7 +269,6 @@ impl HttpSession {
                         state.incoming_bytes += message.len() + size_of::<String>();
                         state.incoming.push_back(message);
                     }
-                    state.sign_of_life = true;
                     self.inward.notify_one();
                     return Pushed::Taken;
                 }
@@ -263,7 +290,7 @@ impl HttpSession {
                 if state.closed.is_some() {
                     return Received::Gone;
                 }
-                if std::mem::take(&mut state.sign_of_life) {
+                if state.tells_sign_of_life(Instant::now()) {
                     return Received::Ponged;
                 }
                 (!state.receiver).then(|| state.alone_since + self.limits.disconnect_after)
@@ -316,7 +343,8 @@ impl HttpSession {
         self.state().beats = beats;
     }
 
-    /// Closes the session, unless it is closed. What waits is still given out.
+    /// Closes the session, unless it is closed. What waits is still given out, until the session is
+    /// forgotten.
     pub(super) fn close(&self, code: u16, reason: &str) {
         let mut state = self.state();
         if state.closed.is_none() {
@@ -328,10 +356,37 @@ impl HttpSession {
         self.room.notify_waiters();
     }
 
-    /// Whether there is still somebody, or will be, who wants to hear of the close.
-    pub(super) fn is_awaited(&self) -> bool {
-        let state = self.state();
+    /// Waits until the close was heard, or nobody will ever ask for it.
+    pub(super) async fn close_is_heard(&self) {
+        loop {
+            let heard = self.room.notified();
+            tokio::pin!(heard);
+            heard.as_mut().enable();
+            let until = {
+                let state = self.state();
+                if state.close_heard {
+                    return;
+                }
+                (!state.receiver).then(|| state.alone_since + self.limits.disconnect_after)
+            };
+            match until {
+                None => heard.await,
+                Some(until) => {
+                    if timeout_at(until, heard).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The session is over: from now on it costs no more than its last words. Whether there is
+    /// still somebody, or will be, who wants to hear them.
+    pub(super) fn rest(&self) -> bool {
+        let mut state = self.state();
+        state.pending = String::new();
         let until = state.alone_since + self.limits.disconnect_after;
+        self.outward.notify_one();
         state.receiver || Instant::now() < until
     }
 
