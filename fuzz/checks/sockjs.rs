@@ -75,9 +75,9 @@ fn wrapped(frame: &str) {
     let callback = || "cb".to_owned();
     for framing in [Framing::HtmlFile(callback()), Framing::Jsonp(callback())] {
         let wrapped = framing.wrap(frame);
-        let (before, after) = match framing {
-            Framing::Jsonp(_) => ("/**/cb(", ");\r\n"),
-            _ => ("<script>\np(", ");\n</script>\r\n"),
+        let (before, after) = match framing.is_polling() {
+            true => ("/**/cb(", ");\r\n"),
+            false => ("<script>\np(", ");\n</script>\r\n"),
         };
         let inner = wrapped
             .strip_prefix(before)

@@ -14,6 +14,10 @@ use crate::model::CloseReason;
 
 /// An open connection. The only thing that knows how octets travel.
 #[derive(Debug)]
+#[expect(
+    clippy::enum_variant_names,
+    reason = "a WebSocket has that name in RFC 6455"
+)]
 pub(super) enum Socket {
     /// A WebSocket.
     WebSocket(Box<WebSocket>),

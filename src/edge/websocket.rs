@@ -9,7 +9,7 @@ mod watch;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{
     CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, SET_COOKIE, UPGRADE,
@@ -36,7 +36,7 @@ pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
 }
 
 /// `GET /ws-chat`.
-pub(super) async fn open(State(edge): State<Arc<Edge>>, mut request: Request) -> Response<Body> {
+pub(super) fn open(edge: &Arc<Edge>, mut request: Request) -> Response<Body> {
     let opening = handshake::open(request.method(), request.version(), request.headers());
     let offer = match opening {
         Opening::WebSocket(offer) => offer,
@@ -56,7 +56,7 @@ pub(super) async fn open(State(edge): State<Arc<Edge>>, mut request: Request) ->
     let Some(peer) = request.extensions().get::<Arc<Peer>>().cloned() else {
         return reply::problem(&Problem::new(Code::Internal, "The peer is not known."));
     };
-    let requester = Requester::new(&edge, &peer, request.headers());
+    let requester = Requester::new(edge, &peer, request.headers());
     let address = edge.settings.log_address.show(requester.address);
     if requester.origin == super::origin::Verdict::Refused {
         tracing::debug!(%address, "a page of another origin was refused; CORS_ORIGINS allows it");
@@ -82,7 +82,7 @@ pub(super) async fn open(State(edge): State<Arc<Edge>>, mut request: Request) ->
     };
     let upgrade = hyper::upgrade::on(&mut request);
     edge.tracker
-        .spawn(run(Arc::clone(&edge), upgrade, asked.kind, opened));
+        .spawn(run(Arc::clone(edge), upgrade, asked.kind, opened));
     let subprotocol = offer.subprotocol.map(|(name, _)| name);
     switching(&offer.accept, subprotocol, set_cookie)
 }

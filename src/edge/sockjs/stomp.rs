@@ -51,7 +51,7 @@ pub(in crate::edge) fn routes(edge: &Arc<Edge>, base: &str) -> Router<Arc<Edge>>
         // At these two a WebSocket is STOMP without any framing of SockJS.
         let is_bare = matches!(path.as_str(), "" | "/websocket");
         if is_bare && websocket::is_asked_for(request.headers()) {
-            return websocket::open(axum::extract::State(edge), request).await;
+            return websocket::open(&edge, request);
         }
         endpoint.answer(&path, request).await
     });

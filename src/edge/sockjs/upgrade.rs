@@ -21,7 +21,7 @@ pub(super) struct Upgrade {
 }
 
 /// Reads the request.
-pub(super) fn asked(request: &mut Request) -> Result<Upgrade, Response<Body>> {
+pub(super) fn asked(request: &mut Request) -> Result<Upgrade, Box<Response<Body>>> {
     let opening = handshake::open(request.method(), request.version(), request.headers());
     let words = match opening {
         Opening::WebSocket(Offer { accept, .. }) => {
@@ -32,7 +32,7 @@ pub(super) fn asked(request: &mut Request) -> Result<Upgrade, Response<Body>> {
         Opening::OtherVersion => "Only version 13 of WebSocket is spoken here.",
         Opening::Broken(_) => "\"Connection\" must be \"Upgrade\", and the handshake whole.",
     };
-    Err(answers::text(StatusCode::BAD_REQUEST, words))
+    Err(Box::new(answers::text(StatusCode::BAD_REQUEST, words)))
 }
 
 impl Upgrade {
