@@ -22,7 +22,6 @@ pub(super) struct Clock {
     pub(super) unfinished_at: Option<Instant>,
     pub(super) heard_at: Instant,
     pub(super) pinged_at: Instant,
-    ping_after: Duration,
 }
 
 impl Clock {
@@ -34,7 +33,6 @@ impl Clock {
             unfinished_at: None,
             heard_at: now,
             pinged_at: now,
-            ping_after,
         }
     }
 
@@ -42,17 +40,17 @@ impl Clock {
         self.heard_at = Instant::now();
     }
 
-    pub(super) fn ping_at(&self) -> Instant {
-        self.heard_at.max(self.pinged_at) + self.ping_after
+    pub(super) fn ping_at(&self, ping_after: Duration) -> Instant {
+        self.heard_at.max(self.pinged_at) + ping_after
     }
 
     /// Sets the alarm to the next thing. Moving it costs a store, so that it never rings for
     /// nothing.
-    pub(super) fn arm(&mut self) {
+    pub(super) fn arm(&self, ping_after: Duration) {
         let at = [self.session_at, self.drain_at, self.unfinished_at]
             .into_iter()
             .flatten()
-            .fold(self.ping_at(), Ord::min);
+            .fold(self.ping_at(ping_after), Ord::min);
         self.alarm.set(at);
     }
 }
@@ -89,6 +87,8 @@ impl IdleMessages {
 mod tests {
     use super::*;
 
+    const PING_AFTER: Duration = Duration::from_secs(25);
+
     #[tokio::test(start_paused = true)]
     async fn messages_without_a_frame_are_limited_per_window() {
         let mut idle = IdleMessages::new(Instant::now(), 3);
@@ -105,21 +105,21 @@ mod tests {
     async fn the_alarm_rings_for_whatever_comes_first() {
         let wheel = Wheel::new(tokio_util::task::TaskTracker::new());
         let now = Instant::now();
-        let mut clock = Clock::new(&wheel, now, Duration::from_secs(25));
-        clock.arm();
-        assert_eq!(clock.alarm.deadline(), now + Duration::from_secs(25));
+        let mut clock = Clock::new(&wheel, now, PING_AFTER);
+        clock.arm(PING_AFTER);
+        assert_eq!(clock.alarm.deadline(), now + PING_AFTER);
         clock.session_at = Some(now + Duration::from_secs(5));
-        clock.arm();
+        clock.arm(PING_AFTER);
         assert_eq!(clock.alarm.deadline(), now + Duration::from_secs(5));
         clock.unfinished_at = Some(now + Duration::from_secs(4));
-        clock.arm();
+        clock.arm(PING_AFTER);
         (&mut clock.alarm).await;
         assert!(now.elapsed() < Duration::from_millis(4_060));
         clock.heard();
         clock.session_at = None;
         clock.unfinished_at = None;
-        clock.arm();
-        let ping = clock.heard_at + Duration::from_secs(25);
+        clock.arm(PING_AFTER);
+        let ping = clock.heard_at + PING_AFTER;
         assert!(clock.alarm.deadline() - ping < super::super::wheel::TICK);
     }
 }

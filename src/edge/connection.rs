@@ -117,7 +117,7 @@ impl Connection {
     /// Does what the session asks for, then waits for one thing to happen.
     async fn step(&mut self) -> Step {
         self.perform().await?;
-        self.clock.arm();
+        self.clock.arm(self.edge.settings.ping_after);
         let may_read = self.sends < UNSETTLED_MAX;
         let draining = self.clock.drain_at.is_some();
         tokio::select! {
@@ -279,7 +279,7 @@ impl Connection {
             self.clock.unfinished_at = None;
             self.session.handle_input(now.into_std(), Input::Unfinished);
         }
-        if self.clock.ping_at() <= now {
+        if self.clock.ping_at(self.edge.settings.ping_after) <= now {
             self.clock.pinged_at = now;
             let stall = self.edge.settings.outbox_stall;
             timeout(stall, Box::pin(self.socket.ping()))

@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 /// How late an alarm may ring.
 pub(super) const TICK: Duration = Duration::from_millis(50);
+const TICKS_PER_SECOND: u64 = 20;
 
 /// How many ticks the ring has: the time between two pings of a silent client, and as much again.
 const RING: usize = 1_024;
@@ -157,8 +158,9 @@ impl Drop for Alarm {
 impl Shared {
     /// The first tick that is not before this time.
     fn tick_of(&self, at: Instant) -> u64 {
-        let since = at.saturating_duration_since(self.origin).as_nanos();
-        u64::try_from(since.div_ceil(TICK.as_nanos())).unwrap_or(NOWHERE - 1)
+        let since = at.saturating_duration_since(self.origin);
+        let ticks = since.subsec_nanos().div_ceil(TICK.subsec_nanos());
+        since.as_secs() * TICKS_PER_SECOND + u64::from(ticks)
     }
 
     fn time_of(&self, tick: u64) -> Instant {
@@ -168,8 +170,9 @@ impl Shared {
 
     /// Every tick up to this one is over.
     fn now(&self) -> u64 {
-        let since = self.origin.elapsed().as_nanos();
-        u64::try_from(since / TICK.as_nanos()).unwrap_or(NOWHERE - 1)
+        let since = self.origin.elapsed();
+        let ticks = since.subsec_nanos() / TICK.subsec_nanos();
+        since.as_secs() * TICKS_PER_SECOND + u64::from(ticks)
     }
 
     fn lock(&self) -> MutexGuard<'_, Ring> {

@@ -21,7 +21,7 @@ const FRAGMENTS_BYTES: usize = 64 << 10;
 pub(super) struct Watched {
     stream: Stream,
     frames: Frames,
-    unfinished_max: usize,
+    unfinished_max: u32,
 }
 
 impl Watched {
@@ -32,7 +32,7 @@ impl Watched {
         Self {
             stream,
             frames,
-            unfinished_max: message_bytes_max.saturating_add(FRAGMENTS_BYTES),
+            unfinished_max: small(message_bytes_max.saturating_add(FRAGMENTS_BYTES)),
         }
     }
 
@@ -101,17 +101,20 @@ impl AsyncWrite for Watched {
     }
 }
 
-/// How far the frames of a client have come (RFC 6455 section 5.2).
+/// How far the frames of a client have come (RFC 6455 section 5.2). Every idle connection has one,
+/// so it is packed.
 #[derive(Debug, Default)]
 struct Frames {
+    /// Of the payload and its masking key, what is to come; of the length, what has come.
+    rest: u64,
+    /// The octets on the wire of the message that is not finished.
+    unfinished: u32,
     place: Place,
     /// Of the frame at hand: FIN, and whether it is a control frame.
     is_final: bool,
     is_control: bool,
     /// Whether a message has begun in fragments before.
     is_fragmented: bool,
-    /// The octets on the wire of the message that is not finished.
-    unfinished: usize,
 }
 
 /// What the next octet is.
@@ -123,9 +126,14 @@ enum Place {
     /// The second: the length, or how long the length is.
     Second,
     /// One of the length, of which so many are to come.
-    Length { left: u8, value: u64 },
-    /// One of the masking key and the payload, of which so many are to come.
-    Rest(u64),
+    Length(u8),
+    /// One of the masking key and the payload.
+    Rest,
+}
+
+/// Counts are bounded by the longest message, which is far below this.
+fn small(octets: usize) -> u32 {
+    u32::try_from(octets).unwrap_or(u32::MAX)
 }
 
 /// Every frame of a client is masked; tungstenite refuses others.
@@ -146,27 +154,24 @@ impl Frames {
                     Place::Second
                 }
                 Place::Second => match octet & 0x7f {
-                    126 => Place::Length { left: 2, value: 0 },
-                    127 => Place::Length { left: 8, value: 0 },
-                    length => Place::Rest(u64::from(length) + MASK_BYTES),
+                    126 => self.long(2),
+                    127 => self.long(8),
+                    length => self.of_length(length.into()),
                 },
-                Place::Length { left, value } => {
-                    let value = value << 8 | u64::from(octet);
+                Place::Length(left) => {
+                    self.rest = self.rest << 8 | u64::from(octet);
                     match left {
-                        0 | 1 => Place::Rest(value.saturating_add(MASK_BYTES)),
-                        _ => Place::Length {
-                            left: left - 1,
-                            value,
-                        },
+                        0 | 1 => self.of_length(self.rest),
+                        _ => Place::Length(left - 1),
                     }
                 }
-                Place::Rest(left) => {
-                    taken = usize::try_from(left)
-                        .unwrap_or(usize::MAX)
-                        .min(octets.len());
-                    match left - taken as u64 {
+                Place::Rest => {
+                    let rest = usize::try_from(self.rest).unwrap_or(usize::MAX);
+                    taken = rest.min(octets.len());
+                    self.rest -= taken as u64;
+                    match self.rest {
                         0 => Place::First,
-                        left => Place::Rest(left),
+                        _ => Place::Rest,
                     }
                 }
             };
@@ -175,13 +180,23 @@ impl Frames {
                 _ => octets.get(taken..).unwrap_or_default(),
             };
             if !self.is_control {
-                self.unfinished += taken;
+                self.unfinished = self.unfinished.saturating_add(small(taken));
                 if self.place == Place::First {
                     self.is_fragmented = !self.is_final;
-                    self.unfinished *= usize::from(self.is_fragmented);
+                    self.unfinished *= u32::from(self.is_fragmented);
                 }
             }
         }
+    }
+
+    fn long(&mut self, octets: u8) -> Place {
+        self.rest = 0;
+        Place::Length(octets)
+    }
+
+    fn of_length(&mut self, length: u64) -> Place {
+        self.rest = length.saturating_add(MASK_BYTES);
+        Place::Rest
     }
 }
 
