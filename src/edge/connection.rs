@@ -130,7 +130,10 @@ impl Connection {
             }
             () = &mut self.clock.alarm => self.rang().await,
             () = self.edge.shutdown.cancelled(), if !draining => {
-                self.clock.drain_at = Some(self.edge.pace.next_close(self.edge.admission.sessions()));
+                let turn = self.edge.pace.next_close(self.edge.admission.sessions());
+                // Who needs requests hears of it now, or never.
+                let now = self.socket.needs_requests().then(Instant::now);
+                self.clock.drain_at = Some(now.unwrap_or(turn));
                 Ok(())
             }
         }

@@ -39,6 +39,7 @@ mod routes;
 mod settings;
 mod settling;
 mod socket;
+pub mod sockjs;
 mod stream;
 mod tcp;
 mod tls;
@@ -172,6 +173,18 @@ impl Edge {
             false => None,
         };
         Ok((self.admission.session(client)?, network, Arc::clone(peer)))
+    }
+
+    /// The same for a session over requests: any socket may open many of those, so each has a place
+    /// in its network.
+    fn admit_requests(
+        &self,
+        peer: &Arc<Peer>,
+        client: IpAddr,
+    ) -> Result<(Permit, Option<Permit>, Arc<Peer>), Refusal> {
+        let network = self.admission.network(client)?;
+        let session = self.admission.session(client)?;
+        Ok((session, Some(network), Arc::clone(peer)))
     }
 }
 
