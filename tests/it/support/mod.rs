@@ -15,3 +15,5 @@ pub(crate) mod proxy;
 pub(crate) mod rabbitmq;
 pub(crate) mod redis;
 pub(crate) mod stompjs;
+pub(crate) mod wire;
+mod wire_frame;
