@@ -1,12 +1,16 @@
 //! The session as its driver sees it: here the table of every phase and command, beside it what
 //! each request is answered with.
 
+mod acknowledging;
 mod asking;
 mod connecting;
 mod ending;
+mod receipting;
+mod soft;
 mod timing;
+mod transacting;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -59,6 +63,7 @@ impl Rig {
             ["event CONNECT"]
         );
         assert_eq!(self.input(Input::Accepted(accepted())), ["CONNECTED"]);
+        self.events.clear();
     }
 
     /// Connected and with a subscription to the errors and replies of this session.
@@ -94,6 +99,16 @@ impl Rig {
         self.input(Input::Timeout)
     }
 
+    /// Sleeps until the session ends, and says how.
+    fn sleep_to_the_end(&mut self) -> Vec<String> {
+        loop {
+            let out = self.sleep();
+            if self.session.is_closed() {
+                return out;
+            }
+        }
+    }
+
     /// Every output in short.
     fn poll(&mut self) -> Vec<String> {
         let mut shorts = Vec::new();
@@ -123,6 +138,7 @@ impl Rig {
         decoder.push(octets);
         let frame = decoder.next(self.version).unwrap().unwrap();
         assert_eq!(decoder.next(self.version), Ok(None), "one whole frame");
+        assert_is_listed(&frame, self.version);
         let mut short = frame.command.to_string();
         for name in ["message", "receipt-id", "subscription"] {
             if let Some(value) = frame.headers.get(name) {
@@ -135,6 +151,31 @@ impl Rig {
 
     fn last_body(&self) -> Value {
         serde_json::from_slice(&self.frames.last().unwrap().body).unwrap()
+    }
+}
+
+/// Whatever is written is in the tables that the documentation is held against.
+fn assert_is_listed(frame: &Frame, version: Version) {
+    let greeted = frame.headers.get("version").and_then(Version::parse);
+    let version = greeted.unwrap_or(version);
+    let row = |name: &str| {
+        headers().find(|row| {
+            let counts = row.versions.contains(&version);
+            (row.command, row.header) == (frame.command, name) && counts
+        })
+    };
+    for (name, _) in frame.headers.iter() {
+        assert!(row(name).is_some(), "{} {name} {version}", frame.command);
+    }
+    for row in headers().filter(|row| row.need == Need::Required) {
+        let is_due = row.command == frame.command && row.versions.contains(&version);
+        let is_there = frame.headers.get(row.header).is_some();
+        assert!(!is_due || is_there, "{} {}", row.command, row.header);
+    }
+    if frame.command == Command::Error {
+        let message = frame.headers.get("message").unwrap();
+        let is_listed = errors().iter().any(|row| row.message == message);
+        assert!(is_listed, "{message}");
     }
 }
 
@@ -210,10 +251,10 @@ fn every_command_in_every_phase_is_answered_as_the_table_says() {
             (Phase::Connected, Command::Connect | Command::Stomp) => {
                 vec!["ERROR Already connected r", "close 1002 bad_request"]
             }
-            (
-                Phase::Connected,
-                Command::Ack | Command::Nack | Command::Begin | Command::Commit | Command::Abort,
-            ) => vec!["ERROR Not supported r", "close 1002 bad_request"],
+            (Phase::Connected, Command::Ack | Command::Nack) => vec!["event ACK 1"],
+            (Phase::Connected, Command::Begin | Command::Commit | Command::Abort) => {
+                vec!["ERROR Missing transaction r", "close 1002 bad_request"]
+            }
             (
                 Phase::Connected,
                 Command::Connected | Command::Message | Command::Receipt | Command::Error,
@@ -229,10 +270,26 @@ fn every_command_in_every_phase_is_answered_as_the_table_says() {
                 answer(phase, command),
                 "{phase:?} {command}"
             );
-            let is_in_table = table::action(phase, command).is_some();
+            let is_in_table = table::action(phase, Version::V1_2, command).is_some();
             assert!(phase.decodes() || !is_in_table, "{phase:?} {command}");
         }
     }
+}
+
+#[test]
+fn nack_is_a_word_since_1_1() {
+    let nack = "NACK\nmessage-id:m\nsubscription:s\nid:1.1\nreceipt:r\n\n\0";
+    let refused = ["ERROR Bad command r", "close 1002 bad_request"];
+    assert_eq!(Rig::connected(Version::V1_0).receive(nack), refused);
+    for version in [Version::V1_1, Version::V1_2] {
+        assert_eq!(Rig::connected(version).receive(nack), ["event ACK 1"]);
+    }
+}
+
+#[test]
+fn an_idle_session_pays_for_nothing_that_it_does_not_use() {
+    let size = size_of::<Session>();
+    assert!(size <= 672, "{size} octets");
 }
 
 #[test]
