@@ -44,7 +44,10 @@ async fn scenarios(group: &str, ports: &[u16]) {
     let (words, mistakes) = (said(&done.stdout), said(&done.stderr));
     assert!(done.status.success(), "{}\n{words}{mistakes}", done.status);
     assert!(words.lines().all(|line| line.starts_with("ok ")), "{words}");
-    assert!(words.lines().count() >= 10, "few scenarios were run:\n{words}");
+    assert!(
+        words.lines().count() >= 10,
+        "few scenarios were run:\n{words}"
+    );
 }
 
 /// A node's environment with STOMP over TCP at this port.

@@ -11,10 +11,11 @@ over_every_transport!(&[]);
 const CLIENT: &str = "ack:client\n";
 const INDIVIDUAL: &str = "ack:client-individual\n";
 
-/// A session that consumes the queue of the case with the id `s`.
+/// A session that consumes the queue of the case with the id `s`. What the queue has may come at
+/// once, so no RECEIPT is asked for.
 async fn consumer(case: &Case, more: &str) -> Wire {
     let mut wire = case.connect().await;
-    wire.settled(subscribe("s", &case.queue(), more)).await;
+    wire.send(subscribe("s", &case.queue(), more)).await;
     wire
 }
 
@@ -39,8 +40,14 @@ async fn take(wire: &mut Wire, bodies: &[&str]) -> Vec<Frame> {
 /// The bodies that a queue still has, sorted, by a consumer who takes up to its end.
 async fn rest(case: &Case) -> Vec<String> {
     let mut wire = case.connect_as(V12).await;
-    wire.settled(subscribe("rest", &case.queue(), "ack:client\nprefetch-count:1000\n")).await;
-    wire.settled(send(&case.queue(), "", "(end)")).await;
+    let mut sender = case.connect_as(V12).await;
+    sender.settled(send(&case.queue(), "", "(end)")).await;
+    wire.send(subscribe(
+        "rest",
+        &case.queue(),
+        "ack:client\nprefetch-count:1000\n",
+    ))
+    .await;
     let mut bodies = Vec::new();
     loop {
         match wire.expect("MESSAGE").await.text() {
@@ -130,20 +137,20 @@ cases! {
 "ack.noid" ALL, "An ACK that names no message is an ERROR." => |case| {
     for command in if case.version == V10 { &["ACK"][..] } else { &["ACK", "NACK"] } {
         let wire = consumer(&case, CLIENT).await;
-        case.refuses(wire, format!("{command}\nsubscription:s\n\n\0"), "", 1002).await;
+        case.refuses(wire, format!("{command}\nsubscription:s\n\n\0"), "Missing id|Missing message-id", 1002).await;
     }
 }
 "ack.nosubscription" ONLY_11, "In 1.1 ACK names the subscription too." => |case| {
     fill(&case, &["a"]).await;
     let mut wire = consumer(&case, CLIENT).await;
     let id = take(&mut wire, &["a"]).await[0].header("message-id").to_owned();
-    case.refuses(wire, format!("ACK\nmessage-id:{id}\n\n\0"), "", 1002).await;
+    case.refuses(wire, format!("ACK\nmessage-id:{id}\n\n\0"), "Missing subscription", 1002).await;
 }
 "ack.wrongheader" ONLY_12, "In 1.2 message-id names nothing: ACK has an id." => |case| {
     fill(&case, &["a"]).await;
     let mut wire = consumer(&case, CLIENT).await;
     let id = take(&mut wire, &["a"]).await[0].header("message-id").to_owned();
-    case.refuses(wire, format!("ACK\nmessage-id:{id}\nsubscription:s\n\n\0"), "", 1002).await;
+    case.refuses(wire, format!("ACK\nmessage-id:{id}\nsubscription:s\n\n\0"), "Missing id", 1002).await;
 }
 "ack.unknown" ALL, "An ACK of a message that was never delivered is an ERROR." => |case| {
     let wire = consumer(&case, CLIENT).await;
@@ -214,7 +221,7 @@ cases! {
 "prefetch.bad" ALL, "A prefetch-count that is no number is an ERROR." => |case| {
     for count in ["x", "-1", "1.5", ""] {
         let more = format!("ack:client\nprefetch-count:{count}\n");
-        case.refused(subscribe("s", &case.queue(), &more), "", 1002).await;
+        case.refused(subscribe("s", &case.queue(), &more), "Bad prefetch-count", 1002).await;
     }
 }
 "nack.requeue" FROM_11, "NACK gives the message back; it comes again with redelivered:true." => |case| {
@@ -235,7 +242,7 @@ cases! {
     wire.settled(verdict("NACK", case.version, &messages[0], "requeue:false\n")).await;
     bye(&case, wire).await;
     let mut dead = case.connect().await;
-    dead.settled(subscribe("d", &format!("/queue/DLQ.{}", case.name()), "")).await;
+    dead.send(subscribe("d", &format!("/queue/DLQ.{}", case.name()), "")).await;
     dead.expect_message("a").await;
     assert_eq!(rest(&case).await, [""; 0]);
 }
@@ -247,7 +254,7 @@ cases! {
         wire.send(nack(case.version, &message)).await;
     }
     let mut dead = case.connect().await;
-    dead.settled(subscribe("d", &format!("/queue/DLQ.{}", case.name()), "")).await;
+    dead.send(subscribe("d", &format!("/queue/DLQ.{}", case.name()), "")).await;
     dead.expect_message("a").await;
 }
 "nack.cumulative" FROM_11, "In client mode NACK speaks for every earlier message too." => |case| {
@@ -262,7 +269,7 @@ cases! {
     fill(&case, &["a"]).await;
     let mut wire = consumer(&case, CLIENT).await;
     let id = take(&mut wire, &["a"]).await[0].header("message-id").to_owned();
-    case.refuses(wire, format!("NACK\nmessage-id:{id}\n\n\0"), "", 1002).await;
+    case.refuses(wire, format!("NACK\nmessage-id:{id}\n\n\0"), "Bad command", 1002).await;
 }
 "nack.other" FROM_11, "What one consumer gives back another may get." => |case| {
     let mut one = consumer(&case, "ack:client-individual\nprefetch-count:1\n").await;
@@ -289,9 +296,8 @@ cases! {
     fill(&case, &["a"]).await;
     let mut wire = consumer(&case, INDIVIDUAL).await;
     let messages = take(&mut wire, &["a"]).await;
-    let frame = verdict("NACK", case.version, &messages[0], "requeue:true\n");
-    wire.settled(frame).await;
+    wire.send(verdict("NACK", case.version, &messages[0], "requeue:true\n")).await;
     let again = wire.expect_message("a").await;
-    case.refuses(wire, verdict("NACK", case.version, &again, "requeue:perhaps\n"), "", 1002).await;
+    case.refuses(wire, verdict("NACK", case.version, &again, "requeue:perhaps\n"), "Bad requeue", 1002).await;
 }
 }

@@ -3,7 +3,9 @@
 use tokio_tungstenite::tungstenite::Message;
 
 use super::case::Version::V12;
-use super::case::{ALL, Case, ONLY_12, SOCKJS, TCP, WEBSOCKET, cases, greeting, over_every_transport};
+use super::case::{
+    ALL, Case, ONLY_12, SOCKJS, TCP, WEBSOCKET, cases, greeting, over_every_transport,
+};
 use super::case::{send, subscribe};
 use crate::support::wire::{Frame, Heard, Wire, upgrade};
 
@@ -23,7 +25,12 @@ async fn at(case: &Case, path: &str, lines: &[&str]) -> Wire {
 
 /// CONNECT on a WebSocket that offers these subprotocols, without accept-version.
 async fn capped(case: &Case, offer: &str) -> Frame {
-    let mut wire = at(case, "/ws-chat", &[&format!("Sec-WebSocket-Protocol: {offer}")]).await;
+    let mut wire = at(
+        case,
+        "/ws-chat",
+        &[&format!("Sec-WebSocket-Protocol: {offer}")],
+    )
+    .await;
     wire.send("CONNECT\nhost:x\n\n\0").await;
     wire.expect("CONNECTED").await
 }
@@ -33,12 +40,15 @@ async fn comes_binary(wire: &mut Wire, case: &Case, body: &[u8]) -> bool {
     wire.send(greeting(case.version, "")).await;
     wire.expect("CONNECTED").await;
     wire.settled(subscribe("s", &case.topic(), "")).await;
-    let head = format!("SEND\ndestination:{}\ncontent-length:{}\n\n", case.topic(), body.len());
+    let head = format!(
+        "SEND\ndestination:{}\ncontent-length:{}\n\n",
+        case.topic(),
+        body.len()
+    );
     wire.send([head.as_bytes(), body, b"\0"].concat()).await;
     assert_eq!(wire.expect("MESSAGE").await.body, body);
     wire.heard_binary
 }
-
 
 cases! {
 "ws.subprotocol" ONLY_12.over(WEBSOCKET), "The highest subprotocol that is offered is chosen, and no other is named." => |case| {

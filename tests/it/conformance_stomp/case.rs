@@ -60,6 +60,8 @@ impl On {
 const EVERYWHERE: &[Transport] = &[Transport::WebSocket, Transport::SockJs, Transport::Tcp];
 /// Transports that carry octets which are no text.
 pub(crate) const BINARY: &[Transport] = &[Transport::WebSocket, Transport::Tcp];
+/// Transports whose clients answer pings.
+pub(crate) const WITH_PINGS: &[Transport] = &[Transport::WebSocket, Transport::SockJs];
 /// The plain WebSocket.
 pub(crate) const WEBSOCKET: &[Transport] = &[Transport::WebSocket];
 /// SockJS.
@@ -199,7 +201,12 @@ impl Case {
 
     /// A session sends these octets; an ERROR with this `message` comes, then the end with this
     /// code, and nothing else.
-    pub(crate) async fn refused(&self, octets: impl AsRef<[u8]>, message: &str, code: u16) -> Frame {
+    pub(crate) async fn refused(
+        &self,
+        octets: impl AsRef<[u8]>,
+        message: &str,
+        code: u16,
+    ) -> Frame {
         let wire = self.connect().await;
         self.refuses(wire, octets, message, code).await
     }
@@ -263,7 +270,10 @@ pub(crate) fn verdict(command: &str, version: Version, message: &Frame, more: &s
     let id = message.header("message-id");
     let named = match version {
         V10 => format!("message-id:{id}\n"),
-        V11 => format!("message-id:{id}\nsubscription:{}\n", message.header("subscription")),
+        V11 => format!(
+            "message-id:{id}\nsubscription:{}\n",
+            message.header("subscription")
+        ),
         V12 => format!("id:{}\n", message.header("ack")),
     };
     format!("{command}\n{named}{more}\n\0")
@@ -331,7 +341,11 @@ pub(crate) async fn conform(rows: &[Row], environment: &[(&str, &str)], transpor
     let outcomes: Vec<_> = stream::iter(runs).buffer_unordered(AT_ONCE).collect().await;
     let failures: Vec<String> = outcomes.into_iter().flatten().collect();
     let failed = failures.len();
-    assert!(failures.is_empty(), "{failed} of {count} runs failed:\n{}", failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{failed} of {count} runs failed:\n{}",
+        failures.join("\n")
+    );
 }
 
 /// Runs one case; what is to be reported when it fails.

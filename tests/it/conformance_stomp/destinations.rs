@@ -1,8 +1,8 @@
 //! Prefixes, wildcards, `%2F`, and the destinations of users (Spring's dialect, RabbitMQ's names).
 
 use super::case::Version::V12;
-use super::case::{ALL, Case, FROM_11, ONLY_12, cases, greeting, over_every_transport, send};
 use super::case::subscribe;
+use super::case::{ALL, Case, FROM_11, ONLY_12, cases, greeting, over_every_transport, send};
 use crate::support::wire::{Frame, Wire};
 
 over_every_transport!(&[("DESTINATION_RULES", OPEN)]);
@@ -21,7 +21,8 @@ async fn listening(case: &Case, destination: &str) -> Wire {
 async fn again(case: &Case, connected: &Frame) -> Wire {
     let secret = connected.header("visitor-token");
     let mut wire = case.open().await;
-    wire.send(greeting(case.version, "").replace("token:new", &format!("token:{secret}"))).await;
+    wire.send(greeting(case.version, "").replace("token:new", &format!("token:{secret}")))
+        .await;
     wire.expect("CONNECTED").await;
     wire
 }
@@ -133,11 +134,13 @@ cases! {
         wire.expect_end().await;
     }
 }
-"wild.reserved" ALL, "Wildcards do not open what is reserved." => |case| {
-    let mut wire = case.connect().await;
-    wire.send(subscribe("s", "/topic/room.*", "")).await;
-    wire.expect("ERROR").await;
-    wire.expect_end().await;
+"wild.user" ALL, "Wildcards do not open the destinations of users." => |case| {
+    for to in ["/user/**", "/user/*/queue/notes", "/user/queue/*"] {
+        let mut wire = case.connect().await;
+        wire.send(subscribe("s", to, "")).await;
+        wire.expect("ERROR").await;
+        wire.expect_end().await;
+    }
 }
 "wild.queue" ALL, "Queues have no wildcards." => |case| {
     let mut wire = case.connect().await;

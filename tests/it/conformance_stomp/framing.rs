@@ -8,7 +8,14 @@ over_every_transport!(&[]);
 
 /// The commands of a client that have no body.
 const BODILESS: [&str; 8] = [
-    "SUBSCRIBE", "UNSUBSCRIBE", "ACK", "NACK", "BEGIN", "COMMIT", "ABORT", "DISCONNECT",
+    "SUBSCRIBE",
+    "UNSUBSCRIBE",
+    "ACK",
+    "NACK",
+    "BEGIN",
+    "COMMIT",
+    "ABORT",
+    "DISCONNECT",
 ];
 
 cases! {

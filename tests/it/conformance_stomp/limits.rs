@@ -9,6 +9,8 @@ over_every_transport!(&[
     ("TRANSACTION_FRAMES", "3"),
     ("TRANSACTION_BYTES", "2KiB"),
     ("MAX_FRAME_BYTES", "4KiB"),
+    ("MESSAGE_BYTES", "4KiB"),
+    ("PREFETCH_DEFAULT", "5"),
     ("PREFETCH_MAX", "5"),
 ]);
 

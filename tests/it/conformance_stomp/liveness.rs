@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use super::case::Version::V12;
-use super::case::{ALL, FROM_11, ONLY_10, cases, greeting, over_every_transport, send, subscribe};
+use super::case::{
+    ALL, FROM_11, ONLY_10, TCP, WITH_PINGS, cases, greeting, over_every_transport, send, subscribe,
+};
 use crate::support::wire::Heard;
 
 over_every_transport!(&[
@@ -44,9 +46,9 @@ cases! {
     let (mut wire, _) = case.connect_with(case.version, "heart-beat:300,300\n").await;
     assert_eq!(wire.next_within(Duration::from_millis(1_200)).await, None);
 }
-"beat.lost" FROM_11, "A client that promised beats and is silent is closed with 4408." => |case| {
+"beat.lost" FROM_11, "A client that promised beats and is silent gets an ERROR, and 4408." => |case| {
     let (wire, _) = case.connect_with(case.version, "heart-beat:300,0\n").await;
-    case.ends(wire, 4408).await;
+    case.fails(wire, "Heart-beat lost", 4408).await;
 }
 "beat.eol" FROM_11, "An EOL is a beat." => |case| {
     let (mut wire, _) = case.connect_with(case.version, "heart-beat:300,0\n").await;
@@ -76,11 +78,16 @@ cases! {
     wire.send("SEND\ndestination:/top").await;
     assert_eq!(wire.next().await, Heard::Beat);
 }
-"idle.limit" ALL, "A client that promised no beats is closed with 4408 after IDLE_TIMEOUT." => |case| {
+"idle.limit" ALL.over(WITH_PINGS), "A client that promised no beats gets an ERROR after IDLE_TIMEOUT of silence, and 4408." => |case| {
     let began = Instant::now();
     let wire = case.connect().await;
-    case.ends(wire, 4408).await;
+    case.fails(wire, "Heart-beat lost", 4408).await;
     assert!(began.elapsed() >= Duration::from_secs(5), "{:?}", began.elapsed());
+}
+"idle.tcp" ALL.over(TCP), "Over TCP, where nobody answers pings, such silence ends nothing." => |case| {
+    let mut wire = case.connect().await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    wire.settled(send(&case.topic(), "", "x")).await;
 }
 "idle.talk" ALL, "One that says something is not idle." => |case| {
     let mut wire = case.connect().await;

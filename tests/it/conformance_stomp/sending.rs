@@ -118,7 +118,7 @@ cases! {
 }
 "sub.badack" ALL, "An ack mode that nobody knows is an ERROR." => |case| {
     for mode in ["", "Auto", "maybe", "client_individual", "auto "] {
-        case.refused(subscribe("s", &case.topic(), &format!("ack:{mode}\n")), "", 1002).await;
+        case.refused(subscribe("s", &case.topic(), &format!("ack:{mode}\n")), "Bad ack", 1002).await;
     }
 }
 "sub.selector" ALL, "A selector is refused in clear words." => |case| {
@@ -143,7 +143,7 @@ cases! {
 "sub.longid" ALL, "An id of more than 128 octets is an ERROR." => |case| {
     let mut wire = case.connect().await;
     wire.settled(subscribe(&"i".repeat(128), &case.topic(), "")).await;
-    case.refuses(wire, subscribe(&"j".repeat(129), &case.topic(), ""), "", 1002).await;
+    case.refuses(wire, subscribe(&"j".repeat(129), &case.topic(), ""), "Bad subscription identifier", 1002).await;
 }
 "unsub.effect" ALL, "After the RECEIPT of UNSUBSCRIBE no MESSAGE comes." => |case| {
     let mut wire = case.subscribed(case.version).await;

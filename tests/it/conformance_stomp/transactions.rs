@@ -63,28 +63,28 @@ cases! {
 }
 "tx.noid" ALL, "BEGIN, COMMIT and ABORT without transaction are an ERROR." => |case| {
     for command in ["BEGIN", "COMMIT", "ABORT"] {
-        let error = case.refused(format!("{command}\n\n\0"), "", 1002).await;
+        let error = case.refused(format!("{command}\n\n\0"), "Missing transaction", 1002).await;
         assert!(error.text().contains("transaction"), "{error:?}");
     }
 }
 "tx.dup" ALL, "BEGIN of a transaction that is open is an ERROR." => |case| {
     let (wire, _listener) = begun(&case).await;
-    case.refuses(wire, of_t("BEGIN"), "", 1002).await;
+    case.refuses(wire, of_t("BEGIN"), "Bad transaction", 1002).await;
 }
 "tx.unknown" ALL, "COMMIT and ABORT of a transaction that is not open are an ERROR." => |case| {
     for command in ["COMMIT", "ABORT"] {
-        case.refused(of_t(command), "", 1002).await;
+        case.refused(of_t(command), "Bad transaction", 1002).await;
     }
 }
 "tx.unknown.send" ALL, "A SEND in a transaction that is not open is an ERROR." => |case| {
-    case.refused(send(&case.topic(), IN_T, "x"), "", 1002).await;
+    case.refused(send(&case.topic(), IN_T, "x"), "Bad transaction", 1002).await;
 }
 "tx.unknown.ack" ALL, "An ACK in a transaction that is not open is an ERROR." => |case| {
     let mut wire = case.connect().await;
     wire.settled(subscribe("s", &case.queue(), "ack:client\n")).await;
     wire.send(send(&case.queue(), "", "x")).await;
     let message = wire.expect_message("x").await;
-    case.refuses(wire, within_t(&ack(case.version, &message)), "", 1002).await;
+    case.refuses(wire, within_t(&ack(case.version, &message)), "Bad transaction", 1002).await;
 }
 "tx.reuse" ALL, "After COMMIT or ABORT its name is free." => |case| {
     let (mut wire, mut listener) = begun(&case).await;
@@ -100,7 +100,7 @@ cases! {
 "tx.twice" ALL, "COMMIT twice is an ERROR." => |case| {
     let (mut wire, _listener) = begun(&case).await;
     wire.settled(of_t("COMMIT")).await;
-    case.refuses(wire, of_t("COMMIT"), "", 1002).await;
+    case.refuses(wire, of_t("COMMIT"), "Bad transaction", 1002).await;
 }
 "tx.two" ALL, "Two transactions are independent." => |case| {
     let (mut wire, mut listener) = begun(&case).await;
@@ -155,7 +155,7 @@ cases! {
 "tx.ack.commit" ALL, "An ACK in a transaction counts at COMMIT." => |case| {
     let mut wire = case.connect().await;
     wire.settled(send(&case.queue(), "", "a")).await;
-    wire.settled(subscribe("s", &case.queue(), "ack:client\n")).await;
+    wire.send(subscribe("s", &case.queue(), "ack:client\n")).await;
     let message = wire.expect_message("a").await;
     wire.settled(of_t("BEGIN")).await;
     wire.settled(within_t(&ack(case.version, &message))).await;
@@ -169,7 +169,7 @@ cases! {
 "tx.ack.abort" ALL, "After ABORT the message is unacknowledged." => |case| {
     let mut wire = case.connect().await;
     wire.settled(send(&case.queue(), "", "a")).await;
-    wire.settled(subscribe("s", &case.queue(), "ack:client\n")).await;
+    wire.send(subscribe("s", &case.queue(), "ack:client\n")).await;
     let message = wire.expect_message("a").await;
     wire.settled(of_t("BEGIN")).await;
     wire.settled(within_t(&ack(case.version, &message))).await;
@@ -182,7 +182,7 @@ cases! {
 "tx.nack" FROM_11, "NACK may be in a transaction." => |case| {
     let mut wire = case.connect().await;
     wire.settled(send(&case.queue(), "", "a")).await;
-    wire.settled(subscribe("s", &case.queue(), "ack:client-individual\n")).await;
+    wire.send(subscribe("s", &case.queue(), "ack:client-individual\n")).await;
     let message = wire.expect_message("a").await;
     wire.settled(of_t("BEGIN")).await;
     wire.settled(within_t(&nack(case.version, &message))).await;

@@ -16,4 +16,5 @@ pub(crate) mod rabbitmq;
 pub(crate) mod redis;
 pub(crate) mod stompjs;
 pub(crate) mod wire;
+mod wire_expect;
 mod wire_frame;

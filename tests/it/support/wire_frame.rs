@@ -120,7 +120,10 @@ fn a_frame_is_taken_when_it_is_whole_and_not_before() {
     }
     let (frame, taken) = take(octets).unwrap().unwrap();
     let frame = frame.unwrap();
-    assert_eq!((frame.header("a"), frame.body.as_slice()), ("b:c", &b"x\0y"[..]));
+    assert_eq!(
+        (frame.header("a"), frame.body.as_slice()),
+        ("b:c", &b"x\0y"[..])
+    );
     assert_eq!(take(&octets[taken..]), Ok(Some((None, 1))));
     assert!(take(b"MESSAGE\n\n\0").is_err());
     assert!(take(b"RECEIPT\nx\n\n\0").is_err());
