@@ -17,7 +17,7 @@ use crate::conformance_stomp::{SECTIONS, counts};
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocol.md");
 
 /// Where a header comes from, when it is not the version of STOMP that first counts it here.
-const SOURCES: [(&str, &str, &str); 36] = [
+const SOURCES: [(&str, &str, &str); 38] = [
     ("CONNECT", "accept-version", "STOMP 1.1"),
     ("CONNECT", "host", "STOMP 1.1"),
     ("CONNECT", "authorization", "HTTP"),
@@ -54,6 +54,8 @@ const SOURCES: [(&str, &str, &str); 36] = [
     ("MESSAGE", "content-type", "STOMP 1.1"),
     ("MESSAGE", "subscription", "STOMP 1.0"),
     ("RECEIPT", "x-rate-remaining", OURS),
+    ("ERROR", "content-type", "STOMP 1.1"),
+    ("ERROR", "version", "STOMP 1.1"),
 ];
 const OURS: &str = "Stompbox";
 
@@ -70,7 +72,8 @@ const RABBITMQ: [&str; 7] = [
 
 /// The words as a cell of a table.
 fn cell(text: &str) -> String {
-    text.trim_end().replace('|', "\\|").replace('\n', " ")
+    let text = text.trim_end().replace('|', "\\|");
+    text.replace('\n', " ").replace('<', "&lt;")
 }
 
 /// The versions as they are written in a table.

@@ -184,6 +184,19 @@ cases! {
     bob.expect_message("to bob").await;
     eve.expect_message("to eve").await;
 }
+"user.session" ALL, "With the sender's own session as name only that session gets it." => |case| {
+    let (mut phone, connected) = case.connect_with(case.version, "").await;
+    let mut laptop = again(&case, &connected).await;
+    for wire in [&mut phone, &mut laptop] {
+        wire.settled(subscribe("s", "/user/queue/notes", "")).await;
+    }
+    let session = connected.header("session").to_owned();
+    phone.send(send(&format!("/user/{session}/queue/notes"), "", "me")).await;
+    phone.expect_message("me").await;
+    let user = connected.header("user-name");
+    phone.send(send(&format!("/user/{user}/queue/notes"), "", "all")).await;
+    laptop.expect_message("all").await;
+}
 "user.foreign" ALL, "Nobody subscribes to the queues of another." => |case| {
     let (_bob, connected) = case.connect_with(case.version, "").await;
     let to = format!("/user/{}/queue/notes", connected.header("user-name"));
@@ -221,6 +234,12 @@ cases! {
     let body = "{\"roomId\":1,\"message\":\"안녕\"}";
     wire.send(send(&room, "content-type:application/json\nAuthorization:x\n", body)).await;
     assert_eq!(wire.expect_message(body).await.header("destination"), room);
+}
+"dest.relay" ALL, "What a tutorial's handler passes on is passed on here: /pub/chat/message to the room of its body." => |case| {
+    let mut wire = listening(&case, &format!("/sub/chat/room/{}", case.name())).await;
+    let body = format!("{{\"roomId\":\"{}\",\"message\":\"hi\"}}", case.name());
+    wire.send(send("/pub/chat/message", "x-a:b\n", &body)).await;
+    assert_eq!(wire.expect_message(&body).await.header("x-a"), "b");
 }
 "dest.chat" ALL, "A direct message reaches its recipient and comes back as an echo." => |case| {
     let (mut bob, connected) = case.connect_with(case.version, "").await;

@@ -1,7 +1,7 @@
 //! `/queue/**`: competing consumers, kept while nobody listens, bounded; `/temp-queue/**` and
 //! `reply-to` (RabbitMQ's STOMP adapter).
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::case::Version::V12;
 use super::case::{ALL, FROM_11, ONLY_12, cases, over_every_transport, send, subscribe};
@@ -125,6 +125,16 @@ cases! {
     wire.send(subscribe("s", &case.queue(), "ack:client\nx-message-ttl:300\n")).await;
     wire.expect_message("new").await;
 }
+"queue.expiration" FROM_11, "After its expiration, or after expires, a message is gone." => |case| {
+    let mut wire = case.connect().await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    wire.settled(send(&case.queue(), "expiration:300\n", "short")).await;
+    wire.settled(send(&case.queue(), &format!("expires:{}\n", now + 300), "dated")).await;
+    wire.settled(send(&case.queue(), &format!("expires:{}\n", now + 600_000), "good")).await;
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    wire.send(subscribe("s", &case.queue(), "")).await;
+    wire.expect_message("good").await;
+}
 "temp.reply" ALL, "reply-to:/temp-queue/x makes a place for answers, which come with that subscription." => |case| {
     let mut service = case.connect().await;
     service.settled(subscribe("s", &case.queue(), "")).await;
@@ -161,6 +171,22 @@ cases! {
     two.expect_message("to two").await;
     service.settled(send(&first, "", "to one")).await;
     one.expect_message("to one").await;
+}
+"temp.end" ALL, "UNSUBSCRIBE of the place ends it." => |case| {
+    let mut service = case.subscribed(case.version).await;
+    let mut client = case.connect().await;
+    client.settled(send(&case.topic(), "reply-to:/temp-queue/x\n", "ask")).await;
+    let to = service.expect_message("ask").await.header("reply-to").to_owned();
+    client.settled("UNSUBSCRIBE\nid:/temp-queue/x\n\n\0").await;
+    service.send(send(&to, "", "late")).await;
+    client.settled(send(&format!("{}.none", case.topic()), "", "x")).await;
+    client.settled(send(&format!("{}.none", case.topic()), "", "x")).await;
+}
+"queue.dead" ALL, "Nobody sends to dead letters." => |case| {
+    let mut wire = case.connect().await;
+    wire.send(send(&format!("/queue/DLQ.{}", case.name()), "", "x")).await;
+    wire.expect("ERROR").await;
+    wire.expect_end().await;
 }
 "temp.subscribe" ALL, "Nobody can SUBSCRIBE to a temp-queue or a reply-queue." => |case| {
     for to in ["/temp-queue/x", "/reply-queue/x"] {

@@ -1,7 +1,7 @@
 //! RECEIPT, DISCONNECT and ERROR: what is answered, and how a session ends (STOMP 1.2, sections
 //! Standard Headers, DISCONNECT, RECEIPT, ERROR).
 
-use super::case::Version::V12;
+use super::case::Version::{V10, V11, V12};
 use super::case::{ALL, FROM_11, ONLY_12, cases, over_every_transport, send, subscribe};
 use crate::support::wire::Transport as Over;
 
@@ -221,6 +221,31 @@ cases! {
     assert_eq!(body["code"], "forbidden");
     assert_eq!(body["receipt_id"], "r");
     wire.settled(subscribe("s", &case.topic(), "")).await;
+}
+"soft.ack" ALL, "So is an ACK of what was never delivered." => |case| {
+    let (mut wire, _) = case.connect_with(case.version, "x-soft-errors:true\n").await;
+    wire.settled(subscribe("e", "/user/queue/errors", "")).await;
+    wire.settled(subscribe("s", &case.queue(), "ack:client\n")).await;
+    let named = match case.version {
+        V10 => "message-id:none",
+        V11 => "message-id:none\nsubscription:s",
+        V12 => "id:none",
+    };
+    wire.send(format!("ACK\n{named}\nreceipt:r\n\n\0")).await;
+    let message = wire.expect("MESSAGE").await;
+    assert_eq!(message.header("subscription"), "e");
+    assert_eq!(message.json()["receipt_id"], "r");
+    wire.settled(send(&case.topic(), "", "x")).await;
+}
+"soft.done" ALL, "A SEND with correlation-id that succeeds is answered with its result." => |case| {
+    let (mut wire, connected) = case.connect_with(case.version, "").await;
+    wire.settled(subscribe("r", "/user/queue/replies", "")).await;
+    let body = format!("{{\"to\":\"{}\",\"message\":\"hi\"}}", connected.header("user-name"));
+    wire.send(send("/app/chat.send", "correlation-id:c\n", &body)).await;
+    let reply = wire.expect("MESSAGE").await.json();
+    assert_eq!(reply["correlation_id"], "c");
+    assert_eq!(reply["ok"], true);
+    assert_eq!(reply["result"]["seq"], 1);
 }
 "soft.hard" ONLY_12, "Without it a refused SUBSCRIBE is an ERROR, also for who listens." => |case| {
     let mut wire = case.connect().await;

@@ -125,6 +125,15 @@ cases! {
     let error = case.refused(subscribe("s", &case.topic(), "selector:a = 1\n"), "Not supported", 1002).await;
     assert!(error.text().contains("selector"), "{error:?}");
 }
+"sub.unkept" ALL, "What would have to be kept and is not is refused: browser:true, durable:true of a topic." => |case| {
+    for more in ["browser:true\n", "durable:true\n"] {
+        case.refused(subscribe("s", &case.topic(), more), "Not supported", 1002).await;
+    }
+}
+"sub.tempid" ALL, "An id that the server gives is refused." => |case| {
+    let frame = subscribe("/temp-queue/x", &case.topic(), "");
+    case.refused(frame, "Bad subscription identifier", 1002).await;
+}
 "sub.late" ALL, "Who subscribes to a topic gets nothing that was sent before." => |case| {
     let mut wire = case.connect().await;
     wire.settled(send(&case.topic(), "", "before")).await;
