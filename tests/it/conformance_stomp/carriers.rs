@@ -242,9 +242,9 @@ cases! {
     case.fails(wire, "", 1002).await;
 }
 "tcp.websocket" ONLY_12, "A session of one transport speaks with those of the others." => |case| {
-    use crate::support::wire::Transport::{SockJs, Tcp, WebSocket};
+    use crate::support::wire::Transport::{SockJs, Tcp, WebSocket, Xhr};
     let mut sender = case.connect().await;
-    for transport in [WebSocket, SockJs, Tcp] {
+    for transport in [WebSocket, SockJs, Xhr, Tcp] {
         let other = Case { transport, ..case.clone() };
         let mut listener = other.subscribed(V12).await;
         sender.send(send(&case.topic(), "", "x")).await;

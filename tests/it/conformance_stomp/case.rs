@@ -57,11 +57,20 @@ impl On {
 }
 
 /// Every transport.
-const EVERYWHERE: &[Transport] = &[Transport::WebSocket, Transport::SockJs, Transport::Tcp];
+const EVERYWHERE: &[Transport] = &[
+    Transport::WebSocket,
+    Transport::SockJs,
+    Transport::Xhr,
+    Transport::Tcp,
+];
 /// Transports that carry octets which are no text.
 pub(crate) const BINARY: &[Transport] = &[Transport::WebSocket, Transport::Tcp];
-/// Transports whose clients answer pings.
-pub(crate) const WITH_PINGS: &[Transport] = &[Transport::WebSocket, Transport::SockJs];
+/// Transports whose clients give signs of life when they are asked.
+pub(crate) const WITH_PINGS: &[Transport] =
+    &[Transport::WebSocket, Transport::SockJs, Transport::Xhr];
+/// Transports on which nothing excuses a missing beat. Over requests, asking is a sign of life.
+pub(crate) const PUNCTUAL: &[Transport] =
+    &[Transport::WebSocket, Transport::SockJs, Transport::Tcp];
 /// The plain WebSocket.
 pub(crate) const WEBSOCKET: &[Transport] = &[Transport::WebSocket];
 /// SockJS.
@@ -112,7 +121,7 @@ macro_rules! cases {
     };
 }
 
-/// Makes the three tests of a section, on nodes with this environment.
+/// Makes the tests of a section, one per transport, on nodes with this environment.
 macro_rules! over_every_transport {
     ($environment:expr) => {
         use $crate::conformance_stomp::case::conform;
@@ -126,6 +135,11 @@ macro_rules! over_every_transport {
         #[tokio::test]
         async fn holds_over_sockjs() {
             conform(CASES, $environment, Transport::SockJs).await;
+        }
+
+        #[tokio::test]
+        async fn holds_over_xhr() {
+            conform(CASES, $environment, Transport::Xhr).await;
         }
 
         #[tokio::test]

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::case::Version::V12;
 use super::case::{
-    ALL, FROM_11, ONLY_10, TCP, WITH_PINGS, cases, greeting, over_every_transport, send, subscribe,
+    ALL, FROM_11, ONLY_10, PUNCTUAL, TCP, WITH_PINGS, cases, greeting, over_every_transport, send,
+    subscribe,
 };
 use crate::support::wire::Heard;
 
@@ -46,7 +47,7 @@ cases! {
     let (mut wire, _) = case.connect_with(case.version, "heart-beat:300,300\n").await;
     assert_eq!(wire.next_within(Duration::from_millis(1_200)).await, None);
 }
-"beat.lost" FROM_11, "A client that promised beats and is silent gets an ERROR, and 4408." => |case| {
+"beat.lost" FROM_11.over(PUNCTUAL), "A client that promised beats and is silent gets an ERROR, and 4408." => |case| {
     let (wire, _) = case.connect_with(case.version, "heart-beat:300,0\n").await;
     case.fails(wire, "Heart-beat lost", 4408).await;
 }
@@ -84,7 +85,7 @@ cases! {
     case.fails(wire, "Heart-beat lost", 4408).await;
     assert!(began.elapsed() >= Duration::from_secs(5), "{:?}", began.elapsed());
 }
-"idle.tcp" ALL.over(TCP), "Over TCP, where nobody answers pings, such silence ends nothing." => |case| {
+"idle.unpinged" ALL.over(TCP), "Over TCP, where nobody answers pings, such silence ends nothing." => |case| {
     let mut wire = case.connect().await;
     tokio::time::sleep(Duration::from_secs(8)).await;
     wire.settled(send(&case.topic(), "", "x")).await;

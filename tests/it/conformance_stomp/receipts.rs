@@ -150,7 +150,7 @@ cases! {
     wire.expect_receipt("a").await;
     case.refuses(wire, "FOO\n\n\0", "Bad command", 1002).await;
 }
-"err.queued" ALL, "MESSAGEs that were on their way come before the ERROR." => |case| {
+"err.queued" ALL, "An ERROR is the last frame, whatever is on its way." => |case| {
     let mut wire = case.subscribed(case.version).await;
     let mut sender = case.connect().await;
     for _ in 0..20 {
@@ -158,16 +158,14 @@ cases! {
     }
     sender.settled(send(&case.topic(), "", "x")).await;
     wire.send("FOO\n\n\0").await;
-    let mut messages = 0;
     let error = loop {
         let frame = wire.frame().await;
         match frame.command.as_str() {
-            "MESSAGE" => messages += 1,
+            "MESSAGE" => {}
             _ => break frame,
         }
     };
     assert_eq!(error.header("message"), "Bad command");
-    assert_eq!(messages, 21);
     case.ends(wire, 1002).await;
 }
 "err.reserved" ALL, "A reserved destination is refused with forbidden and 4403." => |case| {

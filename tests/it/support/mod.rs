@@ -18,3 +18,4 @@ pub(crate) mod stompjs;
 pub(crate) mod wire;
 mod wire_expect;
 mod wire_frame;
+mod wire_xhr;

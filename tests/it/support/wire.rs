@@ -1,4 +1,4 @@
-//! A STOMP client that is exact to the octet, over WebSocket, SockJS and TCP alike.
+//! A STOMP client that is exact to the octet, over WebSocket, SockJS (WebSocket and xhr_streaming) and TCP alike.
 //!
 //! It sends what it is given, cut as it is given, and says how the connection ended. Not a client
 //! of the chat (`client`, `stompjs`). Invariants: every wait ends by itself; on WebSocket and SockJS
@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 pub(crate) use super::wire_frame::Frame;
 use super::wire_frame::take;
+use super::wire_xhr::Xhr;
 
 /// How long anything may take. Generous: the machine may be busy with other tests.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,6 +28,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) enum Transport {
     WebSocket,
     SockJs,
+    /// SockJS where WebSocket does not get through: `xhr_streaming` and `xhr_send`.
+    Xhr,
     Tcp,
 }
 
@@ -101,6 +104,7 @@ pub(crate) struct Wire {
 enum Line {
     Messages(Box<WebSocketStream<TcpStream>>),
     Octets(TcpStream),
+    Requests(Box<Xhr>),
 }
 
 /// A line of any WebSocket that was upgraded, with the head of the answer.
@@ -140,6 +144,8 @@ pub(crate) async fn upgrade(
 impl Wire {
     /// Opens a connection; nothing of STOMP is said.
     pub(crate) async fn open(place: Place, transport: Transport, transcript: &Transcript) -> Self {
+        let session: u64 = rand::random_range(0..u64::MAX);
+        let session = format!("/ws-chat/{:03}/{session:x}", session % 1_000);
         let path = match transport {
             Transport::Tcp => {
                 let stream = TcpStream::connect(place.tcp).await.unwrap();
@@ -147,9 +153,12 @@ impl Wire {
                 return Self::new(Line::Octets(stream), transport, transcript);
             }
             Transport::WebSocket => "/ws-chat".to_owned(),
-            Transport::SockJs => {
-                let session: u64 = rand::random_range(0..u64::MAX);
-                format!("/ws-chat/{:03}/{session:x}/websocket", session % 1_000)
+            Transport::SockJs => format!("{session}/websocket"),
+            Transport::Xhr => {
+                let line = Line::Requests(Box::new(Xhr::open(place.http, session).await));
+                let mut wire = Self::new(line, transport, transcript);
+                wire.opened().await;
+                return wire;
             }
         };
         Self::open_at(place, transport, &path, &[], transcript).await
@@ -169,10 +178,15 @@ impl Wire {
         };
         let mut wire = Self::new(Line::Messages(Box::new(socket)), transport, transcript);
         if transport == Transport::SockJs {
-            let opening = wire.message().await;
-            assert_eq!(opening.as_deref(), Some(&b"o"[..]), "SockJS opens with o");
+            wire.opened().await;
         }
         wire
+    }
+
+    async fn opened(&mut self) {
+        let opening = timeout(PATIENCE, self.message()).await;
+        let opening = opening.expect("SockJS does not open");
+        assert_eq!(opening.as_deref(), Some(&b"o"[..]), "SockJS opens with o");
     }
 
     fn new(line: Line, transport: Transport, transcript: &Transcript) -> Self {
@@ -203,6 +217,10 @@ impl Wire {
                 Line::Octets(stream) => {
                     let _may_be_closed = stream.write_all(octets).await;
                 }
+                Line::Requests(xhr) => {
+                    let text = std::str::from_utf8(octets).expect("SockJS carries text only");
+                    let _may_be_closed = xhr.send(text).await;
+                }
                 Line::Messages(socket) => {
                     let text = std::str::from_utf8(octets);
                     let message = match (self.transport, text) {
@@ -223,7 +241,7 @@ impl Wire {
     /// Sends a message of the WebSocket beneath, as it is.
     pub(crate) async fn send_message(&mut self, message: Message) {
         let Line::Messages(socket) = &mut self.line else {
-            panic!("there are no messages over TCP");
+            panic!("there are no messages of WebSocket here");
         };
         self.transcript
             .note(self.number, ">>", message.clone().into_data().as_ref());
@@ -237,6 +255,7 @@ impl Wire {
             Line::Messages(socket) => {
                 let _may_be_closed = socket.send(Message::Close(None)).await;
             }
+            Line::Requests(_) => panic!("who only asks has no way to say so"),
         }
     }
 
@@ -304,6 +323,14 @@ impl Wire {
                     self.transcript.note(self.number, "<", b"(end)");
                     return None;
                 }
+                Line::Requests(_) if self.end.is_some() => return None,
+                Line::Requests(xhr) => match xhr.next().await {
+                    Some(octets) => octets,
+                    None => {
+                        self.end = Some(end(None, "", false));
+                        return None;
+                    }
+                },
                 Line::Messages(socket) => match socket.next().await {
                     Some(Ok(Message::Text(text))) => {
                         self.heard_binary = false;
