@@ -76,6 +76,7 @@ impl App {
     pub async fn disconnect(self: &Arc<Self>, live: &Live) {
         // The location goes first: who comes back by his fingerprint must not find himself.
         self.broker.detach(live.session).await;
+        self.replies.forget(live.session);
         if let Err(problem) = self.visitors.disconnected(&live.principal).await {
             tracing::debug!(
                 code = problem.code.as_str(),

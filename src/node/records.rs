@@ -3,10 +3,13 @@
 //! Not here: reading and checking (`config`). Invariant: every setting that a room obeys passes
 //! through here, under the room's own name for it.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::config::{AppEnv, Config, LogIp, ProxyProtocol, Recognition, WsFrame};
 use crate::app::AppSettings;
+use crate::bus::queue::QueueSettings;
 use crate::edge::{AddressLog, EdgeSettings, MessageKind, ProxyHead};
 use crate::identity::{Recognition as Recognise, VisitorSettings};
 use crate::policy::bucket::Rate;
@@ -33,6 +36,9 @@ impl Config {
             outbox: self.outbox_limits(),
             visitor_history: settings.anon_history_ttl,
             limits_json: self.limits_json(),
+            prefixes: Arc::clone(&self.prefixes),
+            rules: self.rules.clone(),
+            relays: self.relays.clone(),
         }
     }
 
@@ -49,6 +55,17 @@ impl Config {
             "rate_burst": settings.rate_burst,
         })
         .to_string()
+    }
+
+    pub(super) fn queues(&self) -> QueueSettings {
+        let settings = &self.settings;
+        QueueSettings {
+            queues_max: settings.queues_per_node as usize,
+            consumers_max: settings.queue_consumers as usize,
+            length_max: settings.queue_length,
+            bytes_max: u64::try_from(settings.queue_bytes.0).unwrap_or(u64::MAX),
+            expires: settings.queue_expires,
+        }
     }
 
     pub(super) fn visitors(&self) -> VisitorSettings {

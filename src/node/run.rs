@@ -146,10 +146,12 @@ async fn start(config: &Config) -> Result<Node, StartError> {
         location: Arc::clone(&engines.location),
         bus: Arc::clone(&engines.bus),
         incoming,
+        queues: Arc::clone(&engines.queues),
         store: Arc::clone(&engines.store),
     };
     let settings = BrokerSettings {
         alone: matches!(config.mode, Mode::Alone),
+        patterns_max: config.settings.patterns_max as usize,
         seed: incarnation.0,
         ..BrokerSettings::default()
     };
@@ -241,6 +243,7 @@ impl Node {
             tracing::warn!("some clients did not let go; they are dropped");
         }
         self.broker.settle().await;
+        self.engines.queues.close().await;
         self.engines.bus.stop_consuming().await;
         self.engines.bus.close().await;
         let _given_up = self.engines.location.release().await;

@@ -20,7 +20,7 @@ pub mod words;
 pub use clients::{HeartBeat, Networks, Origins};
 pub use layers::Sources;
 pub use mistake::{Mistake, Source};
-pub use paths::Paths;
+pub use paths::{Paths, RelayTable, RuleTable};
 pub use secret::{Endpoint, Secret};
 pub use settings::{Row, Settings, TABLE};
 pub use units::Size;

@@ -12,7 +12,7 @@ use super::clients::{HeartBeat, Networks, Origins};
 use super::kinds::{Kind, Rule};
 use super::layers::Layers;
 use super::mistake::Mistake;
-use super::paths::Paths;
+use super::paths::{Paths, RelayTable, RuleTable};
 use super::secret::{Endpoint, Secret};
 use super::units::Size;
 use super::words::{
@@ -247,12 +247,29 @@ settings! {
             "The prefixes of queues.", "";
         prefix_user "PREFIX_USER" []: Paths = "/user", Rule::Any,
             "The prefixes of the destinations of one user.", "";
+        patterns_max "PATTERNS_MAX" []: u32 = "1000", Rule::Between("0", "100000"),
+            "Different subscriptions with wildcards that are kept, counted once for each node of the cluster.", "ERROR `limit_exceeded`";
         queue_mode "QUEUE_MODE" []: QueueMode = "competing", Rule::Any,
             "Whether a message of a queue goes to one consumer or to every subscriber.", "";
+        destination_rules "DESTINATION_RULES" []: RuleTable =
+            "all /topic/** anyone; all /queue/** anyone; send /user/** member", Rule::Any,
+            "Who may SEND and SUBSCRIBE to open destinations; the first rule that fits decides, and without one nobody may.",
+            "`forbidden`, `anonymous_not_allowed`";
+        app_relays "APP_RELAYS" []: RelayTable = "/app/chat/message=/topic/chat/room/{roomId}", Rule::Any,
+            "Where a SEND to a destination under `/app` is published instead, `{field}` filled from its JSON body.",
+            "`validation_failed`";
     }
     "Queues" {
         queue_length "QUEUE_LENGTH" []: u32 = "10000", Rule::Between("1", "10000000"),
             "Messages in a queue for which `x-max-length` is not given, and the largest that may be given.", "`limit_exceeded`";
+        queue_bytes "QUEUE_BYTES" []: Size = "64MiB", Rule::Between("64KiB", "64GiB"),
+            "Octets in one queue; all queues of a node without RabbitMQ together hold four times that.", "`limit_exceeded`";
+        queue_expires "QUEUE_EXPIRES" []: Duration = "24h", Rule::Between("1s", "30d"),
+            "How long a queue is kept without a consumer and without use if `x-expires` is not given, and the longest that may be given.", "removed with what is in it";
+        queues_per_node "QUEUES_PER_NODE" []: u32 = "1000", Rule::Between("1", "100000"),
+            "Queues that this node uses at a time.", "`limit_exceeded`";
+        queue_consumers "QUEUE_CONSUMERS" []: u32 = "2000", Rule::Between("1", "2000"),
+            "Subscriptions to queues on this node; RabbitMQ has room for no more on one connection.", "`limit_exceeded`";
     }
     "Other ways in" {
         stomp_tcp_port "STOMP_TCP_PORT" []: u16 = "0", Rule::Between("0", "65535"),
