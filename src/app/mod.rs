@@ -3,11 +3,18 @@
 //! Not here: frames and sockets (`session`, `edge`), engines (`broker` knows them by contract).
 //! Invariant: a RECEIPT says committed for what is stored, handed over for what is not.
 
+mod acknowledge;
 pub mod chat;
+mod commit;
 pub mod connect;
+mod destination;
 mod ids;
+mod queue;
 pub mod rates;
+pub mod relay;
+mod reply;
 pub mod topic;
+pub mod user;
 
 use std::future;
 use std::sync::Arc;
@@ -16,15 +23,21 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 pub use rates::Activity;
+pub use relay::{InvalidRelays, Relays};
 
 use crate::broker::Broker;
-use crate::hub::{HubSession, Outbox, OutboxLimits, Shown, Subscriber};
+use crate::hub::{HubSession, Opening, Outbox, OutboxLimits, Sink, Subscriber, Window};
 use crate::identity::{Clock, Visitors};
-use crate::model::{Code, Destination, Principal, Problem, SessionId, UserQueue};
+use crate::model::{
+    AckMode, Code, Destination, Prefixes, Principal, Problem, SessionId, UserQueue,
+};
+use crate::policy::Rules;
 use crate::policy::bucket::Rate;
-use crate::policy::destinations::{may_send, may_subscribe};
 use crate::quota::Quota;
-use crate::session::{Acknowledge, Commit, Reply, Send, Subscribe, Unsubscribe};
+use crate::session::{Reply, Send, Subscribe, Unsubscribe};
+
+/// The names under `/app/` that the service itself serves.
+pub const FEATURES: &[&str] = &["chat.send"];
 
 /// What becomes of a request, once it is known. Dropping it does not undo the request.
 pub type Pending = BoxFuture<'static, Result<Reply, Problem>>;
@@ -69,6 +82,12 @@ pub struct AppSettings {
     pub visitor_history: Duration,
     /// What CONNECTED tells of the limits: a JSON object.
     pub limits_json: String,
+    /// How destinations are written.
+    pub prefixes: Arc<Prefixes>,
+    /// Who may use which open destination.
+    pub rules: Rules,
+    /// What is published elsewhere than it was sent to.
+    pub relays: Relays,
 }
 
 impl Default for AppSettings {
@@ -100,6 +119,9 @@ impl Default for AppSettings {
             },
             visitor_history: Duration::from_secs(24 * 3_600),
             limits_json: "{}".to_owned(),
+            prefixes: Arc::default(),
+            rules: Rules::default(),
+            relays: Relays::default(),
         }
     }
 }
@@ -111,6 +133,7 @@ pub struct App {
     quota: Arc<dyn Quota>,
     settings: AppSettings,
     ids: ids::MessageIds,
+    replies: reply::ReplyQueues,
     clock: Clock,
 }
 
@@ -139,25 +162,33 @@ impl App {
             quota,
             settings,
             ids,
+            replies: reply::ReplyQueues::default(),
             clock,
         })
     }
 
     /// Takes a SEND. Await the call before the next request of the session, so that order is kept;
     /// the outcome comes later.
-    pub async fn send(self: &Arc<Self>, live: &Live, send: Send) -> Pending {
-        if let Err(problem) = may_send(live.principal.kind, &send.destination) {
+    pub async fn send(self: &Arc<Self>, live: &Live, mut send: Send) -> Pending {
+        if let Err(problem) = self.aim(live, &mut send) {
             return self.refused_frame(live, problem);
         }
+        self.dispatch(live, send).await
+    }
+
+    /// Does a SEND that was admitted.
+    async fn dispatch(self: &Arc<Self>, live: &Live, send: Send) -> Pending {
         match &send.destination {
             Destination::App(name) if &**name == "chat.send" => self.chat_send(live, &send).await,
-            Destination::Topic(_) => self.topic_send(live, send).await,
-            Destination::App(_)
-            | Destination::Queue(_)
-            | Destination::User(_)
-            | Destination::UserQueue(_)
-            | Destination::TempQueue(_)
-            | Destination::ReplyQueue(_) => self.refused_frame(live, unknown(&send.destination)),
+            Destination::Topic(_) | Destination::ReplyQueue(_) => self.topic_send(live, send).await,
+            Destination::User(rest) => {
+                let rest = Arc::clone(rest);
+                self.user_send(live, &rest, send).await
+            }
+            Destination::Queue(_) => self.queue_send(live, send).await,
+            Destination::App(_) | Destination::UserQueue(_) | Destination::TempQueue(_) => {
+                self.refused_frame(live, unknown(&send.destination))
+            }
         }
     }
 
@@ -171,22 +202,26 @@ impl App {
     pub async fn subscribe(self: &Arc<Self>, live: &Live, subscribe: &Subscribe) -> Pending {
         let checked = self
             .take_frame(live)
-            .and_then(|()| may_subscribe(live.principal.kind, &subscribe.destination));
+            .and_then(|()| self.may_subscribe(live, &subscribe.destination));
         if let Err(problem) = checked {
             return refused(problem);
         }
         let subscriber = Subscriber {
             version: subscribe.version,
             id: subscribe.named.then(|| Arc::from(&*subscribe.id)),
-            shown: Shown::Canonical,
+            shown: self.shown(subscribe),
         };
         match &subscribe.destination {
             Destination::UserQueue(UserQueue::Messages) => {
                 let session = Arc::clone(&live.hub);
-                let subscribed =
-                    self.broker
-                        .subscribe_messages(&session, &subscribe.id, subscriber);
+                let window = self.window(live, subscribe, &subscriber);
+                let number = window.as_ref().map(|window| window.number);
+                let id = &subscribe.id;
+                let subscribed = self
+                    .broker
+                    .subscribe_messages(&session, id, subscriber, window);
                 if let Err(error) = subscribed.await {
+                    number.into_iter().for_each(|it| session.close_window(it));
                     return refused(chat::store_problem(error));
                 }
                 Box::pin(async move {
@@ -200,13 +235,18 @@ impl App {
             }
             Destination::Topic(topic) => {
                 let topic = Arc::clone(topic);
-                self.topic_subscribe(live, topic, &subscribe.id, subscriber)
+                let sink = self.sink(live, subscribe, &subscriber);
+                self.topic_subscribe(live, topic, &subscribe.id, subscriber, sink)
             }
-            Destination::App(_)
-            | Destination::Queue(_)
-            | Destination::User(_)
-            | Destination::TempQueue(_)
-            | Destination::ReplyQueue(_) => refused(unknown(&subscribe.destination)),
+            Destination::User(rest) => self.user_subscribe(live, rest, subscribe, &subscriber),
+            Destination::TempQueue(name) => {
+                self.reply_subscribe(live, name, subscribe, subscriber)
+                    .await
+            }
+            Destination::Queue(queue) => self.queue_subscribe(live, subscribe, queue, subscriber),
+            Destination::App(_) | Destination::ReplyQueue(_) => {
+                refused(unknown(&subscribe.destination))
+            }
         }
     }
 
@@ -215,30 +255,54 @@ impl App {
         match &unsubscribe.destination {
             Destination::UserQueue(UserQueue::Messages) => live.hub.close_inbox(&unsubscribe.id),
             Destination::Topic(topic) => self.topic_unsubscribe(live, topic, &unsubscribe.id),
+            Destination::User(rest) => self.user_unsubscribe(live, rest, &unsubscribe.id),
+            Destination::TempQueue(name) => self.reply_unsubscribe(live, name, &unsubscribe.id),
             Destination::UserQueue(UserQueue::Errors | UserQueue::Replies)
             | Destination::App(_)
             | Destination::Queue(_)
-            | Destination::User(_)
-            | Destination::TempQueue(_)
             | Destination::ReplyQueue(_) => {}
         }
+        live.hub.close_windows(&unsubscribe.id);
         // Not counted: there is one for each SUBSCRIBE, which was.
         Box::pin(future::ready(Ok(Reply::default())))
     }
+
+    /// Where the messages of a subscription go.
+    fn sink(&self, live: &Live, subscribe: &Subscribe, subscriber: &Subscriber) -> Sink {
+        match self.window(live, subscribe, subscriber) {
+            None => Sink::Outbox(Arc::clone(&live.outbox)),
+            Some(window) => Sink::Window(window),
+        }
+    }
+
+    /// The window of a subscription that acknowledges; none for `ack:auto`.
+    fn window(
+        &self,
+        live: &Live,
+        subscribe: &Subscribe,
+        subscriber: &Subscriber,
+    ) -> Option<Arc<Window>> {
+        (subscribe.ack != AckMode::Auto).then(|| {
+            live.hub.open_window(Opening {
+                id: &subscribe.id,
+                subscriber: subscriber.clone(),
+                mode: subscribe.ack,
+                prefetch: subscribe.prefetch,
+                limits: self.settings.outbox,
+                is_fed: false,
+            })
+        })
+    }
 }
 
-impl App {
-    /// Takes an ACK or a NACK. Await the call before the next request of the session.
-    pub async fn acknowledge(self: &Arc<Self>, live: &Live, acknowledge: Acknowledge) -> Pending {
-        let words = format!("Nothing is to be acknowledged: {:?}", acknowledge.of);
-        self.refused_frame(live, Problem::new(Code::NotFound, words))
+/// A SEND was handed over: to the sessions here and to the bus.
+fn handed_over(remaining: u32) -> Pending {
+    let mut reply = Reply::default();
+    if remaining != u32::MAX {
+        let remaining = ("x-rate-remaining", remaining.to_string());
+        reply.headers.push(remaining);
     }
-
-    /// Takes a COMMIT. Await the call before the next request of the session.
-    pub async fn commit(self: &Arc<Self>, live: &Live, commit: Commit) -> Pending {
-        let words = format!("{} steps cannot be committed.", commit.steps.len());
-        self.refused_frame(live, Problem::new(Code::NotFound, words))
-    }
+    Box::pin(future::ready(Ok(reply)))
 }
 
 fn refused(problem: Problem) -> Pending {
@@ -249,3 +313,6 @@ fn unknown(destination: &Destination) -> Problem {
     let words = format!("There is no {destination}. docs/destinations.md lists what there is.");
     Problem::new(Code::UnknownDestination, words)
 }
+
+#[cfg(test)]
+mod tests;

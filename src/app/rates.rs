@@ -4,7 +4,7 @@
 //! message is taken from the bucket of its writer and from that of his network; a session that does
 //! not heed the refusals is closed.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{App, Live};
@@ -26,9 +26,20 @@ pub struct Activity {
 
 #[derive(Debug, Default)]
 struct State {
-    frames: Option<Level>,
+    frames: Frames,
     refusals: u32,
     refusals_since: Duration,
+}
+
+/// What the bucket of frames holds.
+#[derive(Clone, Copy, Debug, Default)]
+enum Frames {
+    /// Nothing was taken yet: it is full.
+    #[default]
+    Untouched,
+    Level(Level),
+    /// Everything that is done was paid for before: a transaction takes what it needs at once.
+    Prepaid,
 }
 
 impl Default for Activity {
@@ -41,13 +52,28 @@ impl Default for Activity {
 }
 
 impl Activity {
+    /// Of a transaction whose messages were taken from the buckets.
+    pub(super) fn prepaid() -> Self {
+        let activity = Self::default();
+        activity.lock().frames = Frames::Prepaid;
+        activity
+    }
+
+    fn is_prepaid(&self) -> bool {
+        matches!(self.lock().frames, Frames::Prepaid)
+    }
+
     /// Counts a frame that is no message. When it is one too many, says when the next may come.
     fn take_frame(&self, rate: Rate) -> Result<(), u64> {
         let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let level = state.frames.unwrap_or_else(|| Level::full(now_ms, rate));
+        let mut state = self.lock();
+        let level = match state.frames {
+            Frames::Untouched => Level::full(now_ms, rate),
+            Frames::Level(level) => level,
+            Frames::Prepaid => return Ok(()),
+        };
         let (left, verdict) = bucket::take(level, now_ms, rate, 1);
-        state.frames = Some(left);
+        state.frames = Frames::Level(left);
         match verdict {
             Verdict::Allowed { .. } => Ok(()),
             Verdict::Refused { retry_after_ms } => Err(retry_after_ms),
@@ -57,7 +83,7 @@ impl Activity {
     /// Counts a refusal; whether it was one too many.
     fn is_abusive(&self) -> bool {
         let now = self.started.elapsed();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         if now.saturating_sub(state.refusals_since) > REFUSALS_WITHIN {
             state.refusals_since = now;
             state.refusals = 0;
@@ -65,12 +91,19 @@ impl Activity {
         state.refusals += 1;
         state.refusals >= REFUSALS_MAX
     }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl App {
     /// Takes one message from the buckets of its writer and of his network. Returns how many are
     /// left, as far as is known.
     pub(super) async fn take_message(&self, live: &Live) -> Result<u32, Problem> {
+        if live.activity.is_prepaid() {
+            return Ok(u32::MAX);
+        }
         let sender = &live.principal;
         let (key, rate) = match sender.kind {
             Kind::Member => (
@@ -141,6 +174,8 @@ mod tests {
             per_10_min: 0,
         };
         assert!(Activity::default().take_frame(off).is_ok());
+        let prepaid = Activity::prepaid();
+        assert!((0..5).all(|_| prepaid.take_frame(rate).is_ok()));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::{Broker, lock};
-use crate::hub::{HubSession, Subscriber};
+use crate::hub::{HubSession, Subscriber, Window};
 use crate::location::{LocationError, SessionEntry};
 use crate::model::{SessionId, UserId};
 use crate::store::{Position, StoreError};
@@ -84,7 +84,7 @@ impl Broker {
         }
     }
 
-    /// Subscribes a session to its user's direct messages. The inbox stands when this returns, so
+    /// Subscribes a session to its user's direct messages, through a window if it acknowledges. The inbox stands when this returns, so
     /// that an UNSUBSCRIBE that follows finds it. When the future has resolved, what is committed
     /// from then on reaches the session; the RECEIPT is due when its location is acknowledged too
     /// ([`HubSession::attached`]).
@@ -96,9 +96,10 @@ impl Broker {
         session: &Arc<HubSession>,
         id: &str,
         subscriber: Subscriber,
+        window: Option<Arc<Window>>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
         let epoch = self.attachment.epochs.fetch_add(1, Ordering::Relaxed);
-        session.open_inbox(id, epoch, subscriber);
+        session.open_inbox(id, epoch, subscriber, window);
         let (broker, session) = (Arc::clone(self), Arc::clone(session));
         async move {
             let settled = broker.settle_messages(&session, epoch).await;

@@ -8,9 +8,11 @@
 //!
 //! The parts: [`router`] looks locations up and publishes, [`inbound`] takes what other nodes
 //! publish, [`repair`] asks the store what was missed, [`lease`] keeps this node registered and
-//! known, [`interest`] the topics that this node wants, [`attachment`] the sessions.
+//! known, [`interest`] the topics that this node wants, [`attachment`] the sessions, [`consume`] the
+//! consumers of queues.
 
 pub mod attachment;
+pub mod consume;
 pub mod inbound;
 pub mod interest;
 pub mod lease;
@@ -30,14 +32,18 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use consume::Consume;
+pub use interest::TooManyPatterns;
 pub use rules::Rules;
 
+use crate::bus::queue::Queues;
 use crate::bus::{Bus, Incoming};
 use crate::hub::{Delivery, Hub};
 use crate::location::{Location, LocationError};
 use crate::model::{
     CloseReason, Control, Incarnation, NodeId, RoomId, SessionId, TopicMessage, UserId,
 };
+use crate::policy::patterns::PATTERNS_MAX;
 use crate::store::{Append, Appended, Store, StoreError};
 
 /// How long an ending node waits for its router.
@@ -58,6 +64,8 @@ pub struct Parts {
     pub bus: Arc<dyn Bus>,
     /// What comes from other nodes.
     pub incoming: mpsc::Receiver<Incoming>,
+    /// `/queue/**`, where consumers of all nodes compete.
+    pub queues: Arc<dyn Queues>,
     /// The truth.
     pub store: Arc<dyn Store>,
 }
@@ -83,6 +91,8 @@ pub struct BrokerSettings {
     pub refresh_every: Duration,
     /// How long a topic stays wanted after its last subscriber left.
     pub linger: Duration,
+    /// How many different patterns this node's sessions may subscribe to.
+    pub patterns_max: usize,
     /// The seed of the jitters.
     pub seed: u64,
     /// Which rules of delivery hold; all of them, except in a simulation that shows why.
@@ -101,6 +111,7 @@ impl Default for BrokerSettings {
             renew_every: Duration::from_secs(3),
             refresh_every: Duration::from_secs(20 * 60),
             linger: Duration::from_secs(30),
+            patterns_max: PATTERNS_MAX,
             seed: 0,
             rules: Rules::ALL,
         }
@@ -133,6 +144,8 @@ pub struct Broker {
     /// Where everybody is.
     pub location: Arc<dyn Location>,
     bus: Arc<dyn Bus>,
+    /// `/queue/**`, where consumers of all nodes compete.
+    pub queues: Arc<dyn Queues>,
     store: Arc<dyn Store>,
     settings: BrokerSettings,
     routes: mpsc::Sender<router::Route>,
@@ -175,6 +188,7 @@ impl Broker {
             lease: lease::LeaseState::new(claimed_at + settings.lease, parts.location.reconnects()),
             location: parts.location,
             bus: parts.bus,
+            queues: parts.queues,
             store: parts.store,
             out: router::Outgoing::new(settings.flood_per_second),
             routes,
@@ -243,8 +257,9 @@ impl Broker {
         }
     }
 
-    /// Sends a message to the subscribers of a topic, here and on other nodes. Resolves when it was
-    /// handed to the local sessions and to the bus.
+    /// Sends a message to the subscribers of a topic, here and on other nodes: of its name, and of the
+    /// patterns that it matches. What goes to `/user/<user id>/<rest>` goes to the nodes where that
+    /// user has sessions. Resolves when it was handed to the local sessions and to the bus.
     pub async fn publish(self: &Arc<Self>, topic: TopicMessage, message_id: String) {
         let reached = self.hub.topics.fan_out(&topic, message_id);
         if reached > 0 {

@@ -150,7 +150,7 @@ impl Broker {
                 continue;
             };
             is_behind = true;
-            if session.outbox.has_room() {
+            if session.has_room_for(room) {
                 widest = Some(widest.map_or(hole, |other| Hole {
                     after: other.after.min(hole.after),
                     through: other.through.max(hole.through),

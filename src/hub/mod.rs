@@ -1,22 +1,25 @@
 //! The sessions and subscriptions of this node, and the bounded outboxes towards them.
 //!
 //! Not here: other nodes (`location`, `bus`), sockets (`edge`). Invariant: no lock is held across
-//! an await. Order of locks where two are needed: index, then inboxes, then outbox.
+//! an await. Order of locks where two are needed: index, then the session's subscriptions, then
+//! window, then outbox.
 
 pub mod delivery;
 pub mod outbox;
 pub mod session;
 pub mod topics;
 pub mod window;
+pub mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use delivery::{Delivery, Shown, Subscriber};
-pub use outbox::{Outbox, OutboxLimits, Pulled};
+pub use outbox::{Mark, Outbox, OutboxLimits, Pulled};
 pub use session::HubSession;
 pub use topics::{Sink, Topics};
-pub use window::{Content, Window};
+pub use window::{Content, Opening, Settled, Window};
+pub use windows::NeverIssued;
 
 use crate::model::{RoomId, SessionId, UserId};
 use crate::store::Position;

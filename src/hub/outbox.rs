@@ -3,9 +3,13 @@
 //! Not here: the socket; the connection driver in `edge` pulls and writes. Invariant: a queue never
 //! holds more than its limits. A consumer that does not keep up is cut with a reason; it is never
 //! buffered for without limit, and whoever pushes never waits.
+//!
+//! Who has a choice may wait before he pushes ([`Outbox::room`]), and until what he pushed was taken
+//! ([`Outbox::pulled_beyond`]). An outbox for which nobody ever waited does not count and wakes
+//! nobody.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -40,12 +44,49 @@ pub struct Outbox {
     ready: Notify,
 }
 
+/// A place in the order of frames: behind everything that was queued when it was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark(u64);
+
 #[derive(Debug, Default)]
 struct Queue {
     frames: VecDeque<Bytes>,
     bytes: usize,
-    /// Set once; afterwards nothing more is queued.
-    cut: Option<CloseReason>,
+    /// Set once; afterwards nothing more is queued. Boxed, because nearly no session has one.
+    cut: Option<Box<CloseReason>>,
+    /// There from the first one on who waits.
+    watch: Option<Box<Watch>>,
+}
+
+/// What is kept for those who wait for the driver.
+#[derive(Debug, Default)]
+struct Watch {
+    /// How many frames were pulled since somebody waits.
+    pulled: u64,
+    /// Wakes them.
+    moved: Arc<Notify>,
+}
+
+impl Queue {
+    /// Drops what waits and queues nothing more.
+    fn end(&mut self, reason: CloseReason) {
+        self.frames = VecDeque::new();
+        self.bytes = 0;
+        self.cut = Some(Box::new(reason));
+    }
+
+    fn has_room(&self, limits: OutboxLimits) -> bool {
+        self.frames.len() * 2 < limits.frames_max.max(2) && self.bytes * 2 < limits.bytes_max
+    }
+
+    fn watch(&mut self) -> &mut Watch {
+        self.watch.get_or_insert_default()
+    }
+
+    /// Whom to wake when the lock is free again.
+    fn waiting(&self) -> Option<Arc<Notify>> {
+        self.watch.as_ref().map(|watch| Arc::clone(&watch.moved))
+    }
 }
 
 impl Outbox {
@@ -62,7 +103,7 @@ impl Outbox {
     /// Queues one encoded frame. When it does not fit the session is cut as a slow consumer.
     /// Returns whether the frame was queued.
     pub fn push(&self, frame: Bytes) -> bool {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.lock();
         if queue.cut.is_some() {
             return false;
         }
@@ -71,12 +112,8 @@ impl Outbox {
         if full && !queue.frames.is_empty() {
             metrics::counter!("chat_messages_total", "path" => "dropped")
                 .increment(1 + queue.frames.len() as u64);
-            *queue = Queue {
-                cut: Some(CloseReason::SLOW_CONSUMER),
-                ..Queue::default()
-            };
-            drop(queue);
-            self.ready.notify_one();
+            queue.end(CloseReason::SLOW_CONSUMER);
+            self.tell_cut(queue);
             return false;
         }
         queue.bytes += frame.len();
@@ -91,28 +128,78 @@ impl Outbox {
 
     /// Whether what waits is less than half of what may: then there is room for what is not urgent.
     pub fn has_room(&self) -> bool {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.frames.len() * 2 < self.limits.frames_max.max(2)
-            && queue.bytes * 2 < self.limits.bytes_max
+        self.lock().has_room(self.limits)
+    }
+
+    /// Waits until there is room for what is not urgent. Returns whether there is: not in an outbox
+    /// that is cut.
+    pub async fn room(&self) -> bool {
+        let found = |queue: &mut Queue| queue.has_room(self.limits).then_some(());
+        self.wait_until(found).await.is_some()
+    }
+
+    /// The place behind everything that is queued now.
+    pub fn mark(&self) -> Mark {
+        let mut queue = self.lock();
+        let queued = queue.frames.len() as u64;
+        Mark(queue.watch().pulled + queued)
+    }
+
+    /// The place behind everything that the driver has pulled since [`Outbox::mark`] was first asked.
+    pub fn pulled(&self) -> Mark {
+        Mark(self.lock().watch().pulled)
+    }
+
+    /// Waits until the driver has pulled everything before the mark. Returns how far it has come by
+    /// now; nothing when the outbox is cut, which drops what was not pulled.
+    pub async fn pulled_beyond(&self, mark: Mark) -> Option<Mark> {
+        let found = |queue: &mut Queue| {
+            let pulled = Mark(queue.watch().pulled);
+            (pulled >= mark).then_some(pulled)
+        };
+        self.wait_until(found).await
+    }
+
+    /// Waits until something is found, looking again after each pull; `None` when it is cut.
+    async fn wait_until<T>(&self, mut find: impl FnMut(&mut Queue) -> Option<T>) -> Option<T> {
+        let moved = Arc::clone(&self.lock().watch().moved);
+        loop {
+            let waiting = moved.notified();
+            {
+                let mut queue = self.lock();
+                if queue.cut.is_some() {
+                    return None;
+                }
+                if let Some(found) = find(&mut queue) {
+                    return Some(found);
+                }
+            }
+            waiting.await;
+        }
     }
 
     /// Whether the session is to be ended.
     pub fn is_cut(&self) -> bool {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.cut.is_some()
+        self.lock().cut.is_some()
     }
 
     /// Ends the session: the driver finds the reason at its next pull. The first reason stays.
     pub fn cut(&self, reason: CloseReason) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.lock();
         if queue.cut.is_none() {
-            *queue = Queue {
-                cut: Some(reason),
-                ..Queue::default()
-            };
+            queue.end(reason);
         }
+        self.tell_cut(queue);
+    }
+
+    /// Wakes the driver, and those who wait for it in vain.
+    fn tell_cut(&self, queue: MutexGuard<'_, Queue>) {
+        let waiting = queue.waiting();
         drop(queue);
         self.ready.notify_one();
+        if let Some(moved) = waiting {
+            moved.notify_waiters();
+        }
     }
 
     /// Waits until there is something to do. Safe to drop and call again.
@@ -127,15 +214,26 @@ impl Outbox {
 
     /// What there is to do now, if anything.
     pub fn try_pull(&self) -> Option<Pulled> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.lock();
         if let Some(reason) = &queue.cut {
-            return Some(Pulled::Cut(reason.clone()));
+            return Some(Pulled::Cut(CloseReason::clone(reason)));
         }
         if queue.frames.is_empty() {
             return None;
         }
         queue.bytes = 0;
-        Some(Pulled::Frames(std::mem::take(&mut queue.frames).into()))
+        let frames = std::mem::take(&mut queue.frames);
+        if let Some(watch) = &mut queue.watch {
+            watch.pulled += frames.len() as u64;
+            let moved = Arc::clone(&watch.moved);
+            drop(queue);
+            moved.notify_waiters();
+        }
+        Some(Pulled::Frames(frames.into()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -186,7 +284,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_waiting_driver_is_woken_by_a_push() {
-        let outbox = std::sync::Arc::new(outbox());
+        let outbox = Arc::new(outbox());
         let waiting = outbox.pull();
         tokio::pin!(waiting);
         assert!(futures_util::poll!(&mut waiting).is_pending());
@@ -195,5 +293,42 @@ mod tests {
             waiting.await,
             Pulled::Frames(vec![Bytes::from_static(b"a")])
         );
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_woken_when_everything_before_his_mark_is_pulled() {
+        let outbox = outbox();
+        assert!(outbox.push(Bytes::from_static(b"a")));
+        let first = outbox.mark();
+        let waiting = outbox.pulled_beyond(first);
+        tokio::pin!(waiting);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        outbox.push(Bytes::from_static(b"b"));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        let second = outbox.mark();
+        outbox.try_pull();
+        assert_eq!(waiting.await, Some(second));
+        assert_eq!(outbox.pulled_beyond(first).await, Some(second));
+    }
+
+    #[tokio::test]
+    async fn room_comes_with_a_pull_and_never_after_a_cut() {
+        let outbox = outbox();
+        assert!(outbox.room().await);
+        outbox.push(Bytes::from_static(b"123456"));
+        let waiting = outbox.room();
+        tokio::pin!(waiting);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        outbox.try_pull();
+        assert!(waiting.await);
+        outbox.push(Bytes::from_static(b"123456"));
+        let mark = outbox.mark();
+        let (room, pulled) = (outbox.room(), outbox.pulled_beyond(mark));
+        tokio::pin!(room, pulled);
+        assert!(futures_util::poll!(&mut room).is_pending());
+        assert!(futures_util::poll!(&mut pulled).is_pending());
+        outbox.cut(CloseReason::NORMAL);
+        assert!(!room.await);
+        assert_eq!(pulled.await, None);
     }
 }

@@ -1,16 +1,19 @@
-//! One session as the hub knows it: its user, its outbox, its inboxes.
+//! One session as the hub knows it: its user, its outbox, its inboxes, its windows.
 //!
 //! Not here: the protocol (`session`), the socket (`edge`). Invariant: what goes into the outbox
 //! from an inbox is put there under the lock of the inboxes, so that the order of decisions is the
-//! order of frames.
+//! order of frames. A session without subscriptions keeps nothing for them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::delivery::{Delivery, Subscriber};
+use super::delivery::{Delivery, Shown, Subscriber};
 use super::outbox::Outbox;
-use crate::model::{RoomId, SessionId, UnixMillis, UserId};
+use super::window::{Content, Opening, Settled, Window};
+use super::windows::{NeverIssued, Windows};
+use crate::model::{CloseReason, RoomId, SessionId, UnixMillis, UserId, UserQueue, Verdict};
 use crate::routing::{Hole, Inbox, Offer};
+use crate::session::Delivered;
 
 /// A connected session.
 #[derive(Debug)]
@@ -31,9 +34,18 @@ pub struct HubSession {
     is_gone: AtomicBool,
     /// Wakes those who wait for `attached`.
     attached_now: tokio::sync::Notify,
-    /// The subscriptions to `/user/queue/messages`; nearly always one. A std mutex: decisions are
-    /// short, and the frames must be queued in the order in which they were decided.
-    inboxes: Mutex<Vec<OpenInbox>>,
+    /// A std mutex: decisions are short, and the frames must be queued in the order in which they
+    /// were decided.
+    subscribed: Mutex<Subscribed>,
+}
+
+/// What is kept for the subscriptions of a session.
+#[derive(Debug, Default)]
+struct Subscribed {
+    /// The subscriptions to `/user/queue/messages`; nearly always one.
+    inboxes: Vec<OpenInbox>,
+    /// The windows of those that acknowledge; nearly always none.
+    windows: Option<Box<Windows>>,
 }
 
 #[derive(Debug)]
@@ -42,6 +54,8 @@ struct OpenInbox {
     /// Distinguishes this subscription from an earlier one with the same id.
     epoch: u64,
     subscriber: Subscriber,
+    /// Through which its messages go, if it acknowledges.
+    window: Option<Arc<Window>>,
     inbox: Inbox<Arc<Delivery>>,
 }
 
@@ -64,7 +78,7 @@ impl HubSession {
             attached: AtomicBool::new(false),
             is_gone: AtomicBool::new(false),
             attached_now: tokio::sync::Notify::new(),
-            inboxes: Mutex::default(),
+            subscribed: Mutex::default(),
         })
     }
 
@@ -79,10 +93,20 @@ impl HubSession {
         self.attached_now.notify_waiters();
     }
 
-    /// The session was let go: its inboxes are closed, and nobody waits for its location.
+    /// The session was let go: its inboxes and windows are closed, and nobody waits for its location
+    /// or its connection driver.
     pub(super) fn let_go(&self) {
-        self.lock().clear();
         self.is_gone.store(true, Ordering::Release);
+        let has_windows = {
+            let mut subscribed = self.lock();
+            subscribed.inboxes.clear();
+            subscribed.windows.is_some()
+        };
+        if has_windows {
+            // First, so that nobody takes what waits in the outbox for something that goes out.
+            self.outbox.cut(CloseReason::NORMAL);
+            self.close_windows_where(|_| true);
+        }
         self.attached_now.notify_waiters();
     }
 
@@ -97,22 +121,32 @@ impl HubSession {
         }
     }
 
-    /// Opens a replaying inbox for a subscription.
-    pub fn open_inbox(&self, id: &str, epoch: u64, subscriber: Subscriber) {
+    /// Opens a replaying inbox for a subscription, through a window if it acknowledges.
+    pub fn open_inbox(
+        &self,
+        id: &str,
+        epoch: u64,
+        subscriber: Subscriber,
+        window: Option<Arc<Window>>,
+    ) {
         let opened = OpenInbox {
             id: id.into(),
             epoch,
             subscriber,
+            window,
             inbox: Inbox::new(),
         };
-        self.lock().push(opened);
+        let mut subscribed = self.lock();
+        // A vector that grows by itself has places for four.
+        subscribed.inboxes.reserve_exact(1);
+        subscribed.inboxes.push(opened);
     }
 
     /// Gives the inbox of this epoch its baseline, and tells the others of the session what it
     /// says. Returns the rooms in which something is missing.
     pub fn settle_inbox(&self, epoch: u64, heads: &[(RoomId, u64)]) -> Vec<RoomId> {
         let mut behind = Vec::new();
-        for open in &mut *self.lock() {
+        for open in &mut self.lock().inboxes {
             if open.epoch == epoch {
                 behind.extend(open.inbox.settle(heads.iter().copied()));
             } else {
@@ -127,24 +161,24 @@ impl HubSession {
 
     /// Closes the inbox of a subscription: nothing of it is queued after this returns.
     pub fn close_inbox(&self, id: &str) {
-        self.lock().retain(|open| &*open.id != id);
+        self.lock().inboxes.retain(|open| &*open.id != id);
     }
 
     /// Closes the inbox of one epoch, and no younger one that has the same id.
     pub fn close_epoch(&self, epoch: u64) {
-        self.lock().retain(|open| open.epoch != epoch);
+        self.lock().inboxes.retain(|open| open.epoch != epoch);
     }
 
     /// Whether there is a subscription to `/user/queue/messages`.
     pub fn has_inbox(&self) -> bool {
-        !self.lock().is_empty()
+        !self.lock().inboxes.is_empty()
     }
 
     /// Offers a message. Returns whether something before it is missing.
     pub fn offer(&self, delivery: &Arc<Delivery>) -> bool {
         let message = &delivery.message;
         let mut is_behind = false;
-        for open in &mut *self.lock() {
+        for open in &mut self.lock().inboxes {
             match open
                 .inbox
                 .offer(message.room, message.seq, Arc::clone(delivery))
@@ -160,6 +194,7 @@ impl HubSession {
     /// Says that a conversation reaches up to `seq`. Returns whether something is missing.
     pub fn raise(&self, room: RoomId, seq: u64) -> bool {
         self.lock()
+            .inboxes
             .iter_mut()
             .filter_map(|open| open.inbox.raise(room, seq).then_some(()))
             .count()
@@ -168,52 +203,151 @@ impl HubSession {
 
     /// What is missing in a conversation: the widest hole of the inboxes.
     pub fn hole(&self, room: RoomId) -> Option<Hole> {
-        let inboxes = self.lock();
-        let holes = inboxes.iter().filter_map(|open| open.inbox.hole(room));
+        let subscribed = self.lock();
+        let holes = subscribed
+            .inboxes
+            .iter()
+            .filter_map(|open| open.inbox.hole(room));
         holes.reduce(|a, b| Hole {
             after: a.after.min(b.after),
             through: a.through.max(b.through),
         })
     }
 
-    /// Takes rows of the store that answer a hole, as long as the outbox has room: what is repaired
-    /// must not cut a client that reads at its own pace. What finds no room stays missing.
+    /// Whether something is missing in a conversation for which there is room.
+    pub fn has_room_for(&self, room: RoomId) -> bool {
+        let missed = |open: &OpenInbox| open.inbox.hole(room).is_some();
+        let subscribed = self.lock();
+        let mut missing = subscribed.inboxes.iter().filter(|open| missed(open));
+        missing.any(|open| open.has_room(&self.outbox))
+    }
+
+    /// Takes rows of the store that answer a hole, as long as there is room: what is repaired must
+    /// not cut a client that reads or acknowledges at its own pace. What finds no room stays missing.
     pub fn fetched(&self, room: RoomId, hole: Hole, rows: &[Arc<Delivery>]) {
-        for open in &mut *self.lock() {
-            let mut after = hole.after;
-            for row in rows {
-                if !self.outbox.has_room() {
-                    return;
-                }
-                let through = row.message.seq;
-                let next = [(through, Arc::clone(row))];
-                let due = open.inbox.fetched(room, Hole { after, through }, next);
-                open.queue(&self.outbox, &self.user, &due);
-                after = through;
-            }
-            // Behind the last row there is only what retention has removed.
-            let through = hole.through;
-            let due = open.inbox.fetched(room, Hole { after, through }, []);
-            open.queue(&self.outbox, &self.user, &due);
+        for open in &mut self.lock().inboxes {
+            open.fetched(room, hole, rows, &self.outbox, &self.user);
         }
     }
 
     /// Suppresses the echo of one message to this session.
     pub fn exempt(&self, room: RoomId, seq: u64) {
-        for open in &mut *self.lock() {
+        for open in &mut self.lock().inboxes {
             open.inbox.exempt(room, seq);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<OpenInbox>> {
-        self.inboxes.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Opens a window for a subscription. Of a session that was let go it is closed already.
+    pub fn open_window(&self, opening: Opening<'_>) -> Arc<Window> {
+        let window = {
+            let mut subscribed = self.lock();
+            let windows = subscribed.windows.get_or_insert_default();
+            windows.open(self.id, &self.outbox, opening)
+        };
+        if self.is_gone.load(Ordering::Acquire) {
+            self.close_window(window.number);
+        }
+        window
+    }
+
+    /// Closes the window of a subscription, if it has one: nothing of it is queued after this
+    /// returns, and what a queue gave it goes back.
+    pub fn close_windows(&self, id: &str) {
+        self.close_windows_where(|window| &*window.id == id);
+    }
+
+    /// Closes one window, and no younger one of a subscription with the same id.
+    pub fn close_window(&self, number: u64) {
+        self.close_windows_where(|window| window.number == number);
+    }
+
+    /// Whether a message that is named so was sent, settled by now or not.
+    pub fn is_issued(&self, of: &Delivered) -> bool {
+        let subscribed = self.lock();
+        let windows = subscribed.windows.as_ref();
+        windows.is_some_and(|windows| windows.is_issued(of))
+    }
+
+    /// Settles what an ACK or a NACK names. One that was settled before stays as it is.
+    ///
+    /// # Errors
+    /// When no such message was sent.
+    pub fn settle(&self, of: &Delivered, verdict: Verdict) -> Result<Settled, NeverIssued> {
+        let mut subscribed = self.lock();
+        let windows = subscribed.windows.as_mut().ok_or(NeverIssued)?;
+        windows.settle(of, verdict)
+    }
+
+    fn close_windows_where(&self, which: impl FnMut(&Window) -> bool) {
+        let mut subscribed = self.lock();
+        if let Some(windows) = &mut subscribed.windows {
+            for window in windows.take(which) {
+                windows.closed(&window);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Subscribed> {
+        self.subscribed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl OpenInbox {
     fn queue(&self, outbox: &Outbox, user: &UserId, due: &[Arc<Delivery>]) {
         for delivery in due {
-            outbox.push(delivery.frame(&self.subscriber, user));
+            match &self.window {
+                None => {
+                    outbox.push(delivery.frame(&self.subscriber, user));
+                }
+                Some(window) => window.offer(content(delivery, &self.subscriber, user)),
+            }
         }
+    }
+
+    fn has_room(&self, outbox: &Outbox) -> bool {
+        outbox.has_room() && self.window.as_ref().is_none_or(|window| window.has_room())
+    }
+
+    fn fetched(
+        &mut self,
+        room: RoomId,
+        hole: Hole,
+        rows: &[Arc<Delivery>],
+        outbox: &Outbox,
+        user: &UserId,
+    ) {
+        let mut after = hole.after;
+        for row in rows {
+            if !self.has_room(outbox) {
+                return;
+            }
+            let through = row.message.seq;
+            let next = [(through, Arc::clone(row))];
+            let due = self.inbox.fetched(room, Hole { after, through }, next);
+            self.queue(outbox, user, &due);
+            after = through;
+        }
+        // Behind the last row there is only what retention has removed.
+        let through = hole.through;
+        let due = self.inbox.fetched(room, Hole { after, through }, []);
+        self.queue(outbox, user, &due);
+    }
+}
+
+/// A message of a conversation as a window keeps it.
+fn content(delivery: &Delivery, subscriber: &Subscriber, reader: &UserId) -> Content {
+    Content {
+        destination: match &subscriber.shown {
+            Shown::As(written) => Arc::clone(written),
+            Shown::Canonical | Shown::Under { .. } => UserQueue::Messages.as_str().into(),
+        },
+        message_id: delivery.message.id.to_string().into(),
+        content_type: Some("application/json;charset=utf-8"),
+        headers: Vec::new(),
+        body: delivery.message.render(reader),
+        redelivered: false,
+        tag: None,
     }
 }

@@ -1,17 +1,30 @@
 //! The window of a subscription that acknowledges: what was delivered and is not settled, and what
 //! waits because too much is.
 //!
-//! Not here: queues of other nodes (`bus::queue`), frames of ACK (`session`). Invariant: at most
-//! `prefetch` messages are unsettled, and what waits is bounded.
+//! Not here: which window an ACK means (`windows`), queues of other nodes (`bus::queue`), frames of
+//! ACK (`session`). Invariant: at most `prefetch` messages are unsettled, and what waits is bounded:
+//! nothing is queued for a closed window.
+//!
+//! A window of a `/queue/**` is fed by a consumer that waits for a place before each message
+//! ([`Window::place`]), so that nothing ever waits here; it keeps the tags, the engine keeps the
+//! messages. Any other window is offered what is published, whether it has a place or not.
 
-use std::sync::Arc;
+mod frame;
+mod kept;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::delivery::Subscriber;
-use super::outbox::Outbox;
-use crate::bus::queue::Tag;
-use crate::model::{AckMode, SessionId};
+use super::outbox::{Outbox, OutboxLimits};
+use crate::bus::queue::{NACKS_MAX, Settler, Tag};
+use crate::model::{AckMode, CloseReason, SessionId, Verdict};
+
+pub(super) use kept::Kept;
 
 /// A message as a subscription that acknowledges keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +45,23 @@ pub struct Content {
     pub tag: Option<Tag>,
 }
 
+/// What a window is made with.
+#[derive(Debug)]
+pub struct Opening<'a> {
+    /// The subscription id.
+    pub id: &'a str,
+    /// How MESSAGE is encoded.
+    pub subscriber: Subscriber,
+    /// How it acknowledges. `Auto` only for a consumer: what it is given needs no ACK.
+    pub mode: AckMode,
+    /// How many messages may be unsettled.
+    pub prefetch: u32,
+    /// How much may wait.
+    pub limits: OutboxLimits,
+    /// Whether a consumer of a queue feeds it.
+    pub is_fed: bool,
+}
+
 /// The window of one subscription.
 #[derive(Debug)]
 pub struct Window {
@@ -43,14 +73,320 @@ pub struct Window {
     pub id: Box<str>,
     /// How it acknowledges.
     pub mode: AckMode,
-    subscriber: Subscriber,
-    outbox: Arc<Outbox>,
+    /// How many messages may be unsettled.
+    pub prefetch: u32,
+    /// Where its frames go.
+    pub outbox: Arc<Outbox>,
+    pub(super) subscriber: Subscriber,
+    limits: OutboxLimits,
+    /// What all windows of the session keep together.
+    kept: Arc<Kept>,
+    /// Of a window that a consumer feeds.
+    fed: Option<Fed>,
+    /// A std mutex: decisions are short, and frames are queued in the order in which they are made.
+    state: Mutex<State>,
+}
+
+/// What a window and the consumer that feeds it know of each other.
+#[derive(Debug, Default)]
+struct Fed {
+    closed: CancellationToken,
+    /// Wakes the consumer when there may be a place.
+    freed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The number of the last MESSAGE.
+    issued: u64,
+    unsettled: BTreeMap<u64, Entry>,
+    /// What waits for a place.
+    backlog: VecDeque<Entry>,
+    /// How the engine is told; none before the consumer is there and after the end.
+    settler: Option<Arc<dyn Settler>>,
+    /// Somebody waits for room in the outbox, to go on with the backlog.
+    is_releasing: bool,
+    is_closed: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    content: Content,
+    /// How often it was refused.
+    nacks: u8,
+}
+
+/// What an ACK or a NACK has settled, and what is left to do about it.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// Whether anything was outstanding.
+    pub is_effective: bool,
+    /// Whether a message had gone out for which no answer had come. An answer that is not expected
+    /// and has no effect may be counted against whoever gives it.
+    pub is_expected: bool,
+    /// What the engine of the queue is to be told.
+    pub told: Option<(Arc<dyn Settler>, Vec<Tag>)>,
+    /// A window that goes on when the outbox has room ([`Window::release_later`]).
+    pub waiting: Option<Arc<Window>>,
+    /// The ids of the messages.
+    pub(super) message_ids: Vec<Box<str>>,
 }
 
 impl Window {
+    pub(super) fn new(
+        number: u64,
+        session: SessionId,
+        outbox: Arc<Outbox>,
+        kept: Arc<Kept>,
+        opening: Opening<'_>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            number,
+            session,
+            id: opening.id.into(),
+            mode: opening.mode,
+            prefetch: opening.prefetch.max(1),
+            outbox,
+            subscriber: opening.subscriber,
+            limits: opening.limits,
+            kept,
+            fed: opening.is_fed.then(Fed::default),
+            state: Mutex::default(),
+        })
+    }
+
     /// Takes a message: it goes out now, or waits until something is acknowledged. Of a subscription
     /// whose backlog is full the session is cut.
     pub fn offer(&self, content: Content) {
-        let _not_kept_yet = (&self.subscriber, &self.outbox, content);
+        let _taken = self.accept(content);
+    }
+
+    /// The same; returns whether the window has taken it. It has not when it is closed.
+    pub fn accept(&self, mut content: Content) -> bool {
+        // Nobody else may say this of a message.
+        content
+            .headers
+            .retain(|(name, _)| !frame::OWN_HEADERS.contains(&&**name));
+        let entry = Entry { content, nacks: 0 };
+        let mut state = self.lock();
+        if state.is_closed {
+            return false;
+        }
+        if self.mode == AckMode::Auto || (state.backlog.is_empty() && self.has_place(&state)) {
+            self.hand(&mut state, entry);
+        } else {
+            self.kept.wait(&entry);
+            state.backlog.push_back(entry);
+        }
+        if self.kept.is_beyond(self.limits) {
+            let dropped = state.backlog.len() as u64;
+            drop(state);
+            metrics::counter!("chat_messages_total", "path" => "dropped").increment(dropped);
+            self.outbox.cut(CloseReason::SLOW_CONSUMER);
+            // Until the driver hears of it, nothing more may gather here.
+            let _ids = self.close();
+            return false;
+        }
+        true
+    }
+
+    /// Whether what waits is less than half of what may.
+    pub fn has_room(&self) -> bool {
+        self.kept.has_room(self.limits)
+    }
+
+    /// Tells the window how to settle: its consumer is there. Returns whether it is wanted still.
+    pub fn feed(&self, settler: Arc<dyn Settler>) -> bool {
+        let mut state = self.lock();
+        if !state.is_closed {
+            state.settler = Some(settler);
+        }
+        !state.is_closed
+    }
+
+    /// Waits until a message that is offered goes out at once.
+    pub async fn place(&self) {
+        let Some(fed) = &self.fed else { return };
+        loop {
+            let waiting = fed.freed.notified();
+            if self.has_place(&self.lock()) {
+                return;
+            }
+            waiting.await;
+        }
+    }
+
+    /// Resolves when a window that a consumer feeds is closed; never for any other.
+    pub async fn closed(&self) {
+        match &self.fed {
+            Some(fed) => fed.closed.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Goes on with the backlog when the outbox has room, until the backlog is out or the window is
+    /// full. One task at a time does this: [`Settled::waiting`] asks for it.
+    pub async fn release_later(self: Arc<Self>) {
+        while self.outbox.room().await {
+            let mut state = self.lock();
+            state.is_releasing = false;
+            if !self.release(&mut state) {
+                return;
+            }
+        }
+    }
+
+    /// How many messages are unsettled.
+    #[must_use]
+    pub fn unsettled(&self) -> usize {
+        self.lock().unsettled.len()
+    }
+
+    /// Whether a message with this number went out.
+    pub(super) fn has_issued(&self, n: u64) -> bool {
+        (1..=self.lock().issued).contains(&n)
+    }
+
+    /// The number of the first outstanding message with this id.
+    pub(super) fn outstanding(&self, message_id: &str) -> Option<u64> {
+        let state = self.lock();
+        let mut entries = state.unsettled.iter();
+        let found = entries.find(|(_, entry)| &*entry.content.message_id == message_id);
+        found.map(|(n, _)| *n)
+    }
+
+    /// Settles the message with this number, and in the mode `client` those before it.
+    pub(super) fn settle(self: &Arc<Self>, n: u64, verdict: Verdict) -> Settled {
+        let mut state = self.lock();
+        let mut settled = Settled::default();
+        if !state.unsettled.contains_key(&n) {
+            return settled;
+        }
+        settled.is_effective = true;
+        let later = state.unsettled.split_off(&(n + 1));
+        let mut these = std::mem::replace(&mut state.unsettled, later);
+        if self.mode == AckMode::ClientIndividual
+            && let Some(this) = these.remove(&n)
+        {
+            state.unsettled.append(&mut these);
+            these = BTreeMap::from([(n, this)]);
+        }
+        let mut tags = Vec::new();
+        let mut again = Vec::new();
+        for mut entry in these.into_values() {
+            self.kept.settled(&entry);
+            settled.message_ids.push(entry.content.message_id.clone());
+            if let Some(tag) = entry.content.tag {
+                tags.push(tag);
+                continue;
+            }
+            entry.nacks += 1;
+            if verdict == Verdict::Requeue && entry.nacks < NACKS_MAX {
+                entry.content.redelivered = true;
+                again.push(entry);
+            }
+        }
+        for entry in again.into_iter().rev() {
+            self.kept.wait(&entry);
+            state.backlog.push_front(entry);
+        }
+        if !tags.is_empty() {
+            settled.told = state.settler.clone().map(|settler| (settler, tags));
+        }
+        settled.waiting = self.release(&mut state).then(|| Arc::clone(self));
+        if let Some(fed) = &self.fed {
+            fed.freed.notify_waiters();
+        }
+        settled
+    }
+
+    /// Nothing of it is queued any more; what its queue gave it goes back. Returns the ids of what
+    /// was not settled.
+    pub(super) fn close(&self) -> Vec<Box<str>> {
+        let (unsettled, backlog, settler) = {
+            let mut state = self.lock();
+            state.is_closed = true;
+            (
+                std::mem::take(&mut state.unsettled),
+                std::mem::take(&mut state.backlog),
+                state.settler.take(),
+            )
+        };
+        for entry in &backlog {
+            self.kept.waits_no_more(entry);
+        }
+        if let Some(fed) = &self.fed {
+            fed.closed.cancel();
+        }
+        drop(settler);
+        let ids = unsettled.into_values().map(|entry| {
+            self.kept.settled(&entry);
+            entry.content.message_id
+        });
+        ids.collect()
+    }
+
+    fn has_place(&self, state: &State) -> bool {
+        state.unsettled.len() < self.prefetch as usize
+    }
+
+    /// Lets out what waits, as far as there are places and room. Returns whether somebody has to
+    /// wait for room: not when somebody does already.
+    fn release(&self, state: &mut State) -> bool {
+        while self.has_place(state)
+            && let Some(entry) = state.backlog.pop_front()
+        {
+            if !self.outbox.has_room() {
+                state.backlog.push_front(entry);
+                return !std::mem::replace(&mut state.is_releasing, true);
+            }
+            self.kept.waits_no_more(&entry);
+            self.hand(state, entry);
+        }
+        false
+    }
+
+    /// Queues a message, which is unsettled from now on.
+    fn hand(&self, state: &mut State, mut entry: Entry) {
+        let content = &mut entry.content;
+        if content.redelivered {
+            let from = if content.tag.is_some() {
+                "queue"
+            } else {
+                "window"
+            };
+            metrics::counter!("stomp_redelivered_total", "from" => from).increment(1);
+        }
+        if self.mode == AckMode::Auto {
+            self.outbox
+                .push(frame::write(&self.subscriber, None, content));
+            return;
+        }
+        state.issued += 1;
+        let ack = format!("{}.{}", self.number, state.issued);
+        self.outbox
+            .push(frame::write(&self.subscriber, Some(&ack), content));
+        if content.tag.is_some() {
+            // The engine has it; what is kept here is only how it is called.
+            content.headers = Vec::new();
+            content.body = Bytes::new();
+        }
+        self.kept.handed(&entry);
+        let n = state.issued;
+        state.unsettled.insert(n, entry);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+impl Drop for Window {
+    /// A window that nobody closed: what it counted is given back.
+    fn drop(&mut self) {
+        let _ids = self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,9 @@ use tokio_util::task::TaskTracker;
 use super::config::{Config, Database, Mode};
 use super::kept::Kept;
 use crate::bus::memory::{MemoryBus, MemoryExchange};
-use crate::bus::rabbitmq::{RabbitBus, RabbitConnectError, RabbitSettings};
+use crate::bus::queue::Queues;
+use crate::bus::queue::memory::MemoryQueues;
+use crate::bus::rabbitmq::{RabbitBus, RabbitConnectError, RabbitQueues, RabbitSettings};
 use crate::bus::{Bus, Incoming};
 use crate::location::{Location, LocationError, LocationSettings, StoreClaim};
 use crate::location::{MemoryCluster, RedisLocation};
@@ -66,6 +68,7 @@ pub(super) struct Engines {
     pub(super) location: Arc<dyn Location>,
     pub(super) quota: Arc<dyn Quota>,
     pub(super) bus: Arc<dyn Bus>,
+    pub(super) queues: Arc<dyn Queues>,
 }
 
 /// Opens everything, the store first: without it there is nothing to start for. Beside the engines
@@ -99,10 +102,14 @@ pub(super) async fn open(
             location: MemoryCluster::lone().node(node, incarnation),
             quota: Arc::new(MemoryQuota::new(QuotaSettings::default())),
             bus,
+            queues: MemoryQueues::new(config.queues()),
         };
         return Ok((engines, incoming));
     };
-    let settings = LocationSettings::default();
+    let settings = LocationSettings {
+        patterns_max: config.settings.patterns_max as usize,
+        ..LocationSettings::default()
+    };
     let location =
         RedisLocation::connect(redis.reveal(), node.clone(), incarnation, settings).await?;
     let own = store.store_id().await.map_err(EngineError::Store)?;
@@ -111,14 +118,25 @@ pub(super) async fn open(
     }
     let quota = RedisQuota::connect(redis.reveal(), QuotaSettings::default()).await?;
     let (url, settings) = (rabbitmq.reveal(), RabbitSettings::default());
-    let (tracker, end) = (tracker.clone(), end.clone());
-    let (bus, incoming) =
-        RabbitBus::connect(url, node, incarnation, settings, tracker, end).await?;
+    let task = || (tracker.clone(), end.clone());
+    let (tasks, stop) = task();
+    let (bus, incoming) = RabbitBus::connect(
+        url,
+        node.clone(),
+        incarnation,
+        settings.clone(),
+        tasks,
+        stop,
+    )
+    .await?;
+    let (tasks, stop) = task();
+    let queues = RabbitQueues::connect(url, &node, settings, config.queues(), tasks, stop).await?;
     let engines = Engines {
         store,
         location,
         quota,
         bus,
+        queues,
     };
     Ok((engines, incoming))
 }

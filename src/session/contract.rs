@@ -119,6 +119,9 @@ pub enum Input<'a> {
     },
     /// The time of the last [`Output::Timeout`] has come.
     Timeout,
+    /// The rest of what carries octets (a fragmented WebSocket message) did not come within
+    /// `partial_frame_timeout`: the same end as for a frame that stays incomplete.
+    Unfinished,
     /// The node ends this session: with an ERROR frame when there is a problem to be told.
     End {
         /// Words for an ERROR frame; none for an orderly end.
@@ -142,6 +145,7 @@ impl fmt::Debug for Input<'_> {
                 .field("is_ok", &outcome.is_ok())
                 .finish(),
             Self::Timeout => f.write_str("Timeout"),
+            Self::Unfinished => f.write_str("Unfinished"),
             Self::End { reason, .. } => f.debug_tuple("End").field(reason).finish(),
         }
     }

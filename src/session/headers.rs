@@ -92,6 +92,9 @@ headers! {
         "selector" ALL Optional "refused"
         "browser" ALL Optional "true is refused"
         "durable" ALL Optional "true is refused but for a queue, which is kept anyway"
+        "durable-subscription-name" ALL Optional "as durable:true"
+        "durable-subscriber-name" ALL Optional "as durable:true"
+        "activemq.subscriptionName" ALL Optional "as durable:true"
         "receipt" ALL Optional "asks for a RECEIPT once nothing sent afterwards can be missed"
     }
     Unsubscribe {

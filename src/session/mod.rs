@@ -172,6 +172,7 @@ impl Session {
             Input::Refused(problem) => self.refuse(now, problem),
             Input::Settled { ticket, outcome } => self.settle(now, ticket, outcome),
             Input::Timeout => self.look_at_clock(now),
+            Input::Unfinished => self.fail_unfinished(now),
             Input::End { problem, reason } => self.end(now, problem, reason),
         }
         self.arm();
@@ -269,8 +270,7 @@ impl Session {
             };
         }
         if is_due(self.partial_ends()) {
-            let fatal = self.of_frame_amid(Fatal::of(Violation::FrameTimeout));
-            return self.fail(now, &fatal);
+            return self.fail_unfinished(now);
         }
         if is_due(self.transactions_end()) {
             // The end of the session aborts it, and every other one.
@@ -282,6 +282,11 @@ impl Session {
             Due::Beat => self.transmit(now, encode::BEAT),
             Due::Lost => self.fail(now, &Fatal::of(Violation::HeartBeatLost)),
         }
+    }
+
+    fn fail_unfinished(&mut self, now: Instant) {
+        let fatal = self.of_frame_amid(Fatal::of(Violation::FrameTimeout));
+        self.fail(now, &fatal);
     }
 
     fn end(&mut self, now: Instant, problem: Option<Problem>, reason: CloseReason) {

@@ -20,6 +20,7 @@ enum Step {
     Slept(u64),
     Ponged,
     Transmitted,
+    Unfinished,
     End(bool),
 }
 
@@ -97,6 +98,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => (0..40_000_u64).prop_map(Step::Slept),
         1 => Just(Step::Ponged),
         1 => Just(Step::Transmitted),
+        1 => Just(Step::Unfinished),
         1 => prop::bool::weighted(0.5).prop_map(Step::End),
     ]
 }
@@ -170,6 +172,7 @@ impl Driver {
             }
             Step::Ponged => self.input(Input::Ponged),
             Step::Transmitted => self.input(Input::Transmitted),
+            Step::Unfinished => self.input(Input::Unfinished),
             Step::End(told) => self.input(Input::End {
                 problem: told.then(problem),
                 reason: CloseReason::RESTART,

@@ -127,10 +127,15 @@ fn refuse_what_is_not_kept(headers: &Headers, destination: &Destination) -> Resu
     let says = |name: &str| headers.get(name) == Some("true");
     // A queue is kept while nobody listens, whatever is asked for.
     let is_kept = matches!(destination, Destination::Queue(_));
+    let has = |name: &str| headers.get(name).is_some() && !is_kept;
     let unsupported = [
         ("selector", headers.get("selector").is_some()),
         ("browser:true", says("browser")),
         ("durable:true", says("durable") && !is_kept),
+        // Artemis and ActiveMQ.
+        ("a durable name", has("durable-subscription-name")),
+        ("a durable name", has("durable-subscriber-name")),
+        ("a durable name", has("activemq.subscriptionName")),
     ];
     match unsupported.iter().find(|(_, is_asked_for)| *is_asked_for) {
         Some((what, _)) => Err(Fatal::about(Violation::Unsupported, what)),
@@ -242,6 +247,14 @@ mod tests {
             check(version, &[id, A, ("durable", "true")], "Not supported");
             check(version, &[id, A, ("durable", "false")], "ok");
             check(version, &[id, Q, ("durable", "true")], "ok");
+            for name in [
+                "durable-subscription-name",
+                "durable-subscriber-name",
+                "activemq.subscriptionName",
+            ] {
+                check(version, &[id, A, (name, "me")], "Not supported");
+                check(version, &[id, Q, (name, "me")], "ok");
+            }
         }
         check(Version::V1_0, &[A], "ok");
         check(Version::V1_1, &[A], "Missing id");

@@ -130,7 +130,7 @@ violations! {
         "x-message-ttl, x-expires or x-max-length is no number, or too large";
     Unsupported Protocol "Not supported",
         "A SUBSCRIBE with {} is not supported.\n",
-        "SUBSCRIBE has selector or browser:true, or durable:true where nothing is kept";
+        "SUBSCRIBE has selector or browser:true, or asks to be durable where nothing is kept";
     BadRequeue Protocol "Bad requeue",
         "requeue is true or false.\n",
         "requeue of NACK is something else";

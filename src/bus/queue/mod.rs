@@ -5,6 +5,9 @@
 //! is rejected; it is at one consumer at a time; whatever a consumer has not settled when it ends is
 //! given to another one, marked as redelivered. Nothing grows without a limit.
 
+mod arguments;
+pub mod memory;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -12,6 +15,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
+
+pub use arguments::Made;
 
 use crate::model::{QueueArguments, Verdict};
 
@@ -38,6 +43,63 @@ pub const NACKS_MAX: u8 = 3;
 /// What the dead letters of `/queue/x` are called: `/queue/DLQ.x`, a queue like any other, except
 /// that the oldest makes room and nothing becomes a dead letter twice.
 pub const DEAD_LETTERS: &str = "DLQ.";
+
+/// Where the dead letters of a queue go; nowhere, when they are dead letters already. The mark stands
+/// after the first segment, which is the prefix of queues.
+#[must_use]
+pub fn dead_letters_of(queue: &str) -> Option<String> {
+    let (prefix, name) = queue.strip_prefix('/')?.split_once('/')?;
+    (!name.starts_with(DEAD_LETTERS)).then(|| format!("/{prefix}/{DEAD_LETTERS}{name}"))
+}
+
+/// Why a message is a dead letter, as the header `x-sb-dead-reason` says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadReason {
+    /// NACK with `requeue:false`.
+    Rejected,
+    /// NACK for the [`NACKS_MAX`]th time.
+    Nacked,
+}
+
+impl DeadReason {
+    /// The value of the header.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Nacked => "nacked",
+        }
+    }
+}
+
+impl QueueMessage {
+    /// The message as a dead letter of this queue: it says where it comes from and why, counts its
+    /// refusals anew, and is kept for as long as there is room.
+    #[must_use]
+    pub fn into_dead(mut self, from: &str, reason: DeadReason) -> Self {
+        let marks = [
+            ("x-sb-dead-from", from),
+            ("x-sb-dead-reason", reason.as_str()),
+        ];
+        self.headers
+            .retain(|(name, _)| marks.iter().all(|(mark, _)| **name != **mark));
+        self.headers
+            .extend(marks.map(|(name, value)| (name.into(), value.into())));
+        Self {
+            ttl: None,
+            nacks: 0,
+            ..self
+        }
+    }
+
+    /// What it counts for in the octets of its queue: headers and body.
+    #[must_use]
+    pub fn octets(&self) -> u64 {
+        let headers = self.headers.iter();
+        let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
+        u64::try_from(headers + self.id.len() + self.body.len()).unwrap_or(u64::MAX)
+    }
+}
 
 /// How a message is named that was handed to a consumer; unique within the consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,7 +163,7 @@ impl Default for QueueSettings {
     }
 }
 
-/// A consumer of a queue. Dropping both halves ends it: what is not settled goes to others.
+/// A consumer of a queue. It ends with its settler: what is not settled then goes to others.
 #[derive(Debug)]
 pub struct Consumer {
     /// What it gets, at most `prefetch` unsettled; ends when the engine is closed. An engine that

@@ -102,3 +102,14 @@ fn each_incomplete_frame_has_its_own_time() {
     );
     assert_eq!(rig.now, start + Duration::from_secs(50));
 }
+
+#[test]
+fn a_message_of_the_transport_that_stays_incomplete_is_a_frame_that_does() {
+    let expected = ["ERROR Frame timeout r", "close 1002 bad_request"];
+    let mut rig = Rig::connected(Version::V1_2);
+    rig.receive("SEND\nreceipt:r\ndestination:/topic/x\n\nhal");
+    assert_eq!(rig.input(Input::Unfinished), expected);
+    let mut rig = Rig::new();
+    let out = rig.input(Input::Unfinished);
+    assert_eq!(out, ["ERROR Frame timeout", "close 1002 bad_request"]);
+}

@@ -10,6 +10,8 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use stompbox::broker::{Broker, BrokerSettings, Parts};
 use stompbox::bus::memory::{MemoryBus, MemoryExchange};
+use stompbox::bus::queue::QueueSettings;
+use stompbox::bus::queue::memory::MemoryQueues;
 use stompbox::hub::Hub;
 use stompbox::location::{Location, LocationSettings, MemoryCluster};
 use stompbox::model::{Incarnation, NodeId};
@@ -35,6 +37,7 @@ pub(super) struct Cluster {
     pub(super) world: Arc<World>,
     location: Arc<MemoryCluster>,
     exchange: Arc<MemoryExchange>,
+    queues: Arc<MemoryQueues>,
     store: MemoryStore,
     recent: Recent,
     slots: Mutex<Vec<Option<Arc<Life>>>>,
@@ -61,6 +64,7 @@ impl Cluster {
             world,
             location: MemoryCluster::new(LocationSettings::default()),
             exchange: MemoryExchange::new(QUEUE_MAX),
+            queues: MemoryQueues::new(QueueSettings::default()),
             store: MemoryStore::new("simulation"),
             recent: Recent::default(),
             slots: Mutex::new(vec![None; nodes]),
@@ -150,6 +154,7 @@ impl Cluster {
             location: Arc::new(location) as Arc<dyn Location>,
             bus: Arc::new(SimBus::new(bus, world(), Arc::clone(fate))),
             incoming,
+            queues: self.queues.join(),
             store: Arc::new(SimStore::new(self.store.clone(), world(), Arc::clone(fate))),
         }
     }

@@ -15,6 +15,7 @@ pub(crate) mod proxy;
 pub(crate) mod rabbitmq;
 pub(crate) mod redis;
 pub(crate) mod stompjs;
+pub(crate) mod stream;
 pub(crate) mod wire;
 mod wire_expect;
 mod wire_frame;

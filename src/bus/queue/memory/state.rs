@@ -1,0 +1,232 @@
+//! All queues of a process, behind one lock: which there are, how long they live, what they hold
+//! together.
+//!
+//! Not here: one queue (`line`). Invariants: a queue has one entry among those that are due; a queue
+//! that cannot be told from one that never was is not kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::line::{Line, Stored};
+use crate::bus::queue::{
+    DeadReason, Made, QueueError, QueueMessage, QueueSettings, Tag, Taken, dead_letters_of,
+};
+use crate::model::{QueueArguments, Verdict};
+
+/// All queues together hold at most this many times the octets of one.
+const TOGETHER: u64 = 4;
+
+/// Names a consumer among all of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ConsumerId {
+    /// Of which node it is.
+    pub(super) node: u64,
+    pub(super) number: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    settings: QueueSettings,
+    queues: BTreeMap<Arc<str>, Line>,
+    /// When each queue is to be looked at, one entry each.
+    due: BTreeSet<(Instant, Arc<str>)>,
+    /// How many consumers each node has.
+    consumers: BTreeMap<u64, usize>,
+    /// Octets in all queues, those at consumers included.
+    octets: u64,
+    numbers: u64,
+}
+
+impl State {
+    pub(super) fn new(settings: QueueSettings) -> Self {
+        Self {
+            settings,
+            queues: BTreeMap::new(),
+            due: BTreeSet::new(),
+            consumers: BTreeMap::new(),
+            octets: 0,
+            numbers: 0,
+        }
+    }
+
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// How many queues there are, how many entries of when to look at them, how many octets.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> (usize, usize, u64) {
+        (self.queues.len(), self.due.len(), self.octets)
+    }
+
+    pub(super) fn consumers_of(&self, node: u64) -> usize {
+        self.consumers.get(&node).copied().unwrap_or_default()
+    }
+
+    /// Removes the queues that nobody has used for as long as they are kept.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        while self.due.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, name)) = self.due.pop_first() else {
+                return;
+            };
+            let Some(line) = self.queues.get_mut(&name) else {
+                continue;
+            };
+            if line.is_consumed() {
+                line.used_at = now;
+            }
+            line.due = line.used_at + line.made.expires;
+            if line.due > now {
+                self.due.insert((line.due, name));
+            } else if let Some(line) = self.queues.remove(&name) {
+                self.octets = self.octets.saturating_sub(line.octets);
+            }
+        }
+    }
+
+    /// Finds the queue, or makes it.
+    pub(super) fn reach(
+        &mut self,
+        name: &str,
+        named: &QueueArguments,
+        made: Made,
+        now: Instant,
+    ) -> Result<(), QueueError> {
+        if let Some(line) = self.queues.get_mut(name) {
+            line.made.fits(named)?;
+            line.used_at = now;
+            return Ok(());
+        }
+        if self.queues.len() >= self.settings.queues_max {
+            return Err(QueueError::Limit("queues"));
+        }
+        let is_plain = *named == QueueArguments::default();
+        self.make(name, made, is_plain, now);
+        Ok(())
+    }
+
+    fn make(&mut self, name: &str, made: Made, is_plain: bool, now: Instant) {
+        let name: Arc<str> = name.into();
+        let is_dead = dead_letters_of(&name).is_none();
+        let line = Line::new(made, is_plain, is_dead, now);
+        self.due.insert((line.due, Arc::clone(&name)));
+        self.queues.insert(name, line);
+    }
+
+    /// Puts a message at the end of a queue that is there.
+    pub(super) fn put(
+        &mut self,
+        name: &str,
+        message: QueueMessage,
+        now: Instant,
+    ) -> Result<(), QueueError> {
+        let together = self.settings.bytes_max.saturating_mul(TOGETHER);
+        let (octets, of_one) = (self.octets, self.settings.bytes_max);
+        let put = self.on(name, now, |line| {
+            let others = octets.saturating_sub(line.octets);
+            let octets_max = of_one.min(together.saturating_sub(others));
+            let stored = Stored::new(message, line.made.message_ttl, now);
+            line.put(stored, octets_max, now)
+        });
+        put.unwrap_or(Ok(()))
+    }
+
+    /// Adds a consumer to a queue that is there.
+    pub(super) fn add(
+        &mut self,
+        name: &str,
+        node: u64,
+        sender: mpsc::Sender<Taken>,
+        prefetch: usize,
+        now: Instant,
+    ) -> ConsumerId {
+        let number = self.next_number();
+        let id = ConsumerId { node, number };
+        *self.consumers.entry(node).or_default() += 1;
+        self.on(name, now, |line| line.add(id, sender, prefetch));
+        id
+    }
+
+    pub(super) fn settle(
+        &mut self,
+        name: &str,
+        id: ConsumerId,
+        tags: &[Tag],
+        verdict: Verdict,
+        now: Instant,
+    ) {
+        let dead_letters = dead_letters_of(name);
+        let may_die = dead_letters.is_some();
+        let dead = self.on(name, now, |line| line.settle(id, tags, verdict, may_die));
+        if let Some(dead_letters) = dead_letters {
+            for (message, reason) in dead.unwrap_or_default() {
+                self.bury(name, &dead_letters, message, reason, now);
+            }
+        }
+    }
+
+    /// Ends a consumer; nothing happens when it has ended.
+    pub(super) fn end(&mut self, name: &str, id: ConsumerId, now: Instant) {
+        let ended = self.on(name, now, |line| line.remove(|consumer| consumer == id));
+        if ended.unwrap_or_default() > 0
+            && let Some(count) = self.consumers.get_mut(&id.node)
+        {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// Ends every consumer of a node.
+    pub(super) fn leave(&mut self, node: u64, now: Instant) {
+        let names: Vec<_> = self.queues.keys().cloned().collect();
+        for name in names {
+            self.on(&name, now, |line| {
+                line.remove(|consumer| consumer.node == node)
+            });
+        }
+        self.consumers.remove(&node);
+    }
+
+    /// Does something with a queue; then hands on what can be, counts what it holds now, and forgets
+    /// it if nothing tells it from one that never was.
+    fn on<T>(&mut self, name: &str, now: Instant, act: impl FnOnce(&mut Line) -> T) -> Option<T> {
+        let line = self.queues.get_mut(name)?;
+        let before = line.octets;
+        let outcome = act(line);
+        line.hand_on(now);
+        self.octets = self.octets.saturating_sub(before) + line.octets;
+        if line.is_plain
+            && line.is_empty()
+            && let Some((name, line)) = self.queues.remove_entry(name)
+        {
+            self.due.remove(&(line.due, name));
+        }
+        Some(outcome)
+    }
+
+    /// A dead letter may be in the way of a limit, but it never holds up what made it one.
+    fn bury(
+        &mut self,
+        from: &str,
+        dead_letters: &str,
+        message: QueueMessage,
+        reason: DeadReason,
+        now: Instant,
+    ) {
+        if !self.queues.contains_key(dead_letters) {
+            // Beyond the limit of queues: a node has at most as many of these as of others.
+            let Ok(made) = Made::of(&QueueArguments::default(), &self.settings) else {
+                return;
+            };
+            self.make(dead_letters, made, true, now);
+        }
+        metrics::counter!("queue_dead_letters_total", "reason" => reason.as_str()).increment(1);
+        let dead = message.into_dead(from, reason);
+        if self.put(dead_letters, dead, now).is_err() {
+            tracing::warn!("there is no room for a dead letter; it is dropped");
+        }
+    }
+}
