@@ -19,6 +19,7 @@ async fn keeps_the_contract(engine: &Engine) {
     settling::consumers_of_several_nodes_compete(engine).await;
     settling::no_more_than_prefetch_is_unsettled(engine).await;
     settling::several_are_settled_at_once_and_none_besides(engine).await;
+    settling::many_settle_beside_each_other_and_none_comes_again(engine).await;
     settling::what_is_refused_comes_again_and_counts(engine).await;
     settling::dead_letters_say_where_from_and_die_only_once(engine).await;
     settling::what_a_consumer_leaves_goes_to_another(engine).await;

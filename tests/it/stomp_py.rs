@@ -1,7 +1,9 @@
-//! The real stomp.py from PyPI over TCP, against one node and against three.
+//! The real stomp.py from PyPI over TCP, against one node, against three, and against three behind a
+//! real nginx.
 //!
 //! The scenarios are Python (`tests/py/scenarios.py`), which says what was not as it must be.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::support::cluster::{Cluster, HIGH_LIMITS};
+use crate::support::nginx::Nginx;
 use crate::support::node::Node;
 use crate::support::ports;
 
@@ -69,15 +72,45 @@ async fn stomp_py_finds_on_one_node_what_it_expects() {
     scenarios("one", &[port]).await;
 }
 
-#[tokio::test]
-async fn stomp_py_works_across_three_nodes() {
-    let cluster = Cluster::start().await;
+/// Three nodes with STOMP over TCP, and where that listens.
+async fn three_nodes(
+    cluster: &Cluster,
+    more: &[(&'static str, &'static str)],
+) -> (Vec<Node>, Vec<u16>) {
     let (mut nodes, mut listening) = (Vec::new(), Vec::new());
     for name in ["a", "b", "c"] {
         let port = ports::free();
         let text = port.to_string();
-        nodes.push(cluster.node_with(name, &with_tcp(&text, &[])).await);
+        nodes.push(cluster.node_with(name, &with_tcp(&text, more)).await);
         listening.push(port);
     }
+    (nodes, listening)
+}
+
+/// A visitor may write to another by his name.
+const OPENED: (&str, &str) = (
+    "DESTINATION_RULES",
+    "all /topic/** anyone; all /queue/** anyone; send /user/** anyone",
+);
+
+#[tokio::test]
+async fn stomp_py_works_across_three_nodes() {
+    let cluster = Cluster::start().await;
+    let (_nodes, listening) = three_nodes(&cluster, &[OPENED]).await;
     scenarios("across", &listening).await;
+}
+
+/// One port for all: what a client does next to another, it does on another node than the other.
+#[tokio::test]
+async fn stomp_py_works_through_nginx_against_three_nodes() {
+    let cluster = Cluster::start().await;
+    let accepting = [OPENED, ("PROXY_PROTOCOL", "accept")];
+    let (nodes, listening) = three_nodes(&cluster, &accepting).await;
+    let http: Vec<_> = nodes.iter().map(Node::address).collect();
+    let tcp = listening
+        .iter()
+        .map(|port| SocketAddr::from(([127, 0, 0, 1], *port)));
+    let (_nginx, address) = Nginx::start_with_tcp(&http, &tcp.collect::<Vec<_>>()).await;
+    scenarios("one", &[address.port()]).await;
+    scenarios("across", &[address.port(); 3]).await;
 }

@@ -139,7 +139,7 @@ class Device {
   }
 
   queue(name) {
-    if (!this.queues.has(name)) this.queues.set(name, { messages: [] });
+    if (!this.queues.has(name)) this.queues.set(name, { messages: [], settles: [] });
     return this.queues.get(name);
   }
 
@@ -150,7 +150,9 @@ class Device {
       this.owed.get(receipt_id)?.(new Error(message.body));
       this.owed.delete(receipt_id);
     }
-    this.queue(name).messages.push({ headers: message.headers, body: message.body });
+    const queue = this.queue(name);
+    queue.messages.push({ headers: message.headers, body: message.body });
+    queue.settles.push({ ack: message.ack, nack: message.nack });
     this.woken();
   }
 
@@ -188,6 +190,19 @@ const requests = {
   subscribe: (device, { destination, headers }) => device.subscribe(destination, headers),
   unsubscribe: (device, { destination }) => device.unsubscribe(destination),
   send: (device, { destination, body, headers }) => device.send(destination, body, headers),
+  /** ACK or NACK of the message of this place; resolves with the headers of the RECEIPT. */
+  settle: (device, { verb, destination, place, headers }) =>
+    new Promise((resolve) => {
+      device.queue(destination).settles[place][verb]({ ...headers, receipt: device.receipt(resolve) });
+    }),
+  /** BEGIN, COMMIT or ABORT. */
+  transaction(device, { verb, name }) {
+    device.client[verb](name);
+  },
+  /** Drops the connection without DISCONNECT. */
+  vanish(device) {
+    device.client.forceDisconnect();
+  },
   throw_away: (device, { destination, body, headers }) => device.throwAway(destination, body, headers),
   burst: (device, request) => device.burst(request),
   /** The messages of a queue, once there are `count`, or what there is after `within_ms`. */

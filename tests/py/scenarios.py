@@ -361,7 +361,48 @@ def topic_reaches_all(version, ports):
         client.bye()
 
 
+def reaches_a_user(version, ports):
+    alice, bob, eve = (Client(version, port) for port in ports)
+    own = "/user/queue/py"
+    for client in (alice, bob, eve):
+        client.subscribe(own)
+    bob.send(f"/user/{alice.connected.headers['user-name']}/queue/py", "for alice")
+    equal(alice.message("for alice").headers["destination"], own, "destination")
+    for client in (bob, eve):
+        client.send("/user/{}/queue/py".format(client.connected.headers["user-name"]), "for me")
+        client.message("for me")
+        client.bye()
+    alice.bye()
+
+
+def commits_for_another(version, ports):
+    work, news = name("queue"), name("topic")
+    here, there = Client(version, ports[0]), Client(version, ports[1])
+    here.subscribe(work, ack="client")
+    there.subscribe(news)
+    for body in ("one", "two"):
+        there.send(work, body)
+    frames = [here.message("one"), here.message("two")]
+    # What is aborted was neither acknowledged nor sent.
+    transaction = here.line.begin()
+    here.line.send(news, "never", headers={"transaction": transaction})
+    here.ack(frames[1], transaction=transaction)
+    here.line.abort(transaction)
+    transaction = here.line.begin()
+    here.line.send(news, "one is done", headers={"transaction": transaction})
+    here.ack(frames[0], transaction=transaction)
+    here.line.commit(transaction, headers={"receipt": "committed"})
+    here.settled("committed")
+    there.message("one is done")
+    here.bye()
+    there.subscribe(work, ack="client", sub="heir")
+    equal(there.message("two").headers["redelivered"], "true", "redelivered")
+    there.bye()
+
+
 ACROSS = [
+    (reaches_a_user, VERSIONS),
+    (commits_for_another, VERSIONS),
     (consumes_from_another, VERSIONS),
     (shares_the_work, FROM_11),
     (takes_over, FROM_11),

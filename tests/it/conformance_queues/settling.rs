@@ -1,11 +1,17 @@
 //! Who gets what, and what becomes of it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use stompbox::bus::queue::{QueueError, QueueMessage, QueueSettings, Tag, Taken};
+use stompbox::bus::queue::{
+    Consumer, QueueError, QueueMessage, QueueSettings, Settler, Tag, Taken,
+};
 use stompbox::model::Verdict;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use super::rig::{Engine, Hand, message, text, texts};
 
@@ -128,6 +134,40 @@ pub(super) async fn several_are_settled_at_once_and_none_besides(engine: &Engine
     hand.is_quiet().await;
     let mut dead = node.consume("/queue/DLQ.several", 10).await;
     dead.is_quiet().await;
+    node.close().await;
+}
+
+/// A client that acknowledges one by one, in any order, has many settled beside each other.
+pub(super) async fn many_settle_beside_each_other_and_none_comes_again(engine: &Engine) {
+    let node = engine.node().await;
+    for round in 0..5 {
+        let numbers: Vec<_> = (0..200).map(|n| format!("{round}-{n}")).collect();
+        let sending = numbers
+            .iter()
+            .map(|number| node.send("/queue/beside", number));
+        join_all(sending).await.into_iter().for_each(Result::unwrap);
+        let mut hand = node.consume("/queue/beside", 200).await;
+        let taken = hand.take_many(200).await;
+        let Hand(Consumer {
+            taken: mut more,
+            settler,
+        }) = hand;
+        let settler: Arc<dyn Settler> = settler.into();
+        let settling = TaskTracker::new();
+        for pair in taken.chunks(2) {
+            // The later one first, so that each may or may not speak for what was before it.
+            for tag in [pair[1].tag, pair[0].tag] {
+                let settler = Arc::clone(&settler);
+                settling.spawn(async move { settler.settle(&[tag], Verdict::Ack).await });
+            }
+        }
+        settling.close();
+        settling.wait().await;
+        let quiet = timeout(Duration::from_millis(300), more.recv()).await;
+        assert!(quiet.is_err(), "{quiet:?} came");
+        drop((more, settler));
+        node.consume("/queue/beside", 1).await.is_quiet().await;
+    }
     node.close().await;
 }
 

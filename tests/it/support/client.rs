@@ -177,6 +177,34 @@ impl Client {
         client
     }
 
+    /// Connects a fresh visitor to a node that may be killed meanwhile; `None` when it was.
+    pub(crate) async fn reach(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(address).await.ok()?;
+        let mut request = format!("ws://{address}/ws-chat")
+            .into_client_request()
+            .ok()?;
+        let origin = HeaderValue::from_str(&format!("http://{address}")).ok()?;
+        request.headers_mut().insert("Origin", origin);
+        let opened = tokio_tungstenite::client_async(request, stream);
+        let (socket, _) = within("an answer to the handshake", opened).await.ok()?;
+        let mut client = Self {
+            socket,
+            user: String::new(),
+            secret: String::new(),
+            receipts: 0,
+        };
+        let connect =
+            "CONNECT\naccept-version:1.2\nhost:x\nheart-beat:0,0\nvisitor-token:new\n\n\0";
+        client.send(connect).await;
+        match client.next().await {
+            Received::Frame(frame) => {
+                assert_eq!(frame.command, "CONNECTED", "{frame:?}");
+                Some(client)
+            }
+            Received::Closed(..) | Received::Gone => None,
+        }
+    }
+
     /// Sends CONNECT; the answer.
     pub(crate) async fn introduce(&mut self, token: &str) -> Frame {
         let token = match token {

@@ -1,7 +1,8 @@
 //! nginx in front of nodes, with the very file of the deployment.
 //!
 //! [`render`] replaces the port that it listens on, the nodes, and the folder of its own files, and
-//! nothing else. Invariant: it ends with its [`Nginx`].
+//! nothing else; [`render_tcp`] takes the block for STOMP over TCP out of its comment too. Invariant:
+//! it ends with its [`Nginx`].
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -9,6 +10,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+/// Where Debian has the module for TCP.
+const STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 /// A running nginx.
 #[derive(Debug)]
@@ -38,6 +42,26 @@ pub(crate) fn render(folder: &Path, listen: SocketAddr, nodes: &[SocketAddr]) ->
         }
     }
     lines.join("\n") + "\n"
+}
+
+/// The block of the deployment's file for STOMP over TCP, which stands there in a comment, with
+/// another port and these nodes.
+pub(crate) fn render_tcp(listen: SocketAddr, nodes: &[SocketAddr]) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/nginx/nginx.conf");
+    let original = std::fs::read_to_string(path).unwrap();
+    let lines = original.lines().map(|line| line.strip_prefix('#'));
+    let block: Vec<_> = lines
+        .skip_while(|line| line.is_none_or(|line| line.trim() != "stream {"))
+        .map_while(|line| line)
+        .collect();
+    let block = block.join("\n");
+    let servers: Vec<_> = nodes.iter().map(|node| format!("server {node};")).collect();
+    let text = block
+        .replace("server node-a:61613;", &servers.join(" "))
+        .replace(" server node-b:61613;", "")
+        .replace("listen 61613;", &format!("listen {listen};"));
+    assert!(!text.contains("61613"), "{text}");
+    text
 }
 
 /// Runs the program with a rendered file and more arguments, such as `-t`.
@@ -71,9 +95,28 @@ pub(crate) fn check() -> Output {
 impl Nginx {
     /// Starts nginx in front of these nodes and waits until it listens.
     pub(crate) async fn start(nodes: &[SocketAddr]) -> Self {
+        Self::start_with(nodes, "").await
+    }
+
+    /// The same, and at a second address that passes TCP on to these.
+    pub(crate) async fn start_with_tcp(
+        nodes: &[SocketAddr],
+        tcp: &[SocketAddr],
+    ) -> (Self, SocketAddr) {
+        assert!(
+            Path::new(STREAM).exists(),
+            "nginx has no module for TCP; install the Debian package libnginx-mod-stream"
+        );
+        let address = SocketAddr::from(([127, 0, 0, 1], super::ports::free()));
+        let block = render_tcp(address, tcp);
+        let more = format!("load_module {STREAM};\n{block}\n");
+        (Self::start_with(nodes, &more).await, address)
+    }
+
+    async fn start_with(nodes: &[SocketAddr], more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], super::ports::free()));
-        let text = render(folder.path(), address, nodes);
+        let text = more.to_owned() + &render(folder.path(), address, nodes);
         std::fs::write(folder.path().join("nginx.conf"), text).unwrap();
         // As root its workers would change to a user who may not enter the test's folder.
         let root = std::fs::metadata("/proc/self")

@@ -377,7 +377,7 @@ impl Device {
         answer.unwrap_or_else(|words| panic!("{}: {words}", self.name))
     }
 
-    async fn ask_within(&self, request: Value, what: &str) -> Value {
+    pub(super) async fn ask_within(&self, request: Value, what: &str) -> Value {
         let answered = timeout(PATIENCE, self.ask(request)).await;
         match answered {
             Ok(answer) => answer,

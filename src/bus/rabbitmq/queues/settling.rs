@@ -40,7 +40,8 @@ struct Held {
     acker: Acker,
     octets: Bytes,
     nacks: u8,
-    /// It is being settled: an acknowledgement of several must not speak for it.
+    /// It is being settled: an acknowledgement of several must not speak for it. Settlements of one
+    /// consumer run beside each other.
     is_busy: bool,
 }
 
@@ -64,42 +65,46 @@ impl Unsettled {
         self.lock().held.clear();
     }
 
-    /// Takes out what is outstanding of these, to be acknowledged. The flag says that the last of
-    /// them may speak for all.
-    fn take(&self, tags: &[Tag]) -> (Vec<Held>, bool) {
-        let mut state = self.lock();
-        let mut taken: BTreeMap<u64, Held> = BTreeMap::new();
-        for tag in tags {
-            if state.held.get(&tag.0).is_some_and(|held| !held.is_busy)
-                && let Some(held) = state.held.remove(&tag.0)
-            {
-                taken.insert(tag.0, held);
-            }
-        }
-        let last = taken.keys().next_back();
-        let none_before = last.is_none_or(|last| state.held.range(..last).next().is_none());
-        (taken.into_values().collect(), none_before)
-    }
-
     /// Marks what is outstanding of these as being settled.
-    fn begin(&self, tags: &[Tag]) -> Vec<(u64, Held)> {
-        let mut state = self.lock();
-        let mut begun = Vec::with_capacity(tags.len());
-        for tag in tags {
-            if let Some(held) = state.held.get_mut(&tag.0).filter(|held| !held.is_busy) {
-                held.is_busy = true;
-                begun.push((tag.0, held.clone()));
-            }
-        }
-        begun
+    fn begin(&self, tags: &[Tag]) -> BTreeMap<u64, Held> {
+        self.lock().begin(tags)
     }
 
-    fn end(&self, tag: u64) {
-        self.lock().held.remove(&tag);
+    /// The same for an acknowledgement. The flag says that the last of them may speak for all: nothing
+    /// before it is outstanding, nor being settled by somebody else, whose word would then come to a
+    /// broker that no longer knows what it is about, and closes the channel.
+    fn begin_ack(&self, tags: &[Tag]) -> (BTreeMap<u64, Held>, bool) {
+        let mut state = self.lock();
+        let begun = state.begin(tags);
+        let may_join = begun.keys().next_back().is_none_or(|last| {
+            let mut before = state.held.range(..last);
+            before.all(|(tag, _)| begun.contains_key(tag))
+        });
+        (begun, may_join)
+    }
+
+    fn end<'a>(&self, tags: impl IntoIterator<Item = &'a u64>) {
+        let mut state = self.lock();
+        for tag in tags {
+            state.held.remove(tag);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn begin(&mut self, tags: &[Tag]) -> BTreeMap<u64, Held> {
+        let mut begun = BTreeMap::new();
+        for tag in tags {
+            if let Some(held) = self.held.get_mut(&tag.0).filter(|held| !held.is_busy) {
+                held.is_busy = true;
+                begun.insert(tag.0, held.clone());
+            }
+        }
+        begun
     }
 }
 
@@ -116,8 +121,9 @@ impl Settler for RabbitSettler {
     async fn settle(&self, tags: &[Tag], verdict: Verdict) {
         match verdict {
             Verdict::Ack => {
-                let (held, may_join) = self.unsettled.take(tags);
-                acknowledge(held, may_join).await;
+                let (begun, may_join) = self.unsettled.begin_ack(tags);
+                acknowledge(&begun, may_join).await;
+                self.unsettled.end(begun.keys());
             }
             Verdict::Requeue | Verdict::Reject => {
                 let begun = self.unsettled.begin(tags);
@@ -130,9 +136,9 @@ impl Settler for RabbitSettler {
 impl RabbitSettler {
     /// Hands over whatever takes the place of the messages, in their order; then lets each of them
     /// go, or gives it back when nothing has taken its place.
-    async fn refuse(&self, begun: Vec<(u64, Held)>, verdict: Verdict) {
+    async fn refuse(&self, begun: BTreeMap<u64, Held>, verdict: Verdict) {
         let mut handed = Vec::with_capacity(begun.len());
-        for (_, held) in &begun {
+        for held in begun.values() {
             handed.push(self.replace(held, verdict).await);
         }
         let replaced = join_all(handed.into_iter().map(async |handed| match handed {
@@ -151,7 +157,7 @@ impl RabbitSettler {
                     write(held.acker.nack(options)).await;
                 }
             }
-            self.unsettled.end(tag);
+            self.unsettled.end([&tag]);
         }
     }
 
@@ -188,12 +194,12 @@ impl RabbitSettler {
     }
 }
 
-async fn acknowledge(held: Vec<Held>, may_join: bool) {
-    if may_join && let Some(last) = held.last() {
+async fn acknowledge(begun: &BTreeMap<u64, Held>, may_join: bool) {
+    if may_join && let Some(last) = begun.values().next_back() {
         write(last.acker.ack(BasicAckOptions { multiple: true })).await;
         return;
     }
-    for held in held {
+    for held in begun.values() {
         write(held.acker.ack(BasicAckOptions::default())).await;
     }
 }
