@@ -20,7 +20,7 @@ type Files = Arc<Vec<(&'static str, String)>>;
 pub(crate) struct Web(SocketAddr);
 
 impl Web {
-    /// Serves these files. What it has no file for it hands on to the node, if there is one.
+    /// Serves these files. What is under an endpoint of STOMP it hands on to the node, if there is one.
     pub(crate) async fn start(
         files: Vec<(&'static str, String)>,
         node: Option<SocketAddr>,
@@ -68,8 +68,9 @@ async fn serve(mut stream: TcpStream, files: Files, node: Option<SocketAddr>) {
     let Ok(Ok(count)) = reading.await else { return };
     let head = String::from_utf8_lossy(&request[..count]).into_owned();
     let path = head.split([' ', '?']).nth(1).unwrap_or_default();
-    let file = files.iter().find(|(name, _)| *name == path);
-    if let (None, Some(node)) = (file, node) {
+    if let Some(node) = node
+        && path.starts_with("/ws")
+    {
         let mut onward = TcpStream::connect(node).await.unwrap();
         onward.write_all(&request[..count]).await.unwrap();
         // Whoever closes first has said all.
@@ -80,6 +81,7 @@ async fn serve(mut stream: TcpStream, files: Files, node: Option<SocketAddr>) {
         true => "text/javascript; charset=utf-8",
         false => "text/html; charset=utf-8",
     };
+    let file = files.iter().find(|(name, _)| *name == path);
     let (status, text) = file.map_or(("204 No Content", ""), |(_, text)| ("200 OK", text));
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
