@@ -93,7 +93,8 @@ fn subprotocol(headers: &HeaderMap) -> Option<(&'static str, Version)> {
         .find(|(name, _)| tokens(headers, &SEC_WEBSOCKET_PROTOCOL).any(|token| token == *name))
 }
 
-fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
+/// Whether a header that is a list has this element, in whatever case.
+pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
     tokens(headers, name).any(|token| token.eq_ignore_ascii_case(wanted))
 }
 

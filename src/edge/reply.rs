@@ -46,15 +46,6 @@ pub(super) fn json(status: StatusCode, value: &Value) -> Response<Body> {
     response
 }
 
-/// A short text for people.
-pub(super) fn text(status: StatusCode, words: impl Into<Body>) -> Response<Body> {
-    let mut response = Response::new(words.into());
-    *response.status_mut() = status;
-    let value = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(CONTENT_TYPE, value);
-    response
-}
-
 /// The answer to somebody who does not come in.
 pub(super) fn refusal(refusal: Refusal) -> Response<Body> {
     let (status, _, _) = words_of(refusal);

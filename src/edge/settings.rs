@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::address::AddressLog;
+use super::sockjs::SockJsSettings;
 use crate::session::SessionConfig;
 
 /// How a frame is put into a WebSocket message.
@@ -80,6 +81,8 @@ pub struct EdgeSettings {
     pub drain_closes_per_second: u32,
     /// The longest time over which those closes are spread; it wins over their number.
     pub drain_spread_max: Duration,
+    /// SockJS; the longest message of it is that of WebSocket.
+    pub sockjs: SockJsSettings,
     /// What a STOMP session is made with; the subprotocol is filled in for each.
     pub session: SessionConfig,
 }
@@ -110,7 +113,16 @@ impl EdgeSettings {
             idle_messages_per_10_s: 100,
             drain_closes_per_second: 1_000,
             drain_spread_max: Duration::from_secs(15),
+            sockjs: SockJsSettings::default(),
             session,
+        }
+    }
+
+    /// What an endpoint of STOMP over SockJS is made with.
+    pub(super) fn sockjs_of_stomp(&self) -> SockJsSettings {
+        SockJsSettings {
+            message_bytes_max: self.message_bytes_max(),
+            ..self.sockjs.clone()
         }
     }
 

@@ -9,12 +9,12 @@ mod watch;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{
-    ALLOW, CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL,
+    CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, SET_COOKIE, UPGRADE,
 };
-use axum::http::{Method, Response, StatusCode};
+use axum::http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
@@ -30,18 +30,20 @@ use crate::model::{Code, Problem};
 
 pub(super) use line::WebSocket;
 
-/// What somebody reads who opens the endpoint in a browser.
-const NO_UPGRADE: &str = "This is a WebSocket endpoint for STOMP 1.0, 1.1 and 1.2.\n\
-    Connect to it with ws:// (or wss://), subprotocols v12.stomp, v11.stomp, v10.stomp or none.\n\
-    SockJS is not built here yet: give your client this URL as a WebSocket, for instance\n\
-    new StompJs.Client({ brokerURL: 'ws://<host>/ws-chat' }).\n";
+/// Whether a request asks for a WebSocket, properly or not.
+pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
+    handshake::has_token(headers, &UPGRADE, "websocket")
+}
 
 /// `GET /ws-chat`.
-pub(super) async fn open(State(edge): State<Arc<Edge>>, mut request: Request) -> Response<Body> {
+pub(super) fn open(edge: &Arc<Edge>, mut request: Request) -> Response<Body> {
     let opening = handshake::open(request.method(), request.version(), request.headers());
     let offer = match opening {
         Opening::WebSocket(offer) => offer,
-        Opening::Ordinary => return without_upgrade(request.method()),
+        Opening::Ordinary => {
+            let words = "the header 'Upgrade: websocket' is missing";
+            return reply::problem(&Problem::new(Code::BadRequest, words));
+        }
         Opening::OtherVersion => return other_version(),
         Opening::Broken(words) => {
             return reply::problem(&Problem::new(Code::BadRequest, words));
@@ -54,7 +56,7 @@ pub(super) async fn open(State(edge): State<Arc<Edge>>, mut request: Request) ->
     let Some(peer) = request.extensions().get::<Arc<Peer>>().cloned() else {
         return reply::problem(&Problem::new(Code::Internal, "The peer is not known."));
     };
-    let requester = Requester::new(&edge, &peer, request.headers());
+    let requester = Requester::new(edge, &peer, request.headers());
     let address = edge.settings.log_address.show(requester.address);
     if requester.origin == super::origin::Verdict::Refused {
         tracing::debug!(%address, "a page of another origin was refused; CORS_ORIGINS allows it");
@@ -80,23 +82,23 @@ pub(super) async fn open(State(edge): State<Arc<Edge>>, mut request: Request) ->
     };
     let upgrade = hyper::upgrade::on(&mut request);
     edge.tracker
-        .spawn(run(Arc::clone(&edge), upgrade, asked.kind, opened));
+        .spawn(run(Arc::clone(edge), upgrade, asked.kind, opened));
     let subprotocol = offer.subprotocol.map(|(name, _)| name);
     switching(&offer.accept, subprotocol, set_cookie)
 }
 
 /// What the query of the request asks for. What is not known there is nobody's business.
 #[derive(Debug, PartialEq, Eq)]
-struct Asked {
+pub(super) struct Asked {
     /// `frame`: how frames are to be sent.
     kind: MessageKind,
     /// `ticket`, which stands for a secret once.
-    ticket: Option<Token>,
+    pub(super) ticket: Option<Token>,
 }
 
 impl Asked {
     /// Reads a query; the first of a name wins.
-    fn of(query: Option<&str>, kind: MessageKind) -> Result<Self, &'static str> {
+    pub(super) fn of(query: Option<&str>, kind: MessageKind) -> Result<Self, &'static str> {
         let first = |name: &str| {
             let mut parameters = query.unwrap_or_default().split('&');
             parameters.find_map(|parameter| parameter.strip_prefix(name)?.strip_prefix('='))
@@ -121,46 +123,35 @@ impl Asked {
 
 /// From the moment at which the 101 is written to the end of the connection.
 async fn run(edge: Arc<Edge>, upgrade: OnUpgrade, kind: MessageKind, opened: Opened) {
+    let bytes_max = edge.settings.message_bytes_max();
+    let Some(socket) = Box::pin(upgraded(upgrade, bytes_max, kind)).await else {
+        return;
+    };
+    // Boxed: a future keeps room for every place that a value is moved through.
+    Box::new(Connection::new(edge, Socket::WebSocket(socket), opened))
+        .run()
+        .await;
+}
+
+/// The WebSocket once its handshake is written; `None` when the client is gone.
+pub(super) async fn upgraded(
+    upgrade: OnUpgrade,
+    bytes_max: usize,
+    kind: MessageKind,
+) -> Option<Box<WebSocket>> {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => {
             tracing::debug!(%error, "a handshake did not end");
-            return;
+            return None;
         }
     };
     let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() else {
         tracing::error!("an upgraded connection is not over a stream of ours");
-        return;
+        return None;
     };
-    let bytes_max = edge.settings.message_bytes_max();
-    let socket = Box::pin(WebSocket::new(
-        parts.io.into_inner(),
-        parts.read_buf,
-        bytes_max,
-        kind,
-    ))
-    .await;
-    // Boxed: a future keeps room for every place that a value is moved through.
-    Box::new(Connection::new(
-        edge,
-        Socket::WebSocket(Box::new(socket)),
-        opened,
-    ))
-    .run()
-    .await;
-}
-
-fn without_upgrade(method: &Method) -> Response<Body> {
-    if method != Method::GET && method != Method::HEAD {
-        let mut response = reply::text(StatusCode::METHOD_NOT_ALLOWED, NO_UPGRADE);
-        response
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET"));
-        return response;
-    }
-    let mut response = reply::text(StatusCode::UPGRADE_REQUIRED, NO_UPGRADE);
-    upgrade_headers(&mut response);
-    response
+    let socket = WebSocket::new(parts.io.into_inner(), parts.read_buf, bytes_max, kind).await;
+    Some(Box::new(socket))
 }
 
 fn other_version() -> Response<Body> {
@@ -177,7 +168,7 @@ fn other_version() -> Response<Body> {
     response
 }
 
-fn switching(
+pub(super) fn switching(
     accept: &str,
     subprotocol: Option<&'static str>,
     set_cookie: Option<HeaderValue>,

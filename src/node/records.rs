@@ -10,6 +10,7 @@ use serde_json::json;
 use super::config::{AppEnv, Config, LogIp, ProxyProtocol, Recognition, WsFrame};
 use crate::app::AppSettings;
 use crate::bus::queue::QueueSettings;
+use crate::edge::sockjs::SockJsSettings;
 use crate::edge::{AddressLog, EdgeSettings, MessageKind, ProxyHead};
 use crate::identity::{Recognition as Recognise, VisitorSettings};
 use crate::policy::bucket::Rate;
@@ -123,6 +124,14 @@ impl Config {
             outbox_stall: settings.outbox_stall,
             // Half of the time for the closes; the other half for everything after them.
             drain_spread_max: settings.shutdown_timeout / 2,
+            sockjs: SockJsSettings {
+                heartbeat: settings.sockjs_heartbeat,
+                disconnect_after: settings.sockjs_disconnect,
+                response_bytes_max: settings.sockjs_response_bytes.0,
+                client_url: settings.sockjs_client_url.0.clone(),
+                cookie_needed: settings.sockjs_cookie_needed,
+                ..SockJsSettings::default()
+            },
             ..EdgeSettings::new(self.session(None))
         }
     }

@@ -61,11 +61,11 @@ async fn every_answer_is_guarded_and_every_error_is_a_problem() {
     };
     check("GET /", &[], 200, None).await;
     check("GET /metrics", &[], 200, None).await;
-    check("GET /ws-chat", &[], 426, None).await;
+    check("GET /ws-chat", &[], 200, None).await;
     check("POST /ws-chat", &["Content-Length: 0"], 405, None).await;
     check("GET /nothing", &[], 404, Some("not_found")).await;
     check("GET /assets/../Cargo.toml", &[], 404, Some("not_found")).await;
-    check("GET /ws-chat/info", &[], 404, Some("not_found")).await;
+    check("GET /ws-chat/nothing", &[], 404, None).await;
     check("DELETE /health", &[], 405, Some("bad_request")).await;
     check("GET /api/v1/me/export", &[], 401, Some("unauthorized")).await;
     let wrong = "Authorization: Visitor sbv1.nonsense";

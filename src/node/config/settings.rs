@@ -13,6 +13,7 @@ use super::kinds::{Kind, Rule};
 use super::layers::Layers;
 use super::mistake::Mistake;
 use super::paths::{Paths, RelayTable, RuleTable};
+use super::script_url::ScriptUrl;
 use super::secret::{Endpoint, Secret};
 use super::units::Size;
 use super::words::{
@@ -286,5 +287,13 @@ settings! {
     "SockJS" {
         sockjs_heartbeat "SOCKJS_HEARTBEAT" []: Duration = "25s", Rule::Between("1s", "10m"),
             "How often SockJS says `h` while STOMP does not beat.", "";
+        sockjs_disconnect "SOCKJS_DISCONNECT" []: Duration = "5s", Rule::Between("100ms", "5m"),
+            "How long a SockJS session may be without a request that receives.", "the session ends";
+        sockjs_response_bytes "SOCKJS_RESPONSE_BYTES" []: Size = "128KiB", Rule::Between("4KiB", "16MiB"),
+            "The octets of one streamed answer; the client asks for the next.", "the answer ends";
+        sockjs_client_url "SOCKJS_CLIENT_URL" []: ScriptUrl = "https://cdn.jsdelivr.net/npm/sockjs-client@1/dist/sockjs.min.js", Rule::Any,
+            "The client's script, which the page of the iframe loads.", "";
+        sockjs_cookie_needed "SOCKJS_COOKIE_NEEDED" []: bool = "false", Rule::Any,
+            "Whether a balancer knows SockJS sessions by the cookie `JSESSIONID`, which is then set.", "";
     }
 }
