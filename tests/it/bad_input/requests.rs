@@ -33,12 +33,6 @@ async fn a_request_that_cannot_be_granted_ends_the_session() {
             1008,
         ),
         refused(
-            "SUBSCRIBE to /queue",
-            &subscribe("/queue/x"),
-            "unknown_destination",
-            1008,
-        ),
-        refused(
             "SUBSCRIBE with a wildcard",
             &subscribe("/topic/*"),
             "validation_failed",
@@ -165,7 +159,6 @@ fn mistakes(me: &str) -> Vec<Mistake> {
         ("/topic/room.1", "x".to_owned(), "forbidden", 403, ""),
         ("/topic/announce", "x".to_owned(), "forbidden", 403, ""),
         ("/topic/a%2fb", "x".to_owned(), "validation_failed", 422, ""),
-        ("/queue/x", "x".to_owned(), "unknown_destination", 404, ""),
         ("/user/queue/messages", "x".to_owned(), "forbidden", 403, ""),
         (
             "/user/user_0000000000000/queue/messages",
