@@ -6,6 +6,12 @@
 //! messages a second. Server CPU per delivery is what counts; what else runs on the machine slows
 //! both. Invariant: every client sees every message, once and in order, or the benchmark fails.
 
+#[path = "support/bare.rs"]
+mod bare;
+#[path = "support/percentile.rs"]
+mod percentile;
+#[path = "support/server.rs"]
+mod server;
 mod support;
 
 use std::cell::RefCell;
@@ -14,11 +20,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use percentile::percentile;
 use serde_json::{Value, json};
+use server::Server;
 use support::client::{Client, put_text};
-use support::report::{Table, keep, percentile, say};
-use support::server::Server;
-use support::{Outcome, Purpose, bare};
+use support::report::{Table, keep, say};
+use support::{Outcome, Purpose};
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
@@ -46,7 +53,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> Outcome<()> {
     match support::purpose() {
-        Purpose::ServeBare => bare::serve(),
+        Purpose::Child => bare::serve(),
         Purpose::Nothing => say("To measure: cargo bench --bench fan_out"),
         Purpose::Measure => {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -251,7 +258,7 @@ impl Crowd {
         let is_bare = padded.is_some();
         let connect = |_| async move {
             if is_bare {
-                Client::bare(address, true).await
+                bare::client(address, true).await
             } else {
                 Client::stomp(address, "0,0", Some(TOPIC)).await
             }
@@ -261,7 +268,7 @@ impl Crowd {
         let (publisher, before) = match padded {
             Some(bytes) => {
                 let padding = vec![b'-'; bytes.saturating_sub(BODY_BYTES + 1)];
-                (Client::bare(address, false).await?, padding)
+                (bare::client(address, false).await?, padding)
             }
             None => {
                 let head = format!("SEND\ndestination:{TOPIC}\ncontent-length:{BODY_BYTES}\n\n");

@@ -5,16 +5,23 @@
 //! memory from /proc. The slope between the two counts: what a server has once is not in it. What
 //! the kernel keeps for a socket is not in it either.
 
+#[path = "support/bare.rs"]
+mod bare;
+#[path = "support/percentile.rs"]
+mod percentile;
+#[path = "support/server.rs"]
+mod server;
 mod support;
 
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use percentile::percentile;
 use serde_json::{Value, json};
+use server::Server;
 use support::client::{Client, put_text};
-use support::report::{Table, keep, percentile, say};
-use support::server::Server;
-use support::{Outcome, Purpose, bare};
+use support::report::{Table, keep, say};
+use support::{Outcome, Purpose};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::sleep;
 
@@ -32,7 +39,7 @@ const LARGE_BYTES: usize = 30_000;
 
 fn main() -> Outcome<()> {
     match support::purpose() {
-        Purpose::ServeBare => bare::serve(),
+        Purpose::Child => bare::serve(),
         Purpose::Nothing => say("To measure: cargo bench --bench idle"),
         Purpose::Measure => {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -206,7 +213,7 @@ async fn connect(
     let one = |_| async move {
         let begin = Instant::now();
         let client = match kind {
-            Kind::Bare => Client::bare(address, true).await?,
+            Kind::Bare => bare::client(address, true).await?,
             Kind::Stomp(destination) => Client::stomp(address, "0,0", Some(destination)).await?,
         };
         Outcome::Ok((client, begin.elapsed()))

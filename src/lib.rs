@@ -6,6 +6,7 @@
 
 // 0: ground. Pure: no async, no clock, no randomness.
 pub mod model;
+pub mod sockjs;
 pub mod stomp;
 
 // 1: rules. Pure; time is an argument.

@@ -6,7 +6,7 @@
 //! asked for it, in order; a client whose queue is full is let go.
 
 use std::io::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -17,12 +17,11 @@ use tokio_tungstenite::accept_async_with_config;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-use super::Outcome;
+use crate::support::Outcome;
+use crate::support::client::Client;
 
-/// With this argument a benchmark is the bare server.
-pub(crate) const ARGUMENT: &str = "--serve-bare";
 /// The text with which a client asks for everything; it is answered with itself.
-pub(crate) const SUBSCRIBE: &str = "subscribe";
+const SUBSCRIBE: &str = "subscribe";
 
 /// As much as a client of the broker may have waiting.
 const QUEUE_FRAMES: usize = 1_024;
@@ -30,6 +29,16 @@ const QUEUE_FRAMES: usize = 1_024;
 const READ_BUFFER_BYTES: usize = 4 << 10;
 
 type Queues = Vec<mpsc::Sender<Utf8Bytes>>;
+
+/// A client of the bare server; a subscribed one gets everything.
+pub(crate) async fn client(address: SocketAddr, subscribed: bool) -> Outcome<Client> {
+    let mut client = Client::open(address).await?;
+    if subscribed {
+        client.send(SUBSCRIBE.as_bytes()).await?;
+        client.expect(SUBSCRIBE).await?;
+    }
+    Ok(client)
+}
 
 /// Serves on a free port until the process is ended.
 pub(crate) fn serve() -> Outcome<()> {

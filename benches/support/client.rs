@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-use super::{Failure, Outcome, bare};
+use super::{Failure, Outcome};
 
 /// How much is read at once.
 const READ_BYTES: usize = 32 << 10;
@@ -26,6 +26,8 @@ pub(crate) struct Client {
     pub(crate) reader: Reader,
     /// What goes.
     pub(crate) writer: OwnedWriteHalf,
+    /// The id by which the broker knows it.
+    pub(crate) user_name: String,
 }
 
 /// The half that reads.
@@ -39,7 +41,7 @@ pub(crate) struct Reader {
 
 impl Client {
     /// Opens a WebSocket at the path of the broker; the bare server takes any path.
-    async fn open(address: SocketAddr) -> Outcome<Self> {
+    pub(crate) async fn open(address: SocketAddr) -> Outcome<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let (half, mut writer) = stream.into_split();
@@ -55,17 +57,11 @@ impl Client {
             start: 0,
         };
         reader.answer().await?;
-        Ok(Self { reader, writer })
-    }
-
-    /// A client of the bare server; it gets everything when it asks for it.
-    pub(crate) async fn bare(address: SocketAddr, subscribed: bool) -> Outcome<Self> {
-        let mut client = Self::open(address).await?;
-        if subscribed {
-            client.send(bare::SUBSCRIBE.as_bytes()).await?;
-            client.expect(bare::SUBSCRIBE).await?;
-        }
-        Ok(client)
+        Ok(Self {
+            reader,
+            writer,
+            user_name: String::new(),
+        })
     }
 
     /// A client of the broker, connected and perhaps subscribed: that is over when this returns.
@@ -78,7 +74,7 @@ impl Client {
         let connect =
             format!("CONNECT\naccept-version:1.2\nhost:localhost\nheart-beat:{heart_beat}\n\n\0");
         client.send(connect.as_bytes()).await?;
-        client.expect("CONNECTED\n").await?;
+        client.user_name = client.connected().await?;
         if let Some(destination) = destination {
             let subscribe =
                 format!("SUBSCRIBE\nid:sub-0\ndestination:{destination}\nreceipt:subscribed\n\n\0");
@@ -88,6 +84,18 @@ impl Client {
         Ok(client)
     }
 
+    /// Waits for CONNECTED. Returns its `user-name`.
+    async fn connected(&mut self) -> Outcome<String> {
+        let message = String::from_utf8_lossy(self.next().await?).into_owned();
+        let name = message
+            .lines()
+            .find_map(|line| line.strip_prefix("user-name:"));
+        match (message.starts_with("CONNECTED\n"), name) {
+            (true, Some(name)) => Ok(name.to_owned()),
+            _ => Err(format!("CONNECTED was expected, and this came: {message}").into()),
+        }
+    }
+
     /// Sends one text message.
     pub(crate) async fn send(&mut self, payload: &[u8]) -> Outcome<()> {
         let mut octets = Vec::with_capacity(payload.len() + 14);
@@ -95,7 +103,7 @@ impl Client {
         Ok(self.writer.write_all(&octets).await?)
     }
 
-    async fn expect(&mut self, beginning: &str) -> Outcome<()> {
+    pub(crate) async fn expect(&mut self, beginning: &str) -> Outcome<()> {
         let message = self.next().await?;
         if message.starts_with(beginning.as_bytes()) {
             return Ok(());

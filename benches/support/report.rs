@@ -97,10 +97,3 @@ fn load() -> String {
         .collect::<Vec<_>>()
         .join(" ")
 }
-
-/// The value below which so many per cent lie; sorts.
-pub(crate) fn percentile<T: Ord + Copy + Default>(values: &mut [T], per_cent: usize) -> T {
-    values.sort_unstable();
-    let index = (values.len() * per_cent / 100).min(values.len().saturating_sub(1));
-    values.get(index).copied().unwrap_or_default()
-}

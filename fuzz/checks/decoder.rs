@@ -47,12 +47,15 @@ pub(crate) fn check(input: &[u8]) {
     }
 }
 
+/// How it failed, and the receipt that an ERROR would name.
+type Failure = (DecodeError, Option<Box<str>>);
+
 fn decode(
     limits: Limits,
     version: Version,
     octets: &[u8],
     piece: usize,
-) -> (Vec<Frame>, Option<DecodeError>) {
+) -> (Vec<Frame>, Option<Failure>) {
     let mut decoder = Decoder::new(limits);
     decoder.set_authenticated();
     let mut frames = Vec::new();
@@ -62,7 +65,10 @@ fn decode(
             match decoder.next(version) {
                 Ok(Some(frame)) => frames.push(frame),
                 Ok(None) => break,
-                Err(error) => return (frames, Some(error)),
+                Err(error) => {
+                    let receipt = decoder.receipt_amid_frame(version);
+                    return (frames, Some((error, receipt)));
+                }
             }
         }
         let most = limits.head_bytes_max() + limits.body_bytes_max() + 2;

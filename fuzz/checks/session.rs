@@ -8,7 +8,11 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use stompbox::model::{CloseReason, Code, Kind, Problem, Proof, SessionId};
-use stompbox::session::{Accepted, Event, Input, Output, Reply, Session, SessionConfig, Ticket};
+use stompbox::session::{
+    Accepted, Event, Input, Need, Output, Reply, Session, SessionConfig, Ticket, TransactionLimits,
+    errors, headers,
+};
+use stompbox::stomp::{Command, Decoder, Limits, Version};
 
 /// Begins what the driver does.
 const DRIVER: u8 = 0xff;
@@ -37,26 +41,30 @@ struct Driver {
     seen: BTreeSet<Ticket>,
     awaits_verdict: bool,
     closed: bool,
+    /// In which the session writes.
+    version: Version,
 }
 
 impl Driver {
     fn new() -> Self {
         let now = Instant::now();
         let mut driver = Self {
-            session: Session::new(now, SessionConfig::default()),
+            session: Session::new(now, config()),
             now,
             deadline: None,
             pending: Vec::new(),
             seen: BTreeSet::new(),
             awaits_verdict: false,
             closed: false,
+            version: Version::V1_2,
         };
         driver.poll();
         driver
     }
 
     /// `A` accepts, `R` refuses, `S` settles the oldest ticket, `s` the newest, `F` and `f` with a
-    /// problem, `T` sleeps to the deadline, `P` pong, `D` delivery, `E` end; others wait a while.
+    /// problem, `T` sleeps to the deadline, `P` pong, `D` delivery, `U` unfinished, `E` end; others
+    /// wait a while.
     fn act(&mut self, what: u8) {
         match what {
             b'A' | b'R' if self.awaits_verdict => {
@@ -84,6 +92,7 @@ impl Driver {
             }
             b'P' => self.input(Input::Ponged),
             b'D' => self.input(Input::Transmitted),
+            b'U' => self.input(Input::Unfinished),
             b'E' => self.input(Input::End {
                 problem: Some(problem()),
                 reason: CloseReason::RESTART,
@@ -106,7 +115,7 @@ impl Driver {
     fn input(&mut self, input: Input<'_>) {
         self.session.handle_input(self.now, input);
         self.poll();
-        let limits = SessionConfig::default().limits;
+        let limits = config().limits;
         let most = limits.body_bytes_max() + limits.head_bytes_max() + 2;
         assert!(
             self.session.buffered() <= most,
@@ -124,15 +133,24 @@ impl Driver {
                         octets == "\n" || octets.ends_with(b"\0"),
                         "a frame or a beat"
                     );
+                    if octets != "\n" {
+                        check_frame(&octets, self.version);
+                    }
                 }
                 Output::Timeout(at) => self.deadline = Some(at),
                 Output::Close(_) => self.closed = true,
-                Output::Event(Event::Connect(_)) => self.awaits_verdict = true,
+                Output::Event(Event::Connect(connect)) => {
+                    self.awaits_verdict = true;
+                    self.version = connect.version;
+                }
                 Output::Event(Event::Send(send)) => self.request(send.ticket),
                 Output::Event(Event::Subscribe(subscribe)) => self.request(subscribe.ticket),
                 Output::Event(Event::Unsubscribe(unsubscribe)) => self.request(unsubscribe.ticket),
                 Output::Event(Event::Acknowledge(it)) => self.request(it.ticket),
-                Output::Event(Event::Commit(commit)) => self.request(commit.ticket),
+                Output::Event(Event::Commit(commit)) => {
+                    assert!(commit.steps.len() <= config().transactions.frames_max);
+                    self.request(commit.ticket);
+                }
             }
         }
     }
@@ -140,6 +158,48 @@ impl Driver {
     fn request(&mut self, ticket: Ticket) {
         assert!(self.seen.insert(ticket), "{ticket:?} is not new");
         self.pending.push(ticket);
+    }
+}
+
+/// Small limits of transactions, so that inputs of a reasonable size reach them.
+fn config() -> SessionConfig {
+    SessionConfig {
+        transactions: TransactionLimits {
+            open_max: 2,
+            frames_max: 4,
+            bytes_max: 256,
+            ..TransactionLimits::default()
+        },
+        ..SessionConfig::default()
+    }
+}
+
+/// What is written is one whole frame, made of what the tables list.
+fn check_frame(octets: &[u8], version: Version) {
+    let roomy = Limits::new(1 << 24, 64, 1 << 20, 1 << 20, 1 << 20).expect("valid limits");
+    let mut decoder = Decoder::new(roomy);
+    decoder.push(octets);
+    let frame = decoder
+        .next(version)
+        .expect("a frame")
+        .expect("a whole one");
+    assert_eq!((decoder.next(version), decoder.buffered()), (Ok(None), 0));
+    let rows =
+        || headers().filter(|row| row.command == frame.command && row.versions.contains(&version));
+    for (name, _) in frame.headers.iter() {
+        assert!(rows().any(|row| row.header == name), "{name} is listed");
+    }
+    for row in rows().filter(|row| row.need == Need::Required) {
+        assert!(
+            frame.headers.get(row.header).is_some(),
+            "{} is there",
+            row.header
+        );
+    }
+    if frame.command == Command::Error {
+        let message = frame.headers.get("message");
+        let is_listed = errors().iter().any(|row| Some(&*row.message) == message);
+        assert!(is_listed, "{message:?} is listed");
     }
 }
 

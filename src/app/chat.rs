@@ -106,7 +106,7 @@ impl App {
 
     /// Whether the recipient exists and may be written to. That holds only while he is in the hands
     /// that are returned, which the store looks at once more when it commits.
-    async fn check_reach(
+    pub(super) async fn check_reach(
         &self,
         sender: &Principal,
         to: &UserId,
@@ -256,7 +256,7 @@ mod tests {
         let found = found
             .as_ref()
             .map(|d| d.text.as_str())
-            .map_err(|p| (p.code, p.field));
+            .map_err(|p| (p.code, p.field.as_deref()));
         assert_eq!(found, expected, "{body}");
     }
 

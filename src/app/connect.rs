@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::rates::Activity;
 use super::{App, Live};
 use crate::hub::{HubSession, Outbox};
-use crate::identity::Handshake;
+use crate::identity::{Handshake, Token, is_ticket, is_visitor_token};
 use crate::location::SessionEntry;
 use crate::model::{CloseReason, Code, Kind, Principal, Problem, SessionId, UserId};
 use crate::session::{Accepted, Connect};
@@ -26,8 +26,7 @@ impl App {
         handshake: &Handshake,
         connect: &Connect,
     ) -> Result<(Live, Accepted), Problem> {
-        refuse_accounts(connect)?;
-        let token = connect.visitor_token.as_deref();
+        let token = visitor_token(handshake, connect)?;
         let language = connect.accept_language.as_deref();
         let opened = self.visitors.connect(handshake, token, language).await?;
         let user = opened.principal.user_id.clone();
@@ -77,6 +76,7 @@ impl App {
     pub async fn disconnect(self: &Arc<Self>, live: &Live) {
         // The location goes first: who comes back by his fingerprint must not find himself.
         self.broker.detach(live.session).await;
+        self.replies.forget(live.session);
         if let Err(problem) = self.visitors.disconnected(&live.principal).await {
             tracing::debug!(
                 code = problem.code.as_str(),
@@ -132,15 +132,57 @@ impl App {
     }
 }
 
+/// The visitor's secret: of CONNECT, else what came with the handshake. Any other kind of secret
+/// there is an account's.
+fn visitor_token<'a>(
+    handshake: &'a Handshake,
+    connect: &'a Connect,
+) -> Result<Option<&'a str>, Problem> {
+    if let Some(token) = token_of_connect(connect)? {
+        return Ok(Some(token));
+    }
+    match handshake.presented.as_ref().map(Token::reveal) {
+        Some(token) if !is_visitor_token(token) && !is_ticket(token) => Err(no_accounts()),
+        presented => Ok(presented),
+    }
+}
+
+/// The visitor's secret, wherever CONNECT has it: its own header, `authorization` (`Visitor <secret>`
+/// or `Bearer <secret>`), or `passcode`, for clients that can set nothing else.
+fn token_of_connect(connect: &Connect) -> Result<Option<&str>, Problem> {
+    let given = |value: &'_ Option<String>| value.as_deref().is_some_and(|text| !text.is_empty());
+    if let Some(token) = connect.visitor_token.as_deref() {
+        return no_account(connect, given).map(|()| Some(token));
+    }
+    let credentials = connect.authorization.as_deref().unwrap_or_default();
+    let (scheme, token) = credentials.split_once(' ').unwrap_or_default();
+    let is_scheme = ["visitor", "bearer"].contains(&scheme.to_ascii_lowercase().as_str());
+    if is_scheme && is_visitor_token(token.trim()) {
+        return Ok(Some(token.trim()));
+    }
+    match connect.passcode.as_deref() {
+        Some(token) if is_visitor_token(token) => Ok(Some(token)),
+        _ => no_account(connect, given).map(|()| None),
+    }
+}
+
 /// Accounts are not served yet; whoever comes with a password must not become a visitor unawares.
-fn refuse_accounts(connect: &Connect) -> Result<(), Problem> {
-    let empty = |value: &Option<String>| value.as_deref().is_none_or(str::is_empty);
-    if empty(&connect.login) && empty(&connect.passcode) && empty(&connect.authorization) {
+/// `guest` with `guest` is what RabbitMQ's clients say when they have none.
+fn no_account(connect: &Connect, given: impl Fn(&Option<String>) -> bool) -> Result<(), Problem> {
+    let is_guest = [&connect.login, &connect.passcode]
+        .iter()
+        .all(|value| value.as_deref() == Some("guest"));
+    let has_login = given(&connect.login) || given(&connect.passcode);
+    if !given(&connect.authorization) && (is_guest || !has_login) {
         return Ok(());
     }
+    Err(no_accounts())
+}
+
+fn no_accounts() -> Problem {
     let words = "This server has no accounts. Connect without login, passcode and authorization; \
                  a visitor comes back with `visitor-token`.";
-    Err(Problem::new(Code::Unauthorized, words))
+    Problem::new(Code::Unauthorized, words)
 }
 
 /// What the client calls its device, cut at a character.

@@ -7,10 +7,14 @@ mod acknowledge;
 pub mod chat;
 mod commit;
 pub mod connect;
+mod destination;
 mod ids;
 mod queue;
 pub mod rates;
+pub mod relay;
+mod reply;
 pub mod topic;
+pub mod user;
 
 use std::future;
 use std::sync::Arc;
@@ -19,15 +23,21 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 pub use rates::Activity;
+pub use relay::{InvalidRelays, Relays};
 
 use crate::broker::Broker;
-use crate::hub::{HubSession, Opening, Outbox, OutboxLimits, Shown, Sink, Subscriber, Window};
+use crate::hub::{HubSession, Opening, Outbox, OutboxLimits, Sink, Subscriber, Window};
 use crate::identity::{Clock, Visitors};
-use crate::model::{AckMode, Code, Destination, Principal, Problem, SessionId, UserQueue};
+use crate::model::{
+    AckMode, Code, Destination, Prefixes, Principal, Problem, SessionId, UserQueue,
+};
+use crate::policy::Rules;
 use crate::policy::bucket::Rate;
-use crate::policy::destinations::{may_send, may_subscribe};
 use crate::quota::Quota;
 use crate::session::{Reply, Send, Subscribe, Unsubscribe};
+
+/// The names under `/app/` that the service itself serves.
+pub const FEATURES: &[&str] = &["chat.send"];
 
 /// What becomes of a request, once it is known. Dropping it does not undo the request.
 pub type Pending = BoxFuture<'static, Result<Reply, Problem>>;
@@ -72,6 +82,12 @@ pub struct AppSettings {
     pub visitor_history: Duration,
     /// What CONNECTED tells of the limits: a JSON object.
     pub limits_json: String,
+    /// How destinations are written.
+    pub prefixes: Arc<Prefixes>,
+    /// Who may use which open destination.
+    pub rules: Rules,
+    /// What is published elsewhere than it was sent to.
+    pub relays: Relays,
 }
 
 impl Default for AppSettings {
@@ -103,6 +119,9 @@ impl Default for AppSettings {
             },
             visitor_history: Duration::from_secs(24 * 3_600),
             limits_json: "{}".to_owned(),
+            prefixes: Arc::default(),
+            rules: Rules::default(),
+            relays: Relays::default(),
         }
     }
 }
@@ -114,6 +133,7 @@ pub struct App {
     quota: Arc<dyn Quota>,
     settings: AppSettings,
     ids: ids::MessageIds,
+    replies: reply::ReplyQueues,
     clock: Clock,
 }
 
@@ -142,6 +162,7 @@ impl App {
             quota,
             settings,
             ids,
+            replies: reply::ReplyQueues::default(),
             clock,
         })
     }
@@ -149,7 +170,7 @@ impl App {
     /// Takes a SEND. Await the call before the next request of the session, so that order is kept;
     /// the outcome comes later.
     pub async fn send(self: &Arc<Self>, live: &Live, mut send: Send) -> Pending {
-        if let Err(problem) = self.admit(live, &mut send) {
+        if let Err(problem) = self.aim(live, &mut send) {
             return self.refused_frame(live, problem);
         }
         self.dispatch(live, send).await
@@ -159,19 +180,16 @@ impl App {
     async fn dispatch(self: &Arc<Self>, live: &Live, send: Send) -> Pending {
         match &send.destination {
             Destination::App(name) if &**name == "chat.send" => self.chat_send(live, &send).await,
-            Destination::Topic(_) => self.topic_send(live, send).await,
+            Destination::Topic(_) | Destination::ReplyQueue(_) => self.topic_send(live, send).await,
+            Destination::User(rest) => {
+                let rest = Arc::clone(rest);
+                self.user_send(live, &rest, send).await
+            }
             Destination::Queue(_) => self.queue_send(live, send).await,
-            Destination::App(_)
-            | Destination::User(_)
-            | Destination::UserQueue(_)
-            | Destination::TempQueue(_)
-            | Destination::ReplyQueue(_) => self.refused_frame(live, unknown(&send.destination)),
+            Destination::App(_) | Destination::UserQueue(_) | Destination::TempQueue(_) => {
+                self.refused_frame(live, unknown(&send.destination))
+            }
         }
-    }
-
-    /// Finds out where a SEND goes, and whether its sender may.
-    fn admit(&self, live: &Live, send: &mut Send) -> Result<(), Problem> {
-        may_send(live.principal.kind, &send.destination)
     }
 
     /// A SEND that is refused before it costs a message still counts as a frame.
@@ -184,14 +202,14 @@ impl App {
     pub async fn subscribe(self: &Arc<Self>, live: &Live, subscribe: &Subscribe) -> Pending {
         let checked = self
             .take_frame(live)
-            .and_then(|()| may_subscribe(live.principal.kind, &subscribe.destination));
+            .and_then(|()| self.may_subscribe(live, &subscribe.destination));
         if let Err(problem) = checked {
             return refused(problem);
         }
         let subscriber = Subscriber {
             version: subscribe.version,
             id: subscribe.named.then(|| Arc::from(&*subscribe.id)),
-            shown: Shown::Canonical,
+            shown: self.shown(subscribe),
         };
         match &subscribe.destination {
             Destination::UserQueue(UserQueue::Messages) => {
@@ -220,11 +238,15 @@ impl App {
                 let sink = self.sink(live, subscribe, &subscriber);
                 self.topic_subscribe(live, topic, &subscribe.id, subscriber, sink)
             }
+            Destination::User(rest) => self.user_subscribe(live, rest, subscribe, &subscriber),
+            Destination::TempQueue(name) => {
+                self.reply_subscribe(live, name, subscribe, subscriber)
+                    .await
+            }
             Destination::Queue(queue) => self.queue_subscribe(live, subscribe, queue, subscriber),
-            Destination::App(_)
-            | Destination::User(_)
-            | Destination::TempQueue(_)
-            | Destination::ReplyQueue(_) => refused(unknown(&subscribe.destination)),
+            Destination::App(_) | Destination::ReplyQueue(_) => {
+                refused(unknown(&subscribe.destination))
+            }
         }
     }
 
@@ -233,11 +255,11 @@ impl App {
         match &unsubscribe.destination {
             Destination::UserQueue(UserQueue::Messages) => live.hub.close_inbox(&unsubscribe.id),
             Destination::Topic(topic) => self.topic_unsubscribe(live, topic, &unsubscribe.id),
+            Destination::User(rest) => self.user_unsubscribe(live, rest, &unsubscribe.id),
+            Destination::TempQueue(name) => self.reply_unsubscribe(live, name, &unsubscribe.id),
             Destination::UserQueue(UserQueue::Errors | UserQueue::Replies)
             | Destination::App(_)
             | Destination::Queue(_)
-            | Destination::User(_)
-            | Destination::TempQueue(_)
             | Destination::ReplyQueue(_) => {}
         }
         live.hub.close_windows(&unsubscribe.id);
@@ -271,6 +293,16 @@ impl App {
             })
         })
     }
+}
+
+/// A SEND was handed over: to the sessions here and to the bus.
+fn handed_over(remaining: u32) -> Pending {
+    let mut reply = Reply::default();
+    if remaining != u32::MAX {
+        let remaining = ("x-rate-remaining", remaining.to_string());
+        reply.headers.push(remaining);
+    }
+    Box::pin(future::ready(Ok(reply)))
 }
 
 fn refused(problem: Problem) -> Pending {

@@ -3,15 +3,15 @@
 //! Not here: who may (`policy::destinations`), how it reaches other nodes (`broker`). Invariant:
 //! what one publisher sends to one topic arrives in the order in which it was sent.
 
-use std::future;
 use std::sync::Arc;
 
-use super::{App, Live, Pending, refused};
+use super::{App, Live, Pending, handed_over, refused};
 use crate::hub::{Sink, Subscriber};
-use crate::model::TopicMessage;
+use crate::model::{Code, Problem, TopicMessage};
 use crate::session::{Reply, Send};
 
 impl App {
+    /// Publishes to a topic, or to the reply queue of a session.
     pub(super) async fn topic_send(self: &Arc<Self>, live: &Live, send: Send) -> Pending {
         let remaining = match self.take_message(live).await {
             Ok(remaining) => remaining,
@@ -25,13 +25,7 @@ impl App {
         let id = self.broker.next_message_id();
         // Awaited here and not in the outcome: the next SEND of this session must come after it.
         self.broker.publish(topic, id).await;
-        let mut reply = Reply::default();
-        if remaining != u32::MAX {
-            reply
-                .headers
-                .push(("x-rate-remaining", remaining.to_string()));
-        }
-        Box::pin(future::ready(Ok(reply)))
+        handed_over(remaining)
     }
 
     pub(super) fn topic_subscribe(
@@ -47,8 +41,15 @@ impl App {
             .topics
             .add(&topic, live.session, id, subscriber, sink);
         let broker = Arc::clone(&self.broker);
+        let (session, id) = (live.session, Box::<str>::from(id));
         Box::pin(async move {
-            broker.want(&topic).await;
+            if let Err(error) = broker.want(&topic).await {
+                if broker.hub.topics.remove(&topic, session, &id) {
+                    broker.abandon(&topic);
+                }
+                let words = format!("{topic} is not subscribed: {error}.");
+                return Err(Problem::new(Code::LimitExceeded, words));
+            }
             Ok(Reply::default())
         })
     }

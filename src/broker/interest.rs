@@ -1,26 +1,35 @@
 //! Which topics this node wants from the others.
 //!
 //! Not here: who subscribes (`hub::topics`). Only the first and the last subscriber of a topic on
-//! this node touch location. Invariant: an interest has a generation, so that a late removal never
+//! this node touch location. What is fanned out to a user is not in here: it is found by where his
+//! sessions are. Invariant: an interest has a generation, so that a late removal never
 //! undoes a new registration; a SUBSCRIBE is settled when its registration is acknowledged, also
 //! when somebody else's registration of the same topic is still on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::router::user_of;
 use super::{Broker, lock};
 use crate::location::LocationError;
-use crate::model::Destination;
+use crate::model::{Destination, is_pattern};
+
+/// The cluster, or this node, keeps no more subscriptions with wildcards. The subscription still
+/// stands in the hub: remove it, and say `limit_exceeded`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there are too many different subscriptions with wildcards already")]
+pub struct TooManyPatterns;
 
 /// The topics that are wanted, or were until a moment ago.
 #[derive(Debug, Default)]
 pub(super) struct Interests {
     state: Mutex<State>,
-    /// Wakes those who wait for an acknowledgement.
-    acknowledged: Notify,
+    /// Wakes those who wait for an answer.
+    answered: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -34,42 +43,83 @@ struct State {
 #[derive(Debug)]
 struct Interest {
     generation: u64,
-    is_acknowledged: bool,
+    answer: Answer,
     /// When the last subscriber left; the interest lingers in case somebody comes back.
     abandoned_at: Option<Instant>,
 }
 
+/// What location has said to an interest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// Nothing yet.
+    Awaited,
+    /// The others know of it.
+    Acknowledged,
+    /// There was no room. It is tried again for those who had it acknowledged once.
+    Refused,
+}
+
+impl State {
+    /// Notes an interest. Returns whether location has to be told.
+    fn want(&mut self, topic: &str) -> bool {
+        let next = self.generation + 1;
+        let interest = self.topics.entry(topic.into()).or_insert(Interest {
+            generation: next,
+            answer: Answer::Awaited,
+            abandoned_at: None,
+        });
+        interest.abandoned_at = None;
+        if interest.answer == Answer::Refused {
+            interest.generation = next;
+            interest.answer = Answer::Awaited;
+        }
+        let is_new = interest.generation == next;
+        self.generation = if is_new { next } else { self.generation };
+        is_new
+    }
+}
+
 impl Broker {
-    /// Somebody here subscribes to the topic; he stands in the hub already. Resolves when the other
-    /// nodes can know of it.
-    pub async fn want(self: &Arc<Self>, topic: &str) {
-        let is_new = {
-            let mut state = lock(&self.interest.state);
-            let next = state.generation + 1;
-            let interest = state.topics.entry(topic.into()).or_insert(Interest {
-                generation: next,
-                is_acknowledged: false,
-                abandoned_at: None,
-            });
-            interest.abandoned_at = None;
-            let is_new = interest.generation == next;
-            state.generation = if is_new { next } else { state.generation };
-            is_new
-        };
-        if is_new && let Err(error) = self.register_interests(false).await {
-            tracing::debug!(%error, "registered later");
+    /// Somebody here subscribes to the topic, by its name or by a pattern; he stands in the hub
+    /// already. Resolves when the other nodes can know of it. The key of a user
+    /// (`/user/<user id>/...`) needs no more than the location of his session.
+    ///
+    /// # Errors
+    /// When it is a pattern and there are too many.
+    pub async fn want(self: &Arc<Self>, topic: &str) -> Result<(), TooManyPatterns> {
+        if user_of(topic).is_some() {
+            return Ok(());
+        }
+        let is_new = lock(&self.interest.state).want(topic);
+        if is_new {
+            if is_pattern(topic) && self.hub.topics.patterns() > self.settings.patterns_max {
+                self.refuse(topic);
+                return Err(TooManyPatterns);
+            }
+            if let Err(error) = self.register_interests(false).await {
+                tracing::debug!(%error, "registered later");
+            }
         }
         loop {
-            let waiting = self.interest.acknowledged.notified();
-            let is_settled = lock(&self.interest.state)
+            let waiting = self.interest.answered.notified();
+            let answer = lock(&self.interest.state)
                 .topics
                 .get(topic)
-                .is_none_or(|interest| interest.is_acknowledged);
-            if is_settled {
-                return;
+                .map(|interest| interest.answer);
+            match answer {
+                None | Some(Answer::Acknowledged) => return Ok(()),
+                Some(Answer::Refused) => return Err(TooManyPatterns),
+                Some(Answer::Awaited) => waiting.await,
             }
-            waiting.await;
         }
+    }
+
+    /// This node wants no more patterns: whoever waits for this one is told as well.
+    fn refuse(&self, topic: &str) {
+        if let Some(interest) = lock(&self.interest.state).topics.get_mut(topic) {
+            interest.answer = Answer::Refused;
+        }
+        self.interest.answered.notify_waiters();
     }
 
     /// Nobody here wants the topic any more, for the moment.
@@ -81,26 +131,42 @@ impl Broker {
 
     /// Registers interests: all, lingering ones included, or those that are not acknowledged yet.
     pub(super) async fn register_interests(&self, everything: bool) -> Result<(), LocationError> {
+        let has_room = self.hub.topics.patterns() <= self.settings.patterns_max;
         let wants: Vec<(Destination, u64)> = lock(&self.interest.state)
             .topics
             .iter()
-            .filter(|(_, interest)| everything || !interest.is_acknowledged)
+            .filter(|(topic, interest)| match interest.answer {
+                Answer::Awaited => true,
+                Answer::Acknowledged => everything,
+                Answer::Refused => has_room && self.hub.topics.is_wanted(topic),
+            })
             .map(|(topic, interest)| (Destination::Topic((**topic).into()), interest.generation))
             .collect();
         if wants.is_empty() {
             return Ok(());
         }
-        self.location.want(&wants).await?;
+        let refused = self.location.want(&wants).await?;
+        if !refused.is_empty() {
+            tracing::debug!(
+                count = refused.len(),
+                "location has no room for more patterns"
+            );
+        }
+        let refused: BTreeSet<Destination> = refused.into_iter().collect();
         {
             let mut state = lock(&self.interest.state);
             for (topic, generation) in wants {
                 let interest = state.topics.get_mut(topic.to_string().as_str());
                 if let Some(interest) = interest.filter(|i| i.generation == generation) {
-                    interest.is_acknowledged = true;
+                    interest.answer = if refused.contains(&topic) {
+                        Answer::Refused
+                    } else {
+                        Answer::Acknowledged
+                    };
                 }
             }
         }
-        self.interest.acknowledged.notify_waiters();
+        self.interest.answered.notify_waiters();
         Ok(())
     }
 
@@ -112,9 +178,14 @@ impl Broker {
                 topics, withdrawn, ..
             } = &mut *state;
             topics.retain(|topic, interest| {
-                let lingered = interest.abandoned_at.is_some_and(|at| {
-                    at.elapsed() >= self.settings.linger && !self.hub.topics.is_wanted(topic)
-                });
+                // What was refused is not known to the others, so it need not linger.
+                let linger = match interest.answer {
+                    Answer::Refused => Duration::ZERO,
+                    Answer::Awaited | Answer::Acknowledged => self.settings.linger,
+                };
+                let lingered = interest
+                    .abandoned_at
+                    .is_some_and(|at| at.elapsed() >= linger && !self.hub.topics.is_wanted(topic));
                 if lingered {
                     withdrawn.insert(topic.clone(), interest.generation);
                 }

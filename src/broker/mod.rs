@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use consume::Consume;
+pub use interest::TooManyPatterns;
 pub use rules::Rules;
 
 use crate::bus::queue::Queues;
@@ -42,6 +43,7 @@ use crate::location::{Location, LocationError};
 use crate::model::{
     CloseReason, Control, Incarnation, NodeId, RoomId, SessionId, TopicMessage, UserId,
 };
+use crate::policy::patterns::PATTERNS_MAX;
 use crate::store::{Append, Appended, Store, StoreError};
 
 /// How long an ending node waits for its router.
@@ -89,6 +91,8 @@ pub struct BrokerSettings {
     pub refresh_every: Duration,
     /// How long a topic stays wanted after its last subscriber left.
     pub linger: Duration,
+    /// How many different patterns this node's sessions may subscribe to.
+    pub patterns_max: usize,
     /// The seed of the jitters.
     pub seed: u64,
     /// Which rules of delivery hold; all of them, except in a simulation that shows why.
@@ -107,6 +111,7 @@ impl Default for BrokerSettings {
             renew_every: Duration::from_secs(3),
             refresh_every: Duration::from_secs(20 * 60),
             linger: Duration::from_secs(30),
+            patterns_max: PATTERNS_MAX,
             seed: 0,
             rules: Rules::ALL,
         }
@@ -252,8 +257,9 @@ impl Broker {
         }
     }
 
-    /// Sends a message to the subscribers of a topic, here and on other nodes. Resolves when it was
-    /// handed to the local sessions and to the bus.
+    /// Sends a message to the subscribers of a topic, here and on other nodes: of its name, and of the
+    /// patterns that it matches. What goes to `/user/<user id>/<rest>` goes to the nodes where that
+    /// user has sessions. Resolves when it was handed to the local sessions and to the bus.
     pub async fn publish(self: &Arc<Self>, topic: TopicMessage, message_id: String) {
         let reached = self.hub.topics.fan_out(&topic, message_id);
         if reached > 0 {

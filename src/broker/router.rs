@@ -149,9 +149,14 @@ impl Broker {
                 Route::Message { delivery, .. } => {
                     users.extend(delivery.message.members().cloned())
                 }
-                Route::Topic { topic, .. } => {
-                    destinations.insert(Destination::Topic((*topic.destination).into()));
-                }
+                Route::Topic { topic, .. } => match user_of(&topic.destination) {
+                    Some(user) => {
+                        users.insert(user);
+                    }
+                    None => {
+                        destinations.insert(Destination::Topic((*topic.destination).into()));
+                    }
+                },
                 Route::Control { .. } => {}
             }
         }
@@ -188,8 +193,16 @@ impl Broker {
                     (plan.remote, Outbound::Message { delivery, attempt })
                 }
                 Route::Topic { topic, handed } => {
-                    let nodes = index.topic(&topic.destination);
-                    let targets = nodes.filter(|node| **node != self.here).cloned().collect();
+                    let targets = match user_of(&topic.destination) {
+                        Some(user) => {
+                            let here = (&self.here, self.incarnation);
+                            plan(here, index.user(&user), []).remote
+                        }
+                        None => {
+                            let nodes = index.topic(&topic.destination);
+                            nodes.filter(|node| **node != self.here).cloned().collect()
+                        }
+                    };
                     (targets, Outbound::Topic { topic, handed })
                 }
                 Route::Control { node, control } => {
@@ -325,6 +338,13 @@ impl Broker {
             .map_or(("none", 0), |(target, number)| (target.as_str(), *number));
         format!("{}.{}-{target}-{number}", self.here, self.incarnation)
     }
+}
+
+/// Whose destination this is, if it is what is fanned out to one user: `/user/<user id>/<rest>`. It
+/// goes to the nodes of his sessions; who subscribes to it there the hub knows.
+pub(super) fn user_of(destination: &str) -> Option<UserId> {
+    let (user, _rest) = destination.strip_prefix("/user/")?.split_once('/')?;
+    user.parse().ok()
 }
 
 /// The answer of location, by what was asked.

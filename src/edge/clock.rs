@@ -3,10 +3,11 @@
 //! Not here: what is done then (`connection`). Invariant: a connection has one timer, however many
 //! things it waits for.
 
-use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
+
+use super::wheel::{Alarm, Wheel};
 
 /// The window over which messages without a frame are counted.
 const IDLE_WINDOW: Duration = Duration::from_secs(10);
@@ -14,23 +15,24 @@ const IDLE_WINDOW: Duration = Duration::from_secs(10);
 /// The one alarm of a connection and what it may ring for.
 #[derive(Debug)]
 pub(super) struct Clock {
-    pub(super) alarm: Pin<Box<Sleep>>,
+    pub(super) alarm: Alarm,
     pub(super) session_at: Option<Instant>,
     pub(super) drain_at: Option<Instant>,
+    /// When the rest of a message must be there.
+    pub(super) unfinished_at: Option<Instant>,
     pub(super) heard_at: Instant,
     pub(super) pinged_at: Instant,
-    ping_after: Duration,
 }
 
 impl Clock {
-    pub(super) fn new(now: Instant, ping_after: Duration) -> Self {
+    pub(super) fn new(wheel: &Wheel, now: Instant, ping_after: Duration) -> Self {
         Self {
-            alarm: Box::pin(sleep_until(now + ping_after)),
+            alarm: wheel.alarm(now + ping_after),
             session_at: None,
             drain_at: None,
+            unfinished_at: None,
             heard_at: now,
             pinged_at: now,
-            ping_after,
         }
     }
 
@@ -38,20 +40,18 @@ impl Clock {
         self.heard_at = Instant::now();
     }
 
-    pub(super) fn ping_at(&self) -> Instant {
-        self.heard_at.max(self.pinged_at) + self.ping_after
+    pub(super) fn ping_at(&self, ping_after: Duration) -> Instant {
+        self.heard_at.max(self.pinged_at) + ping_after
     }
 
-    /// Sets the alarm to the next thing. One that is set too early is left alone: ringing for
-    /// nothing is cheaper than setting it anew for every message.
-    pub(super) fn arm(&mut self) {
-        let at = [self.session_at, self.drain_at]
+    /// Sets the alarm to the next thing. Moving it costs a store, so that it never rings for
+    /// nothing.
+    pub(super) fn arm(&self, ping_after: Duration) {
+        let at = [self.session_at, self.drain_at, self.unfinished_at]
             .into_iter()
             .flatten()
-            .fold(self.ping_at(), Ord::min);
-        if at < self.alarm.deadline() || self.alarm.is_elapsed() {
-            self.alarm.as_mut().reset(at);
-        }
+            .fold(self.ping_at(ping_after), Ord::min);
+        self.alarm.set(at);
     }
 }
 
@@ -61,6 +61,8 @@ pub(super) struct IdleMessages {
     max: u32,
     count: u32,
     since: Instant,
+    /// Whether the next line end belongs to a frame: over TCP it may come by itself.
+    ends_a_frame: bool,
 }
 
 impl IdleMessages {
@@ -69,7 +71,15 @@ impl IdleMessages {
             max,
             count: 0,
             since: now,
+            ends_a_frame: false,
         }
+    }
+
+    /// Looks at what came; whether it is nothing but line ends, and none that ends a frame.
+    pub(super) fn is_idle(&mut self, octets: &[u8]) -> bool {
+        let is_empty = octets.iter().all(|octet| matches!(octet, b'\n' | b'\r'));
+        let ends_a_frame = std::mem::replace(&mut self.ends_a_frame, !is_empty);
+        is_empty && !ends_a_frame
     }
 
     /// Counts one more; whether it is still within the limit.
@@ -87,6 +97,8 @@ impl IdleMessages {
 mod tests {
     use super::*;
 
+    const PING_AFTER: Duration = Duration::from_secs(25);
+
     #[tokio::test(start_paused = true)]
     async fn messages_without_a_frame_are_limited_per_window() {
         let mut idle = IdleMessages::new(Instant::now(), 3);
@@ -100,19 +112,40 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_line_end_after_a_frame_is_part_of_it() {
+        let mut idle = IdleMessages::new(Instant::now(), 3);
+        let found = [
+            &b"\n"[..],
+            b"SEND..\0",
+            b"\r\n",
+            b"\n",
+            b"x\n",
+            b"\n\n",
+            b"\n",
+        ]
+        .map(|octets| idle.is_idle(octets));
+        assert_eq!(found, [true, false, false, true, false, false, true]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_alarm_rings_for_whatever_comes_first() {
+        let wheel = Wheel::new(tokio_util::task::TaskTracker::new());
         let now = Instant::now();
-        let mut clock = Clock::new(now, Duration::from_secs(25));
-        clock.arm();
-        assert_eq!(clock.alarm.deadline(), now + Duration::from_secs(25));
+        let mut clock = Clock::new(&wheel, now, PING_AFTER);
+        clock.arm(PING_AFTER);
+        assert_eq!(clock.alarm.deadline(), now + PING_AFTER);
         clock.session_at = Some(now + Duration::from_secs(5));
-        clock.arm();
+        clock.arm(PING_AFTER);
         assert_eq!(clock.alarm.deadline(), now + Duration::from_secs(5));
-        tokio::time::advance(Duration::from_secs(4)).await;
+        clock.unfinished_at = Some(now + Duration::from_secs(4));
+        clock.arm(PING_AFTER);
+        (&mut clock.alarm).await;
+        assert!(now.elapsed() < Duration::from_millis(4_060));
         clock.heard();
         clock.session_at = None;
-        clock.alarm.as_mut().await;
-        clock.arm();
-        assert_eq!(clock.alarm.deadline(), now + Duration::from_secs(29));
+        clock.unfinished_at = None;
+        clock.arm(PING_AFTER);
+        let ping = clock.heard_at + PING_AFTER;
+        assert!(clock.alarm.deadline() - ping < super::super::wheel::TICK);
     }
 }

@@ -2,7 +2,7 @@
 //! session and the app, deliveries from the outbox to the socket.
 //!
 //! Not here: what STOMP means (`session`), what a request does (`app`), how octets travel
-//! (`websocket`). Invariant: whatever becomes of the task (end, cancellation, panic), the app hears
+//! (`socket`). Invariant: whatever becomes of the task (end, cancellation, panic), the app hears
 //! of the end of a session that it has attached.
 //!
 //! One task owns everything of a connection, so nothing here is locked. It stops reading while 64
@@ -12,21 +12,20 @@
 mod incoming;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout};
 
-use super::Edge;
-use super::admission::Permit;
 use super::attached::Attached;
 use super::clock::{Clock, IdleMessages};
 use super::ending::{Ending, cut_problem, taken_within};
 use super::meters::Active;
-use super::peer::Peer;
 use super::settling::{Settled, Settling, pull};
 use super::socket::Socket;
+use super::{Edge, Places};
 use crate::hub::{Outbox, Pulled};
 use crate::identity::Handshake;
 use crate::model::{CloseReason, Code, Problem};
@@ -44,7 +43,7 @@ pub(super) struct Opened {
     /// The version that the subprotocol named.
     pub(super) subprotocol: Option<Version>,
     /// The connection's places, given back when it ends.
-    pub(super) permits: (Permit, Option<Permit>, Arc<Peer>),
+    pub(super) permits: Places,
 }
 
 type Step = Result<(), Ending>;
@@ -66,7 +65,7 @@ pub(super) struct Connection {
     idle: IdleMessages,
     /// The code of the last refusal that was counted, so that its close is not counted again.
     refused: Option<Code>,
-    _permits: (Permit, Option<Permit>, Arc<Peer>),
+    _permits: Places,
 }
 
 impl std::fmt::Debug for Connection {
@@ -82,6 +81,10 @@ impl Connection {
         let now = Instant::now();
         let mut config = edge.settings.session.clone();
         config.subprotocol = opened.subprotocol;
+        if !socket.answers_pings() {
+            // Silence proves nothing there; the kernel finds out whether the line is dead.
+            config.idle_timeout = Duration::ZERO;
+        }
         Self {
             session: Session::new(now.into_std(), config),
             handshake: Some(Box::new(opened.handshake)),
@@ -89,7 +92,7 @@ impl Connection {
             outbox: None,
             unsettled: FuturesUnordered::new(),
             sends: 0,
-            clock: Clock::new(now, edge.settings.ping_after),
+            clock: Clock::new(&edge.wheel, now, edge.settings.ping_after),
             idle: IdleMessages::new(now, edge.settings.idle_messages_per_10_s),
             refused: None,
             active: Active::new(socket.transport(), None),
@@ -112,7 +115,7 @@ impl Connection {
     /// Does what the session asks for, then waits for one thing to happen.
     async fn step(&mut self) -> Step {
         self.perform().await?;
-        self.clock.arm();
+        self.clock.arm(self.edge.settings.ping_after);
         let may_read = self.sends < UNSETTLED_MAX;
         let draining = self.clock.drain_at.is_some();
         tokio::select! {
@@ -125,7 +128,10 @@ impl Connection {
             }
             () = &mut self.clock.alarm => self.rang().await,
             () = self.edge.shutdown.cancelled(), if !draining => {
-                self.clock.drain_at = Some(self.edge.pace.next_close(self.edge.admission.sessions()));
+                let turn = self.edge.pace.next_close(self.edge.admission.sessions());
+                // Who needs requests hears of it now, or never.
+                let now = self.socket.needs_requests().then(Instant::now);
+                self.clock.drain_at = Some(now.unwrap_or(turn));
                 Ok(())
             }
         }
@@ -210,6 +216,8 @@ impl Connection {
             }
         };
         self.session.handle_input(std_now(), input);
+        self.socket
+            .set_beats(self.session.agreed_beats().0.is_some());
     }
 
     async fn pulled(&mut self, pulled: Pulled) -> Step {
@@ -267,7 +275,11 @@ impl Connection {
             self.clock.session_at = None;
             self.session.handle_input(now.into_std(), Input::Timeout);
         }
-        if self.clock.ping_at() <= now {
+        if self.clock.unfinished_at.is_some_and(|at| at <= now) {
+            self.clock.unfinished_at = None;
+            self.session.handle_input(now.into_std(), Input::Unfinished);
+        }
+        if self.clock.ping_at(self.edge.settings.ping_after) <= now {
             self.clock.pinged_at = now;
             let stall = self.edge.settings.outbox_stall;
             timeout(stall, Box::pin(self.socket.ping()))

@@ -11,6 +11,7 @@ use axum::http::{Method, Version as HttpVersion};
 use base64::Engine;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::identity::Token;
 use crate::stomp::Version;
 
 /// The subprotocols that we speak, the best first.
@@ -24,18 +25,24 @@ const SUBPROTOCOLS: [(&str, Version); 3] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Opening {
     /// A WebSocket, as it must be asked for.
-    WebSocket {
-        /// The value of `Sec-WebSocket-Accept`.
-        accept: String,
-        /// The subprotocol to answer with, and the version that it stands for.
-        subprotocol: Option<(&'static str, Version)>,
-    },
+    WebSocket(Offer),
     /// No WebSocket at all: an ordinary request.
     Ordinary,
     /// A WebSocket of a version that we do not speak; answer 426 with ours.
     OtherVersion,
     /// A broken handshake, with what is wrong.
     Broken(&'static str),
+}
+
+/// What comes with a proper request for a WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Offer {
+    /// The value of `Sec-WebSocket-Accept`.
+    pub(super) accept: String,
+    /// The subprotocol to answer with, and the version that it stands for.
+    pub(super) subprotocol: Option<(&'static str, Version)>,
+    /// The secret of an entry `bearer.<token>`: a page can set no other header. Never answered.
+    pub(super) bearer: Option<Token>,
 }
 
 /// Reads the head of a request.
@@ -64,10 +71,19 @@ pub(super) fn open(method: &Method, version: HttpVersion, headers: &HeaderMap) -
     if decoded.map(|nonce| nonce.len()) != Ok(16) {
         return Opening::Broken("'Sec-WebSocket-Key' is not 16 octets in base64");
     }
-    Opening::WebSocket {
+    Opening::WebSocket(Offer {
         accept: derive_accept_key(key),
         subprotocol: subprotocol(headers),
-    }
+        bearer: bearer(headers),
+    })
+}
+
+/// The secret among the offered subprotocols, the first if there are several.
+fn bearer(headers: &HeaderMap) -> Option<Token> {
+    tokens(headers, &SEC_WEBSOCKET_PROTOCOL)
+        .find_map(|token| token.strip_prefix("bearer."))
+        .filter(|token| !token.is_empty())
+        .map(Token::new)
 }
 
 /// The best subprotocol that was offered, if we know any of them.
@@ -77,7 +93,8 @@ fn subprotocol(headers: &HeaderMap) -> Option<(&'static str, Version)> {
         .find(|(name, _)| tokens(headers, &SEC_WEBSOCKET_PROTOCOL).any(|token| token == *name))
 }
 
-fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
+/// Whether a header that is a list has this element, in whatever case.
+pub(super) fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
     tokens(headers, name).any(|token| token.eq_ignore_ascii_case(wanted))
 }
 
@@ -106,6 +123,10 @@ mod tests {
     }
 
     fn asked(protocols: &[&str]) -> Option<&'static str> {
+        offered(protocols).subprotocol.map(|(name, _)| name)
+    }
+
+    fn offered(protocols: &[&str]) -> Offer {
         let mut lines = vec![
             ("upgrade", "WebSocket"),
             ("connection", "keep-alive, Upgrade"),
@@ -118,12 +139,9 @@ mod tests {
                 .map(|line| ("sec-websocket-protocol", *line)),
         );
         match opening(&lines) {
-            Opening::WebSocket {
-                accept,
-                subprotocol,
-            } => {
-                assert_eq!(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-                subprotocol.map(|(name, _)| name)
+            Opening::WebSocket(offer) => {
+                assert_eq!(offer.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+                offer
             }
             other @ (Opening::Ordinary | Opening::OtherVersion | Opening::Broken(_)) => {
                 panic!("{other:?}")
@@ -142,6 +160,24 @@ mod tests {
         assert_eq!(asked(&["mqtt,v10.stomp", "v11.stomp"]), Some("v11.stomp"));
         assert_eq!(asked(&["v10.stomp"]), Some("v10.stomp"));
         assert_eq!(asked(&["V12.STOMP"]), None);
+    }
+
+    #[test]
+    fn a_secret_among_the_subprotocols_is_found_and_never_shown() {
+        let check = |protocols: &[&str], name: Option<&str>, secret: Option<&str>| {
+            let offer = offered(protocols);
+            assert_eq!(offer.subprotocol.map(|(name, _)| name), name);
+            assert_eq!(offer.bearer.as_ref().map(Token::reveal), secret);
+            assert!(!format!("{offer:?}").contains("s3cret"), "{offer:?}");
+        };
+        check(
+            &["v12.stomp, bearer.s3cret"],
+            Some("v12.stomp"),
+            Some("s3cret"),
+        );
+        check(&["bearer.s3cret"], None, Some("s3cret"));
+        check(&["v10.stomp", "bearer."], Some("v10.stomp"), None);
+        check(&["v10.stomp", "Bearer.s3cret"], Some("v10.stomp"), None);
     }
 
     #[test]

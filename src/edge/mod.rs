@@ -1,38 +1,50 @@
-//! Sockets and HTTP: the accept loop, the routes, WebSocket, and the driver of each connection.
+//! Sockets and HTTP: the accept loops, the routes, WebSocket, STOMP over TCP, and the driver of
+//! each connection.
 //!
 //! Not here: what STOMP means (`session`), what a request does (`app`), who somebody is
 //! (`identity`), where settings come from and what runs beside it (`node`). Invariant: nothing of a
 //! client is taken without a limit in size and in time, and every "no" says why.
 //!
 //! ```text
-//! listener  sockets, socket options, HTTP/1.1 by hyper      admission  how many may come in
-//! routes    paths, health, metrics, page, REST              origin     which pages may talk to us
-//! websocket upgrade, messages, goodbye                      handshake  RFC 6455, section 4.2
+//! listener  accept loops, socket options, places            admission  how many may come in
+//! arrival   PROXY protocol and TLS, before any request      origin     which pages may talk to us
+//! http      HTTP/1.1 by hyper                               handshake  RFC 6455, section 4.2
+//! routes    paths, health, metrics, page, REST              wheel      the alarms of all connections
+//! websocket, tcp  octets of one client                      socket     one variant per transport
 //! connection  one task per connection: socket, session, app, outbox
 //! ```
 
 mod address;
 mod admission;
+mod arrival;
 mod attached;
+mod away;
 mod clock;
 mod connection;
 mod cors;
 mod ending;
 mod handshake;
 mod health;
+mod http;
 mod listener;
 mod meters;
 mod origin;
 mod pace;
 mod page;
 mod peer;
+mod proxy_head;
 mod reply;
 mod rest;
 mod routes;
 mod settings;
 mod settling;
 mod socket;
+pub mod sockjs;
+mod stream;
+mod tcp;
+mod tls;
 mod websocket;
+mod wheel;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -42,9 +54,10 @@ use tokio_util::task::TaskTracker;
 
 pub use address::AddressLog;
 pub use health::{Health, HealthSource, PartState};
-pub use listener::serve;
+pub use listener::{Listeners, serve};
 pub use origin::{InvalidOrigin, is_origin};
-pub use settings::EdgeSettings;
+pub use settings::{EdgeSettings, MessageKind, ProxyHead};
+pub use tls::{Certificates, TlsError};
 
 use crate::app::App;
 use crate::identity::Visitors;
@@ -52,6 +65,7 @@ use admission::{Admission, Permit, Refusal};
 use meters::Meters;
 use pace::Pace;
 use peer::Peer;
+use wheel::Wheel;
 
 /// Gives the text of `/metrics`.
 pub type MetricsText = Box<dyn Fn() -> String + Send + Sync>;
@@ -64,6 +78,7 @@ pub struct EdgeState {
     visitors: Arc<Visitors>,
     health: Arc<dyn HealthSource>,
     metrics: MetricsText,
+    certificates: Option<Arc<Certificates>>,
 }
 
 impl EdgeState {
@@ -86,7 +101,15 @@ impl EdgeState {
             visitors,
             health,
             metrics,
+            certificates: None,
         })
+    }
+
+    /// The same with TLS on every listener.
+    #[must_use]
+    pub fn with_tls(mut self, certificates: Option<Arc<Certificates>>) -> Self {
+        self.certificates = certificates;
+        self
     }
 }
 
@@ -105,6 +128,7 @@ struct Edge {
     admission: Arc<Admission>,
     meters: Meters,
     pace: Pace,
+    wheel: Wheel,
     tracker: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -117,6 +141,10 @@ impl std::ops::Deref for Edge {
     }
 }
 
+/// What a connection holds for as long as it lives: its own place, one in its network unless its
+/// socket has it, and the socket's.
+type Places = (Permit, Option<Permit>, Option<Arc<Peer>>);
+
 impl Edge {
     fn new(state: Arc<EdgeState>, tracker: TaskTracker, shutdown: CancellationToken) -> Self {
         let settings = &state.settings;
@@ -124,23 +152,35 @@ impl Edge {
             admission: Admission::new(settings),
             meters: Meters::new(),
             pace: Pace::new(settings.drain_closes_per_second, settings.drain_spread_max),
+            wheel: Wheel::new(tracker.clone()),
             tracker,
             shutdown,
             state,
         }
     }
 
-    /// The places that a WebSocket needs: its own, and one in its network unless the socket has it.
-    fn admit(
-        &self,
-        peer: &Arc<Peer>,
-        client: IpAddr,
-    ) -> Result<(Permit, Option<Permit>, Arc<Peer>), Refusal> {
+    /// Whether this is the address of a trusted proxy.
+    fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let proxies = &self.settings.trusted_proxies;
+        proxies.iter().any(|network| network.contains(&address))
+    }
+
+    /// The places that a connection needs: its own, and one in its network unless the socket has it.
+    fn admit(&self, peer: &Arc<Peer>, client: IpAddr) -> Result<Places, Refusal> {
         let network = match peer.is_proxy {
             true => Some(self.admission.network(client)?),
             false => None,
         };
-        Ok((self.admission.session(client)?, network, Arc::clone(peer)))
+        let peer = Some(Arc::clone(peer));
+        Ok((self.admission.session(client)?, network, peer))
+    }
+
+    /// The places of a session over requests: any socket may bring many of those, and none of them
+    /// needs to last as long.
+    fn admit_requests(&self, client: IpAddr) -> Result<Places, Refusal> {
+        let network = self.admission.network(client)?;
+        Ok((self.admission.session(client)?, Some(network), None))
     }
 }
 

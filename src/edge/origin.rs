@@ -72,6 +72,20 @@ impl Allowed {
         })
     }
 
+    /// The pages that may hold a page of ours in a frame, as `frame-ancestors` lists them.
+    #[must_use]
+    pub(super) fn as_ancestors(&self) -> String {
+        if self.any {
+            return "*".to_owned();
+        }
+        let mut sources = "'self'".to_owned();
+        for Origin { secure, host, port } in &self.listed {
+            let scheme = if *secure { "https" } else { "http" };
+            sources.push_str(&format!(" {scheme}://{host}:{port}"));
+        }
+        sources
+    }
+
     /// Judges a request.
     #[must_use]
     pub(super) fn judge(&self, asked: Asked<'_>) -> Verdict {

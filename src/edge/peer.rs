@@ -24,12 +24,15 @@ const USER_AGENT_BYTES_MAX: usize = 512;
 /// The other end of a socket. Every request on the socket finds it among its extensions.
 #[derive(Debug)]
 pub(super) struct Peer {
-    /// Its address: the client's, or a proxy's.
+    /// Its address: the client's, or a proxy's. Behind a proxy that speaks the PROXY protocol, the
+    /// one that it names.
     pub(super) address: SocketAddr,
     /// Whether it is one of the trusted proxies.
     pub(super) is_proxy: bool,
+    /// Whether it came through our own TLS.
+    pub(super) is_secure: bool,
     /// Held for as long as the socket lives: the place among the sockets, and in its network.
-    pub(super) _permits: (Permit, Option<Permit>),
+    pub(super) permits: (Permit, Option<Permit>),
 }
 
 /// The client that sent a request, and what it says of itself.
@@ -46,9 +49,10 @@ pub(super) struct Requester<'a> {
 
 impl<'a> Requester<'a> {
     pub(super) fn new(edge: &Edge, peer: &Peer, headers: &'a HeaderMap) -> Self {
-        let secure = peer.is_proxy
-            && last(headers, &FORWARDED_PROTO)
-                .is_some_and(|line| line.rsplit(',').next().map(str::trim) == Some("https"));
+        let forwarded = last(headers, &FORWARDED_PROTO).filter(|_| peer.is_proxy);
+        let secure = forwarded.map_or(peer.is_secure, |line| {
+            line.rsplit(',').next().map(str::trim) == Some("https")
+        });
         let hops = headers.get_all(&FORWARDED_FOR).iter();
         let forwarded: Vec<_> = hops.map(|line| line.to_str().unwrap_or_default()).collect();
         let trusted = &edge.settings.trusted_proxies;
@@ -99,6 +103,7 @@ impl<'a> Requester<'a> {
             opted_out: header(&SEC_GPC) == Some("1"),
             cookie: None,
             cookie_presented: false,
+            presented: None,
         }
     }
 }

@@ -46,18 +46,20 @@ pub(super) fn json(status: StatusCode, value: &Value) -> Response<Body> {
     response
 }
 
-/// A short text for people.
-pub(super) fn text(status: StatusCode, words: impl Into<Body>) -> Response<Body> {
-    let mut response = Response::new(words.into());
-    *response.status_mut() = status;
-    let value = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(CONTENT_TYPE, value);
-    response
-}
-
 /// The answer to somebody who does not come in.
 pub(super) fn refusal(refusal: Refusal) -> Response<Body> {
-    let (status, seconds, words) = match refusal {
+    let (status, _, _) = words_of(refusal);
+    problem_as(status, &problem_of(refusal))
+}
+
+/// The same for somebody who does not speak HTTP.
+pub(super) fn problem_of(refusal: Refusal) -> Problem {
+    let (_, seconds, words) = words_of(refusal);
+    Problem::new(Code::TryLater, words).retry_after_ms(seconds * 1000)
+}
+
+fn words_of(refusal: Refusal) -> (StatusCode, u64, &'static str) {
+    match refusal {
         Refusal::Full => (
             StatusCode::SERVICE_UNAVAILABLE,
             5,
@@ -78,11 +80,7 @@ pub(super) fn refusal(refusal: Refusal) -> Response<Body> {
             10,
             "Your network has as many connections to this node as it may have.",
         ),
-    };
-    problem_as(
-        status,
-        &Problem::new(Code::TryLater, words).retry_after_ms(seconds * 1000),
-    )
+    }
 }
 
 /// Puts the security headers on an answer, where the route has not set its own.

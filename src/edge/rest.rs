@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::peer::{Peer, Requester};
 use super::{Edge, reply};
-use crate::identity::Handshake;
+use crate::identity::{Handshake, TICKET_LIFE};
 use crate::model::{Code, MessageId, Principal, Problem, UserId};
 
 /// `POST /api/v1/auth/anonymous`: a new visitor and his secret.
@@ -39,6 +39,23 @@ pub(super) async fn anonymous(State(edge): State<Arc<Edge>>, request: Request) -
         "proof": opened.proof.as_str(),
     });
     reply::json(StatusCode::CREATED, &body)
+}
+
+/// `POST /api/v1/auth/ticket`: what the visitor's page puts into the address of one WebSocket.
+pub(super) async fn ticket(State(edge): State<Arc<Edge>>, request: Request) -> Response<Body> {
+    let caller = Caller::of(&edge, &request);
+    let asked = async {
+        let caller = caller?;
+        let secret = caller.secret()?;
+        edge.visitors.ticket(&caller.handshake, secret).await
+    };
+    match asked.await {
+        Ok(ticket) => {
+            let body = json!({ "ticket": ticket, "expires_in": TICKET_LIFE.as_secs() });
+            reply::json(StatusCode::CREATED, &body)
+        }
+        Err(problem) => reply::problem(&problem),
+    }
 }
 
 /// What may be asked of an export.
@@ -146,11 +163,15 @@ impl Caller {
     }
 
     async fn visitor(&self, edge: &Edge) -> Result<Principal, Problem> {
-        let Some(secret) = &self.secret else {
-            let words = "Send the header 'Authorization: Visitor <visitor-token>'.";
-            return Err(Problem::new(Code::Unauthorized, words));
-        };
+        let secret = self.secret()?;
         edge.visitors.authenticate(&self.handshake, secret).await
+    }
+
+    fn secret(&self) -> Result<&str, Problem> {
+        self.secret.as_deref().ok_or_else(|| {
+            let words = "Send the header 'Authorization: Visitor <visitor-token>'.";
+            Problem::new(Code::Unauthorized, words)
+        })
     }
 }
 

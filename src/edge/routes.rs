@@ -9,10 +9,10 @@ use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{Response, StatusCode};
-use axum::routing::{any, delete, get, post};
+use axum::routing::{delete, get, post};
 use axum::{Router, middleware};
 
-use super::{Edge, cors, health, page, reply, rest, websocket};
+use super::{Edge, cors, health, page, reply, rest, sockjs};
 use crate::model::{Code, Problem};
 
 /// All routes.
@@ -27,7 +27,7 @@ pub(super) fn router(edge: &Arc<Edge>) -> Router {
         .route("/metrics", get(metrics))
         .merge(rest(edge));
     for path in &edge.settings.websocket_paths {
-        router = router.route(path, any(websocket::open));
+        router = router.merge(sockjs::routes(edge, path));
     }
     for path in page::paths() {
         router = router.route(path, get(asset));
@@ -46,6 +46,10 @@ fn rest(edge: &Arc<Edge>) -> Router<Arc<Edge>> {
         .route(
             "/api/v1/auth/anonymous",
             post(rest::anonymous).options(refuse_method),
+        )
+        .route(
+            "/api/v1/auth/ticket",
+            post(rest::ticket).options(refuse_method),
         )
         .route(
             "/api/v1/me/export",

@@ -8,7 +8,33 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::address::AddressLog;
+use super::sockjs::SockJsSettings;
 use crate::session::SessionConfig;
+
+/// How a frame is put into a WebSocket message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MessageKind {
+    /// Text when it is UTF-8, else binary.
+    #[default]
+    Auto,
+    /// The same: a text message holds nothing but UTF-8 (RFC 6455 section 5.6), and a client that
+    /// asks for text gets other octets rather than nothing.
+    Text,
+    /// Binary, for clients that cut a text at its NUL.
+    Binary,
+}
+
+/// What is done with the head of the PROXY protocol that a trusted proxy may send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyHead {
+    /// It is not looked for.
+    #[default]
+    Off,
+    /// It may come.
+    Accept,
+    /// A trusted proxy that sends none is closed.
+    Require,
+}
 
 /// The settings of the sockets and of HTTP.
 #[derive(Clone, Debug)]
@@ -23,6 +49,10 @@ pub struct EdgeSettings {
     pub allow_no_origin: bool,
     /// The proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether those proxies speak the PROXY protocol.
+    pub proxy_head: ProxyHead,
+    /// How frames are sent to a WebSocket that does not ask for anything else.
+    pub message_kind: MessageKind,
     /// How many WebSockets this node holds.
     pub connections_max: usize,
     /// The resident memory above which no WebSocket is accepted, in octets; zero for no limit.
@@ -51,6 +81,8 @@ pub struct EdgeSettings {
     pub drain_closes_per_second: u32,
     /// The longest time over which those closes are spread; it wins over their number.
     pub drain_spread_max: Duration,
+    /// SockJS; the longest message of it is that of WebSocket.
+    pub sockjs: SockJsSettings,
     /// What a STOMP session is made with; the subprotocol is filled in for each.
     pub session: SessionConfig,
 }
@@ -65,6 +97,8 @@ impl EdgeSettings {
             log_address: AddressLog::default(),
             allow_no_origin: true,
             trusted_proxies: Vec::new(),
+            proxy_head: ProxyHead::default(),
+            message_kind: MessageKind::default(),
             connections_max: 100_000,
             memory_bytes_max: 1 << 30,
             connection_rate: 500,
@@ -79,7 +113,16 @@ impl EdgeSettings {
             idle_messages_per_10_s: 100,
             drain_closes_per_second: 1_000,
             drain_spread_max: Duration::from_secs(15),
+            sockjs: SockJsSettings::default(),
             session,
+        }
+    }
+
+    /// What an endpoint of STOMP over SockJS is made with.
+    pub(super) fn sockjs_of_stomp(&self) -> SockJsSettings {
+        SockJsSettings {
+            message_bytes_max: self.message_bytes_max(),
+            ..self.sockjs.clone()
         }
     }
 

@@ -7,14 +7,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::sockjs::SockJs;
+use super::tcp::Tcp;
 use super::websocket::WebSocket;
 use crate::model::CloseReason;
 
 /// An open connection. The only thing that knows how octets travel.
 #[derive(Debug)]
+#[expect(
+    clippy::enum_variant_names,
+    reason = "a WebSocket has that name in RFC 6455"
+)]
 pub(super) enum Socket {
     /// A WebSocket.
     WebSocket(Box<WebSocket>),
+    /// A session of SockJS.
+    SockJs(Box<SockJs>),
+    /// A TCP stream, plain or under TLS.
+    Tcp(Box<Tcp>),
 }
 
 /// What comes in.
@@ -26,6 +36,8 @@ pub(super) enum Received {
     Pinged,
     /// A pong.
     Ponged,
+    /// A message has begun, and its rest is to come. Told once for each.
+    Unfinished,
     /// The peer closes, with this code.
     Closed(u16),
     /// A message longer than any frame may be.
@@ -47,6 +59,43 @@ impl Socket {
     pub(super) fn transport(&self) -> &'static str {
         match self {
             Self::WebSocket(_) => "websocket",
+            Self::SockJs(socket) => socket.transport(),
+            Self::Tcp(_) => "tcp",
+        }
+    }
+
+    /// Whether the peer could hear nothing any more once the node accepts no new requests.
+    pub(super) fn needs_requests(&self) -> bool {
+        match self {
+            Self::SockJs(socket) => socket.needs_requests(),
+            Self::WebSocket(_) | Self::Tcp(_) => false,
+        }
+    }
+
+    /// Whether STOMP beats towards the peer, for a transport that would beat by itself.
+    pub(super) fn set_beats(&mut self, beats: bool) {
+        match self {
+            Self::SockJs(socket) => socket.set_beats(beats),
+            Self::WebSocket(_) | Self::Tcp(_) => {}
+        }
+    }
+
+    /// Whether silence can be broken by asking: a WebSocket answers a ping even when its page
+    /// sleeps, and a session of SockJS has requests. Otherwise only the kernel knows whether the
+    /// line is dead.
+    pub(super) fn answers_pings(&self) -> bool {
+        match self {
+            Self::WebSocket(_) | Self::SockJs(_) => true,
+            Self::Tcp(_) => false,
+        }
+    }
+
+    /// Whether a message of the transport has begun, and its rest is still to come.
+    pub(super) fn is_amid_message(&self) -> bool {
+        match self {
+            Self::WebSocket(socket) => socket.is_amid_message(),
+            Self::SockJs(socket) => socket.is_amid_message(),
+            Self::Tcp(_) => false,
         }
     }
 
@@ -54,6 +103,8 @@ impl Socket {
     pub(super) async fn receive(&mut self) -> Received {
         match self {
             Self::WebSocket(socket) => socket.receive().await,
+            Self::SockJs(socket) => socket.receive().await,
+            Self::Tcp(socket) => socket.receive().await,
         }
     }
 
@@ -61,6 +112,8 @@ impl Socket {
     pub(super) async fn write(&mut self, frame: Bytes) -> Result<(), Gone> {
         match self {
             Self::WebSocket(socket) => socket.write(frame).await,
+            Self::SockJs(socket) => socket.write(frame).await,
+            Self::Tcp(socket) => socket.write(frame).await,
         }
     }
 
@@ -68,6 +121,8 @@ impl Socket {
     pub(super) async fn flush(&mut self) -> Result<(), Gone> {
         match self {
             Self::WebSocket(socket) => socket.flush().await,
+            Self::SockJs(socket) => socket.flush().await,
+            Self::Tcp(socket) => socket.flush().await,
         }
     }
 
@@ -75,6 +130,8 @@ impl Socket {
     pub(super) async fn ping(&mut self) -> Result<(), Gone> {
         match self {
             Self::WebSocket(socket) => socket.ping().await,
+            Self::SockJs(socket) => socket.ping().await,
+            Self::Tcp(socket) => socket.ping().await,
         }
     }
 
@@ -82,6 +139,9 @@ impl Socket {
     pub(super) async fn close(&mut self, reason: Option<&CloseReason>, linger: Duration) {
         match self {
             Self::WebSocket(socket) => socket.close(reason, linger).await,
+            Self::SockJs(socket) => socket.close(reason, linger).await,
+            // An ERROR frame has said why; TCP itself knows no reasons.
+            Self::Tcp(socket) => socket.close(linger).await,
         }
     }
 }

@@ -1,72 +1,62 @@
 //! The WebSocket endpoint: from an HTTP request to a socket that a connection is driven over.
 //!
-//! Not here: STOMP (`connection`). Invariant: who may not come in is told so in HTTP, before the
+//! Not here: STOMP (`connection`), messages (`line`). Invariant: who may not come in is told so in HTTP, before the
 //! upgrade; after it the HTTP side keeps no memory.
 
+mod line;
+mod watch;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{
-    ALLOW, CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL,
+    CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, SET_COOKIE, UPGRADE,
 };
-use axum::http::{Method, Response, StatusCode};
-use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt, stream::FusedStream};
+use axum::http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes, error::ProtocolError};
 
 use super::connection::{Connection, Opened};
 use super::handshake::{self, Opening};
 use super::peer::{Peer, Requester};
-use super::socket::{Gone, Received, Socket};
+use super::settings::MessageKind;
+use super::socket::Socket;
+use super::stream::Stream;
 use super::{Edge, reply};
-use crate::model::{CloseReason, Code, Problem};
+use crate::identity::{Token, is_ticket};
+use crate::model::{Code, Problem};
 
-/// What somebody reads who opens the endpoint in a browser.
-const NO_UPGRADE: &str = "This is a WebSocket endpoint for STOMP 1.0, 1.1 and 1.2.\n\
-    Connect to it with ws:// (or wss://), subprotocols v12.stomp, v11.stomp, v10.stomp or none.\n\
-    SockJS is not built here yet: give your client this URL as a WebSocket, for instance\n\
-    new StompJs.Client({ brokerURL: 'ws://<host>/ws-chat' }).\n";
+pub(super) use line::WebSocket;
 
-/// Small: an idle connection costs these octets for ever. A chat message with its headers fits; for
-/// a longer one tungstenite makes room, and only reads it in more pieces.
-const READ_BUFFER_BYTES: usize = 2 << 10;
-
-/// Frames are gathered up to here before they are written, and always written at the flush.
-const WRITE_BUFFER_BYTES: usize = 4 << 10;
-
-/// How much is read away of somebody who goes on writing although we have said goodbye: more than
-/// what may be on its way, and no more.
-const AWAY_BYTES_MAX: usize = 8 << 20;
-const AWAY_MESSAGES_MAX: usize = 16_384;
+/// Whether a request asks for a WebSocket, properly or not.
+pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
+    handshake::has_token(headers, &UPGRADE, "websocket")
+}
 
 /// `GET /ws-chat`.
-pub(super) async fn open(State(edge): State<Arc<Edge>>, mut request: Request) -> Response<Body> {
+pub(super) fn open(edge: &Arc<Edge>, mut request: Request) -> Response<Body> {
     let opening = handshake::open(request.method(), request.version(), request.headers());
-    let (accept, subprotocol) = match opening {
-        Opening::WebSocket {
-            accept,
-            subprotocol,
-        } => (accept, subprotocol),
-        Opening::Ordinary => return without_upgrade(request.method()),
+    let offer = match opening {
+        Opening::WebSocket(offer) => offer,
+        Opening::Ordinary => {
+            let words = "the header 'Upgrade: websocket' is missing";
+            return reply::problem(&Problem::new(Code::BadRequest, words));
+        }
         Opening::OtherVersion => return other_version(),
         Opening::Broken(words) => {
             return reply::problem(&Problem::new(Code::BadRequest, words));
         }
     };
+    let asked = match Asked::of(request.uri().query(), edge.settings.message_kind) {
+        Ok(asked) => asked,
+        Err(words) => return reply::problem(&Problem::new(Code::BadRequest, words)),
+    };
     let Some(peer) = request.extensions().get::<Arc<Peer>>().cloned() else {
         return reply::problem(&Problem::new(Code::Internal, "The peer is not known."));
     };
-    let requester = Requester::new(&edge, &peer, request.headers());
+    let requester = Requester::new(edge, &peer, request.headers());
     let address = edge.settings.log_address.show(requester.address);
     if requester.origin == super::origin::Verdict::Refused {
         tracing::debug!(%address, "a page of another origin was refused; CORS_ORIGINS allows it");
@@ -81,60 +71,87 @@ pub(super) async fn open(State(edge): State<Arc<Edge>>, mut request: Request) ->
         }
     };
     tracing::debug!(%address, "a WebSocket opens");
-    let Ok((handshake, set_cookie)) = requester.with_cookie(edge.visitors.cookies()) else {
+    let Ok((mut handshake, set_cookie)) = requester.with_cookie(edge.visitors.cookies()) else {
         return reply::problem(&Problem::new(Code::Internal, "There are no random bits."));
     };
+    handshake.presented = asked.ticket.or(offer.bearer);
     let opened = Opened {
         handshake,
-        subprotocol: subprotocol.map(|(_, version)| version),
+        subprotocol: offer.subprotocol.map(|(_, version)| version),
         permits,
     };
     let upgrade = hyper::upgrade::on(&mut request);
-    edge.tracker.spawn(run(Arc::clone(&edge), upgrade, opened));
-    switching(&accept, subprotocol.map(|(name, _)| name), set_cookie)
+    edge.tracker
+        .spawn(run(Arc::clone(edge), upgrade, asked.kind, opened));
+    let subprotocol = offer.subprotocol.map(|(name, _)| name);
+    switching(&offer.accept, subprotocol, set_cookie)
+}
+
+/// What the query of the request asks for. What is not known there is nobody's business.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// `frame`: how frames are to be sent.
+    kind: MessageKind,
+    /// `ticket`, which stands for a secret once.
+    pub(super) ticket: Option<Token>,
+}
+
+impl Asked {
+    /// Reads a query; the first of a name wins.
+    pub(super) fn of(query: Option<&str>, kind: MessageKind) -> Result<Self, &'static str> {
+        let first = |name: &str| {
+            let mut parameters = query.unwrap_or_default().split('&');
+            parameters.find_map(|parameter| parameter.strip_prefix(name)?.strip_prefix('='))
+        };
+        let kind = match first("frame") {
+            None => kind,
+            Some("auto") => MessageKind::Auto,
+            Some("text") => MessageKind::Text,
+            Some("binary") => MessageKind::Binary,
+            Some(_) => return Err("The parameter 'frame' is one of auto, text and binary."),
+        };
+        let ticket = match first("ticket") {
+            // A secret itself must not stand in an address, where logs find it.
+            Some(text) if !is_ticket(text) => {
+                return Err("The parameter 'ticket' is one that POST /api/v1/auth/ticket gives.");
+            }
+            ticket => ticket.map(Token::new),
+        };
+        Ok(Self { kind, ticket })
+    }
 }
 
 /// From the moment at which the 101 is written to the end of the connection.
-async fn run(edge: Arc<Edge>, upgrade: OnUpgrade, opened: Opened) {
+async fn run(edge: Arc<Edge>, upgrade: OnUpgrade, kind: MessageKind, opened: Opened) {
+    let bytes_max = edge.settings.message_bytes_max();
+    let Some(socket) = Box::pin(upgraded(upgrade, bytes_max, kind)).await else {
+        return;
+    };
+    // Boxed: a future keeps room for every place that a value is moved through.
+    Box::new(Connection::new(edge, Socket::WebSocket(socket), opened))
+        .run()
+        .await;
+}
+
+/// The WebSocket once its handshake is written; `None` when the client is gone.
+pub(super) async fn upgraded(
+    upgrade: OnUpgrade,
+    bytes_max: usize,
+    kind: MessageKind,
+) -> Option<Box<WebSocket>> {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => {
             tracing::debug!(%error, "a handshake did not end");
-            return;
+            return None;
         }
     };
-    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
-        tracing::error!("an upgraded connection is not over TCP");
-        return;
+    let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() else {
+        tracing::error!("an upgraded connection is not over a stream of ours");
+        return None;
     };
-    let bytes_max = edge.settings.message_bytes_max();
-    let socket = Box::pin(WebSocket::new(
-        parts.io.into_inner(),
-        parts.read_buf,
-        bytes_max,
-    ))
-    .await;
-    // Boxed: a future keeps room for every place that a value is moved through.
-    Box::new(Connection::new(
-        edge,
-        Socket::WebSocket(Box::new(socket)),
-        opened,
-    ))
-    .run()
-    .await;
-}
-
-fn without_upgrade(method: &Method) -> Response<Body> {
-    if method != Method::GET && method != Method::HEAD {
-        let mut response = reply::text(StatusCode::METHOD_NOT_ALLOWED, NO_UPGRADE);
-        response
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET"));
-        return response;
-    }
-    let mut response = reply::text(StatusCode::UPGRADE_REQUIRED, NO_UPGRADE);
-    upgrade_headers(&mut response);
-    response
+    let socket = WebSocket::new(parts.io.into_inner(), parts.read_buf, bytes_max, kind).await;
+    Some(Box::new(socket))
 }
 
 fn other_version() -> Response<Body> {
@@ -151,7 +168,7 @@ fn other_version() -> Response<Body> {
     response
 }
 
-fn switching(
+pub(super) fn switching(
     accept: &str,
     subprotocol: Option<&'static str>,
     set_cookie: Option<HeaderValue>,
@@ -178,132 +195,6 @@ fn upgrade_headers(response: &mut Response<Body>) {
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
 }
 
-/// An open WebSocket. The only thing that knows how octets travel; another transport offers the
-/// same few verbs.
-#[derive(Debug)]
-pub(super) struct WebSocket {
-    stream: WebSocketStream<TcpStream>,
-}
-
-impl WebSocket {
-    async fn new(stream: TcpStream, read_already: Bytes, message_bytes_max: usize) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .write_buffer_size(WRITE_BUFFER_BYTES)
-            .max_write_buffer_size(usize::MAX)
-            .max_message_size(Some(message_bytes_max))
-            .max_frame_size(Some(message_bytes_max));
-        // Copied: taking the octets over would keep the whole buffer of the request for ever.
-        let read_already = read_already.to_vec();
-        let stream =
-            WebSocketStream::from_partially_read(stream, read_already, Role::Server, Some(config));
-        Self {
-            stream: stream.await,
-        }
-    }
-
-    /// Waits for the next message. Safe to drop and call again.
-    pub(super) async fn receive(&mut self) -> Received {
-        use tungstenite::Error;
-        match self.stream.next().await {
-            Some(Ok(Message::Text(text))) => Received::Octets(text.into()),
-            Some(Ok(Message::Binary(octets))) => Received::Octets(octets),
-            Some(Ok(Message::Ping(_))) => Received::Pinged,
-            Some(Ok(Message::Pong(_))) => Received::Ponged,
-            // 1005: the close frame was empty (RFC 6455 section 7.1.5).
-            Some(Ok(Message::Close(frame))) => {
-                Received::Closed(frame.map_or(1005, |frame| frame.code.into()))
-            }
-            Some(Ok(Message::Frame(_))) => Received::Malformed,
-            Some(Err(Error::Capacity(_))) => Received::TooLarge,
-            Some(Err(Error::Utf8(_))) => Received::NotUtf8,
-            Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => {
-                Received::Gone
-            }
-            Some(Err(Error::Protocol(_))) => Received::Malformed,
-            Some(Err(_)) | None => Received::Gone,
-        }
-    }
-
-    /// Takes one STOMP frame, or one heart-beat, as one message: text when it is UTF-8. Waits only
-    /// while the peer does not read; what is taken is bounded by one write buffer and one frame.
-    pub(super) async fn write(&mut self, frame: Bytes) -> Result<(), Gone> {
-        let message = match Utf8Bytes::try_from(frame.clone()) {
-            Ok(text) => Message::Text(text),
-            Err(_) => Message::Binary(frame),
-        };
-        self.stream.feed(message).await.map_err(|_| Gone)
-    }
-
-    /// Writes out what was taken.
-    pub(super) async fn flush(&mut self) -> Result<(), Gone> {
-        self.stream.flush().await.map_err(|_| Gone)
-    }
-
-    /// Asks the peer for a sign of life.
-    pub(super) async fn ping(&mut self) -> Result<(), Gone> {
-        self.stream
-            .send(Message::Ping(Bytes::new()))
-            .await
-            .map_err(|_| Gone)
-    }
-
-    /// Says goodbye with a reason (none when the peer has said it already), and waits for the
-    /// peer to have read it, at most for `linger`: a socket that is dropped with octets unread
-    /// takes the goodbye with it.
-    pub(super) async fn close(&mut self, reason: Option<&CloseReason>, linger: Duration) {
-        let goodbye = async {
-            if let Some(reason) = reason {
-                let frame = CloseFrame {
-                    code: reason.code.into(),
-                    reason: cut(&reason.text, REASON_BYTES_MAX).into(),
-                };
-                self.stream
-                    .send(Message::Close(Some(frame)))
-                    .await
-                    .map_err(|_| Gone)?;
-            }
-            if self.stream.is_terminated() {
-                // What the peer sends cannot be understood any more, only be read away.
-                self.read_away().await;
-            }
-            let mut messages = 0;
-            while let Some(Ok(_)) = self.stream.next().await
-                && messages < AWAY_MESSAGES_MAX
-            {
-                messages += 1;
-            }
-            Ok::<_, Gone>(())
-        };
-        if timeout(linger, goodbye).await.is_err() {
-            tracing::debug!("a peer did not close in time");
-        }
-    }
-
-    async fn read_away(&mut self) {
-        let stream = self.stream.get_mut();
-        if stream.shutdown().await.is_err() {
-            return;
-        }
-        let mut nothing = vec![0; READ_BUFFER_BYTES];
-        let mut away = 0;
-        while away < AWAY_BYTES_MAX
-            && let Ok(octets) = stream.read(&mut nothing).await
-            && octets > 0
-        {
-            away += octets;
-        }
-    }
-}
-
-/// A close frame holds a code and at most so many octets of reason.
-const REASON_BYTES_MAX: usize = 123;
-
-/// The beginning of a text, at most so many octets, whole characters.
-fn cut(text: &str, bytes_max: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes_max)]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,14 +206,36 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_a_small_task() {
-        let bytes = future_bytes(|(edge, upgrade, opened)| run(edge, upgrade, opened));
+        let bytes = future_bytes(|(edge, upgrade, kind, opened)| run(edge, upgrade, kind, opened));
         let bytes = bytes + size_of::<Connection>();
         assert!(bytes <= 3 << 10, "{bytes} octets");
     }
 
     #[test]
-    fn a_reason_is_cut_between_characters() {
-        assert_eq!(cut("draining", 123), "draining");
-        assert_eq!(cut(&"가".repeat(60), 123), "가".repeat(41));
+    fn a_client_says_how_it_wants_its_frames() {
+        let check = |query: Option<&str>, expected: Option<MessageKind>| {
+            let asked = Asked::of(query, MessageKind::Text);
+            assert_eq!(asked.ok().map(|asked| asked.kind), expected, "{query:?}");
+        };
+        check(None, Some(MessageKind::Text));
+        check(Some(""), Some(MessageKind::Text));
+        check(
+            Some("ticket=sbt1.x&frame=binary"),
+            Some(MessageKind::Binary),
+        );
+        check(Some("frame=auto"), Some(MessageKind::Auto));
+        check(Some("frame=text&frame=binary"), Some(MessageKind::Text));
+        check(Some("frame=BINARY"), None);
+        check(Some("frame="), None);
+        check(Some("subframe=x&frames=y"), Some(MessageKind::Text));
+    }
+
+    #[test]
+    fn a_ticket_is_read_and_a_secret_in_an_address_is_refused() {
+        let ticket = |query| Asked::of(Some(query), MessageKind::Auto).map(|asked| asked.ticket);
+        assert_eq!(ticket("ticket=sbt1.x"), Ok(Some(Token::new("sbt1.x"))));
+        assert_eq!(ticket("frame=text"), Ok(None));
+        assert!(ticket("ticket=sbv1.x").is_err());
+        assert!(ticket("ticket=").is_err());
     }
 }

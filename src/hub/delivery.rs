@@ -1,8 +1,10 @@
 //! A message on its way to the subscriptions of this node: encoded once, shared by all.
 //!
 //! Not here: order (`routing::inbox`). Invariant: the octets differ only in version, subscription
-//! id and, for a conversation, whether it is the reader's own echo; each such form is encoded once.
+//! id, the destination as the subscriber wrote it and, for a conversation, whether it is the reader's
+//! own echo; each such form is encoded once.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -30,8 +32,26 @@ pub enum Shown {
     Canonical,
     /// This one: what was written to SUBSCRIBE, where it is not the canonical spelling.
     As(Arc<str>),
-    /// The one of the message, with the canonical prefix replaced by this one: of a pattern.
+    /// The one of the message, with the canonical prefix, which is its first segment, replaced by
+    /// this one: of a pattern.
     Under(Arc<str>),
+}
+
+impl Shown {
+    /// The destination that MESSAGE shows for a message to `canonical`.
+    fn over<'a>(&'a self, canonical: &'a str) -> Cow<'a, str> {
+        match self {
+            Self::Canonical => Cow::Borrowed(canonical),
+            Self::As(written) => Cow::Borrowed(written),
+            Self::Under(prefix) => {
+                let rest = canonical
+                    .strip_prefix('/')
+                    .and_then(|path| path.split_once('/'));
+                let name = rest.map_or("", |(_prefix, name)| name);
+                Cow::Owned(format!("{prefix}/{name}"))
+            }
+        }
+    }
 }
 
 /// How many forms of one message are kept.
@@ -91,7 +111,9 @@ impl TopicDelivery<'_> {
         Content {
             destination: match &subscriber.shown {
                 Shown::As(written) => Arc::clone(written),
-                Shown::Canonical | Shown::Under(_) => (*self.topic.destination).into(),
+                shown @ (Shown::Canonical | Shown::Under(_)) => {
+                    shown.over(&self.topic.destination).into()
+                }
             },
             message_id: self.message_id.as_str().into(),
             content_type: None,
@@ -107,7 +129,7 @@ impl TopicDelivery<'_> {
             encode::message(&Message {
                 version: subscriber.version,
                 subscription: subscriber.id.as_deref(),
-                destination: &self.topic.destination,
+                destination: &subscriber.shown.over(&self.topic.destination),
                 message_id: &self.message_id,
                 content_type: None,
                 headers: &self.topic.headers,
@@ -137,4 +159,26 @@ fn once<K: PartialEq>(
         encoded.push((subscriber.clone(), key, frame.clone()));
     }
     frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_shows_the_destination_as_the_subscriber_wrote_it() {
+        let check = |shown: Shown, message: &str, expected: &str| {
+            assert_eq!(shown.over(message), expected, "{shown:?}");
+        };
+        check(Shown::Canonical, "/topic/x", "/topic/x");
+        check(Shown::As("/sub/x".into()), "/topic/x", "/sub/x");
+        let own = Shown::As("/user/queue/x".into());
+        check(own, "/user/u1/queue/x", "/user/queue/x");
+        check(Shown::Under("/sub".into()), "/topic/a", "/sub/a");
+        check(
+            Shown::Under("/my/sub".into()),
+            "/topic/a.b/ü",
+            "/my/sub/a.b/ü",
+        );
+    }
 }

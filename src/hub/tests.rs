@@ -220,3 +220,125 @@ fn many_forms_of_one_message_are_not_all_remembered() {
     assert_eq!(hub.topics.fan_out(&message, "m1".to_owned()), 50);
     assert_eq!(frames(&session).len(), 50);
 }
+
+fn topic(destination: &str) -> TopicMessage {
+    TopicMessage {
+        destination: destination.into(),
+        headers: Vec::new(),
+        body: bytes::Bytes::from_static(b"hi"),
+    }
+}
+
+/// Subscribes as a client writes it.
+fn subscribe(hub: &Hub, session: &HubSession, canonical: &str, written: &str, id: &str) {
+    let under = written.strip_suffix("/*").or(written.strip_suffix("/**"));
+    let shown = match under {
+        _ if canonical == written => Shown::Canonical,
+        Some(prefix) => Shown::Under(prefix.into()),
+        None => Shown::As(written.into()),
+    };
+    let subscriber = Subscriber {
+        shown,
+        ..subscriber(id)
+    };
+    let sink = Sink::Outbox(Arc::clone(&session.outbox));
+    hub.topics.add(canonical, session.id, id, subscriber, sink);
+}
+
+/// The headers `subscription` and `destination` of what came.
+fn came(session: &HubSession) -> Vec<(String, String)> {
+    let header = |frame: &str, name: &str| {
+        let line = frame.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_default().to_owned()
+    };
+    let frames = frames(session).into_iter();
+    frames
+        .map(|frame| {
+            (
+                header(&frame, "subscription:"),
+                header(&frame, "destination:"),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_pattern_gets_what_it_stands_for_and_nothing_that_belongs_to_somebody() {
+    let check = |canonical: &str, written: &str, to: &str, shown: Option<&str>| {
+        let hub = Hub::default();
+        let session = session(&hub, 1, "a");
+        subscribe(&hub, &session, canonical, written, "s");
+        let reached = hub.topics.fan_out(&topic(to), "m1".to_owned());
+        assert_eq!(reached, usize::from(shown.is_some()), "{written} and {to}");
+        let expected = shown.map(|shown| ("s".to_owned(), shown.to_owned()));
+        assert_eq!(
+            came(&session),
+            Vec::from_iter(expected),
+            "{written} and {to}"
+        );
+    };
+    check("/topic/*", "/topic/*", "/topic/a", Some("/topic/a"));
+    check("/topic/*", "/topic/*", "/topic/a/b", None);
+    check("/topic/a.#", "/topic/a.#", "/topic/a.b", Some("/topic/a.b"));
+    check("/topic/*", "/sub/*", "/topic/a", Some("/sub/a"));
+    check("/topic/**", "/sub/**", "/topic/a/b", Some("/sub/a/b"));
+    check("/topic/**", "/topic/**", "/topic/room.x", None);
+    check("/topic/**", "/topic/**", "/topic/announce", None);
+    check("/user/u/*", "/user/*", "/user/u/x", None);
+    check("/reply-queue/*", "/reply-queue/*", "/reply-queue/x", None);
+    check("/topic/**/a", "/topic/**/a", "/topic/b/a", None);
+    check(
+        "/user/u/queue/x",
+        "/user/queue/x",
+        "/user/u/queue/x",
+        Some("/user/queue/x"),
+    );
+    check("/queue/*", "/queue/*", "/queue/a", Some("/queue/a"));
+}
+
+#[test]
+fn a_session_that_subscribes_by_name_and_by_patterns_gets_one_for_each() {
+    let hub = Hub::default();
+    let session = session(&hub, 1, "a");
+    for (id, text) in [
+        ("one", "/topic/x"),
+        ("two", "/topic/*"),
+        ("three", "/topic/**"),
+    ] {
+        subscribe(&hub, &session, text, text, id);
+    }
+    subscribe(&hub, &session, "/topic/*", "/sub/*", "four");
+    assert_eq!((hub.topics.len(), hub.topics.patterns()), (3, 2));
+    assert_eq!(hub.topics.fan_out(&topic("/topic/x"), "m1".to_owned()), 4);
+    let mut came = came(&session);
+    came.sort();
+    let expected = [
+        ("four", "/sub/x"),
+        ("one", "/topic/x"),
+        ("three", "/topic/x"),
+        ("two", "/topic/x"),
+    ];
+    assert_eq!(
+        came,
+        expected.map(|(id, to)| (id.to_owned(), to.to_owned()))
+    );
+}
+
+#[test]
+fn the_last_subscriber_of_a_pattern_is_noticed() {
+    let hub = Hub::default();
+    let (one, two) = (session(&hub, 1, "a"), session(&hub, 2, "b"));
+    for session in [&one, &two] {
+        subscribe(&hub, session, "/topic/*", "/topic/*", "s");
+    }
+    subscribe(&hub, &two, "/topic/*", "/topic/*", "t");
+    assert!(hub.topics.is_wanted("/topic/*"));
+    assert!(!hub.topics.is_wanted("/topic/x"));
+    assert!(!hub.topics.remove("/topic/*", one.id, "s"));
+    assert!(!hub.topics.remove("/topic/*", one.id, "s"), "it was gone");
+    assert!(!hub.topics.remove("/topic/*", two.id, "s"));
+    let (_, abandoned) = hub.remove(two.id).unwrap();
+    assert_eq!(abandoned, vec![Box::from("/topic/*")]);
+    assert!(hub.topics.is_empty());
+    assert_eq!(hub.topics.fan_out(&topic("/topic/x"), "m1".to_owned()), 0);
+}

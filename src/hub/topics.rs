@@ -1,15 +1,19 @@
-//! Who subscribes to which `/topic/**` on this node.
+//! Who subscribes to what is fanned out on this node: `/topic/**` by name and by pattern, and the
+//! keys of users and of sessions.
 //!
-//! Not here: which other nodes want a topic (`location`). Invariant: a subscription stands in the
-//! index of its topic exactly as long as it stands in that of its session.
+//! Not here: which other nodes want a topic (`location`). Invariants: a subscription stands in the
+//! index of its topic exactly as long as it stands in that of its session; as long as nobody
+//! subscribes with wildcards, nothing is compared with a pattern.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::delivery::{Subscriber, TopicDelivery};
 use super::outbox::Outbox;
 use super::window::Window;
-use crate::model::{SessionId, TopicMessage};
+use crate::model::{Pattern, SessionId, TopicMessage, is_pattern};
+use crate::policy::patterns::is_open_to_patterns;
 
 /// The index of topic subscriptions.
 #[derive(Debug, Default)]
@@ -20,7 +24,10 @@ pub struct Topics {
 #[derive(Debug, Default)]
 struct Index {
     topics: BTreeMap<Box<str>, Vec<Subscription>>,
-    /// For the removal of a session: the topics in which it stands.
+    /// The subscriptions with wildcards. A list in the order of their texts: a message is compared
+    /// with each, and there are few.
+    patterns: BTreeMap<Pattern, Vec<Subscription>>,
+    /// For the removal of a session: the topics and patterns in which it stands.
     sessions: BTreeMap<SessionId, BTreeSet<Box<str>>>,
 }
 
@@ -42,7 +49,7 @@ pub enum Sink {
 }
 
 impl Topics {
-    /// Adds a subscription.
+    /// Adds a subscription. A text with wildcards stands for every destination that it matches.
     pub fn add(
         &self,
         topic: &str,
@@ -51,37 +58,34 @@ impl Topics {
         subscriber: Subscriber,
         sink: Sink,
     ) {
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        index
-            .sessions
-            .entry(session)
-            .or_default()
-            .insert(topic.into());
         let subscription = Subscription {
             session,
             id: id.into(),
             subscriber,
             sink,
         };
+        let mut index = self.write();
         index
-            .topics
-            .entry(topic.into())
+            .sessions
+            .entry(session)
             .or_default()
-            .push(subscription);
+            .insert(topic.into());
+        match pattern(topic) {
+            Some(pattern) => index.patterns.entry(pattern).or_default(),
+            None => index.topics.entry(topic.into()).or_default(),
+        }
+        .push(subscription);
     }
 
     /// Removes a subscription. Returns whether nobody here wants the topic any more.
     pub fn remove(&self, topic: &str, session: SessionId, id: &str) -> bool {
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(subscriptions) = index.topics.get_mut(topic) else {
-            return false;
-        };
-        subscriptions.retain(|s| s.session != session || &*s.id != id);
-        let is_abandoned = subscriptions.is_empty();
-        let has_others = subscriptions.iter().any(|s| s.session == session);
-        if is_abandoned {
-            index.topics.remove(topic);
-        }
+        let mut index = self.write();
+        let mut has_others = false;
+        let is_abandoned = index.retain(topic, |s| {
+            let stays = s.session != session || &*s.id != id;
+            has_others |= stays && s.session == session;
+            stays
+        });
         if !has_others && let Some(topics) = index.sessions.get_mut(&session) {
             topics.remove(topic);
         }
@@ -90,40 +94,27 @@ impl Topics {
 
     /// Removes every subscription of a session. Returns the topics that nobody here wants now.
     pub fn remove_session(&self, session: SessionId) -> Vec<Box<str>> {
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        let topics = index.sessions.remove(&session).unwrap_or_default();
-        let mut abandoned = Vec::new();
-        for topic in topics {
-            let Some(subscriptions) = index.topics.get_mut(&topic) else {
-                continue;
-            };
-            subscriptions.retain(|s| s.session != session);
-            if subscriptions.is_empty() {
-                index.topics.remove(&topic);
-                abandoned.push(topic);
-            }
-        }
-        abandoned
+        let mut index = self.write();
+        let mut topics = index.sessions.remove(&session).unwrap_or_default();
+        topics.retain(|topic| index.retain(topic, |s| s.session != session));
+        topics.into_iter().collect()
     }
 
-    /// Whether somebody here wants the topic.
+    /// Whether somebody here wants the topic; of a pattern, whether somebody wants that pattern.
     #[must_use]
     pub fn is_wanted(&self, topic: &str) -> bool {
-        self.index
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .topics
-            .contains_key(topic)
+        let index = self.read();
+        match pattern(topic) {
+            Some(pattern) => index.patterns.contains_key(&pattern),
+            None => index.topics.contains_key(topic),
+        }
     }
 
-    /// How many topics have a subscriber here.
+    /// How many topics and patterns have a subscriber here.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.index
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .topics
-            .len()
+        let index = self.read();
+        index.topics.len() + index.patterns.len()
     }
 
     /// Whether nobody here wants any topic.
@@ -132,26 +123,85 @@ impl Topics {
         self.len() == 0
     }
 
-    /// Queues a message for every subscriber here, encoded once per form. Returns how many there
-    /// were.
+    /// How many patterns have a subscriber here: with so many a message may be compared.
+    #[must_use]
+    pub fn patterns(&self) -> usize {
+        self.read().patterns.len()
+    }
+
+    /// Queues a message for every subscription here that its destination is, or that matches it,
+    /// encoded once per form. Returns how many there were.
     pub fn fan_out(&self, message: &TopicMessage, message_id: String) -> usize {
         let delivery = TopicDelivery {
             topic: message,
             message_id,
             encoded: Mutex::new(Vec::with_capacity(1)),
         };
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(subscriptions) = index.topics.get(&message.destination) else {
-            return 0;
-        };
-        for subscription in subscriptions {
-            match &subscription.sink {
-                Sink::Outbox(outbox) => {
-                    outbox.push(delivery.frame(&subscription.subscriber));
+        let index = self.read();
+        let mut reached = 0;
+        if let Some(subscriptions) = index.topics.get(&message.destination) {
+            reached += deliver(subscriptions, &delivery);
+        }
+        if !index.patterns.is_empty() && is_open_to_patterns(&message.destination) {
+            for (pattern, subscriptions) in &index.patterns {
+                if pattern.matches(&message.destination) {
+                    reached += deliver(subscriptions, &delivery);
                 }
-                Sink::Window(window) => window.offer(delivery.content(&subscription.subscriber)),
             }
         }
-        subscriptions.len()
+        reached
     }
+
+    fn read(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Index> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Index {
+    /// Keeps some of the subscriptions of a topic. Returns whether none are left, and the topic has
+    /// gone with the last.
+    fn retain(&mut self, topic: &str, keep: impl FnMut(&Subscription) -> bool) -> bool {
+        if let Some(pattern) = pattern(topic) {
+            return retain_in(&mut self.patterns, &pattern, keep);
+        }
+        retain_in(&mut self.topics, topic, keep)
+    }
+}
+
+fn retain_in<K: Ord + Borrow<Q>, Q: Ord + ?Sized>(
+    index: &mut BTreeMap<K, Vec<Subscription>>,
+    key: &Q,
+    keep: impl FnMut(&Subscription) -> bool,
+) -> bool {
+    let Some(subscriptions) = index.get_mut(key) else {
+        return false;
+    };
+    subscriptions.retain(keep);
+    let is_abandoned = subscriptions.is_empty();
+    if is_abandoned {
+        index.remove(key);
+    }
+    is_abandoned
+}
+
+fn deliver(subscriptions: &[Subscription], delivery: &TopicDelivery<'_>) -> usize {
+    for subscription in subscriptions {
+        match &subscription.sink {
+            Sink::Outbox(outbox) => {
+                outbox.push(delivery.frame(&subscription.subscriber));
+            }
+            Sink::Window(window) => window.offer(delivery.content(&subscription.subscriber)),
+        }
+    }
+    subscriptions.len()
+}
+
+/// The pattern that a text is, if it has wildcards. What follows a rest can never match; it stands
+/// for itself, as a name that nobody publishes to.
+fn pattern(topic: &str) -> Option<Pattern> {
+    is_pattern(topic).then(|| Pattern::parse(topic).ok())?
 }

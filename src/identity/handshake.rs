@@ -18,6 +18,49 @@ pub struct Handshake {
     pub cookie: Option<String>,
     /// Whether the client brought that cookie (rather than being given it just now).
     pub cookie_presented: bool,
+    /// What came in the query `?ticket=`, or as the subprotocol `bearer.<token>` of a WebSocket:
+    /// pages can set no header of their own. A secret of CONNECT beats it.
+    pub presented: Option<Token>,
+}
+
+impl Handshake {
+    /// What is known of a client that is no page and says nothing but where it is.
+    #[must_use]
+    pub fn without_page(address: IpAddr) -> Self {
+        Self {
+            address,
+            user_agent: String::new(),
+            from_page: false,
+            opted_out: false,
+            cookie: None,
+            cookie_presented: false,
+            presented: None,
+        }
+    }
+}
+
+/// A secret that a client has presented, not looked at yet. Its `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(Box<str>);
+
+impl Token {
+    /// Takes the text of a secret.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(..)")
+    }
 }
 
 impl std::fmt::Debug for Handshake {

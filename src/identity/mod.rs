@@ -19,14 +19,16 @@ pub mod random;
 pub mod recipients;
 pub mod secret;
 pub mod settings;
+mod ticket;
 pub mod visitors;
 
 pub use fingerprint::{FingerprintKey, client_address};
-pub use handshake::Handshake;
+pub use handshake::{Handshake, Token};
 pub use random::RandomUnavailable;
 pub use recipients::Recipient;
-pub use secret::VisitorCookies;
+pub use secret::{VisitorCookies, is_visitor_token};
 pub use settings::{Recognition, VisitorSettings};
+pub use ticket::{TICKET_LIFE, is_ticket};
 pub use visitors::Visitors;
 
 /// The wall clock, passed in as a value so that tests own it.

@@ -16,7 +16,7 @@ use super::visitors::Visitors;
 use crate::model::{
     ClientIdentifier, Kind, Principal, Problem, Proof, Standing, UnixMillis, UserId,
 };
-use crate::store::{NewVisitor, TakeOver, UserRecord};
+use crate::store::{NewVisitor, TakeOver, TokenHash, UserRecord};
 
 /// How often a client that loses races is decided upon.
 const TURNS: usize = 4;
@@ -34,14 +34,16 @@ pub(super) struct Ask<'a> {
     pub(super) network: ClientIdentifier,
 }
 
-/// A presented secret and the identity that it opens.
-pub(super) type Presented = (Secret, Option<UserRecord>);
+/// A presented secret, as the store knows it, and the identity that it opens.
+pub(super) type Presented = (TokenHash, Option<UserRecord>);
 
 /// An opening in progress: what is known so far.
 pub(super) struct Opening<'a> {
     visitors: &'a Visitors,
     ask: Ask<'a>,
     header: Option<Presented>,
+    /// The secret of the cookie, which becomes that of an identity without one.
+    cookie_secret: Option<Secret>,
     cookie: Option<Presented>,
     /// The loose identities with the client's fingerprint; `None` before they were looked up. A
     /// take-over that was lost leaves none.
@@ -52,16 +54,22 @@ pub(super) struct Opening<'a> {
 impl<'a> Opening<'a> {
     /// Looks up what the client presented.
     pub(super) async fn begin(visitors: &'a Visitors, ask: Ask<'a>) -> Result<Self, Problem> {
-        let header = visitors.look_up(ask.header.and_then(Secret::parse)).await?;
+        let presented = match ask.header {
+            Some(text) => visitors.token_of(text).await?,
+            None => None,
+        };
+        let header = visitors.look_up(presented).await?;
         // The cookie is looked at only when no header beats it, and only from a page.
         let counts = ask.header.is_none() && ask.handshake.from_page;
         let value = ask.handshake.cookie.as_deref().filter(|_| counts);
-        let secret = value.and_then(|value| visitors.cookies().secret_in(value));
-        let cookie = visitors.look_up(secret).await?;
+        let cookie_secret = value.and_then(|value| visitors.cookies().secret_in(value));
+        let presented = cookie_secret.as_ref().map(Secret::hash);
+        let cookie = visitors.look_up(presented).await?;
         Ok(Self {
             visitors,
             ask,
             header,
+            cookie_secret,
             cookie,
             candidates: None,
             is_minted: false,
@@ -133,13 +141,13 @@ impl<'a> Opening<'a> {
             Source::Header => &mut self.header,
             Source::Cookie => &mut self.cookie,
         };
-        let Some((secret, known)) = presented else {
+        let Some((token, known)) = presented else {
             return Ok(None);
         };
         let Some(record) = known.take() else {
             return Ok(None);
         };
-        let record = self.visitors.confirm(secret, record).await?;
+        let record = self.visitors.confirm(token, record).await?;
         Ok(record.map(|record| self.opened(record, Proof::Token, None)))
     }
 
@@ -253,8 +261,9 @@ impl<'a> Opening<'a> {
         if bind_cookie {
             // Two connections of one page at once: the other one has bound it. If it still opens
             // nothing it has expired and cannot be bound again.
-            let bound = self.visitors.look_up(Some(secret)).await?;
+            let bound = self.visitors.look_up(Some(secret.hash())).await?;
             self.cookie = bound.filter(|(_, record)| record.is_some());
+            self.cookie_secret = self.cookie_secret.take().filter(|_| self.cookie.is_some());
         }
         Ok(None)
     }
@@ -273,8 +282,8 @@ impl<'a> Opening<'a> {
 
     /// The secret that the identity gets: the cookie's, or a new one.
     fn secret(&self, bind_cookie: bool) -> Result<Secret, Problem> {
-        match &self.cookie {
-            Some((secret, _)) if bind_cookie => Ok(secret.clone()),
+        match &self.cookie_secret {
+            Some(secret) if bind_cookie => Ok(secret.clone()),
             _ => Secret::random().map_err(no_random),
         }
     }

@@ -65,6 +65,12 @@ impl Secret {
     }
 }
 
+/// Whether a text claims to be a visitor's secret, rather than a password or another token.
+#[must_use]
+pub fn is_visitor_token(text: &str) -> bool {
+    text.starts_with(PREFIX)
+}
+
 impl PartialEq for Secret {
     /// In constant time.
     fn eq(&self, other: &Self) -> bool {

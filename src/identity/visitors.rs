@@ -12,10 +12,11 @@ use super::fingerprint::FingerprintKey;
 use super::handshake::Handshake;
 use super::minting::Minting;
 use super::opening::{Ask, Opening, Presented, principal};
-use super::problem::{location_away, store_away, switched_off, try_later};
+use super::problem::{location_away, no_random, store_away, switched_off, try_later};
 use super::recipients::Recipients;
 use super::secret::{NEW, Secret, VisitorCookies};
 use super::settings::VisitorSettings;
+use super::ticket::{ONCE, Ticket, is_ticket};
 use super::{Clock, Opened};
 use crate::location::Location;
 use crate::model::{
@@ -23,7 +24,7 @@ use crate::model::{
 };
 use crate::policy::bucket::{Rate, Verdict};
 use crate::quota::Quota;
-use crate::store::{Store, UserRecord};
+use crate::store::{Store, TokenHash, UserRecord};
 
 /// How long a page of somebody's own copy may be, in messages.
 const EXPORT_PAGE: u32 = 1_000;
@@ -130,8 +131,9 @@ impl Visitors {
             return Err(switched_off(true));
         }
         let ask = self.ask(handshake, Some(secret), None, true);
-        if let Some((secret, Some(record))) = self.look_up(Secret::parse(secret)).await?
-            && let Some(record) = self.confirm(&secret, record).await?
+        let token = Secret::parse(secret).map(|secret| secret.hash());
+        if let Some((token, Some(record))) = self.look_up(token).await?
+            && let Some(record) = self.confirm(&token, record).await?
         {
             return Ok(principal(record, &ask));
         }
@@ -139,6 +141,19 @@ impl Visitors {
             Code::Unauthorized,
             "This visitor token opens nothing: it has expired, or was never given out.",
         ))
+    }
+
+    /// A ticket for the visitor of `Authorization: Visitor <secret>`: it opens one WebSocket in his
+    /// name within [`TICKET_LIFE`].
+    ///
+    /// # Errors
+    /// As [`Visitors::authenticate`].
+    pub async fn ticket(&self, handshake: &Handshake, secret: &str) -> Result<String, Problem> {
+        self.authenticate(handshake, secret).await?;
+        let Some(secret) = Secret::parse(secret) else {
+            return Err(Problem::new(Code::Internal, "A ticket was not written."));
+        };
+        Ticket::tell(&self.key, &secret.hash(), self.now()).map_err(no_random)
     }
 
     /// The session of this principal has ended. Call it after the session is gone from location.
@@ -254,16 +269,33 @@ impl Visitors {
         &self.recipients
     }
 
+    /// What a presented text stands for as the store knows it: a secret, or a ticket, which is used
+    /// up by this. Nothing for a text that is neither.
+    pub(super) async fn token_of(&self, text: &str) -> Result<Option<TokenHash>, Problem> {
+        if !is_ticket(text) {
+            return Ok(Secret::parse(text).map(|secret| secret.hash()));
+        }
+        let used = || {
+            let words = "This ticket has expired or was used before; ask for another one.";
+            Problem::new(Code::Unauthorized, words)
+        };
+        let ticket = Ticket::read(&self.key, text, self.now()).ok_or_else(used)?;
+        match self.quota.take(&ticket.key(), ONCE).await {
+            Verdict::Allowed { .. } => Ok(Some(ticket.token)),
+            Verdict::Refused { .. } => Err(used()),
+        }
+    }
+
     /// What a presented secret opens.
     pub(super) async fn look_up(
         &self,
-        secret: Option<Secret>,
+        token: Option<TokenHash>,
     ) -> Result<Option<Presented>, Problem> {
-        let Some(secret) = secret else {
+        let Some(token) = token else {
             return Ok(None);
         };
-        let record = self.store.visitor_by_token(secret.hash(), self.now()).await;
-        Ok(Some((secret, record.map_err(store_away)?)))
+        let record = self.store.visitor_by_token(token, self.now()).await;
+        Ok(Some((token, record.map_err(store_away)?)))
     }
 
     /// Makes the owner of a presented secret firm. A loose identity may pass to a neighbour between
@@ -271,17 +303,17 @@ impl Visitors {
     /// take it over any more. `None` when the secret has ended.
     pub(super) async fn confirm(
         &self,
-        secret: &Secret,
+        token: &TokenHash,
         record: UserRecord,
     ) -> Result<Option<UserRecord>, Problem> {
         let now = self.now();
         let expires_at = now.after(self.settings.token_ttl);
-        let confirmed = self.store.confirm_token(secret.hash(), expires_at, now);
+        let confirmed = self.store.confirm_token(*token, expires_at, now);
         confirmed.await.map_err(store_away)?;
         if !record.standing.is_loose() {
             return Ok(Some(record));
         }
-        let again = self.store.visitor_by_token(secret.hash(), now).await;
+        let again = self.store.visitor_by_token(*token, now).await;
         let is_his =
             |again: &UserRecord| again.user_id == record.user_id && !again.standing.is_loose();
         Ok(again.map_err(store_away)?.filter(is_his))

@@ -4,6 +4,8 @@
 //! one node life's handle on it. Not here: anything that outlives the process. Invariant: the same
 //! calls in the same order give the same answers; leases end by tokio's clock, which tests advance.
 
+mod wants;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,9 +13,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use self::wants::{Want, Wants};
 use super::{
     Located, Location, LocationError, LocationSettings, Peer, PeerState, Renewal, SessionEntry,
-    StoreClaim, TOUCH_LIFE,
+    StoreClaim, TOUCH_LIFE, counts_for_patterns,
 };
 use crate::model::{ClientIdentifier, Destination, Incarnation, NodeId, SessionId, UserId};
 
@@ -26,6 +29,7 @@ pub struct MemoryCluster {
     /// How long a lease lives after a claim or a renewal; `None` for a lone node, whose lease needs
     /// nobody to renew it.
     lease: Option<Duration>,
+    patterns_max: usize,
     /// A plain mutex: held for one call's work, never across an await.
     state: Mutex<State>,
 }
@@ -42,19 +46,16 @@ pub struct MemoryLocation {
 struct State {
     /// Boxed, because a map keeps room for eleven, and most users have one session.
     sessions: BTreeMap<UserId, BTreeMap<SessionId, Box<SessionEntry>>>,
-    wants: BTreeMap<Destination, BTreeMap<NodeId, Want>>,
-    leases: BTreeMap<NodeId, Lease>,
+    wants: Wants,
+    leases: Leases,
     store_id: Option<String>,
     touched: Touched,
     /// How often [`MemoryCluster::fail_over`] was called.
     reconnects: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Want {
-    incarnation: Incarnation,
-    generation: u64,
-}
+#[derive(Debug, Default)]
+struct Leases(BTreeMap<NodeId, Lease>);
 
 #[derive(Clone, Copy, Debug)]
 struct Lease {
@@ -75,18 +76,20 @@ impl MemoryCluster {
     /// A cluster of several nodes in one process: leases end as the settings say.
     #[must_use]
     pub fn new(settings: LocationSettings) -> Arc<Self> {
-        Self::with_lease(Some(settings.lease))
+        Self::with(Some(settings.lease), settings.patterns_max)
     }
 
-    /// The cluster of a single embedded node: its lease never ends by itself.
+    /// The cluster of a single embedded node: its lease never ends by itself, and how many patterns
+    /// it may want it knows itself.
     #[must_use]
     pub fn lone() -> Arc<Self> {
-        Self::with_lease(None)
+        Self::with(None, usize::MAX)
     }
 
-    fn with_lease(lease: Option<Duration>) -> Arc<Self> {
+    fn with(lease: Option<Duration>, patterns_max: usize) -> Arc<Self> {
         Arc::new(Self {
             lease,
+            patterns_max,
             state: Mutex::default(),
         })
     }
@@ -115,13 +118,13 @@ impl MemoryCluster {
     pub fn fail_over(&self) {
         let mut state = self.state();
         state.sessions.clear();
-        state.wants.clear();
+        state.wants = Wants::default();
         state.reconnects += 1;
     }
 
     /// The lease of this node ends now, whoever holds it. What it registered stays.
     pub fn expire(&self, node: &NodeId) {
-        self.state().leases.remove(node);
+        self.state().leases.0.remove(node);
     }
 
     /// How many session entries are stored, those of dead lives included: for tests of the janitor.
@@ -140,25 +143,31 @@ impl MemoryCluster {
     }
 }
 
-impl State {
+impl Lease {
+    fn lives(&self) -> bool {
+        self.ends.is_none_or(|ends| Instant::now() < ends)
+    }
+}
+
+impl Leases {
     /// The lease of a node, if it lives.
-    fn lease(&mut self, node: &NodeId) -> Option<&mut Lease> {
-        let now = Instant::now();
-        let lives = |lease: &&mut Lease| lease.ends.is_none_or(|ends| now < ends);
-        self.leases.get_mut(node).filter(lives)
+    fn of(&mut self, node: &NodeId) -> Option<&mut Lease> {
+        self.0.get_mut(node).filter(|lease| lease.lives())
     }
 
-    fn is_alive(&mut self, node: &NodeId, incarnation: Incarnation) -> bool {
-        self.lease(node)
-            .is_some_and(|lease| lease.incarnation == incarnation)
+    fn is_alive(&self, node: &NodeId, incarnation: Incarnation) -> bool {
+        let lease = self.0.get(node);
+        lease.is_some_and(|lease| lease.lives() && lease.incarnation == incarnation)
     }
+}
 
+impl State {
     /// The live sessions of a user; the entries of dead lives are removed on the way.
     fn sessions_of(&mut self, user: &UserId) -> Vec<SessionEntry> {
         let Some(mut entries) = self.sessions.remove(user) else {
             return Vec::new();
         };
-        entries.retain(|_, entry| self.is_alive(&entry.node, entry.incarnation));
+        entries.retain(|_, entry| self.leases.is_alive(&entry.node, entry.incarnation));
         let live = entries.values().map(|entry| (**entry).clone()).collect();
         if !entries.is_empty() {
             self.sessions.insert(user.clone(), entries);
@@ -166,17 +175,13 @@ impl State {
         live
     }
 
-    /// The live nodes that want a destination; the wants of dead lives are removed on the way.
+    /// The live nodes that want a destination.
     fn wanted_by(&mut self, destination: &Destination) -> Vec<NodeId> {
-        let Some(mut wants) = self.wants.remove(destination) else {
-            return Vec::new();
-        };
-        wants.retain(|node, want| self.is_alive(node, want.incarnation));
-        let live = wants.keys().cloned().collect();
-        if !wants.is_empty() {
-            self.wants.insert(destination.clone(), wants);
-        }
-        live
+        let by_patterns = counts_for_patterns(destination);
+        self.wants
+            .wanted_by(destination, by_patterns, |node, incarnation| {
+                self.leases.is_alive(node, incarnation)
+            })
     }
 }
 
@@ -200,6 +205,16 @@ impl Touched {
         self.by_client
             .get(client)
             .is_some_and(|seen| now.duration_since(*seen) < TOUCH_LIFE)
+    }
+}
+
+impl MemoryLocation {
+    fn interest(&self, generation: u64) -> Want {
+        let incarnation = self.incarnation;
+        Want {
+            incarnation,
+            generation,
+        }
     }
 }
 
@@ -241,49 +256,33 @@ impl Location for MemoryLocation {
         Ok(())
     }
 
-    async fn want(&self, wants: &[(Destination, u64)]) -> Result<(), LocationError> {
+    async fn want(&self, wants: &[(Destination, u64)]) -> Result<Vec<Destination>, LocationError> {
         let mut state = self.cluster.state();
-        if let Some(lease) = state.lease(&self.node)
+        if let Some(lease) = state.leases.of(&self.node)
             && lease.incarnation != self.incarnation
         {
             return Err(LocationError::superseded(&self.node));
         }
-        for (destination, generation) in wants {
-            let want = state
-                .wants
-                .entry(destination.clone())
-                .or_default()
-                .entry(self.node.clone())
-                .or_insert(Want {
-                    incarnation: self.incarnation,
-                    generation: 0,
-                });
-            let is_late = want.incarnation == self.incarnation && want.generation > *generation;
-            if !is_late {
-                *want = Want {
-                    incarnation: self.incarnation,
-                    generation: *generation,
-                };
-            }
-        }
-        Ok(())
+        let State {
+            wants: all, leases, ..
+        } = &mut *state;
+        let is_alive = |node: &NodeId, incarnation| leases.is_alive(node, incarnation);
+        let patterns_max = self.cluster.patterns_max;
+        let is_refused = |(destination, generation): &&(Destination, u64)| {
+            let want = self.interest(*generation);
+            !all.want(destination, &self.node, want, patterns_max, is_alive)
+        };
+        let refused = wants.iter().filter(is_refused);
+        Ok(refused
+            .map(|(destination, _)| destination.clone())
+            .collect())
     }
 
     async fn unwant(&self, wants: &[(Destination, u64)]) -> Result<(), LocationError> {
         let mut state = self.cluster.state();
         for (destination, generation) in wants {
-            let Some(by_node) = state.wants.get_mut(destination) else {
-                continue;
-            };
-            let may_go = |want: &Want| {
-                want.incarnation == self.incarnation && want.generation <= *generation
-            };
-            if by_node.get(&self.node).is_some_and(may_go) {
-                by_node.remove(&self.node);
-            }
-            if by_node.is_empty() {
-                state.wants.remove(destination);
-            }
+            let want = self.interest(*generation);
+            state.wants.unwant(destination, &self.node, want);
         }
         Ok(())
     }
@@ -309,13 +308,17 @@ impl Location for MemoryLocation {
             state: PeerState::Up,
             ends: self.cluster.lease_end(),
         };
-        self.cluster.state().leases.insert(self.node.clone(), lease);
+        self.cluster
+            .state()
+            .leases
+            .0
+            .insert(self.node.clone(), lease);
         Ok(())
     }
 
     async fn renew(&self) -> Result<Renewal, LocationError> {
         let mut state = self.cluster.state();
-        Ok(match state.lease(&self.node) {
+        Ok(match state.leases.of(&self.node) {
             None => Renewal::Missing,
             Some(lease) if lease.incarnation != self.incarnation => {
                 Renewal::Foreign(lease.incarnation)
@@ -329,7 +332,7 @@ impl Location for MemoryLocation {
 
     async fn drain(&self) -> Result<(), LocationError> {
         let mut state = self.cluster.state();
-        if let Some(lease) = state.lease(&self.node)
+        if let Some(lease) = state.leases.of(&self.node)
             && lease.incarnation == self.incarnation
         {
             lease.state = PeerState::Draining;
@@ -339,24 +342,21 @@ impl Location for MemoryLocation {
 
     async fn release(&self) -> Result<(), LocationError> {
         let mut state = self.cluster.state();
-        if state.is_alive(&self.node, self.incarnation) {
-            state.leases.remove(&self.node);
+        if state.leases.is_alive(&self.node, self.incarnation) {
+            state.leases.0.remove(&self.node);
         }
         Ok(())
     }
 
     async fn peers(&self) -> Result<Vec<Peer>, LocationError> {
         let mut state = self.cluster.state();
-        let now = Instant::now();
-        state
-            .leases
-            .retain(|_, lease| lease.ends.is_none_or(|ends| now < ends));
+        state.leases.0.retain(|_, lease| lease.lives());
         let peer = |(node, lease): (&NodeId, &Lease)| Peer {
             node: node.clone(),
             incarnation: lease.incarnation,
             state: lease.state,
         };
-        Ok(state.leases.iter().map(peer).collect())
+        Ok(state.leases.0.iter().map(peer).collect())
     }
 
     async fn claim_store(&self, store_id: &str) -> Result<StoreClaim, LocationError> {

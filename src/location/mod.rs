@@ -10,8 +10,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::model::{
-    ClientIdentifier, Destination, Incarnation, NodeId, SessionId, UnixMillis, UserId,
+    ClientIdentifier, Destination, Incarnation, NodeId, Pattern, SessionId, UnixMillis, UserId,
+    is_pattern,
 };
+use crate::policy::patterns::{PATTERNS_MAX, is_open_to_patterns};
 
 mod memory;
 mod redis;
@@ -31,6 +33,8 @@ pub struct LocationSettings {
     pub response: Duration,
     /// How long a connection may take to be there.
     pub connect: Duration,
+    /// How many interests in patterns the cluster keeps, counted once for each node.
+    pub patterns_max: usize,
 }
 
 impl Default for LocationSettings {
@@ -39,6 +43,7 @@ impl Default for LocationSettings {
             lease: Duration::from_secs(10),
             response: Duration::from_millis(150),
             connect: Duration::from_millis(200),
+            patterns_max: PATTERNS_MAX,
         }
     }
 }
@@ -63,7 +68,8 @@ pub struct SessionEntry {
 pub struct Located {
     /// For each user his live sessions, sorted by session id.
     pub users: Vec<Vec<SessionEntry>>,
-    /// For each destination the live nodes that have a subscriber, sorted.
+    /// For each destination the live nodes that have a subscriber, of its name or of a pattern that
+    /// it matches: sorted, each once.
     pub destinations: Vec<Vec<NodeId>>,
 }
 
@@ -134,7 +140,11 @@ pub trait Location: Send + Sync + std::fmt::Debug {
 
     /// Records that this node has a subscriber of each destination, with the generation of that
     /// interest. A generation grows with every first subscriber of the destination on this node.
-    async fn want(&self, wants: &[(Destination, u64)]) -> Result<(), LocationError>;
+    /// A destination with wildcards is wanted for all that match it.
+    ///
+    /// Returns those that were refused, usually none: patterns that the cluster has no room for.
+    /// Of them nothing is recorded, and nothing that was recorded before is lost.
+    async fn want(&self, wants: &[(Destination, u64)]) -> Result<Vec<Destination>, LocationError>;
 
     /// Withdraws the interest, unless a newer generation than the given one is recorded: a late
     /// removal must not undo a new registration.
@@ -175,4 +185,23 @@ pub trait Location: Send + Sync + std::fmt::Debug {
     /// How often the engine has had to connect again; it grows by one each time. After a change
     /// everything must be registered again: a fail-over loses recent writes.
     fn reconnects(&self) -> u64;
+}
+
+/// The pattern that an interest is in, if it has wildcards.
+fn pattern_of(destination: &Destination) -> Option<Pattern> {
+    match destination {
+        Destination::Topic(text) if is_pattern(text) => Pattern::parse(text).ok(),
+        Destination::App(_)
+        | Destination::UserQueue(_)
+        | Destination::User(_)
+        | Destination::Topic(_)
+        | Destination::Queue(_)
+        | Destination::TempQueue(_)
+        | Destination::ReplyQueue(_) => None,
+    }
+}
+
+/// Whether interests in patterns count for what is published to this destination.
+fn counts_for_patterns(destination: &Destination) -> bool {
+    matches!(destination, Destination::Topic(text) if is_open_to_patterns(text))
 }

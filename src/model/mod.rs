@@ -9,13 +9,14 @@ pub mod envelope;
 pub mod ids;
 pub mod message;
 pub mod pattern;
+pub mod prefixes;
 pub mod principal;
 pub mod problem;
 pub mod queue;
 pub mod time;
 
 pub use acknowledgement::{AckMode, Verdict};
-pub use destination::{Destination, InvalidDestination, Prefixes, UserQueue};
+pub use destination::{Destination, InvalidDestination, UserQueue};
 pub use envelope::{Control, Envelope, Parcel, ParcelBody, ParcelError, TopicMessage};
 pub use ids::{
     ClientId, ClientIdentifier, Incarnation, InvalidId, MessageId, NodeId, RoomId, SessionId,
@@ -23,6 +24,7 @@ pub use ids::{
 };
 pub use message::StoredMessage;
 pub use pattern::{InvalidPattern, Pattern, is_pattern};
+pub use prefixes::{Overlap, Prefixes, Spelling};
 pub use principal::{Holder, Kind, Principal, Proof, Standing};
 pub use problem::{CloseReason, Code, Problem};
 pub use queue::QueueArguments;

@@ -11,10 +11,19 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern(Arc<str>);
 
+/// The most segments that a pattern has, so that matching is a matter of so many comparisons.
+pub const SEGMENTS_MAX: usize = 32;
+
 /// Why a text is no pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`**` and `#` stand for the rest, so they come last")]
-pub struct InvalidPattern;
+pub enum InvalidPattern {
+    /// Something follows `**` or `#`: leave it out, or write `*` for the segments before it.
+    #[error("`**` and `#` stand for the rest, so they come last")]
+    RestBeforeEnd,
+    /// It is too long: end it with `**` earlier.
+    #[error("a pattern has at most 32 segments")]
+    TooManySegments,
+}
 
 /// A segment with the separator before it.
 type Segment<'a> = (u8, &'a str);
@@ -29,12 +38,15 @@ impl Pattern {
     /// Reads a pattern.
     ///
     /// # Errors
-    /// When something follows `**` or `#`.
+    /// When something follows `**` or `#`, or when it has more than [`SEGMENTS_MAX`] segments.
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
+        if segments(text).nth(SEGMENTS_MAX).is_some() {
+            return Err(InvalidPattern::TooManySegments);
+        }
         let mut segments = segments(text).skip_while(|(_, segment)| !is_rest(segment));
         let _the_rest = segments.next();
         match segments.next() {
-            Some(_) => Err(InvalidPattern),
+            Some(_) => Err(InvalidPattern::RestBeforeEnd),
             None => Ok(Self(text.into())),
         }
     }
@@ -86,7 +98,10 @@ impl Pattern {
             match (ours.next(), theirs.next()) {
                 (None, None) => return true,
                 (None, Some((_, segment))) | (Some((_, segment)), None) => return is_rest(segment),
-                (Some((left, _)), Some((right, _))) if left != right => return false,
+                // No destination goes on in both ways, but one may end here for both.
+                (Some((left, ours)), Some((right, theirs))) if left != right => {
+                    return is_rest(ours) && is_rest(theirs);
+                }
                 (Some((_, left)), Some((_, right))) => {
                     if is_rest(left) || is_rest(right) {
                         return true;
@@ -125,6 +140,7 @@ fn segments(text: &str) -> impl Iterator<Item = Segment<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn pattern(text: &str) -> Pattern {
         Pattern::parse(text).unwrap()
@@ -160,8 +176,17 @@ mod tests {
     #[test]
     fn the_rest_comes_last() {
         for text in ["/topic/**/a", "/topic/#.a", "/topic/**/**"] {
-            assert_eq!(Pattern::parse(text), Err(InvalidPattern), "{text}");
+            let found = Pattern::parse(text);
+            assert_eq!(found, Err(InvalidPattern::RestBeforeEnd), "{text}");
         }
+    }
+
+    #[test]
+    fn a_pattern_has_a_bounded_number_of_segments() {
+        let of = |count: usize| format!("/topic{}", "/*".repeat(count - 1));
+        assert!(Pattern::parse(&of(SEGMENTS_MAX)).is_ok());
+        let found = Pattern::parse(&of(SEGMENTS_MAX + 1));
+        assert_eq!(found, Err(InvalidPattern::TooManySegments));
     }
 
     #[test]
@@ -181,5 +206,48 @@ mod tests {
         check("/topic/a", "/topic/a.#", false, true);
         check("/topic/a.#", "/topic/a", true, true);
         check("/queue/**", "/topic/**", false, false);
+        check("/topic/a.#", "/topic/a/**", false, true);
+        check("/topic/a.*", "/topic/a/**", false, false);
+        check("/topic/a.b", "/topic/a/b", false, false);
+    }
+
+    /// A destination or a pattern of few words, so that they meet often.
+    fn any_text(words: &'static [&'static str]) -> impl Strategy<Value = String> {
+        let segment = (
+            prop::sample::select(&["/", "."][..]),
+            prop::sample::select(words),
+        );
+        let segments = prop::collection::vec(segment, 0..5);
+        segments.prop_map(|parts| {
+            let parts = parts
+                .iter()
+                .map(|(separator, word)| format!("{separator}{word}"));
+            format!("/t{}", parts.collect::<String>())
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn comparing_patterns_agrees_with_what_they_match(
+            left in any_text(&["a", "b", "*", "**", "#"]),
+            right in any_text(&["a", "b", "*", "**", "#"]),
+            destination in any_text(&["a", "b", "c"]),
+        ) {
+            let (Ok(left), Ok(right)) = (Pattern::parse(&left), Pattern::parse(&right)) else {
+                return Ok(());
+            };
+            let both = left.matches(&destination) && right.matches(&destination);
+            prop_assert!(!both || left.overlaps(&right), "{:?} {:?}", left, right);
+            prop_assert_eq!(left.overlaps(&right), right.overlaps(&left));
+            if left.covers(&right) {
+                prop_assert!(!right.matches(&destination) || left.matches(&destination));
+                prop_assert!(left.overlaps(&right));
+            }
+            let plain = Pattern::parse(&destination).unwrap();
+            prop_assert_eq!(left.covers(&plain), left.matches(&destination));
+            prop_assert_eq!(left.overlaps(&plain), left.matches(&destination));
+        }
     }
 }

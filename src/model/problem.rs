@@ -79,7 +79,7 @@ pub struct Problem {
     /// When trying again makes sense, in milliseconds.
     pub retry_after_ms: Option<u64>,
     /// The field that was not as it must be.
-    pub field: Option<&'static str>,
+    pub field: Option<Cow<'static, str>>,
     /// The caller's own name for the message that was refused.
     pub client_id: Option<String>,
 }
@@ -98,8 +98,8 @@ impl Problem {
 
     /// The same, with the field that it concerns.
     #[must_use]
-    pub fn in_field(mut self, field: &'static str) -> Self {
-        self.field = Some(field);
+    pub fn in_field(mut self, field: impl Into<Cow<'static, str>>) -> Self {
+        self.field = Some(field.into());
         self
     }
 
@@ -126,7 +126,7 @@ impl Problem {
         if let Some(client_id) = &self.client_id {
             put("client_id", json!(client_id));
         }
-        if let Some(field) = self.field {
+        if let Some(field) = &self.field {
             let error = json!({"field": field, "code": self.code.as_str(), "message": self.detail});
             put("errors", json!([error]));
         }

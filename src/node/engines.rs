@@ -15,7 +15,7 @@ use super::kept::Kept;
 use crate::bus::memory::{MemoryBus, MemoryExchange};
 use crate::bus::queue::Queues;
 use crate::bus::queue::memory::MemoryQueues;
-use crate::bus::rabbitmq::{RabbitBus, RabbitConnectError, RabbitSettings};
+use crate::bus::rabbitmq::{RabbitBus, RabbitConnectError, RabbitQueues, RabbitSettings};
 use crate::bus::{Bus, Incoming};
 use crate::location::{Location, LocationError, LocationSettings, StoreClaim};
 use crate::location::{MemoryCluster, RedisLocation};
@@ -106,7 +106,10 @@ pub(super) async fn open(
         };
         return Ok((engines, incoming));
     };
-    let settings = LocationSettings::default();
+    let settings = LocationSettings {
+        patterns_max: config.settings.patterns_max as usize,
+        ..LocationSettings::default()
+    };
     let location =
         RedisLocation::connect(redis.reveal(), node.clone(), incarnation, settings).await?;
     let own = store.store_id().await.map_err(EngineError::Store)?;
@@ -115,15 +118,25 @@ pub(super) async fn open(
     }
     let quota = RedisQuota::connect(redis.reveal(), QuotaSettings::default()).await?;
     let (url, settings) = (rabbitmq.reveal(), RabbitSettings::default());
-    let (tracker, end) = (tracker.clone(), end.clone());
-    let (bus, incoming) =
-        RabbitBus::connect(url, node, incarnation, settings, tracker, end).await?;
+    let task = || (tracker.clone(), end.clone());
+    let (tasks, stop) = task();
+    let (bus, incoming) = RabbitBus::connect(
+        url,
+        node.clone(),
+        incarnation,
+        settings.clone(),
+        tasks,
+        stop,
+    )
+    .await?;
+    let (tasks, stop) = task();
+    let queues = RabbitQueues::connect(url, &node, settings, config.queues(), tasks, stop).await?;
     let engines = Engines {
         store,
         location,
         quota,
         bus,
-        queues: MemoryQueues::new(config.queues()),
+        queues,
     };
     Ok((engines, incoming))
 }

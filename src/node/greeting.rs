@@ -8,14 +8,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use serde_json::json;
 
 use super::config::{Config, Database, LogFormat, Mode};
+use super::doors::Addresses;
 use crate::model::NodeId;
 
 /// Prints the start-up block, in which the line that begins with `listening` has the address; with
 /// `LOG_FORMAT=json` one JSON object instead.
-pub(super) fn print(config: &Config, node: &NodeId, address: SocketAddr, connections_max: usize) {
+pub(super) fn print(config: &Config, node: &NodeId, at: Addresses, connections_max: usize) {
     let text = match config.settings.log_format {
-        LogFormat::Text => text(config, node, address, connections_max),
-        LogFormat::Json => line(config, node, address, connections_max),
+        LogFormat::Text => text(config, node, at, connections_max),
+        LogFormat::Json => line(config, node, at, connections_max),
     };
     let mut out = std::io::stdout().lock();
     // Whoever closed stdout does not want to read it.
@@ -23,7 +24,7 @@ pub(super) fn print(config: &Config, node: &NodeId, address: SocketAddr, connect
 }
 
 /// The same for machines: one JSON object.
-fn line(config: &Config, node: &NodeId, address: SocketAddr, connections_max: usize) -> String {
+fn line(config: &Config, node: &NodeId, at: Addresses, connections_max: usize) -> String {
     let (store, data) = store(config);
     let (redis, rabbitmq) = match &config.mode {
         Mode::Alone => (None, None),
@@ -33,7 +34,9 @@ fn line(config: &Config, node: &NodeId, address: SocketAddr, connections_max: us
         "event": "listening",
         "version": env!("CARGO_PKG_VERSION"),
         "node": node.as_str(),
-        "address": address,
+        "address": at.http,
+        "stomp_tcp": at.stomp,
+        "tls": at.is_secure,
         "store": store,
         "data": data,
         "redis": redis,
@@ -51,8 +54,10 @@ fn store(config: &Config) -> (&'static str, String) {
     }
 }
 
-fn text(config: &Config, node: &NodeId, address: SocketAddr, connections_max: usize) -> String {
-    let shown = SocketAddr::new(reachable(address.ip()), address.port());
+fn text(config: &Config, node: &NodeId, at: Addresses, connections_max: usize) -> String {
+    let reach = |address: SocketAddr| SocketAddr::new(reachable(address.ip()), address.port());
+    let (address, shown) = (at.http, reach(at.http));
+    let s = if at.is_secure { "s" } else { "" };
     let (store, data) = store(config);
     let engines = match &config.mode {
         Mode::Alone => format!("{store}; a single node, nothing else needed"),
@@ -66,8 +71,8 @@ fn text(config: &Config, node: &NodeId, address: SocketAddr, connections_max: us
          engines    {engines}\n\
          data       {data}\n\
          clients    at most {connections_max}{why}\n\n\
-         Open       http://{shown}/\n\
-         Connect    ws://{shown}/ws-chat\n",
+         Open       http{s}://{shown}/\n\
+         Connect    ws{s}://{shown}/ws-chat\n",
         version = env!("CARGO_PKG_VERSION"),
         why = match connections_max < config.settings.ws_max_connections as usize {
             true => format!(
@@ -77,6 +82,10 @@ fn text(config: &Config, node: &NodeId, address: SocketAddr, connections_max: us
             false => String::new(),
         },
     );
+    if let Some(stomp) = at.stomp {
+        let over = if at.is_secure { "TLS" } else { "TCP" };
+        text.push_str(&format!("STOMP      {} over {over}\n", reach(stomp)));
+    }
     if address.ip().is_loopback() && config.is_development() {
         text.push_str("Phones     start with --host 0.0.0.0 to let your network in\n");
     }

@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod config;
+mod doors;
 mod engines;
 mod greeting;
 mod health;

@@ -3,12 +3,15 @@
 //! Not here: reading and checking (`config`). Invariant: every setting that a room obeys passes
 //! through here, under the room's own name for it.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
-use super::config::{AppEnv, Config, LogIp, Recognition};
+use super::config::{AppEnv, Config, LogIp, ProxyProtocol, Recognition, WsFrame};
 use crate::app::AppSettings;
 use crate::bus::queue::QueueSettings;
-use crate::edge::{AddressLog, EdgeSettings};
+use crate::edge::sockjs::SockJsSettings;
+use crate::edge::{AddressLog, EdgeSettings, MessageKind, ProxyHead};
 use crate::identity::{Recognition as Recognise, VisitorSettings};
 use crate::policy::bucket::Rate;
 
@@ -34,6 +37,9 @@ impl Config {
             outbox: self.outbox_limits(),
             visitor_history: settings.anon_history_ttl,
             limits_json: self.limits_json(),
+            prefixes: Arc::clone(&self.prefixes),
+            rules: self.rules.clone(),
+            relays: self.relays.clone(),
         }
     }
 
@@ -99,6 +105,16 @@ impl Config {
                 LogIp::None => AddressLog::Nothing,
             },
             trusted_proxies: settings.trusted_proxies.0.clone(),
+            proxy_head: match settings.proxy_protocol {
+                ProxyProtocol::Off => ProxyHead::Off,
+                ProxyProtocol::Accept => ProxyHead::Accept,
+                ProxyProtocol::Require => ProxyHead::Require,
+            },
+            message_kind: match settings.ws_frame {
+                WsFrame::Auto => MessageKind::Auto,
+                WsFrame::Text => MessageKind::Text,
+                WsFrame::Binary => MessageKind::Binary,
+            },
             connections_max,
             memory_bytes_max: settings.memory_limit.0 as u64,
             connection_rate: settings.connection_rate,
@@ -108,6 +124,14 @@ impl Config {
             outbox_stall: settings.outbox_stall,
             // Half of the time for the closes; the other half for everything after them.
             drain_spread_max: settings.shutdown_timeout / 2,
+            sockjs: SockJsSettings {
+                heartbeat: settings.sockjs_heartbeat,
+                disconnect_after: settings.sockjs_disconnect,
+                response_bytes_max: settings.sockjs_response_bytes.0,
+                client_url: settings.sockjs_client_url.0.clone(),
+                cookie_needed: settings.sockjs_cookie_needed,
+                ..SockJsSettings::default()
+            },
             ..EdgeSettings::new(self.session(None))
         }
     }

@@ -5,18 +5,17 @@
 //! to come back, and the location of every session is removed.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::{Config, Mode};
+use super::doors::{self, DoorError};
 use super::engines::{self, EngineError, Engines};
 use super::health::Parts as HealthParts;
 use super::kept::{self, Kept, KeptError};
@@ -50,14 +49,8 @@ enum StartError {
     Claim(#[from] LocationError),
     #[error("CORS_ORIGINS: {0}")]
     Origin(#[from] InvalidOrigin),
-    #[error(
-        "SERVER_HOST, SERVER_PORT: cannot listen on {address}: {error}; another process may have \
-         the port: choose one with --port, or --port 0 for any that is free"
-    )]
-    Listen {
-        address: SocketAddr,
-        error: std::io::Error,
-    },
+    #[error(transparent)]
+    Door(#[from] DoorError),
     #[error("signals cannot be received: {0}")]
     Signals(std::io::Error),
     #[error("the metrics cannot be set up: {0}")]
@@ -141,11 +134,7 @@ async fn start(config: &Config) -> Result<Node, StartError> {
     let kept = kept::open(config)?;
     // Before the lease is taken: a second start by mistake must not push a running node out only
     // to find its port in use.
-    let listener = listen(config).await?;
-    let address = listener.local_addr().map_err(|error| StartError::Listen {
-        address: wanted(config),
-        error,
-    })?;
+    let doors = doors::open(config).await?;
     let metrics = PrometheusBuilder::new().install_recorder()?;
     let incarnation = Incarnation(getrandom::u64().map_err(StartError::Random)?);
     let (work, stop_work) = (TaskTracker::new(), CancellationToken::new());
@@ -162,15 +151,22 @@ async fn start(config: &Config) -> Result<Node, StartError> {
     };
     let settings = BrokerSettings {
         alone: matches!(config.mode, Mode::Alone),
+        patterns_max: config.settings.patterns_max as usize,
         seed: incarnation.0,
         ..BrokerSettings::default()
     };
     let broker = Broker::start(parts, settings, work.clone(), stop_work.clone()).await?;
     let connections_max = connections_max(config);
     let state = edge_state(config, &kept, &engines, &broker, &metrics, connections_max)?;
+    let state = Arc::new(state.with_tls(doors.certificates.clone()));
     let (edge, stop_edge) = (TaskTracker::new(), CancellationToken::new());
-    let serving = edge::serve(listener, Arc::new(state), edge.clone(), stop_edge.clone());
+    let serving = edge::serve(doors.listeners, state, edge.clone(), stop_edge.clone());
     edge.spawn(serving);
+    if let Some(certificates) = doors.certificates {
+        let hangup = signal(SignalKind::hangup()).map_err(StartError::Signals)?;
+        let keeping = doors::keep_certificates(certificates, hangup);
+        work.spawn(stop_work.clone().run_until_cancelled_owned(keeping));
+    }
     let upkeep = upkeep(
         Arc::clone(&engines.store),
         Arc::clone(&broker),
@@ -178,7 +174,7 @@ async fn start(config: &Config) -> Result<Node, StartError> {
         config.settings.anon_identity_ttl,
     );
     work.spawn(stop_work.clone().run_until_cancelled_owned(upkeep));
-    greeting::print(config, &kept.node, address, connections_max);
+    greeting::print(config, &kept.node, doors.addresses, connections_max);
     Ok(Node {
         broker,
         engines,
@@ -319,17 +315,6 @@ async fn stay(store: &dyn Store, broker: &Broker, now: UnixMillis) {
             return;
         }
     }
-}
-
-async fn listen(config: &Config) -> Result<TcpListener, StartError> {
-    let address = wanted(config);
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| StartError::Listen { address, error })
-}
-
-fn wanted(config: &Config) -> SocketAddr {
-    SocketAddr::new(config.settings.server_host, config.settings.server_port)
 }
 
 fn fingerprint_key(config: &Config, kept: &Kept) -> FingerprintKey {

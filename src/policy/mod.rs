@@ -4,9 +4,13 @@
 
 pub mod bucket;
 pub mod destinations;
+mod names;
+pub mod patterns;
 pub mod permission;
 pub mod reach;
+pub mod rules;
 
-pub use destinations::{may_send, may_subscribe};
+pub use destinations::{is_reserved, may_send, may_subscribe};
 pub use permission::{Action, is_permitted, permit};
 pub use reach::{may_reach, recipient_offline};
+pub use rules::{InvalidRules, Rules};

@@ -1,6 +1,6 @@
 //! What each kind of user may do, as a table.
 //!
-//! Not here: where he may do it (`destinations`), how often (`bucket`). Invariant: the table is
+//! Not here: open destinations (`rules`), how often (`bucket`). Invariant: the table is
 //! total, so that a new action cannot be forgotten for one kind.
 
 use crate::model::{Code, Kind, Problem};
@@ -12,20 +12,11 @@ pub enum Action {
     SendDirect,
     /// Subscribe to one's own `/user/queue/**`.
     SubscribeOwnQueue,
-    /// SEND to an open `/topic/**`.
-    SendTopic,
-    /// SUBSCRIBE to an open `/topic/**`.
-    SubscribeTopic,
 }
 
 impl Action {
     /// Every action, for tables and documentation.
-    pub const ALL: [Self; 4] = [
-        Self::SendDirect,
-        Self::SubscribeOwnQueue,
-        Self::SendTopic,
-        Self::SubscribeTopic,
-    ];
+    pub const ALL: [Self; 2] = [Self::SendDirect, Self::SubscribeOwnQueue];
 }
 
 /// Whether this kind of user may do that.
@@ -35,8 +26,6 @@ pub fn is_permitted(kind: Kind, action: Action) -> bool {
     let (visitor, member) = match action {
         Action::SendDirect => (true, true),
         Action::SubscribeOwnQueue => (true, true),
-        Action::SendTopic => (true, true),
-        Action::SubscribeTopic => (true, true),
     };
     match kind {
         Kind::Anonymous => visitor,

@@ -3,15 +3,24 @@
 //! Not here: whether that is true (`identity`). Invariant: the version is one that both sides
 //! speak, the highest of them.
 
-use std::time::Duration;
-
 use super::contract::{Accepted, Connect, SessionConfig};
+use super::fatal::{Fatal, Violation};
 use super::heart_beat::Agreed;
-use super::problems::Fatal;
 use crate::stomp::{Command, Frame, Headers, Version};
 
+/// What a CONNECT asks for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// What the verdict is about.
+    pub(super) connect: Connect,
+    /// The beats that follow from it.
+    pub(super) agreed: Agreed,
+    /// Whether refusals of SUBSCRIBE, ACK and NACK shall be told softly.
+    pub(super) soft: bool,
+}
+
 /// Reads a CONNECT or STOMP frame.
-pub(super) fn read(headers: &Headers, config: &SessionConfig) -> Result<(Connect, Agreed), Fatal> {
+pub(super) fn read(headers: &Headers, config: &SessionConfig) -> Result<Asked, Fatal> {
     let version = negotiate(headers.get("accept-version"), config.subprotocol)
         .ok_or_else(Fatal::version_mismatch)?;
     let field = |name: &str| {
@@ -21,13 +30,8 @@ pub(super) fn read(headers: &Headers, config: &SessionConfig) -> Result<(Connect
         Some(trimmed.unwrap_or(value))
     };
     let beats = field("heart-beat");
-    let agreed =
-        Agreed::negotiate(beats, version, config.beat_out, config.beat_in).map_err(|_| {
-            Fatal::protocol(
-                "Bad heart-beat",
-                "heart-beat is two numbers of milliseconds, such as 10000,10000.\n",
-            )
-        })?;
+    let agreed = Agreed::negotiate(beats, version, config.beat_out, config.beat_in)
+        .map_err(|_| Fatal::of(Violation::BadHeartBeat))?;
     let text = |name: &str| field(name).map(str::to_owned);
     let connect = Connect {
         version,
@@ -40,7 +44,11 @@ pub(super) fn read(headers: &Headers, config: &SessionConfig) -> Result<(Connect
         device_name: text("device-name"),
         accept_language: text("accept-language"),
     };
-    Ok((connect, agreed))
+    Ok(Asked {
+        connect,
+        agreed,
+        soft: field("x-soft-errors") == Some("true"),
+    })
 }
 
 /// The highest version that both sides speak. Entries that are unknown are tolerated. A client
@@ -57,16 +65,15 @@ fn negotiate(accept: Option<&str>, subprotocol: Option<Version>) -> Option<Versi
 
 /// The CONNECTED frame.
 pub(super) fn connected(accepted: &Accepted, version: Version, config: &SessionConfig) -> Frame {
-    let (out, incoming) = match version {
-        Version::V1_0 => (Duration::ZERO, Duration::ZERO),
-        Version::V1_1 | Version::V1_2 => (config.beat_out, config.beat_in),
-    };
-    let beats = format!("{},{}", out.as_millis(), incoming.as_millis());
-    let frame = Frame::new(Command::Connected)
+    let mut frame = Frame::new(Command::Connected)
         .header("version", version.as_str())
         .header("session", &accepted.session.to_string())
-        .header("server", "stompbox")
-        .header("heart-beat", &beats)
+        .header("server", "stompbox");
+    if version != Version::V1_0 {
+        let (out, incoming) = (config.beat_out.as_millis(), config.beat_in.as_millis());
+        frame = frame.header("heart-beat", &format!("{out},{incoming}"));
+    }
+    let frame = frame
         .header("user-name", accepted.user_id.as_str())
         .header("kind", accepted.kind.as_str())
         .header("proof", accepted.proof.as_str())

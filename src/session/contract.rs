@@ -70,9 +70,9 @@ impl Default for SessionConfig {
 pub struct TransactionLimits {
     /// Transactions that are open at once.
     pub open_max: usize,
-    /// Frames in one transaction.
+    /// Frames in all open transactions together.
     pub frames_max: usize,
-    /// Octets in one transaction.
+    /// Octets in all open transactions together.
     pub bytes_max: usize,
     /// How long a transaction may rest before it is aborted.
     pub idle: Duration,
@@ -119,6 +119,9 @@ pub enum Input<'a> {
     },
     /// The time of the last [`Output::Timeout`] has come.
     Timeout,
+    /// The rest of what carries octets (a fragmented WebSocket message) did not come within
+    /// `partial_frame_timeout`: the same end as for a frame that stays incomplete.
+    Unfinished,
     /// The node ends this session: with an ERROR frame when there is a problem to be told.
     End {
         /// Words for an ERROR frame; none for an orderly end.
@@ -142,6 +145,7 @@ impl fmt::Debug for Input<'_> {
                 .field("is_ok", &outcome.is_ok())
                 .finish(),
             Self::Timeout => f.write_str("Timeout"),
+            Self::Unfinished => f.write_str("Unfinished"),
             Self::End { reason, .. } => f.debug_tuple("End").field(reason).finish(),
         }
     }
@@ -214,8 +218,10 @@ pub enum Event {
     Connect(Connect),
     /// SEND.
     Send(Send),
-    /// SUBSCRIBE; the id is not in use. Never to the queues of this session only
-    /// (`/user/queue/errors`, `/user/queue/replies`): those the session answers itself.
+    /// SUBSCRIBE; the id is not in use. What goes to the queues of this session only
+    /// (`/user/queue/errors`, `/user/queue/replies`) the session writes itself: there it only counts.
+    /// Also what a SEND with `reply-to:/temp-queue/<name>` asks for, just before that SEND or its
+    /// COMMIT: to [`Destination::TempQueue`], with that text as its id.
     Subscribe(Subscribe),
     /// UNSUBSCRIBE of a subscription that exists, and that was an [`Event::Subscribe`].
     Unsubscribe(Unsubscribe),

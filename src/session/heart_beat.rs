@@ -1,7 +1,8 @@
 //! Heart-beats in both directions: what was agreed, when to beat, when the client is lost.
 //!
 //! Not here: WebSocket pings (`edge` sends them; their pongs are told here). Invariant: whatever
-//! goes out or comes in counts as a beat; a 1.0 session has none.
+//! goes out or comes in counts as a beat; a 1.0 session has none. A client that has promised no
+//! beats may be silent for as long as the node allows, unless it answers pings.
 
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,9 @@ use crate::stomp::Version;
 const PONG_EXCUSES: Duration = Duration::from_secs(45);
 /// What is added to twice the interval, for the way.
 const MARGIN: Duration = Duration::from_secs(1);
-/// How long a client that does not beat may be silent once it has answered a ping, with nothing
-/// going out either. Longer than three pings.
-const IDLE_MAX: Duration = Duration::from_secs(90);
+/// A beat goes out earlier than agreed by this much, or by a fifth of a short interval: the timers
+/// of a node are coarse, and the client counts the way too.
+const EARLY: Duration = Duration::from_millis(200);
 /// Longer intervals are as good as this one.
 const INTERVAL_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -22,9 +23,9 @@ const INTERVAL_MAX: Duration = Duration::from_secs(24 * 3600);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Agreed {
     /// How often this server beats.
-    out: Option<Duration>,
+    pub(super) out: Option<Duration>,
     /// How often the client beats.
-    incoming: Option<Duration>,
+    pub(super) incoming: Option<Duration>,
 }
 
 /// The header `heart-beat` is not two non-negative integers.
@@ -113,8 +114,19 @@ impl HeartBeat {
         self.ponged
     }
 
-    pub(super) fn due(&self, now: Instant) -> Due {
-        if self.lost_at().is_some_and(|at| at <= now) {
+    /// What was agreed.
+    pub(super) fn agreed(&self) -> Agreed {
+        self.agreed
+    }
+
+    /// Nothing more is expected of the client.
+    pub(super) fn expect_nothing(&mut self) {
+        self.agreed.incoming = None;
+    }
+
+    /// What is due. `idle` is how long a client may be silent that promised no beats; zero for ever.
+    pub(super) fn due(&self, now: Instant, idle: Duration) -> Due {
+        if self.lost_at(idle).is_some_and(|at| at <= now) {
             Due::Lost
         } else if self.beat_at().is_some_and(|at| at <= now) {
             Due::Beat
@@ -124,22 +136,24 @@ impl HeartBeat {
     }
 
     /// When to look again.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        [self.beat_at(), self.lost_at()].into_iter().flatten().min()
+    pub(super) fn deadline(&self, idle: Duration) -> Option<Instant> {
+        let both = [self.beat_at(), self.lost_at(idle)];
+        both.into_iter().flatten().min()
     }
 
     fn beat_at(&self) -> Option<Instant> {
-        self.agreed.out.map(|interval| self.sent + interval)
+        let early = |interval: Duration| interval - EARLY.min(interval / 5);
+        self.agreed.out.map(|interval| self.sent + early(interval))
     }
 
-    fn lost_at(&self) -> Option<Instant> {
-        let excused = self.ponged.map(|at| at + PONG_EXCUSES);
+    fn lost_at(&self, idle: Duration) -> Option<Instant> {
         match self.agreed.incoming {
-            Some(interval) => excused.max(Some(self.heard + interval * 2 + MARGIN)),
-            // Only a client that has answered a ping is known to be pinged.
-            None => self
-                .ponged
-                .map(|at| at.max(self.heard).max(self.sent) + IDLE_MAX),
+            Some(interval) => {
+                let excused = self.ponged.map(|at| at + PONG_EXCUSES);
+                excused.max(Some(self.heard + interval * 2 + MARGIN))
+            }
+            None if idle.is_zero() => None,
+            None => self.ponged.max(Some(self.heard)).map(|at| at + idle),
         }
     }
 }
@@ -198,15 +212,22 @@ mod tests {
         }
     }
 
+    const NEVER: Duration = Duration::ZERO;
+
     #[test]
-    fn a_beat_is_due_an_interval_after_the_last_octet_out() {
+    fn a_beat_goes_out_a_little_before_the_interval_ends() {
         let start = Instant::now();
         let mut beat = HeartBeat::new(start, agree("0,5000").unwrap());
-        assert_eq!(beat.deadline(), Some(start + OUT));
+        let early = OUT - EARLY;
+        assert_eq!(beat.deadline(NEVER), Some(start + early));
         beat.sent(start + OUT / 2);
-        assert_eq!(beat.due(start + OUT), Due::Nothing);
-        assert_eq!(beat.deadline(), Some(start + OUT / 2 + OUT));
-        assert_eq!(beat.due(start + OUT / 2 + OUT), Due::Beat);
+        assert_eq!(beat.due(start + OUT, NEVER), Due::Nothing);
+        assert_eq!(beat.deadline(NEVER), Some(start + OUT / 2 + early));
+        assert_eq!(beat.due(start + OUT / 2 + early, NEVER), Due::Beat);
+        let short = Duration::from_millis(100);
+        let agreed = Agreed::negotiate(Some("0,100"), Version::V1_2, short, IN);
+        let beat = HeartBeat::new(start, agreed.unwrap());
+        assert_eq!(beat.deadline(NEVER), Some(start + short * 4 / 5));
     }
 
     #[test]
@@ -214,26 +235,35 @@ mod tests {
         let start = Instant::now();
         let mut beat = HeartBeat::new(start, agree("25000,0").unwrap());
         let limit = Duration::from_secs(51);
-        assert_eq!(
-            beat.due(start + limit - Duration::from_millis(1)),
-            Due::Nothing
-        );
-        assert_eq!(beat.due(start + limit), Due::Lost);
+        for idle in [NEVER, Duration::from_secs(1)] {
+            let before = start + limit - Duration::from_millis(1);
+            assert_eq!(beat.due(before, idle), Due::Nothing);
+            assert_eq!(beat.due(start + limit, idle), Due::Lost);
+        }
         beat.ponged(start + Duration::from_secs(40));
-        assert_eq!(beat.due(start + limit), Due::Nothing);
-        assert_eq!(beat.deadline(), Some(start + Duration::from_secs(85)));
-        assert_eq!(beat.due(start + Duration::from_secs(85)), Due::Lost);
+        assert_eq!(beat.due(start + limit, NEVER), Due::Nothing);
+        let excused = start + Duration::from_secs(85);
+        assert_eq!(beat.deadline(NEVER), Some(excused));
+        assert_eq!(beat.due(excused, NEVER), Due::Lost);
         beat.heard(start + Duration::from_secs(60));
-        assert_eq!(beat.due(start + Duration::from_secs(85)), Due::Nothing);
+        assert_eq!(beat.due(excused, NEVER), Due::Nothing);
+        beat.expect_nothing();
+        assert_eq!(beat.deadline(NEVER), None);
     }
 
     #[test]
-    fn a_client_without_beats_is_lost_when_its_pongs_end() {
+    fn a_client_without_beats_may_be_silent_for_a_while() {
         let start = Instant::now();
+        let idle = Duration::from_secs(90);
         let mut beat = HeartBeat::new(start, Agreed::default());
-        assert_eq!(beat.deadline(), None, "nobody knows whether it is pinged");
-        beat.ponged(start);
+        assert_eq!(beat.deadline(NEVER), None);
+        assert_eq!(beat.deadline(idle), Some(start + idle));
         beat.sent(start + Duration::from_secs(30));
-        assert_eq!(beat.deadline(), Some(start + Duration::from_secs(120)));
+        assert_eq!(beat.deadline(idle), Some(start + idle), "it says nothing");
+        beat.ponged(start + Duration::from_secs(40));
+        assert_eq!(beat.deadline(idle), Some(start + Duration::from_secs(130)));
+        beat.heard(start + Duration::from_secs(50));
+        assert_eq!(beat.deadline(idle), Some(start + Duration::from_secs(140)));
+        assert_eq!(beat.due(start + Duration::from_secs(140), idle), Due::Lost);
     }
 }

@@ -35,11 +35,15 @@
 //! assert!(deadline.is_some());
 //! ```
 //!
-//! The session answers SUBSCRIBE to `/user/queue/errors` and `/user/queue/replies` itself, and
-//! itself writes what goes there: both are of this session only, so nobody else needs to know.
+//! What goes to `/user/queue/errors` and `/user/queue/replies` the session writes itself: both are of
+//! this session only. A SUBSCRIBE there is an event like any other, so that it is counted; whatever
+//! it says, it is `ack:auto`.
 
+mod acks;
 mod connect;
 pub mod contract;
+mod fatal;
+mod headers;
 mod heart_beat;
 mod problems;
 #[cfg(test)]
@@ -47,10 +51,14 @@ mod properties;
 mod receipts;
 mod requests;
 mod send;
+mod settling;
+mod subscribe;
 mod subscriptions;
 mod table;
 #[cfg(test)]
 mod tests;
+mod transactions;
+mod violations;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -62,20 +70,27 @@ pub use contract::{
     Accepted, Acknowledge, Commit, Connect, Delivered, Event, Input, Output, Reply, Send,
     SessionConfig, Step, Subscribe, Ticket, TransactionLimits, Unsubscribe,
 };
+pub use fatal::{ErrorRow, errors};
+pub use headers::{HeaderRow, Need, headers};
+pub use send::stripped_headers;
+pub use subscribe::queue_arguments;
 
 use crate::model::{CloseReason, Problem};
 use crate::stomp::{Decoder, Frame, Version, encode};
+use fatal::{Fatal, Violation};
 use heart_beat::{Agreed, Due, HeartBeat};
-use problems::Fatal;
 use receipts::Receipts;
 use subscriptions::Subscriptions;
 use table::Phase;
+use transactions::Transactions;
 
 /// Octets are decoded in pieces of this size, so that however much comes at once, not much more
 /// than one frame is ever buffered.
 const PIECE_BYTES: usize = 16 * 1024;
 /// How long DISCONNECT waits for what was asked before it.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many frames a session refuses softly by itself, where no rate limit sees them.
+const SOFT_MAX: u16 = 300;
 
 /// The protocol life of one connection. Its `Debug` shows nothing that was said.
 pub struct Session {
@@ -86,7 +101,13 @@ pub struct Session {
     decoder: Decoder,
     subscriptions: Subscriptions,
     receipts: Receipts,
-    agreed: Agreed,
+    /// Boxed, because most sessions have none.
+    transactions: Option<Box<Transactions>>,
+    /// What CONNECT agreed on, until the beats begin with CONNECTED.
+    agreed: Option<Box<Agreed>>,
+    /// How many refusals of its own this session still survives; none, unless CONNECT said
+    /// `x-soft-errors:true`.
+    soft: u16,
     heart_beat: HeartBeat,
     /// When the phase ends by itself: CONNECT did not come, or DISCONNECT waited for too long.
     phase_ends: Option<Instant>,
@@ -121,7 +142,9 @@ impl Session {
             decoder: Decoder::new(config.limits),
             subscriptions: Subscriptions::new(config.subscriptions_max),
             receipts: Receipts::default(),
-            agreed: Agreed::default(),
+            transactions: None,
+            agreed: None,
+            soft: 0,
             heart_beat: HeartBeat::new(now, Agreed::default()),
             phase_ends: Some(now + config.connect_timeout),
             partial_since: None,
@@ -149,6 +172,7 @@ impl Session {
             Input::Refused(problem) => self.refuse(now, problem),
             Input::Settled { ticket, outcome } => self.settle(now, ticket, outcome),
             Input::Timeout => self.look_at_clock(now),
+            Input::Unfinished => self.fail_unfinished(now),
             Input::End { problem, reason } => self.end(now, problem, reason),
         }
         self.arm();
@@ -174,6 +198,14 @@ impl Session {
     #[must_use]
     pub fn buffered(&self) -> usize {
         self.decoder.buffered()
+    }
+
+    /// How often this server beats, and how often the client does: what CONNECTED agreed on, nothing
+    /// before it. A transport that beats by itself need not while the first is there.
+    #[must_use]
+    pub fn agreed_beats(&self) -> (Option<Duration>, Option<Duration>) {
+        let agreed = self.heart_beat.agreed();
+        (agreed.out, agreed.incoming)
     }
 
     fn receive(&mut self, now: Instant, octets: &[u8]) {
@@ -221,7 +253,7 @@ impl Session {
     fn bound_what_waits(&mut self, now: Instant) {
         let max = self.config.limits.head_bytes_unauthenticated_max();
         if self.phase == Phase::AwaitingVerdict && self.decoder.buffered() > max {
-            self.fail(now, &Fatal::too_early(max));
+            self.fail(now, &Fatal::about(Violation::TooEarly, max));
         }
     }
 
@@ -234,22 +266,27 @@ impl Session {
                 Phase::AwaitingConnect
                 | Phase::AwaitingVerdict
                 | Phase::Connected
-                | Phase::Closed => {
-                    let body = "CONNECT did not come in time.\n";
-                    self.fail(now, &Fatal::protocol("Connect timeout", body));
-                }
+                | Phase::Closed => self.fail(now, &Fatal::of(Violation::ConnectTimeout)),
             };
         }
         if is_due(self.partial_ends()) {
-            let body = "The rest of a frame did not come in time.\n";
-            let fatal = self.of_frame_amid(Fatal::protocol("Frame timeout", body));
-            return self.fail(now, &fatal);
+            return self.fail_unfinished(now);
         }
-        match self.heart_beat.due(now) {
+        if is_due(self.transactions_end()) {
+            // The end of the session aborts it, and every other one.
+            let idle = self.config.transactions.idle.as_millis();
+            return self.fail(now, &Fatal::about(Violation::TransactionIdle, idle));
+        }
+        match self.heart_beat.due(now, self.idle_timeout()) {
             Due::Nothing => {}
             Due::Beat => self.transmit(now, encode::BEAT),
-            Due::Lost => self.close(CloseReason::HEART_BEAT_LOST),
+            Due::Lost => self.fail(now, &Fatal::of(Violation::HeartBeatLost)),
         }
+    }
+
+    fn fail_unfinished(&mut self, now: Instant) {
+        let fatal = self.of_frame_amid(Fatal::of(Violation::FrameTimeout));
+        self.fail(now, &fatal);
     }
 
     fn end(&mut self, now: Instant, problem: Option<Problem>, reason: CloseReason) {
@@ -273,13 +310,11 @@ impl Session {
         self.decoder = Decoder::new(self.config.limits);
         self.subscriptions = Subscriptions::new(0);
         self.receipts = Receipts::default();
+        self.transactions = None;
     }
 
     fn of_frame_amid(&self, fatal: Fatal) -> Fatal {
-        match self.decoder.headers_amid_frame() {
-            Some(headers) => fatal.caused_by(headers),
-            None => fatal,
-        }
+        fatal.of_receipt(self.decoder.receipt_amid_frame(self.version))
     }
 
     fn transmit_frame(&mut self, now: Instant, frame: &Frame) {
@@ -301,7 +336,8 @@ impl Session {
         let ends = [
             self.phase_ends,
             self.partial_ends(),
-            self.heart_beat.deadline(),
+            self.transactions_end(),
+            self.heart_beat.deadline(self.idle_timeout()),
         ];
         let Some(at) = ends.into_iter().flatten().min() else {
             return;
@@ -310,6 +346,23 @@ impl Session {
             self.armed = Some(at);
             self.outputs.push_back(Output::Timeout(at));
         }
+    }
+
+    /// How long a client may be silent that promised no beats; before and after its time as a
+    /// connected one other deadlines hold.
+    fn idle_timeout(&self) -> Duration {
+        match self.phase {
+            Phase::Connected => self.config.idle_timeout,
+            Phase::AwaitingConnect
+            | Phase::AwaitingVerdict
+            | Phase::Disconnecting
+            | Phase::Closed => Duration::ZERO,
+        }
+    }
+
+    fn transactions_end(&self) -> Option<Instant> {
+        let transactions = self.transactions.as_ref()?;
+        transactions.ends(self.config.transactions.idle)
     }
 
     fn partial_ends(&self) -> Option<Instant> {

@@ -20,6 +20,7 @@ enum Step {
     Slept(u64),
     Ponged,
     Transmitted,
+    Unfinished,
     End(bool),
 }
 
@@ -39,6 +40,17 @@ const LINES: &[&str] = &[
     "ack:auto\n",
     "ack:client\n",
     "x:\\c\n",
+    "transaction:t\n",
+    "transaction:t\n",
+    "transaction:u\n",
+    "message-id:own-1\n",
+    "subscription:1\n",
+    "requeue:false\n",
+    "reply-to:/temp-queue/a\n",
+    "destination:/queue/x\n",
+    "destination:/temp-queue/a\n",
+    "prefetch-count:3\n",
+    "x-max-length:3\n",
 ];
 
 const COMMANDS: &[&str] = &[
@@ -51,14 +63,18 @@ const COMMANDS: &[&str] = &[
     "SUBSCRIBE",
     "UNSUBSCRIBE",
     "ACK",
+    "NACK",
     "BEGIN",
+    "BEGIN",
+    "COMMIT",
+    "ABORT",
     "DISCONNECT",
     "MESSAGE",
     "X",
 ];
 
 fn any_frame() -> impl Strategy<Value = Vec<u8>> {
-    let lines = prop::collection::vec(prop::sample::select(LINES), 0..4);
+    let lines = prop::collection::vec(prop::sample::select(LINES), 0..6);
     let command = prop::sample::select(COMMANDS);
     let body = prop::sample::select(&["", "", "abc", "a\0b"][..]);
     let end = prop::sample::select(&["\0", "\0", "\0\n", ""][..]);
@@ -82,6 +98,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => (0..40_000_u64).prop_map(Step::Slept),
         1 => Just(Step::Ponged),
         1 => Just(Step::Transmitted),
+        1 => Just(Step::Unfinished),
         1 => prop::bool::weighted(0.5).prop_map(Step::End),
     ]
 }
@@ -155,6 +172,7 @@ impl Driver {
             }
             Step::Ponged => self.input(Input::Ponged),
             Step::Transmitted => self.input(Input::Transmitted),
+            Step::Unfinished => self.input(Input::Unfinished),
             Step::End(told) => self.input(Input::End {
                 problem: told.then(problem),
                 reason: CloseReason::RESTART,
@@ -174,6 +192,8 @@ impl Driver {
             self.session.buffered()
         );
         assert_eq!(self.session.is_closed(), self.closed);
+        let kept = self.session.transactions.as_ref();
+        assert!(kept.is_none_or(|kept| kept.is_within(self.session.config.transactions)));
         let waits = matches!(
             self.session.phase,
             Phase::AwaitingConnect | Phase::Disconnecting
@@ -219,10 +239,16 @@ proptest! {
     fn every_sequence_of_inputs_is_survived(
         steps in prop::collection::vec(any_step(), 0..40),
         connects in prop::bool::weighted(0.8),
+        version in prop::sample::select(&["1.0", "1.1", "1.2"][..]),
+        soft in any::<bool>(),
     ) {
-        let mut driver = Driver::new(SessionConfig::default());
+        let mut driver = Driver::new(SessionConfig {
+            transactions: TransactionLimits { open_max: 1, frames_max: 2, bytes_max: 9, ..TransactionLimits::default() },
+            ..SessionConfig::default()
+        });
         if connects {
-            driver.step(&Step::Received(b"CONNECT\naccept-version:1.2\n\n\0".to_vec()));
+            let connect = format!("CONNECT\naccept-version:{version}\nx-soft-errors:{soft}\n\n\0");
+            driver.step(&Step::Received(connect.into_bytes()));
             driver.step(&Step::Verdict(true));
         }
         for step in &steps {

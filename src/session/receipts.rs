@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::contract::Ticket;
-use crate::model::Destination;
 use crate::stomp::{Command, Frame};
 
 /// The most requests that may be unsettled or unanswered. Long before it the driver stops reading.
@@ -15,14 +14,33 @@ pub(super) const PENDING_MAX: usize = 16_384;
 /// A request that is not settled.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Request {
-    /// SEND, SUBSCRIBE or UNSUBSCRIBE.
-    pub(super) command: Command,
-    /// Where to.
-    pub(super) destination: Destination,
+    /// What was asked.
+    pub(super) asked: Asked,
+    /// Where to, as the client wrote it; ACK, NACK and COMMIT have none.
+    pub(super) destination: Option<Box<str>>,
     /// `receipt`, if one was asked for.
     pub(super) receipt: Option<Box<str>>,
-    /// `correlation-id` of a SEND.
-    pub(super) correlation_id: Option<Box<str>>,
+}
+
+/// What was asked.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// SEND.
+    Send {
+        /// `correlation-id`.
+        correlation_id: Option<Box<str>>,
+    },
+    /// SUBSCRIBE.
+    Subscribe {
+        /// The subscription.
+        id: Box<str>,
+    },
+    /// UNSUBSCRIBE.
+    Unsubscribe,
+    /// ACK or NACK.
+    Acknowledge,
+    /// COMMIT.
+    Commit,
 }
 
 /// Headers that go into a RECEIPT beside `receipt-id`.
@@ -84,6 +102,17 @@ impl Receipts {
         self.ready()
     }
 
+    /// A request was settled as soon as it came. Gives the RECEIPT frames that may go out now.
+    pub(super) fn answer(&mut self, ticket: Ticket, receipt: Box<str>) -> Vec<Frame> {
+        debug_assert!(self.owed.back().is_none_or(|last| last.ticket < ticket));
+        self.owed.push_back(Owed {
+            ticket,
+            receipt,
+            settled: Some(Extra::new()),
+        });
+        self.ready()
+    }
+
     /// Whether nothing is unsettled and nothing owed.
     pub(super) fn is_empty(&self) -> bool {
         self.pending.is_empty() && self.owed.is_empty()
@@ -130,10 +159,9 @@ mod tests {
 
     fn request(receipt: Option<&str>) -> Request {
         Request {
-            command: Command::Send,
-            destination: Destination::App("x".into()),
+            asked: Asked::Unsubscribe,
+            destination: None,
             receipt: receipt.map(Into::into),
-            correlation_id: None,
         }
     }
 
@@ -163,6 +191,18 @@ mod tests {
         assert!(!receipts.is_empty());
         assert!(receipts.settle(Ticket(2)).is_some());
         assert_eq!(receipts.fulfil(Ticket(2), Vec::new()), []);
+        assert!(receipts.is_empty());
+    }
+
+    #[test]
+    fn what_is_settled_at_once_waits_behind_what_is_not() {
+        let mut receipts = Receipts::default();
+        assert_eq!(ids(&receipts.answer(Ticket(1), "a".into())), ["a"]);
+        receipts.open(Ticket(2), request(Some("b")));
+        assert_eq!(receipts.answer(Ticket(3), "c".into()), []);
+        assert!(receipts.settle(Ticket(2)).is_some());
+        let frames = receipts.fulfil(Ticket(2), Vec::new());
+        assert_eq!(ids(&frames), ["b", "c"]);
         assert!(receipts.is_empty());
     }
 

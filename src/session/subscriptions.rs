@@ -1,17 +1,17 @@
-//! The subscriptions of a session: their ids, and what SUBSCRIBE and UNSUBSCRIBE must say.
+//! The subscriptions of a session: which there are, by which names.
 //!
-//! Not here: who may subscribe where (`app` asks `policy`), deliveries (`hub`). Invariant: an id
-//! names at most one subscription, and there are never more than the limit.
+//! Not here: what a SUBSCRIBE says (`subscribe`), who may subscribe where (`app` asks `policy`),
+//! deliveries (`hub`). Invariant: an id names at most one subscription, and there are never more
+//! than the limit.
 
 use std::collections::BTreeMap;
 
-use super::problems::Fatal;
-use super::send;
-use crate::model::{Destination, UserQueue};
-use crate::stomp::{Headers, Version};
-
-/// The longest id, in octets.
-const ID_BYTES_MAX: usize = 128;
+use super::contract::Ticket;
+use super::fatal::{Fatal, Violation};
+use super::send::{self, TEMP_QUEUE};
+use super::subscribe::{Asked, given_id, is_own};
+use crate::model::{Destination, Prefixes, UserQueue};
+use crate::stomp::{Command, Headers, Version};
 
 /// How many subscriptions a session may have to its own errors and replies. What is told there is
 /// written once for each of them, so that many would make much of little.
@@ -26,6 +26,8 @@ pub(super) struct Subscription {
     pub(super) named: bool,
     /// Where from.
     pub(super) destination: Destination,
+    /// That of its SUBSCRIBE: a later one may have the same id.
+    pub(super) ticket: Ticket,
 }
 
 /// The subscriptions of a session.
@@ -45,55 +47,30 @@ impl Subscriptions {
     }
 
     /// Adds what a SUBSCRIBE asks for.
-    pub(super) fn add(
-        &mut self,
-        headers: &Headers,
-        version: Version,
-    ) -> Result<Subscription, Fatal> {
-        let destination = send::destination(headers)?;
-        let id = given_id(headers, version)?;
-        if id.is_some_and(|id| id.len() > ID_BYTES_MAX) {
-            let body = format!("A subscription identifier has at most {ID_BYTES_MAX} octets.\n");
-            return Err(Fatal::protocol("Bad subscription identifier", body));
-        }
-        match headers.get("ack") {
-            None | Some("auto") => {}
-            Some(mode @ ("client" | "client-individual")) => {
-                let body = format!("ack:{mode} is not supported, only ack:auto is.\n");
-                return Err(Fatal::protocol("Not supported", body));
-            }
-            Some(_) => {
-                let body = "ack is auto, client or client-individual.\n";
-                return Err(Fatal::protocol("Bad ack", body));
-            }
-        }
-        if headers.get("selector").is_some() {
-            let body = "selector is not supported.\n";
-            return Err(Fatal::protocol("Not supported", body));
-        }
-        let subscription = Subscription {
-            id: id.map_or_else(|| destination.to_string().into(), Into::into),
-            named: id.is_some(),
-            destination,
-        };
-        if self.by_id.contains_key(&subscription.id) {
-            let id = &subscription.id;
-            let body = format!("A subscription identified by 'T_{id}' already exists.\n");
-            return Err(Fatal::protocol("Duplicated subscription identifier", body));
+    pub(super) fn add(&mut self, asked: &Asked, ticket: Ticket) -> Result<(), Fatal> {
+        if self.by_id.contains_key(&asked.id) {
+            let violation = Violation::DuplicatedSubscriptionId;
+            return Err(Fatal::about(violation, &asked.id));
         }
         if self.by_id.len() >= self.max {
-            let max = self.max;
-            let detail = format!("A session has at most {max} subscriptions.");
-            return Err(Fatal::limit(detail));
+            return Err(Fatal::about(Violation::ManySubscriptions, self.max));
         }
-        if is_own(&subscription.destination) && self.own() >= OWN_MAX {
-            let detail =
-                format!("A session has at most {OWN_MAX} subscriptions to its errors and replies.");
-            return Err(Fatal::limit(detail));
+        if is_own(&asked.destination) && self.own() >= OWN_MAX {
+            return Err(Fatal::about(Violation::ManyOwnSubscriptions, OWN_MAX));
         }
-        self.by_id
-            .insert(subscription.id.clone(), Box::new(subscription.clone()));
-        Ok(subscription)
+        let subscription = Subscription {
+            id: asked.id.clone(),
+            named: asked.named,
+            destination: asked.destination.clone(),
+            ticket,
+        };
+        self.by_id.insert(asked.id.clone(), Box::new(subscription));
+        Ok(())
+    }
+
+    /// Whether there is one with this id.
+    pub(super) fn contains(&self, id: &str) -> bool {
+        self.by_id.contains_key(id)
     }
 
     /// Removes what an UNSUBSCRIBE names.
@@ -101,19 +78,37 @@ impl Subscriptions {
         &mut self,
         headers: &Headers,
         version: Version,
+        prefixes: &Prefixes,
     ) -> Result<Subscription, Fatal> {
-        let unknown =
-            || Fatal::protocol("Subscription not found", "There is no such subscription.\n");
-        if let Some(id) = given_id(headers, version)? {
-            return self.by_id.remove(id).map(|one| *one).ok_or_else(unknown);
+        let id = match given_id(headers, version, Command::Unsubscribe)? {
+            Some(id) => Some(id.into()),
+            None => self.id_of(headers, prefixes)?,
+        };
+        let removed = id.and_then(|id: Box<str>| self.by_id.remove(&id));
+        let removed = removed.map(|one| *one);
+        removed.ok_or_else(|| Fatal::of(Violation::SubscriptionNotFound))
+    }
+
+    /// 1.0 without id: the destination names the subscription, even one that has an id.
+    fn id_of(&self, headers: &Headers, prefixes: &Prefixes) -> Result<Option<Box<str>>, Fatal> {
+        let written = headers.get("destination").unwrap_or_default();
+        if written.is_empty() {
+            return Err(Fatal::missing(Command::Unsubscribe, "destination"));
         }
-        // 1.0 without id: the destination names the subscription, even one that has an id.
-        let destination = send::destination(headers)?;
+        if written.starts_with(TEMP_QUEUE) {
+            return Ok(Some(written.into()));
+        }
+        let destination = send::destination(written, prefixes)?;
         let mut all = self.by_id.values();
         let named = all.find(|one| one.destination == destination);
-        let id = named.map(|one| one.id.clone());
-        let removed = id.and_then(|id| self.by_id.remove(&id));
-        removed.map(|one| *one).ok_or_else(unknown)
+        Ok(named.map(|one| one.id.clone()))
+    }
+
+    /// Removes the one that the SUBSCRIBE with this ticket added, if it is still there.
+    pub(super) fn forget(&mut self, id: &str, ticket: Ticket) {
+        if self.by_id.get(id).is_some_and(|one| one.ticket == ticket) {
+            self.by_id.remove(id);
+        }
     }
 
     fn own(&self) -> usize {
@@ -130,31 +125,12 @@ impl Subscriptions {
     }
 }
 
-/// Whether the session answers for this destination itself.
-pub(super) fn is_own(destination: &Destination) -> bool {
-    matches!(
-        destination,
-        Destination::UserQueue(UserQueue::Errors | UserQueue::Replies)
-    )
-}
-
-/// The header `id`. Only 1.0 may leave it out.
-fn given_id(headers: &Headers, version: Version) -> Result<Option<&str>, Fatal> {
-    match headers.get("id") {
-        Some("") => Err(Fatal::protocol("Missing id", "id is not empty.\n")),
-        Some(id) => Ok(Some(id)),
-        None if version == Version::V1_0 => Ok(None),
-        None => {
-            let body = format!("STOMP {version} needs the header id.\n");
-            Err(Fatal::protocol("Missing id", body))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stomp::{Command, Frame};
+    use crate::session::SessionConfig;
+    use crate::session::subscribe;
+    use crate::stomp::Frame;
 
     fn headers(pairs: &[(&str, &str)]) -> Headers {
         let mut frame = Frame::new(Command::Subscribe);
@@ -169,67 +145,39 @@ mod tests {
         headers.get("message").unwrap_or_default().to_owned()
     }
 
+    fn add(
+        to: &mut Subscriptions,
+        ticket: u64,
+        version: Version,
+        pairs: &[(&str, &str)],
+    ) -> Result<(), String> {
+        let asked = subscribe::read(&headers(pairs), version, &SessionConfig::default());
+        to.add(&asked.unwrap(), Ticket(ticket))
+            .map_err(|no| message(&no))
+    }
+
     #[test]
-    fn a_subscribe_must_say_what_it_needs() {
-        let check = |version, pairs: &[(&str, &str)], expected: &str| {
-            let mut subscriptions = Subscriptions::new(2);
-            let taken = headers(&[("id", "taken"), ("destination", "/topic/x")]);
-            assert!(subscriptions.add(&taken, version).is_ok());
-            let outcome = subscriptions.add(&headers(pairs), version);
-            let found = outcome
-                .err()
-                .map_or_else(|| "ok".to_owned(), |no| message(&no));
-            assert_eq!(found, expected, "{version} {pairs:?}");
-        };
-        let a = ("destination", "/topic/a");
-        let long = "x".repeat(ID_BYTES_MAX + 1);
-        for version in Version::ALL {
-            check(version, &[("id", "1"), a], "ok");
-            check(version, &[("id", "1"), a, ("ack", "auto")], "ok");
-            check(version, &[("id", &long[1..]), a], "ok");
-            check(version, &[("id", &long), a], "Bad subscription identifier");
-            check(version, &[("id", "1")], "Missing destination");
-            check(
-                version,
-                &[("id", "1"), ("destination", "/nowhere/a")],
-                "Invalid destination",
-            );
-            check(
-                version,
-                &[("id", "taken"), a],
-                "Duplicated subscription identifier",
-            );
-            check(version, &[("id", ""), a], "Missing id");
-            check(version, &[("id", "1"), a, ("ack", "never")], "Bad ack");
-            check(
-                version,
-                &[("id", "1"), a, ("ack", "client")],
-                "Not supported",
-            );
-            let individual = ("ack", "client-individual");
-            check(version, &[("id", "1"), a, individual], "Not supported");
-            check(
-                version,
-                &[("id", "1"), a, ("selector", "x = 1")],
-                "Not supported",
-            );
-        }
-        check(Version::V1_0, &[a], "ok");
-        check(Version::V1_1, &[a], "Missing id");
-        check(Version::V1_2, &[a], "Missing id");
+    fn an_id_names_one_subscription() {
+        let mut subscriptions = Subscriptions::new(9);
+        let mut add = |pairs: &[(&str, &str)]| add(&mut subscriptions, 1, Version::V1_0, pairs);
+        let (a, b) = (("destination", "/topic/a"), ("destination", "/topic/b"));
+        let duplicated = Err("Duplicated subscription identifier".to_owned());
+        assert_eq!(add(&[("id", "1"), a]), Ok(()));
+        assert_eq!(add(&[("id", "1"), b]), duplicated);
+        assert_eq!(add(&[("id", "2"), a]), Ok(()));
+        assert_eq!(add(&[b]), Ok(()));
+        assert_eq!(add(&[b]), duplicated);
     }
 
     #[test]
     fn there_are_never_more_than_the_limit() {
         let mut subscriptions = Subscriptions::new(2);
         let mut add = |id| {
-            let headers = headers(&[("id", id), ("destination", "/topic/a")]);
-            subscriptions
-                .add(&headers, Version::V1_2)
-                .map_err(|no| message(&no))
+            let pairs = [("id", id), ("destination", "/topic/a")];
+            add(&mut subscriptions, 1, Version::V1_2, &pairs)
         };
-        assert!(add("1").is_ok());
-        assert!(add("2").is_ok());
+        assert_eq!(add("1"), Ok(()));
+        assert_eq!(add("2"), Ok(()));
         assert_eq!(add("3"), Err("limit_exceeded".to_owned()));
     }
 
@@ -237,10 +185,8 @@ mod tests {
     fn a_session_listens_to_itself_a_few_times_at_most() {
         let mut subscriptions = Subscriptions::new(100);
         let mut add = |id: usize, to: &str| {
-            let headers = headers(&[("id", &id.to_string()), ("destination", to)]);
-            subscriptions
-                .add(&headers, Version::V1_2)
-                .map_err(|no| message(&no))
+            let pairs = [("id", &*id.to_string()), ("destination", to)];
+            add(&mut subscriptions, 1, Version::V1_2, &pairs)
         };
         for id in 0..OWN_MAX {
             let to = ["/user/queue/errors", "/user/queue/replies"][id % 2];
@@ -260,25 +206,40 @@ mod tests {
             &[("id", "1"), ("destination", "/topic/b")],
             &[("id", "2"), ("destination", "/topic/c")],
         ] {
-            assert!(subscriptions.add(&headers(pairs), Version::V1_0).is_ok());
+            assert!(add(&mut subscriptions, 1, Version::V1_0, pairs).is_ok());
         }
+        let config = SessionConfig::default();
+        let reply = subscribe::of_reply_to("/temp-queue/x", &config);
+        assert!(subscriptions.add(&reply, Ticket(2)).is_ok());
         let mut check = |version, pairs: &[(&str, &str)], expected: &str| {
-            let found = match subscriptions.remove(&headers(pairs), version) {
+            let headers = headers(pairs);
+            let found = match subscriptions.remove(&headers, version, &config.prefixes) {
                 Ok(found) => found.destination.to_string(),
                 Err(fatal) => message(&fatal),
             };
             assert_eq!(found, expected, "{pairs:?}");
         };
+        let nothing = "Subscription not found";
         check(Version::V1_0, &[("destination", "/topic/a")], "/topic/a");
         check(Version::V1_0, &[("destination", "/topic/b")], "/topic/b");
-        check(
-            Version::V1_0,
-            &[("destination", "/topic/b")],
-            "Subscription not found",
-        );
+        check(Version::V1_0, &[("destination", "/topic/b")], nothing);
+        let reply = ("destination", "/temp-queue/x");
+        check(Version::V1_0, &[reply], "/temp-queue/x");
+        check(Version::V1_0, &[reply], nothing);
         check(Version::V1_2, &[("destination", "/topic/c")], "Missing id");
         check(Version::V1_2, &[("id", "2")], "/topic/c");
-        check(Version::V1_2, &[("id", "2")], "Subscription not found");
+        check(Version::V1_2, &[("id", "2")], nothing);
         check(Version::V1_0, &[], "Missing destination");
+    }
+
+    #[test]
+    fn only_the_subscription_that_was_refused_is_forgotten() {
+        let mut subscriptions = Subscriptions::new(9);
+        let pairs = [("id", "1"), ("destination", "/topic/a")];
+        assert!(add(&mut subscriptions, 1, Version::V1_2, &pairs).is_ok());
+        subscriptions.forget("1", Ticket(2));
+        assert!(subscriptions.contains("1"), "a later one with the same id");
+        subscriptions.forget("1", Ticket(1));
+        assert!(!subscriptions.contains("1"));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Not here: what is then done. Invariant: what is not in the table is an ERROR and the end.
 
-use crate::stomp::Command;
+use crate::stomp::{Command, Version};
 
 /// Where in its life a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +49,14 @@ pub(super) enum Action {
     Unsubscribe,
     /// Settle everything, answer, close.
     Disconnect,
-    /// The place of acknowledgement and transactions: refused in clear words.
-    Refuse,
+    /// Check the ACK or NACK and pass it on.
+    Acknowledge,
+    /// Open a transaction.
+    Begin,
+    /// Pass on everything of a transaction.
+    Commit,
+    /// Forget a transaction.
+    Abort,
 }
 
 const TABLE: [(Phase, Command, Action); 11] = [
@@ -60,15 +66,18 @@ const TABLE: [(Phase, Command, Action); 11] = [
     (Phase::Connected, Command::Subscribe, Action::Subscribe),
     (Phase::Connected, Command::Unsubscribe, Action::Unsubscribe),
     (Phase::Connected, Command::Disconnect, Action::Disconnect),
-    (Phase::Connected, Command::Ack, Action::Refuse),
-    (Phase::Connected, Command::Nack, Action::Refuse),
-    (Phase::Connected, Command::Begin, Action::Refuse),
-    (Phase::Connected, Command::Commit, Action::Refuse),
-    (Phase::Connected, Command::Abort, Action::Refuse),
+    (Phase::Connected, Command::Ack, Action::Acknowledge),
+    (Phase::Connected, Command::Nack, Action::Acknowledge),
+    (Phase::Connected, Command::Begin, Action::Begin),
+    (Phase::Connected, Command::Commit, Action::Commit),
+    (Phase::Connected, Command::Abort, Action::Abort),
 ];
 
-/// What a frame with this command asks for in this phase, if it may come.
-pub(super) fn action(phase: Phase, command: Command) -> Option<Action> {
+/// What a frame with this command asks for in this phase, if it may come. NACK is a word since 1.1.
+pub(super) fn action(phase: Phase, version: Version, command: Command) -> Option<Action> {
+    if command == Command::Nack && version == Version::V1_0 {
+        return None;
+    }
     TABLE
         .iter()
         .find(|(in_phase, on, _)| (*in_phase, *on) == (phase, command))

@@ -9,7 +9,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::error::DecodeError;
-use super::frame::{Frame, Headers};
+use super::frame::Frame;
 use super::head::{self, Head};
 use super::limits::Limits;
 use super::version::Version;
@@ -42,13 +42,17 @@ pub struct Decoder {
     /// Where in the buffer the current frame begins; what is before is spent.
     start: usize,
     stage: Stage,
-    failed: Option<DecodeError>,
+    /// Boxed, because an idle connection should not pay for it.
+    failed: Option<Box<Failure>>,
     /// EOLs seen between frames.
     beats: u64,
     /// Octets looked at while searching: the tests hold it to be linear.
     #[cfg(test)]
     pub(super) looked_at: usize,
 }
+
+/// How a decoder failed, and which receipt the failed frame had asked for.
+type Failure = (DecodeError, Option<Box<str>>);
 
 /// How far the current frame is; positions count from its beginning.
 #[derive(Debug)]
@@ -79,7 +83,7 @@ impl fmt::Debug for Decoder {
         f.debug_struct("Decoder")
             .field("buffered", &self.buffered())
             .field("stage", &self.stage)
-            .field("failed", &self.failed)
+            .field("failed", &self.failed.as_ref().map(|failure| &failure.0))
             .finish_non_exhaustive()
     }
 }
@@ -132,8 +136,8 @@ impl Decoder {
     /// # Errors
     /// The first thing that is wrong; afterwards always the same.
     pub fn next(&mut self, version: Version) -> Result<Option<Frame>, DecodeError> {
-        if let Some(error) = &self.failed {
-            return Err(error.clone());
+        if let Some(failure) = &self.failed {
+            return Err(failure.0.clone());
         }
         let outcome = self.advance(version);
         match &outcome {
@@ -146,7 +150,9 @@ impl Decoder {
                 }
             }
             Err(error) => {
-                self.failed = Some(error.clone());
+                let error = error.clone();
+                let receipt = self.receipt_amid_frame(version);
+                self.failed = Some(Box::new((error, receipt)));
                 self.buffer = Vec::new();
                 self.start = 0;
             }
@@ -172,12 +178,19 @@ impl Decoder {
         self.beats
     }
 
-    /// The headers of the frame whose body is incomplete or wrong: an ERROR can name its receipt.
+    /// `receipt` of the frame that is incomplete or wrong, as far as it is there: so that an ERROR
+    /// can name it.
     #[must_use]
-    pub fn headers_amid_frame(&self) -> Option<&Headers> {
+    pub fn receipt_amid_frame(&self, version: Version) -> Option<Box<str>> {
+        if let Some(failure) = &self.failed {
+            return failure.1.clone();
+        }
         match &self.stage {
-            Stage::Body { head, .. } => Some(&head.headers),
-            Stage::Between | Stage::Head { .. } => None,
+            Stage::Between => None,
+            Stage::Head { line, .. } => {
+                head::receipt(&self.buffer[self.start..self.start + line], version)
+            }
+            Stage::Body { head, .. } => head.headers.get("receipt").map(Into::into),
         }
     }
 
@@ -217,6 +230,12 @@ impl Decoder {
         };
         let frame = &self.buffer[self.start..];
         loop {
+            // Also for a failure: the lines before this one may name a receipt.
+            self.stage = Stage::Head {
+                scanned,
+                line,
+                lines,
+            };
             let found = memchr::memchr2(b'\n', b'\0', &frame[scanned..]).map(|at| at + scanned);
             let end = found.unwrap_or(frame.len());
             #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Not here: the ERROR frame and the close (`session`).
 
 use super::command::Command;
+use super::limits::Limits;
 
 /// How a decoder fails. All are final: what follows cannot be understood. The `Display` is the
 /// body of the ERROR frame, [`DecodeError::message`] its header `message`,
@@ -109,5 +110,80 @@ impl DecodeError {
     #[must_use]
     pub fn close_code(&self) -> u16 {
         if self.is_size() { 1009 } else { 1002 }
+    }
+
+    /// One of every kind, with these limits: for documentation.
+    #[must_use]
+    pub fn every(limits: &Limits) -> Vec<Self> {
+        vec![
+            Self::CommandTooLong {
+                max: super::decode::COMMAND_BYTES_MAX,
+            },
+            Self::HeaderTooLong {
+                max: limits.header_bytes_max(),
+            },
+            Self::TooManyHeaders {
+                max: limits.headers_max(),
+            },
+            Self::HeadTooLong {
+                max: limits.head_bytes_max(),
+            },
+            Self::BodyTooLong {
+                max: limits.body_bytes_max(),
+            },
+            Self::UnknownCommand("HELO".into()),
+            Self::NotUtf8,
+            Self::NoColon,
+            Self::EmptyName,
+            Self::UndefinedEscape,
+            Self::StrayCarriageReturn,
+            Self::NoBlankLine,
+            Self::ContentLength,
+            Self::MissingNul,
+            Self::BodyNotAllowed(Command::Subscribe),
+        ]
+    }
+
+    /// When it comes, for documentation.
+    #[must_use]
+    pub fn when(&self) -> &'static str {
+        match self {
+            Self::CommandTooLong { .. } => "the first line is longer than any command",
+            Self::HeaderTooLong { .. } => "a header line is longer than MAX_HEADER_BYTES",
+            Self::TooManyHeaders { .. } => "a frame has more headers than MAX_HEADERS",
+            Self::HeadTooLong { .. } => {
+                "command and headers are longer than MAX_HEAD_BYTES, or before CONNECTED than \
+                 MAX_HEAD_BYTES_UNAUTHENTICATED"
+            }
+            Self::BodyTooLong { .. } => "a body, or its content-length, is beyond MAX_FRAME_BYTES",
+            Self::UnknownCommand(_) => "the command is none of STOMP; case counts",
+            Self::NotUtf8 => "command or headers are not UTF-8",
+            Self::NoColon => "a header line has no colon",
+            Self::EmptyName => "a header has an empty name",
+            Self::UndefinedEscape => "a backslash begins no escape of the version",
+            Self::StrayCarriageReturn => "a carriage return stands inside a 1.2 header line",
+            Self::NoBlankLine => "a NUL comes before the blank line",
+            Self::ContentLength => "content-length is not digits, or does not fit",
+            Self::MissingNul => "no NUL follows content-length octets of body",
+            Self::BodyNotAllowed(_) => "a frame other than SEND has a body",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_listed_once_and_says_when_it_comes() {
+        let every = DecodeError::every(&Limits::default());
+        // A kind that is added here must be listed above: the match of `when` asks for it.
+        let mut said: Vec<_> = every.iter().map(DecodeError::when).collect();
+        said.sort_unstable();
+        said.dedup();
+        assert_eq!((every.len(), said.len()), (15, 15));
+        for error in every {
+            assert!(error.to_string().ends_with('\n'), "{error:?}");
+        }
     }
 }

@@ -74,6 +74,13 @@ impl Headers {
         found.map(|(_, value)| value.as_ref())
     }
 
+    /// The value of the first header with this name, moved out: it is empty afterwards.
+    pub fn take(&mut self, name: &str) -> Option<Box<str>> {
+        let mut headers = self.0.iter_mut();
+        let (_, value) = headers.find(|(other, _)| other.as_ref() == name)?;
+        Some(std::mem::take(value))
+    }
+
     /// Adds a header at the end.
     pub fn push(&mut self, name: impl Into<Box<str>>, value: impl Into<Box<str>>) {
         self.0.push((name.into(), value.into()));
@@ -133,6 +140,10 @@ mod tests {
             .header("a", "3");
         assert_eq!(frame.headers.get("a"), Some("1"));
         assert_eq!(frame.headers.len(), 3);
+        let mut taken = frame.headers.clone();
+        assert_eq!(taken.take("a").as_deref(), Some("1"));
+        assert_eq!(taken.get("a"), Some(""), "the second never takes its place");
+        assert_eq!(taken.take("c"), None);
         let firsts = frame.headers.into_firsts(|name| name != "b");
         assert_eq!(firsts, [("a".into(), "1".into())]);
     }

@@ -34,10 +34,7 @@ pub(super) fn parse(octets: &[u8], lines: usize, version: Version) -> Result<Hea
     while !text.is_empty() {
         let (header, after) = next_line(text, version)?;
         let (name, value) = divided(header)?;
-        let value = match value.strip_prefix(' ') {
-            Some(trimmed) if version == Version::V1_0 => trimmed,
-            _ => value,
-        };
+        let value = trimmed(value, version);
         let unescape = |text| {
             let plain = escaping.unescape(text);
             plain.map_err(|_| DecodeError::UndefinedEscape)
@@ -51,6 +48,30 @@ pub(super) fn parse(octets: &[u8], lines: usize, version: Version) -> Result<Hea
         headers,
         length,
     })
+}
+
+/// `receipt` among the whole lines of a head that is wrong elsewhere, or incomplete.
+pub(super) fn receipt(octets: &[u8], version: Version) -> Option<Box<str>> {
+    let mut lines =
+        octets
+            .split(|octet| *octet == b'\n')
+            .map(|line| match line.strip_suffix(b"\r") {
+                Some(line) if version == Version::V1_2 => line,
+                _ => line,
+            });
+    let word = std::str::from_utf8(lines.next()?).ok();
+    let command = word.and_then(Command::parse).unwrap_or(Command::Send);
+    let value = lines.find_map(|line| line.strip_prefix(b"receipt:"))?;
+    let value = trimmed(std::str::from_utf8(value).ok()?, version);
+    Escaping::of(command, version).unescape(value).ok()
+}
+
+/// Clients of 1.0 write `name: value`, as its specification does.
+fn trimmed(value: &str, version: Version) -> &str {
+    match value.strip_prefix(' ') {
+        Some(trimmed) if version == Version::V1_0 => trimmed,
+        _ => value,
+    }
 }
 
 /// One line without its end, and what follows.

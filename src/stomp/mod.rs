@@ -13,7 +13,8 @@
 //! name    = 1*text
 //! value   = *text                         ; 1.0: one leading space is dropped
 //! text    = any UTF-8 character but LF and NUL, escaped as the version says:
-//!           1.0 and the frames CONNECT, STOMP, CONNECTED: nothing is escaped
+//!           1.0 and the frames CONNECT, STOMP, CONNECTED: nothing is escaped, and ":" and
+//!           backslash in a value stand for themselves
 //!           1.1: "\n" LF, "\c" colon, "\\" backslash; CR stands for itself
 //!           1.2: the same and "\r" CR; CR does not stand for itself
 //! body    = n OCTET, n being `content-length`; without one any octets but NUL
@@ -28,6 +29,8 @@
 //!   otherwise swallow the next frame.
 //! - Between frames CR LF is taken in every version.
 //! - `content-length` is digits and nothing else: neither a sign nor white space.
+//! - A frame that is wrong keeps the `receipt` that was read of it, wherever else in the head it is
+//!   wrong, so that the ERROR can name it.
 //! - STOMP is escaped as CONNECT, which it stands for: not at all.
 //! - What a version cannot express is replaced on the way out, never written raw: in values LF,
 //!   CR and NUL become a space, in names these and the colon become an underscore. So nobody can

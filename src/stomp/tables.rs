@@ -279,10 +279,8 @@ fn after_a_failure_nothing_is_kept_and_the_answer_stays() {
     let mut decoder = Decoder::new(Limits::default());
     decoder.push(b"SEND\nreceipt:r1\ncontent-length:1\n\nxy");
     assert_eq!(decoder.next(Version::V1_2), Err(DecodeError::MissingNul));
-    let receipt = decoder
-        .headers_amid_frame()
-        .and_then(|head| head.get("receipt"));
-    assert_eq!(receipt, Some("r1"));
+    let receipt = decoder.receipt_amid_frame(Version::V1_2);
+    assert_eq!(receipt.as_deref(), Some("r1"));
     decoder.push(b"\0SEND\n\n\0");
     assert_eq!(decoder.next(Version::V1_2), Err(DecodeError::MissingNul));
     assert_eq!((decoder.buffered(), decoder.capacity()), (0, 0));
@@ -303,4 +301,65 @@ fn of_two_limits_the_one_crossed_first_counts_however_the_input_is_cut() {
     check(10, DecodeError::HeaderTooLong { max: 40 });
     check(16, DecodeError::HeaderTooLong { max: 40 });
     check(17, DecodeError::HeadTooLong { max: 64 });
+}
+
+#[test]
+fn a_frame_that_is_wrong_still_names_its_receipt_however_it_is_cut() {
+    let found = |version, wire: &str, piece: usize| {
+        let mut decoder = Decoder::new(Limits::default());
+        for octets in wire.as_bytes().chunks(piece) {
+            decoder.push(octets);
+            if decoder.next(version).is_err() {
+                break;
+            }
+        }
+        decoder.receipt_amid_frame(version)
+    };
+    let check = |version, wire: &str, expected: Option<&str>| {
+        for piece in [1, 7, wire.len()] {
+            let receipt = found(version, wire, piece);
+            assert_eq!(
+                receipt.as_deref(),
+                expected,
+                "{version} {wire:?} by {piece}"
+            );
+        }
+    };
+    let long = "y".repeat(9_000);
+    for version in Version::ALL {
+        check(version, "SEND\nreceipt:r\nabc\n\n\0", Some("r"));
+        check(version, "SEND\nreceipt:r\nx:y\0", Some("r"));
+        check(version, "SEND\nreceipt:r\n:y\n\n\0", Some("r"));
+        check(
+            version,
+            "SEND\nreceipt:r\ncontent-length:x\n\n\0",
+            Some("r"),
+        );
+        check(version, "HELO\nreceipt:r\n\n\0", Some("r"));
+        check(
+            version,
+            &format!("SEND\nreceipt:r\nx:{long}\n\n\0"),
+            Some("r"),
+        );
+        check(version, &format!("SEND\nx:{long}\nreceipt:r\n\n\0"), None);
+        check(version, "SUBSCRIBE\nreceipt:r\n\nbody\0", Some("r"));
+        check(
+            version,
+            "SEND\nreceipt:r\n\nthe rest is still to come",
+            Some("r"),
+        );
+        check(version, "SEND\nreceipt:r\nhalf-a-line", Some("r"));
+        check(version, "SEND\nreceipt:half-a-line", None);
+        check(version, "SEND\nx\nreceipts:r\n\n\0", None);
+    }
+    let bad = "SEND\nreceipt:a\\cb\nx:\\t\n\n\0";
+    check(Version::V1_2, bad, Some("a:b"));
+    check(
+        Version::V1_2,
+        "SEND\r\nreceipt:r\r\nabc\r\n\r\n\0",
+        Some("r"),
+    );
+    check(Version::V1_0, "SEND\nreceipt: r\nabc\n\n\0", Some("r"));
+    check(Version::V1_1, "SEND\nreceipt: r\nabc\n\n\0", Some(" r"));
+    check(Version::V1_2, "SEND\nreceipt:\\t\n\n\0", None);
 }

@@ -10,4 +10,5 @@ mod people;
 mod races;
 mod reach;
 mod rules;
+mod tickets;
 mod world;

@@ -33,6 +33,7 @@ macro_rules! on_every_engine {
 }
 
 mod leases;
+mod patterns;
 mod rig;
 
 on_every_engine! {

@@ -10,8 +10,12 @@ use proptest::sample::Index;
 
 #[path = "../../fuzz/checks/decoder.rs"]
 mod decoder;
+#[path = "../../fuzz/checks/destinations.rs"]
+mod destinations;
 #[path = "../../fuzz/checks/session.rs"]
 mod session;
+#[path = "../../fuzz/checks/sockjs.rs"]
+mod sockjs;
 
 /// Every file of a corpus, in the order of names.
 fn inputs(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
@@ -33,6 +37,8 @@ fn inputs(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
 
 static DECODER: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| octets("decoder"));
 static SESSION: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| octets("session"));
+static DESTINATIONS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| octets("destinations"));
+static SOCKJS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| octets("sockjs"));
 
 fn octets(target: &str) -> Vec<Vec<u8>> {
     inputs(target)
@@ -84,6 +90,16 @@ fn the_session_withstands_its_corpus() {
     replay("session", session::check);
 }
 
+#[test]
+fn destinations_withstand_their_corpus() {
+    replay("destinations", destinations::check);
+}
+
+#[test]
+fn sockjs_withstands_its_corpus() {
+    replay("sockjs", sockjs::check);
+}
+
 proptest! {
     #[test]
     fn the_decoder_withstands_what_is_near_its_corpus(input in any_input(&DECODER)) {
@@ -93,5 +109,15 @@ proptest! {
     #[test]
     fn the_session_withstands_what_is_near_its_corpus(input in any_input(&SESSION)) {
         session::check(&input);
+    }
+
+    #[test]
+    fn destinations_withstand_what_is_near_their_corpus(input in any_input(&DESTINATIONS)) {
+        destinations::check(&input);
+    }
+
+    #[test]
+    fn sockjs_withstands_what_is_near_its_corpus(input in any_input(&SOCKJS)) {
+        sockjs::check(&input);
     }
 }

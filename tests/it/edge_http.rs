@@ -61,11 +61,11 @@ async fn every_answer_is_guarded_and_every_error_is_a_problem() {
     };
     check("GET /", &[], 200, None).await;
     check("GET /metrics", &[], 200, None).await;
-    check("GET /ws-chat", &[], 426, None).await;
+    check("GET /ws-chat", &[], 200, None).await;
     check("POST /ws-chat", &["Content-Length: 0"], 405, None).await;
     check("GET /nothing", &[], 404, Some("not_found")).await;
     check("GET /assets/../Cargo.toml", &[], 404, Some("not_found")).await;
-    check("GET /ws-chat/info", &[], 404, Some("not_found")).await;
+    check("GET /ws-chat/nothing", &[], 404, None).await;
     check("DELETE /health", &[], 405, Some("bad_request")).await;
     check("GET /api/v1/me/export", &[], 401, Some("unauthorized")).await;
     let wrong = "Authorization: Visitor sbv1.nonsense";
@@ -98,6 +98,12 @@ async fn a_visitor_gets_a_secret_his_own_copy_and_is_forgotten() {
         "Authorization: Visitor {}",
         made["visitor_token"].as_str().unwrap()
     );
+    let ticket = ask(at, "POST /api/v1/auth/ticket", &[&token]).await;
+    assert_eq!(
+        (ticket.status, &ticket.json()["expires_in"]),
+        (201, &30.into())
+    );
+    assert_eq!(ask(at, "POST /api/v1/auth/ticket", &[]).await.status, 401);
     let copy = ask(at, "GET /api/v1/me/export", &[&token]).await;
     assert_eq!(copy.status, 200);
     assert_eq!(copy.json()["user_id"], made["user_id"]);

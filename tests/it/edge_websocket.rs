@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use futures_util::SinkExt as _;
+use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::edge::{Client, PATIENCE, ask, upgrade};
+use crate::support::edge::{Client, PATIENCE, ask, upgrade, upgrade_at};
 use crate::support::node::Node;
 
 #[tokio::test]
@@ -310,4 +311,103 @@ async fn a_drain_tells_every_client_to_come_back() {
     };
     let (ended, ()) = tokio::join!(node.stop(), told);
     assert!(ended.status.success(), "{}", ended.output);
+}
+
+#[tokio::test]
+async fn a_client_gets_its_frames_as_it_wants_them() {
+    for (setting, query, is_text) in [
+        ("auto", "", true),
+        ("text", "", true),
+        ("binary", "", false),
+        ("auto", "?frame=binary", false),
+        ("binary", "?frame=text", true),
+        ("binary", "?x=y&frame=auto", true),
+    ] {
+        let node = Node::start("kinds", &[("WS_FRAME", setting)]).await;
+        let path = format!("/ws-chat{query}");
+        let (socket, answer) = upgrade_at(node.address(), &path, &[]).await;
+        let mut client = Client(socket.unwrap_or_else(|| panic!("{answer:?}")));
+        client
+            .send("CONNECT\naccept-version:1.2\nvisitor-token:new\n\n\0")
+            .await;
+        let connected = client.0.next().await.unwrap().unwrap();
+        assert_eq!(connected.is_text(), is_text, "{setting} {query}");
+        client
+            .send("SUBSCRIBE\nid:1\ndestination:/topic/x\n\n\0")
+            .await;
+        let octets = b"SEND\ndestination:/topic/x\n\n\xff\xfe\0".to_vec();
+        client.0.send(Message::binary(octets)).await.unwrap();
+        let message = client.0.next().await.unwrap().unwrap();
+        assert!(message.is_binary(), "{setting} {query}: {message:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_kind_of_message_that_there_is_not_is_refused_in_words() {
+    let node = Node::start("kinds", &[]).await;
+    let asking = [
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ];
+    let answer = ask(node.address(), "GET /ws?frame=utf-16", &asking).await;
+    assert_eq!(answer.status, 400);
+    let words = answer.json()["detail"].to_string();
+    assert!(words.contains("auto, text and binary"), "{words}");
+}
+
+/// CONNECT without a secret; the answer.
+async fn introduced(socket: Option<WebSocketStream<TcpStream>>) -> String {
+    let mut client = Client(socket.expect("a WebSocket"));
+    client.send("CONNECT\naccept-version:1.2\n\n\0").await;
+    client.receive().await
+}
+
+#[tokio::test]
+async fn a_secret_may_come_as_a_subprotocol_and_is_never_answered_or_logged() {
+    let node = Node::start("bearer", &[("LOG_LEVEL", "trace")]).await;
+    let at = node.address();
+    let (mut client, user) = Client::connect(at).await;
+    client.send("DISCONNECT\n\n\0").await;
+    let anonymous = ask(at, "POST /api/v1/auth/anonymous", &["Content-Length: 0"]).await;
+    let secret = anonymous.json()["visitor_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let known = anonymous.json()["user_id"].as_str().unwrap().to_owned();
+    assert_ne!(user, known);
+
+    for offered in ["v12.stomp, bearer.", "bearer."] {
+        let line = format!("Sec-WebSocket-Protocol: {offered}{secret}");
+        let (socket, answer) = upgrade(at, &[&line]).await;
+        let echoed = answer.header("sec-websocket-protocol");
+        assert_eq!(echoed, offered.contains("v12").then_some("v12.stomp"));
+        let connected = introduced(socket).await;
+        assert!(
+            connected.contains(&format!("user-name:{known}\n")),
+            "{connected}"
+        );
+    }
+    // Whoever brings another kind of token is no visitor unawares.
+    let (socket, _) = upgrade(at, &["Sec-WebSocket-Protocol: v12.stomp, bearer.a.b.c"]).await;
+    let error = introduced(socket).await;
+    assert!(error.contains("message:unauthorized"), "{error}");
+
+    let authorization = format!("Authorization: Visitor {secret}");
+    let headers = ["Content-Length: 0", authorization.as_str()];
+    let ticket = ask(at, "POST /api/v1/auth/ticket", &headers).await.json();
+    let ticket = ticket["ticket"].as_str().unwrap().to_owned();
+    for expected in [
+        format!("user-name:{known}\n"),
+        "message:unauthorized".to_owned(),
+    ] {
+        let path = format!("/ws-chat?ticket={ticket}&frame=text");
+        let (socket, _) = upgrade_at(at, &path, &[]).await;
+        let answer = introduced(socket).await;
+        assert!(answer.contains(&expected), "{expected}: {answer}");
+    }
+    let (_, answer) = upgrade_at(at, &format!("/ws-chat?ticket={secret}"), &[]).await;
+    assert_eq!(answer.status, 400);
+    assert!(!node.output().contains(&secret), "the secret is in the log");
 }

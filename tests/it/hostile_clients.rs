@@ -1,11 +1,13 @@
 //! Clients that mean harm within the rules of the protocol: what they make the server do is
 //! bounded, and nobody else notices.
 
-use tokio::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::{Duration, Instant, sleep};
 
 use crate::support::bystanders::Bystanders;
 use crate::support::client::{Client, Opening};
 use crate::support::cluster::HIGH_LIMITS;
+use crate::support::edge;
 use crate::support::node::Node;
 
 /// Nearly as much as a WebSocket message may hold.
@@ -84,4 +86,99 @@ async fn one_network_cannot_keep_the_others_out() {
         ..Opening::default()
     };
     assert!(Client::try_open(node.address(), &opening).await.is_ok());
+}
+
+/// A frame of a client with a key of zeros: its first octet and its payload.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    [&[first, 0x80 | length, 0, 0, 0, 0], payload].concat()
+}
+
+const TEXT_BEGINS: u8 = 0x01;
+const GOES_ON: u8 = 0x00;
+const PING: u8 = 0x89;
+
+#[tokio::test]
+async fn a_message_that_does_not_end_is_not_waited_for_whatever_comes_meanwhile() {
+    let node = Node::start("node", &[("PARTIAL_FRAME_TIMEOUT", "500ms")]).await;
+    let fragment = frame(TEXT_BEGINS, b"SEND\n");
+    let ping = frame(PING, b"");
+    let goes_on = frame(GOES_ON, b"x");
+    for (beginning, again) in [
+        (&fragment[..], &[][..]),
+        (&fragment[..], &ping[..]),
+        (&fragment[..], &goes_on[..]),
+        (&fragment[..3], &[]),
+        (&ping[..1], &[]),
+    ] {
+        let (mut client, _) = edge::Client::connect(node.address()).await;
+        let line = client.0.get_mut();
+        line.write_all(beginning).await.unwrap();
+        for _ in 0..20 {
+            sleep(Duration::from_millis(100)).await;
+            let _may_be_closed = line.write_all(again).await;
+        }
+        let all = client.receive_all().await;
+        let found = all
+            .iter()
+            .any(|frame| frame.contains("message:Frame timeout\n"));
+        assert!(found, "{all:?}");
+        assert_eq!(all.last().unwrap(), "close 1002 bad_request");
+    }
+}
+
+#[tokio::test]
+async fn messages_in_pieces_that_do_end_are_fine_for_as_long_as_they_come() {
+    let node = Node::start("node", &[("PARTIAL_FRAME_TIMEOUT", "400ms")]).await;
+    let (mut client, _) = edge::Client::connect(node.address()).await;
+    for number in 0..10 {
+        let line = client.0.get_mut();
+        let send = format!("SEND\ndestination:/topic/x\nreceipt:{number}\n\nx\0");
+        let (one, two) = send.as_bytes().split_at(10);
+        let octets = [frame(TEXT_BEGINS, one), frame(PING, b"x"), frame(0x80, two)].concat();
+        let (early, late) = octets.split_at(number * 4 + 1);
+        line.write_all(early).await.unwrap();
+        sleep(Duration::from_millis(100)).await;
+        line.write_all(late).await.unwrap();
+        let receipt = client.receive().await;
+        assert!(
+            receipt.contains(&format!("receipt-id:{number}\n")),
+            "{receipt}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_million_empty_fragments_are_a_few_thousand_too_many() {
+    let node = Node::start("node", &HIGH_LIMITS).await;
+    let mut bystanders = Bystanders::on(&node).await;
+    let (mut client, _) = edge::Client::connect(node.address()).await;
+    let line = client.0.get_mut();
+    line.write_all(&frame(TEXT_BEGINS, b"S")).await.unwrap();
+    let thousand = frame(GOES_ON, b"").repeat(1_000);
+    for _ in 0..1_000 {
+        // The server reads away what comes after its close, and may have let go.
+        let _may_be_closed = line.write_all(&thousand).await;
+    }
+    bystanders.talk("a million fragments").await;
+    let all = client.receive_all().await;
+    let error = all
+        .iter()
+        .any(|frame| frame.contains("message:payload_too_large\n"));
+    assert!(error, "{all:?}");
+    assert_eq!(all.last().unwrap(), "close 1009 payload_too_large");
+    bystanders.talk("its end").await;
+}
+
+#[tokio::test]
+async fn a_flood_of_pings_is_cut() {
+    let node = Node::start("node", &[]).await;
+    let mut bystanders = Bystanders::on(&node).await;
+    let (mut client, _) = edge::Client::connect(node.address()).await;
+    let pings = frame(PING, b"are you there").repeat(10_000);
+    let _may_be_closed = client.0.get_mut().write_all(&pings).await;
+    let all = client.receive_all().await;
+    let last = all.last().unwrap();
+    assert_eq!(last, "close 4429 rate_limited;retry_after_ms=10000");
+    bystanders.talk("a flood of pings").await;
 }

@@ -8,14 +8,16 @@ use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties, ExchangeKind};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use stompbox::bus::queue::QueueSettings;
 use stompbox::bus::rabbitmq::{RabbitBus, RabbitSettings, topology};
 use stompbox::bus::{Bus as _, Confirmed, Incoming};
-use stompbox::model::{Incarnation, NodeId};
+use stompbox::model::{Incarnation, NodeId, Verdict};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::conformance_queues::rig::{join_rabbit, text};
 use crate::support::ports;
 use crate::support::rabbitmq::{Options, RabbitMq};
 
@@ -81,6 +83,7 @@ async fn a_node_agrees_with_the_definitions_and_its_permissions_suffice() {
     let port = server.port();
     let url = format!("amqp://stompbox:{PASSWORD}@127.0.0.1:{port}/stompbox");
     a_node_publishes_and_consumes(&url).await;
+    a_node_has_queues(&url).await;
     the_user_may_do_nothing_else(&url).await;
     let guest = Connection::connect(&server.url(), ConnectionProperties::default()).await;
     assert!(guest.is_err(), "guest is not created");
@@ -139,6 +142,19 @@ async fn a_node_publishes_and_consumes(url: &str) {
     check(&[b], "gone", Confirmed::NoRoute).await;
     a_bus.close().await;
     b_bus.close().await;
+}
+
+async fn a_node_has_queues(url: &str) {
+    let node = join_rabbit(url, "a", QueueSettings::default()).await;
+    let mut hand = node.consume("/queue/jobs", 1).await;
+    node.send("/queue/jobs", "job").await.unwrap();
+    let taken = hand.take().await;
+    hand.settle(&[&taken], Verdict::Requeue).await;
+    let taken = hand.take().await;
+    hand.settle(&[&taken], Verdict::Reject).await;
+    let mut grave = node.consume("/queue/DLQ.jobs", 1).await;
+    assert_eq!(text(&grave.done().await), "job");
+    node.close().await;
 }
 
 async fn the_user_may_do_nothing_else(url: &str) {

@@ -50,6 +50,7 @@ async fn two_nodes_deliver_to_every_device_once_in_order_and_tell_each_other_onl
     rig.a_thousand_messages_reach_every_device_on_both_nodes()
         .await;
     rig.a_topic_crosses_only_to_where_it_is_wanted().await;
+    rig.a_pattern_crosses_only_to_where_it_is_wanted().await;
     rig.the_oldest_session_is_closed_wherever_it_is().await;
     rig.a_visitor_who_is_forgotten_is_signed_out_on_every_node()
         .await;
@@ -204,6 +205,31 @@ impl Rig {
         bob.received(topic, 251).await;
         sleep(MOMENT).await;
         assert_eq!(self.published(), before);
+    }
+
+    async fn a_pattern_crosses_only_to_where_it_is_wanted(&self) {
+        let pattern = "/topic/price.*";
+        let alice = self.visitor("alice 7", &self.a).await;
+        let bob = self.visitor("bob 7", &self.b).await;
+        bob.subscribe(pattern).await;
+        let before = self.published();
+        for number in 0..20 {
+            alice.send("/topic/price.x", &format!("<{number}>")).await;
+            alice.send("/topic/prices", "nobody wants it").await;
+        }
+        bob.received(pattern, 20).await;
+        let got = bob.look(pattern, 21, MOMENT).await;
+        let texts: Vec<_> = got.iter().map(|message| message.text.clone()).collect();
+        let sent: Vec<_> = (0..20).map(|number| format!("<{number}>")).collect();
+        assert_eq!(texts, sent);
+        assert!(
+            got.iter()
+                .all(|m| m.headers["destination"] == "/topic/price.x")
+        );
+        let told = self
+            .published_in_the_end("chat.b", count(&before, "chat.b") + 20)
+            .await;
+        assert_eq!(count(&told, "chat.b"), count(&before, "chat.b") + 20);
     }
 
     async fn a_visitor_who_is_forgotten_is_signed_out_on_every_node(&self) {

@@ -7,13 +7,14 @@
 
 import { createInterface } from "node:readline";
 import { Client, ReconnectionTimeMode } from "@stomp/stompjs";
+import SockJS from "sockjs-client";
 import WebSocket from "ws";
 
 const clients = new Map();
 
 /** One connection of one person: the client, what came in, and who waits for it. */
 class Device {
-  constructor({ url, headers = {}, from_page = false, reconnect_ms = 0 }) {
+  constructor({ url, headers = {}, from_page = false, reconnect_ms = 0, sockjs }) {
     this.url = url;
     this.queues = new Map();
     this.waiting = new Set();
@@ -23,6 +24,8 @@ class Device {
     this.errors = [];
     this.client = new Client({
       webSocketFactory: () => {
+        // One transport of SockJS, by its client's name for it, and no other.
+        if (sockjs) return new SockJS(this.url, null, { transports: [sockjs] });
         // As a browser would on a page of that very node.
         const origin = from_page ? this.url.replace(/^ws:\/\/([^/]+).*/, "http://$1") : undefined;
         return new WebSocket(this.url, ["v12.stomp", "v11.stomp", "v10.stomp"], { origin });

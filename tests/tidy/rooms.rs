@@ -31,7 +31,7 @@ const CONFINED: [(&str, &[&str]); 12] = [
 ];
 
 /// Rooms that decide by values alone.
-const PURE: [&str; 5] = ["stomp", "model", "session", "routing", "policy"];
+const PURE: [&str; 6] = ["stomp", "sockjs", "model", "session", "routing", "policy"];
 
 /// What a pure room may not name: clocks, randomness, runtimes, the outside.
 const IMPURE: [&str; 10] = [

@@ -46,7 +46,7 @@ pub(super) struct Link {
     pub(super) connection: Connection,
     pub(super) channel: Channel,
     /// Ends the socket when this link is dropped.
-    _socket: Arc<SocketSlot>,
+    socket: Arc<SocketSlot>,
 }
 
 impl Endpoint {
@@ -132,7 +132,7 @@ impl Endpoint {
         Ok(Link {
             connection,
             channel,
-            _socket: socket,
+            socket,
         })
     }
 }
@@ -149,8 +149,13 @@ impl Link {
         self.connection.status().connected() && self.channel.status().connected()
     }
 
+    /// Takes the socket away; whoever uses the link finds it lost.
+    pub(super) fn cut(&self) {
+        self.socket.end();
+    }
+
     /// Says good-bye, for at most a second.
-    pub(super) async fn close(self) {
+    pub(super) async fn close(&self) {
         let closing = self.connection.close(200, "bye".into());
         // A broker that does not answer loses the socket all the same.
         let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;

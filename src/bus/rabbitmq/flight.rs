@@ -17,13 +17,14 @@ use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::time::Instant;
 
-use super::confirms::{Completed, Ledger, Outcome};
+use super::confirms::{Completed, Ledger};
 use super::publisher::{Command, Publication, Sending, Waiting, not_confirmed};
-use super::topology::EXCHANGE;
-use crate::bus::Confirmed;
 
-/// Not written to disk: the store has what must not be lost.
+/// Not written to disk.
 const TRANSIENT: u8 = 1;
+
+/// Written to disk before it is confirmed.
+const PERSISTENT: u8 = 2;
 
 pub(super) struct Flight {
     channel: Arc<Channel>,
@@ -179,11 +180,7 @@ impl Flight {
                 continue;
             };
             metrics::histogram!("amqp_confirm_seconds").record(since.elapsed().as_secs_f64());
-            waiting.tell(match outcome {
-                Outcome::Routed => Ok(Confirmed::Routed),
-                Outcome::NoRoute => Ok(Confirmed::NoRoute),
-                Outcome::Refused => Err(not_confirmed("a full queue refused it")),
-            });
+            waiting.tell(Ok(outcome));
         }
     }
 }
@@ -212,7 +209,10 @@ async fn send(
     message_id: ShortString,
 ) -> lapin::Result<Confirmation> {
     let mut properties = BasicProperties::default()
-        .with_delivery_mode(TRANSIENT)
+        .with_delivery_mode(match publication.is_persistent {
+            true => PERSISTENT,
+            false => TRANSIENT,
+        })
         .with_message_id(message_id);
     if !publication.bcc.is_empty() {
         let keys = publication.bcc.into_iter();
@@ -223,6 +223,9 @@ async fn send(
         headers.insert("BCC".into(), AMQPValue::FieldArray(FieldArray::from(keys)));
         properties = properties.with_headers(headers);
     }
+    if let Some(expiration_ms) = publication.expiration_ms {
+        properties = properties.with_expiration(expiration_ms.to_string().into());
+    }
     let options = BasicPublishOptions {
         mandatory: publication.is_mandatory,
         ..BasicPublishOptions::default()
@@ -230,7 +233,13 @@ async fn send(
     let key = publication.key.as_str().into();
     let payload = &publication.payload;
     channel
-        .basic_publish(EXCHANGE.into(), key, options, payload, properties)
+        .basic_publish(
+            publication.exchange.into(),
+            key,
+            options,
+            payload,
+            properties,
+        )
         .await?
         .await
 }

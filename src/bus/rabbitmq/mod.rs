@@ -10,6 +10,7 @@ mod connection;
 mod consumer;
 mod flight;
 mod publisher;
+mod queues;
 pub mod topology;
 
 use std::collections::BTreeSet;
@@ -24,6 +25,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::queues::RabbitQueues;
+
+use self::confirms::Outcome;
 use self::connection::{Endpoint, Link, LinkError};
 use self::consumer::{Consumer, Consuming};
 use self::publisher::{Gate, Publication, Publisher};
@@ -173,6 +177,7 @@ impl RabbitBus {
             endpoint: Arc::clone(&endpoint),
             settings: settings.clone(),
             gate: Arc::clone(&gate),
+            purpose: "publishing",
             stop: publishing.stop.clone(),
         };
         let consumer = Consumer {
@@ -197,6 +202,17 @@ impl RabbitBus {
             publishing,
         };
         Ok((Arc::new(bus), receiver))
+    }
+
+    async fn hand(&self, publication: Publication) -> Result<Confirm, BusError> {
+        let outcome = self.gate.publish(publication).await?;
+        Ok(Box::pin(async move {
+            match outcome.await? {
+                Outcome::Routed => Ok(Confirmed::Routed),
+                Outcome::NoRoute => Ok(Confirmed::NoRoute),
+                Outcome::Refused => Err(publisher::not_confirmed("a full queue refused it")),
+            }
+        }))
     }
 }
 
@@ -277,24 +293,31 @@ impl Bus for RabbitBus {
         };
         let bcc: Vec<_> = keys.collect();
         let publication = Publication {
+            exchange: topology::EXCHANGE,
             key,
             is_mandatory: bcc.is_empty(),
             bcc,
             id,
+            // The store has what must not be lost.
+            is_persistent: false,
+            expiration_ms: None,
             payload,
         };
-        self.gate.publish(publication).await
+        self.hand(publication).await
     }
 
     async fn publish_all(&self, id: String, payload: Bytes) -> Result<Confirm, BusError> {
         let publication = Publication {
+            exchange: topology::EXCHANGE,
             key: topology::KEY_ALL.to_owned(),
             bcc: Vec::new(),
             is_mandatory: false,
             id,
+            is_persistent: false,
+            expiration_ms: None,
             payload,
         };
-        self.gate.publish(publication).await
+        self.hand(publication).await
     }
 
     fn is_up(&self) -> bool {

@@ -18,16 +18,19 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::RabbitSettings;
+use super::confirms::Outcome;
 use super::connection::{Endpoint, Link, LinkError, reopen};
 use super::flight::Flight;
 use super::topology;
-use crate::bus::{BusError, Confirm, Confirmed};
+use crate::bus::BusError;
 
 /// How often a connection on which nothing happens is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What goes to the broker.
 pub(super) struct Publication {
+    /// The exchange; empty for the queue that the key names.
+    pub(super) exchange: &'static str,
     /// The routing key.
     pub(super) key: String,
     /// Further routing keys, in the header that the broker takes off.
@@ -36,6 +39,10 @@ pub(super) struct Publication {
     pub(super) is_mandatory: bool,
     /// The message id: a return is recognised by it.
     pub(super) id: String,
+    /// Whether it is written to disk, where the queue is.
+    pub(super) is_persistent: bool,
+    /// For how many milliseconds it is worth anything.
+    pub(super) expiration_ms: Option<u32>,
     pub(super) payload: Bytes,
 }
 
@@ -47,13 +54,13 @@ pub(super) struct Command {
 
 /// Who waits for a confirm, and the place in the window that is free after it.
 pub(super) struct Waiting {
-    done: oneshot::Sender<Result<Confirmed, BusError>>,
+    done: oneshot::Sender<Result<Outcome, BusError>>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Waiting {
     /// Tells the outcome; nobody may be interested in it any more.
-    pub(super) fn tell(self, outcome: Result<Confirmed, BusError>) {
+    pub(super) fn tell(self, outcome: Result<Outcome, BusError>) {
         let _ = self.done.send(outcome);
     }
 }
@@ -86,7 +93,10 @@ impl Gate {
     }
 
     /// Hands a publication over. Waits for a place in the window; the order is that of returning.
-    pub(super) async fn publish(&self, publication: Publication) -> Result<Confirm, BusError> {
+    pub(super) async fn publish(
+        &self,
+        publication: Publication,
+    ) -> Result<impl Future<Output = Result<Outcome, BusError>> + Send + use<>, BusError> {
         let lane = {
             let state = self.lock();
             if state.is_closed {
@@ -111,11 +121,11 @@ impl Gate {
         // There is room for as many as there are places.
         let handed = lane.commands.try_send(command);
         handed.map_err(|_| unavailable("the connection was lost"))?;
-        Ok(Box::pin(async move {
+        Ok(async move {
             outcome
                 .await
                 .unwrap_or_else(|_| Err(not_confirmed("the connection was lost before")))
-        }))
+        })
     }
 
     /// Takes nothing more and waits, for at most `within`, until all is confirmed.
@@ -165,13 +175,15 @@ pub(super) struct Publisher {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) settings: RabbitSettings,
     pub(super) gate: Arc<Gate>,
+    /// What the connection is for, as the broker shows it.
+    pub(super) purpose: &'static str,
     pub(super) stop: CancellationToken,
 }
 
 impl Publisher {
     /// Opens a connection that can publish: the exchange is there, confirms are on.
     pub(super) async fn open(&self) -> Result<Link, LinkError> {
-        let link = self.endpoint.open("publishing").await?;
+        let link = self.endpoint.open(self.purpose).await?;
         let preparing = async {
             topology::declare_exchange(&link.channel).await?;
             let confirms = ConfirmSelectOptions::default();
@@ -202,13 +214,13 @@ impl Publisher {
                 link.close().await;
                 return;
             };
-            tracing::warn!(%why, "lost the publishing connection to RabbitMQ");
+            tracing::warn!(%why, what = self.purpose, "lost a connection to RabbitMQ");
             drop(link);
-            let opened = reopen("publishing", &self.stop, || self.open()).await;
+            let opened = reopen(self.purpose, &self.stop, || self.open()).await;
             let Some(opened) = opened else {
                 return;
             };
-            tracing::info!(broker = %self.endpoint, "publishing to RabbitMQ again");
+            tracing::info!(broker = %self.endpoint, what = self.purpose, "RabbitMQ is back");
             link = opened;
             inbox = self.admit();
         }

@@ -4,11 +4,14 @@
 //! and a test keeps the two equal. Invariant: a node's queue has two bindings and never another,
 //! because each costs the broker 1 ms and 4 KB.
 
+use std::fmt::Write as _;
+
 use lapin::options::{
     BasicQosOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ExchangeKind};
+use sha2::{Digest as _, Sha256};
 
 use super::RabbitSettings;
 use crate::model::{Incarnation, NodeId};
@@ -36,6 +39,21 @@ pub fn key_of(node: &NodeId) -> String {
 #[must_use]
 pub fn queue_of(node: &NodeId, incarnation: Incarnation, number: u64) -> String {
     format!("chat.queue.{node}.{incarnation}.{number}")
+}
+
+/// What the name of every queue for `/queue/**` begins with.
+pub const STOMP_QUEUE: &str = "stomp.queue.";
+
+/// The queue behind a destination: a hash, because a destination may hold what no name should, and
+/// because permissions need a pattern.
+#[must_use]
+pub fn stomp_queue_of(destination: &str) -> String {
+    let mut name = STOMP_QUEUE.to_owned();
+    for octet in &Sha256::digest(destination.as_bytes())[..16] {
+        // Writing to a string does not fail.
+        let _ = write!(name, "{octet:02x}");
+    }
+    name
 }
 
 /// Declares the exchange. With other arguments than it has, the broker closes the channel (406).
@@ -138,5 +156,12 @@ mod tests {
             queue_of(&node, Incarnation(17), 2),
             "chat.queue.a-1.0000000000000011.2"
         );
+    }
+
+    #[test]
+    fn the_queue_of_a_destination_is_the_same_for_ever() {
+        let name = stomp_queue_of("/queue/jobs");
+        assert_eq!(name, "stomp.queue.54170fa11744354a6060310a0ea0b5cd");
+        assert_ne!(name, stomp_queue_of("/queue/Jobs"));
     }
 }

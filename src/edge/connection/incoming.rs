@@ -1,6 +1,6 @@
 //! What a connection reads: octets for the session, and everything that WebSocket says by itself.
 //!
-//! Not here: how octets travel (`websocket`). Invariant: a message of many requests is answered
+//! Not here: how octets travel (`socket`). Invariant: a message of many requests is answered
 //! piece by piece, so that what it asks for never waits in memory all at once.
 
 use futures_util::{FutureExt, StreamExt};
@@ -21,7 +21,8 @@ impl Connection {
         self.clock.heard();
         match received {
             Received::Octets(octets) => {
-                if octets.iter().all(|octet| matches!(octet, b'\n' | b'\r')) {
+                self.clock.unfinished_at = None;
+                if self.idle.is_idle(&octets) {
                     self.count_idle_message();
                 }
                 if octets.len() > PIECE_BYTES {
@@ -29,6 +30,10 @@ impl Connection {
                 }
                 self.session
                     .handle_input(std_now(), Input::Received(&octets));
+            }
+            Received::Unfinished => {
+                let rest = self.edge.settings.session.partial_frame_timeout;
+                self.clock.unfinished_at = Some(self.clock.heard_at + rest);
             }
             Received::Pinged => self.count_idle_message(),
             Received::Ponged => {
@@ -72,6 +77,9 @@ impl Connection {
     }
 
     fn count_idle_message(&mut self) {
+        if !self.socket.is_amid_message() {
+            self.clock.unfinished_at = None;
+        }
         if !self.idle.admit(Instant::now()) {
             let words = "Too many messages without a STOMP frame.";
             self.refuse(

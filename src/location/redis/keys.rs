@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `loc:<user id>` | hash: session id -> `node|incarnation|device|since` | 1 h, longer with every attach |
 //! | `sub:<destination hash>` | hash: node -> `incarnation|generation` | 1 h, longer with every want |
+//! | `sub:patterns` | hash: `pattern|node` -> `incarnation|generation`; `version` -> names this state of the hash | as above |
 //! | `node:<node id>` | `incarnation|state` | the lease |
 //! | `nodes` | sorted set: node -> end of its lease in Redis time, ms | with the leases |
 //! | `cluster:store` | the id of the store | for ever |
@@ -18,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use crate::location::{PeerState, SessionEntry};
 use crate::model::{
-    ClientIdentifier, Destination, Incarnation, NodeId, SessionId, UnixMillis, UserId,
+    ClientIdentifier, Destination, Incarnation, NodeId, Pattern, SessionId, UnixMillis, UserId,
 };
 
 /// The life of `loc:` and `sub:` keys in seconds. They end only when nobody registers any more:
@@ -27,6 +28,12 @@ pub(super) const REGISTRATION_SECONDS: u32 = 3600;
 
 /// The sorted set of nodes.
 pub(super) const NODES: &str = "nodes";
+
+/// The hash of interests in patterns.
+pub(super) const PATTERNS: &str = "sub:patterns";
+
+/// The field of that hash which every change gives another value.
+pub(super) const VERSION: &str = "version";
 
 /// The key of the store's claim.
 pub(super) const STORE: &str = "cluster:store";
@@ -107,6 +114,13 @@ pub(super) fn read_want(node: &str, value: &str) -> Option<(NodeId, Incarnation)
     Some((node.parse().ok()?, incarnation.parse().ok()?))
 }
 
+/// Reads a field of the hash of patterns. A pattern may hold bars, a node's name cannot.
+pub(super) fn read_pattern(field: &str, value: &str) -> Option<(Pattern, NodeId, Incarnation)> {
+    let (pattern, node) = field.rsplit_once('|')?;
+    let (node, incarnation) = read_want(node, value)?;
+    Some((Pattern::parse(pattern).ok()?, node, incarnation))
+}
+
 /// Percent signs, bars and control characters become `%` and their code point in hexadecimal,
 /// closed by `;`, so that a device may be called anything.
 fn escape(text: &str) -> String {
@@ -176,6 +190,11 @@ mod tests {
         assert_eq!(read_lease("1|asleep"), None);
         assert_eq!(read_lease(""), None);
         assert_eq!(read_want("all", "1|5"), None);
+        for field in ["version", "/topic/*", "/topic/*|all", "/topic/**/x|n1"] {
+            assert_eq!(read_pattern(field, "1|5"), None, "{field}");
+        }
+        let (pattern, node, _) = read_pattern("/topic/a|b/*|n1", "1|5").unwrap();
+        assert_eq!((pattern.as_str(), node.as_str()), ("/topic/a|b/*", "n1"));
     }
 
     proptest! {

@@ -1,12 +1,15 @@
 //! Location in Redis: what the nodes of a cluster know of each other's sessions.
 //!
 //! Split into `keys` (names and values), `scripts` (what must compare before it writes), `read` (what
-//! counts of the things read) and `link` (connections and deadlines). Not here: when to register, renew or repair (`broker`).
+//! counts of the things read), `patterns` (interests with wildcards) and `link` (connections and deadlines).
+//! Not here: when to register, renew or repair (`broker`).
 //! Invariant: every look-up reads entries and leases fresh, leases last, in one pipeline; nothing
-//! is cached but the names of nodes whose leases are worth reading.
+//! is cached but the names of nodes whose leases are worth reading, and the interests in patterns, whose
+//! version is read fresh.
 
 mod keys;
 mod link;
+mod patterns;
 mod read;
 mod scripts;
 
@@ -17,13 +20,16 @@ use async_trait::async_trait;
 use redis::{Script, ScriptInvocation, Value, from_redis_value};
 
 use self::link::Link;
+use self::patterns::{Table, token};
 use self::read::{Read, Stale, holder};
 use self::scripts::Scripts;
 use super::{
     Located, Location, LocationError, LocationSettings, Peer, PeerState, Renewal, SessionEntry,
-    StoreClaim, TOUCH_LIFE,
+    StoreClaim, TOUCH_LIFE, counts_for_patterns, pattern_of,
 };
-use crate::model::{ClientIdentifier, Destination, Incarnation, NodeId, SessionId, UserId};
+use crate::model::{
+    ClientIdentifier, Destination, Incarnation, NodeId, Pattern, SessionId, UserId,
+};
 
 /// How many entries travel in one pipeline or one script.
 const CHUNK: usize = 1_000;
@@ -44,6 +50,9 @@ pub struct RedisLocation {
     /// This node's own name never leaves, so the set is never empty. A plain mutex: held for a
     /// copy, never across an await.
     known: Mutex<BTreeSet<NodeId>>,
+    /// The interests in patterns as they were read last. A plain mutex: held for a copy of the
+    /// pointer, never across an await.
+    patterns: Mutex<Arc<Table>>,
 }
 
 impl RedisLocation {
@@ -62,6 +71,7 @@ impl RedisLocation {
             link: Link::connect(url, settings).await?,
             scripts: Scripts::new(),
             known: Mutex::new(BTreeSet::from([node.clone()])),
+            patterns: Mutex::default(),
             node,
             incarnation,
             settings,
@@ -99,14 +109,22 @@ impl RedisLocation {
         for destination in destinations {
             commands.hgetall(keys::wants(destination));
         }
+        let asks_for_patterns = destinations.iter().any(counts_for_patterns);
+        if asks_for_patterns {
+            commands.hget(keys::PATTERNS, keys::VERSION);
+        }
         commands.mget(known.iter().map(keys::lease).collect::<Vec<_>>());
         let mut answers: Vec<Value> = self.link.pipeline("locate", &commands).await?;
         let leases: Vec<Option<String>> = typed(answers.pop().unwrap_or(Value::Nil))?;
+        let version = asks_for_patterns.then(|| answers.pop()).flatten();
+        let version = typed(version.unwrap_or(Value::Nil))?;
+        let patterns = self.patterns(version).await?;
         let mut hashes = answers.into_iter().map(typed);
         let mut take = |count| hashes.by_ref().take(count).collect::<Result<_, _>>();
         Ok(Read {
             users: take(users.len())?,
             destinations: take(destinations.len())?,
+            by_pattern: destinations.iter().map(|d| patterns.wanted_by(d)).collect(),
             leases: known.into_iter().zip(leases.iter().map(holder)).collect(),
         })
     }
@@ -142,7 +160,7 @@ impl RedisLocation {
             return;
         }
         let mut call = self.scripts.sweep.prepare_invoke();
-        call.arg(keys::NODE_PREFIX);
+        call.arg(keys::NODE_PREFIX).arg(token());
         for (key, field) in stale.iter().take(SWEEP_MAX) {
             call.key(key).arg(field);
         }
@@ -185,8 +203,9 @@ impl Location for RedisLocation {
         Ok(())
     }
 
-    async fn want(&self, wants: &[(Destination, u64)]) -> Result<(), LocationError> {
-        for chunk in wants.chunks(CHUNK) {
+    async fn want(&self, wants: &[(Destination, u64)]) -> Result<Vec<Destination>, LocationError> {
+        let (patterns, names) = apart(wants);
+        for chunk in names.chunks(CHUNK) {
             let mut call = self.scripts.want.prepare_invoke();
             call.key(keys::lease(&self.node))
                 .arg(self.node.as_str())
@@ -199,11 +218,12 @@ impl Location for RedisLocation {
                 return Err(LocationError::superseded(&self.node));
             }
         }
-        Ok(())
+        self.want_patterns(&patterns).await
     }
 
     async fn unwant(&self, wants: &[(Destination, u64)]) -> Result<(), LocationError> {
-        for chunk in wants.chunks(CHUNK) {
+        let (patterns, names) = apart(wants);
+        for chunk in names.chunks(CHUNK) {
             let mut call = self.scripts.unwant.prepare_invoke();
             call.arg(self.node.as_str())
                 .arg(self.incarnation.to_string());
@@ -212,7 +232,7 @@ impl Location for RedisLocation {
             }
             self.link.script::<()>("unwant", &call).await?;
         }
-        Ok(())
+        self.unwant_patterns(&patterns).await
     }
 
     async fn locate(
@@ -340,4 +360,20 @@ impl Location for RedisLocation {
 
 fn typed<T: redis::FromRedisValue>(value: Value) -> Result<T, LocationError> {
     from_redis_value(value).map_err(|error| LocationError(format!("locate: {error}")))
+}
+
+/// The interests in patterns, and those in names.
+#[expect(
+    clippy::type_complexity,
+    reason = "two lists of what the contract has in one"
+)]
+fn apart(wants: &[(Destination, u64)]) -> (Vec<(Pattern, u64)>, Vec<&(Destination, u64)>) {
+    let (mut patterns, mut names) = (Vec::new(), Vec::new());
+    for want in wants {
+        match pattern_of(&want.0) {
+            Some(pattern) => patterns.push((pattern, want.1)),
+            None => names.push(want),
+        }
+    }
+    (patterns, names)
 }

@@ -13,7 +13,17 @@ use crate::model::{Destination, Incarnation, NodeId, UserId};
 pub(super) struct Read {
     pub(super) users: Vec<Vec<(String, String)>>,
     pub(super) destinations: Vec<Vec<(String, String)>>,
+    /// For each destination who wants it by a pattern.
+    pub(super) by_pattern: Vec<Vec<Wanted>>,
     pub(super) leases: BTreeMap<NodeId, Option<Incarnation>>,
+}
+
+/// An interest in a pattern: its field and who wants it.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) field: String,
+    pub(super) node: NodeId,
+    pub(super) incarnation: Incarnation,
 }
 
 /// A field that no lease covers: its key and its name.
@@ -24,9 +34,11 @@ impl Read {
     pub(super) fn named(&self) -> BTreeSet<NodeId> {
         let sessions = self.users.iter().flatten();
         let wants = self.destinations.iter().flatten();
+        let by_pattern = self.by_pattern.iter().flatten();
         sessions
             .filter_map(|(field, value)| Some(keys::read_session(field, value)?.node))
             .chain(wants.filter_map(|(field, value)| Some(keys::read_want(field, value)?.0)))
+            .chain(by_pattern.map(|wanted| wanted.node.clone()))
             .collect()
     }
 
@@ -57,7 +69,8 @@ impl Read {
             live.sort_by_key(|entry| entry.session);
             located.users.push(live);
         }
-        for (destination, fields) in destinations.iter().zip(&self.destinations) {
+        let wants = self.destinations.iter().zip(&self.by_pattern);
+        for (destination, (fields, by_pattern)) in destinations.iter().zip(wants) {
             let mut live = Vec::with_capacity(fields.len());
             for (field, value) in fields {
                 match keys::read_want(field, value) {
@@ -68,7 +81,15 @@ impl Read {
                     None => tracing::debug!(%destination, "an interest cannot be read"),
                 }
             }
+            for wanted in by_pattern {
+                if self.is_alive(&wanted.node, wanted.incarnation) {
+                    live.push(wanted.node.clone());
+                } else {
+                    stale.push((keys::PATTERNS.to_owned(), wanted.field.clone()));
+                }
+            }
             live.sort();
+            live.dedup();
             located.destinations.push(live);
         }
         (located, stale)
@@ -96,6 +117,7 @@ mod tests {
                     format!("n1|{}|d|5", Incarnation(7)),
                 )]],
                 destinations: Vec::new(),
+                by_pattern: Vec::new(),
                 leases: lease
                     .map(|holder| (node, holder.map(Incarnation)))
                     .into_iter()
@@ -118,6 +140,7 @@ mod tests {
         let read = Read {
             users: vec![vec![("?".to_owned(), "v2:something".to_owned())]],
             destinations: Vec::new(),
+            by_pattern: Vec::new(),
             leases: BTreeMap::new(),
         };
         let (located, stale) = read.judge(&[user], &[]);

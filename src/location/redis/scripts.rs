@@ -113,22 +113,96 @@ end
 return 1
 ";
 
+/// Records interests in patterns as [`WANT`] does. Those that the hash has no room for, also without
+/// the fields of lives that hold no lease, are refused. A change gives the hash another version.
+/// KEYS: lease, hash of patterns. ARGV: node, incarnation, life of the key in seconds, how many
+/// there may be, prefix of leases, token, then patterns and generations, alternating.
+/// Returns the places of those refused, counted from one; {0} if a younger life holds the lease.
+const WANT_PATTERNS: &str = r"
+local lease = redis.call('GET', KEYS[1])
+if lease and string.match(lease, '^(%x+)|') ~= ARGV[2] then return {0} end
+local refused, changed, swept = {}, false, false
+local function is_full()
+  local fields = redis.call('HLEN', KEYS[2]) - redis.call('HEXISTS', KEYS[2], 'version')
+  return fields >= tonumber(ARGV[4])
+end
+local function sweep()
+  local all = redis.call('HGETALL', KEYS[2])
+  for i = 1, #all, 2 do
+    local node, life = string.match(all[i], '|([^|]*)$'), string.match(all[i + 1], '^(%x+)|')
+    local lease = node and redis.call('GET', ARGV[5] .. node)
+    if node and (not lease or string.match(lease, '^(%x+)|') ~= life) then
+      redis.call('HDEL', KEYS[2], all[i])
+      changed = true
+    end
+  end
+end
+for i = 7, #ARGV, 2 do
+  local field = ARGV[i] .. '|' .. ARGV[1]
+  local stored = redis.call('HGET', KEYS[2], field)
+  if not stored and not swept and is_full() then
+    sweep()
+    swept = true
+  end
+  local life, generation = string.match(stored or '', '^(%x+)|(%d+)$')
+  if not stored and is_full() then
+    refused[#refused + 1] = (i - 5) / 2
+  elseif life ~= ARGV[2] or tonumber(generation) < tonumber(ARGV[i + 1]) then
+    redis.call('HSET', KEYS[2], field, ARGV[2] .. '|' .. ARGV[i + 1])
+    changed = true
+  end
+end
+if changed then
+  local time = redis.call('TIME')
+  redis.call('HSET', KEYS[2], 'version', ARGV[6] .. time[1] .. '.' .. time[2])
+end
+redis.call('EXPIRE', KEYS[2], ARGV[3])
+return refused
+";
+
+/// Withdraws interests in patterns as [`UNWANT`] does.
+/// KEYS: hash of patterns. ARGV: node, incarnation, token, then patterns and generations,
+/// alternating.
+const UNWANT_PATTERNS: &str = r"
+local changed = false
+for i = 4, #ARGV, 2 do
+  local field = ARGV[i] .. '|' .. ARGV[1]
+  local stored = redis.call('HGET', KEYS[1], field) or ''
+  local life, generation = string.match(stored, '^(%x+)|(%d+)$')
+  if life == ARGV[2] and tonumber(generation) <= tonumber(ARGV[i + 1]) then
+    redis.call('HDEL', KEYS[1], field)
+    changed = true
+  end
+end
+if changed then
+  local time = redis.call('TIME')
+  redis.call('HSET', KEYS[1], 'version', ARGV[3] .. time[1] .. '.' .. time[2])
+end
+return 1
+";
+
 /// The janitor: removes fields whose node life has no lease now. It reads field and lease itself:
 /// between the look-up that noticed and this moment the same field may have been written again.
-/// KEYS: one `loc:` or `sub:` key for each field. ARGV: prefix of leases, then the fields.
+/// KEYS: one `loc:` or `sub:` key for each field. ARGV: prefix of leases, token, then the fields.
 const SWEEP: &str = r"
 local swept = 0
 for i = 1, #KEYS do
-  local field = ARGV[i + 1]
+  local field = ARGV[i + 2]
   local value = redis.call('HGET', KEYS[i], field)
   if value then
     local node, life = field, string.match(value, '^(%x+)|')
     if string.sub(KEYS[i], 1, 4) == 'loc:' then
       node, life = string.match(value, '^([^|]*)|(%x+)|')
+    elseif KEYS[i] == 'sub:patterns' then
+      node = string.match(field, '|([^|]*)$')
     end
     local lease = node and redis.call('GET', ARGV[1] .. node)
     if not lease or string.match(lease, '^(%x+)|') ~= life then
       swept = swept + redis.call('HDEL', KEYS[i], field)
+      if KEYS[i] == 'sub:patterns' then
+        local time = redis.call('TIME')
+        redis.call('HSET', KEYS[i], 'version', ARGV[2] .. time[1] .. '.' .. time[2] .. '.' .. i)
+      end
     end
   end
 end
@@ -146,6 +220,8 @@ pub(super) struct Scripts {
     pub(super) detach: Script,
     pub(super) want: Script,
     pub(super) unwant: Script,
+    pub(super) want_patterns: Script,
+    pub(super) unwant_patterns: Script,
     pub(super) sweep: Script,
 }
 
@@ -160,6 +236,8 @@ impl Scripts {
             detach: Script::new(DETACH),
             want: Script::new(WANT),
             unwant: Script::new(UNWANT),
+            want_patterns: Script::new(WANT_PATTERNS),
+            unwant_patterns: Script::new(UNWANT_PATTERNS),
             sweep: Script::new(SWEEP),
         }
     }

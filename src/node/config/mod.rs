@@ -11,7 +11,8 @@ pub mod layers;
 pub mod mistake;
 pub mod paths;
 pub mod reference;
-pub mod secret;
+pub mod script_url;
+mod secret;
 pub mod settings;
 pub mod units;
 pub mod valid;
@@ -20,12 +21,14 @@ pub mod words;
 pub use clients::{HeartBeat, Networks, Origins};
 pub use layers::Sources;
 pub use mistake::{Mistake, Source};
-pub use paths::Paths;
+pub use paths::{Paths, RelayTable, RuleTable};
 pub use secret::{Endpoint, Secret};
 pub use settings::{Row, Settings, TABLE};
 pub use units::Size;
 pub use valid::{Config, Database, Mode};
-pub use words::{AppEnv, LogFilter, LogFormat, LogIp, QueueMode, Recognition};
+pub use words::{
+    AppEnv, LogFilter, LogFormat, LogIp, ProxyProtocol, QueueMode, Recognition, WsFrame,
+};
 
 #[cfg(test)]
 mod tests;

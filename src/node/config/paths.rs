@@ -1,7 +1,9 @@
-//! Kinds of value about paths and destinations: prefixes and endpoints.
+//! Kinds of value about paths and destinations: prefixes, endpoints, and the tables of rules and
+//! relays.
 //!
-//! Not here: what happens there. Invariant: a path begins with a slash, ends without one, and has
-//! no empty segment.
+//! Not here: what happens there, and what a table means (`valid` has it read by those who obey it,
+//! so that a mistake names its part). Invariant: a path begins with a slash, ends without one, and
+//! has no empty segment.
 
 use super::kinds::{Kind, Rule};
 
@@ -21,6 +23,34 @@ impl Kind for Paths {
     fn shown(&self) -> String {
         self.0.join(",")
     }
+}
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $name:ident $allowed:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name(pub String);
+
+        impl Kind for $name {
+            fn read(text: &str, _: Rule) -> Option<Self> {
+                Some(Self(text.to_owned()))
+            }
+            fn allowed(_: Rule) -> String {
+                $allowed.to_owned()
+            }
+            fn shown(&self) -> String {
+                self.0.clone()
+            }
+        }
+    )*};
+}
+
+tables! {
+    /// The text of a rule table, as it was written.
+    RuleTable "rules separated by `;`, each `send`, `subscribe` or `all`, a destination, and \
+        `anyone`, `nobody` or kinds such as `member+admin`";
+    /// The text of a table of relays, as it was written.
+    RelayTable "entries such as /app/a=/topic/b/{field} separated by commas, or none";
 }
 
 fn read(path: &str) -> Option<Box<str>> {

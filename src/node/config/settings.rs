@@ -12,10 +12,13 @@ use super::clients::{HeartBeat, Networks, Origins};
 use super::kinds::{Kind, Rule};
 use super::layers::Layers;
 use super::mistake::Mistake;
-use super::paths::Paths;
+use super::paths::{Paths, RelayTable, RuleTable};
+use super::script_url::ScriptUrl;
 use super::secret::{Endpoint, Secret};
 use super::units::Size;
-use super::words::{AppEnv, LogFilter, LogFormat, LogIp, QueueMode, Recognition};
+use super::words::{
+    AppEnv, LogFilter, LogFormat, LogIp, ProxyProtocol, QueueMode, Recognition, WsFrame,
+};
 use crate::model::NodeId;
 
 /// What the table says of one setting.
@@ -245,8 +248,17 @@ settings! {
             "The prefixes of queues.", "";
         prefix_user "PREFIX_USER" []: Paths = "/user", Rule::Any,
             "The prefixes of the destinations of one user.", "";
+        patterns_max "PATTERNS_MAX" []: u32 = "1000", Rule::Between("0", "100000"),
+            "Different subscriptions with wildcards that are kept, counted once for each node of the cluster.", "ERROR `limit_exceeded`";
         queue_mode "QUEUE_MODE" []: QueueMode = "competing", Rule::Any,
             "Whether a message of a queue goes to one consumer or to every subscriber.", "";
+        destination_rules "DESTINATION_RULES" []: RuleTable =
+            "all /topic/** anyone; all /queue/** anyone; send /user/** member", Rule::Any,
+            "Who may SEND and SUBSCRIBE to open destinations; the first rule that fits decides, and without one nobody may.",
+            "`forbidden`, `anonymous_not_allowed`";
+        app_relays "APP_RELAYS" []: RelayTable = "/app/chat/message=/topic/chat/room/{roomId}", Rule::Any,
+            "Where a SEND to a destination under `/app` is published instead, `{field}` filled from its JSON body.",
+            "`validation_failed`";
     }
     "Queues" {
         queue_length "QUEUE_LENGTH" []: u32 = "10000", Rule::Between("1", "10000000"),
@@ -262,10 +274,26 @@ settings! {
     }
     "Other ways in" {
         stomp_tcp_port "STOMP_TCP_PORT" []: u16 = "0", Rule::Between("0", "65535"),
-            "The port for STOMP over TCP; 0 is off.", "";
+            "The port for STOMP over TCP, at `SERVER_HOST`; 0 is off.", "";
+        tls_cert "TLS_CERT" []: Option<PathBuf> = "", Rule::Any,
+            "A PEM file with the certificates of this server, its own first: with it and `TLS_KEY` every listener speaks TLS. Read again on SIGHUP.", "";
+        tls_key "TLS_KEY" []: Option<PathBuf> = "", Rule::Any,
+            "A PEM file with the private key of `TLS_CERT`.", "";
+        proxy_protocol "PROXY_PROTOCOL" []: ProxyProtocol = "off", Rule::Any,
+            "Whether `TRUSTED_PROXIES` begin a connection with the PROXY protocol (version 1 or 2), on every listener; of others it is never believed.", "closed";
+        ws_frame "WS_FRAME" []: WsFrame = "auto", Rule::Any,
+            "Whether a frame goes out as a text or as a binary message of WebSocket; `?frame=` in the URL wins.", "";
     }
     "SockJS" {
         sockjs_heartbeat "SOCKJS_HEARTBEAT" []: Duration = "25s", Rule::Between("1s", "10m"),
             "How often SockJS says `h` while STOMP does not beat.", "";
+        sockjs_disconnect "SOCKJS_DISCONNECT" []: Duration = "5s", Rule::Between("100ms", "5m"),
+            "How long a SockJS session may be without a request that receives.", "the session ends";
+        sockjs_response_bytes "SOCKJS_RESPONSE_BYTES" []: Size = "128KiB", Rule::Between("4KiB", "16MiB"),
+            "The octets of one streamed answer; the client asks for the next.", "the answer ends";
+        sockjs_client_url "SOCKJS_CLIENT_URL" []: ScriptUrl = "https://cdn.jsdelivr.net/npm/sockjs-client@1/dist/sockjs.min.js", Rule::Any,
+            "The client's script, which the page of the iframe loads.", "";
+        sockjs_cookie_needed "SOCKJS_COOKIE_NEEDED" []: bool = "false", Rule::Any,
+            "Whether a balancer knows SockJS sessions by the cookie `JSESSIONID`, which is then set.", "";
     }
 }

@@ -6,6 +6,9 @@ use std::path::Path;
 use super::layers::not_used;
 use super::reference;
 use super::*;
+use crate::app::{FEATURES, Relays};
+use crate::model::Prefixes;
+use crate::policy::Rules;
 
 /// A configuration read from a file's text, an environment and `--set` flags.
 fn load(
@@ -228,6 +231,53 @@ fn what_each_setting_allows_may_still_not_fit_together() {
         let line = refusal("", &[(name, value)], &[]);
         assert!(line.starts_with(name), "{line}");
     }
+}
+
+#[test]
+fn destinations_that_cannot_be_meant_are_refused_with_the_part_that_is_wrong() {
+    let check = |name: &str, value: &str, parts: &[&str]| {
+        let line = refusal("", &[(name, value)], &[]);
+        assert!(line.starts_with(name), "{line}");
+        for part in parts {
+            assert!(line.contains(part), "'{part}' is missing in: {line}");
+        }
+    };
+    let rules = "DESTINATION_RULES";
+    check(rules, "all /topic/** everybody", &["`everybody`", "anyone"]);
+    check(rules, "send /sub/a anyone", &["`/sub/a`", "/topic/..."]);
+    check(rules, "all /topic/**", &["`all /topic/**`", "three words"]);
+    check(
+        "APP_RELAYS",
+        "/app/a=/app/b",
+        &["`/app/a=/app/b`", "/topic"],
+    );
+    check("APP_RELAYS", "/app/chat.send=/topic/a", &["chat.send"]);
+    check(
+        "PREFIX_TOPIC",
+        "/topic,/topic/a",
+        &["/topic/a", "/topic", "begin"],
+    );
+    check("PREFIX_USER", "/sub", &["/sub"]);
+    check("PREFIX_QUEUE", "/reply-queue", &["/reply-queue"]);
+    let config = load(
+        "",
+        &[("PREFIX_TOPIC", "/sub"), ("QUEUE_MODE", "fan-out")],
+        &[],
+    )
+    .unwrap();
+    let parsed = |text: &str| config.prefixes.parse(text).map(|found| found.to_string());
+    assert_eq!(parsed("/sub/a").unwrap(), "/topic/a");
+    assert!(parsed("/topic/a").is_err());
+    assert!(config.prefixes.queue_fans_out);
+    let standard = load("", &[], &[]).unwrap();
+    assert_eq!(*standard.prefixes, Prefixes::default());
+    assert_eq!(standard.rules, Rules::default());
+    let relays = Relays::parse(Relays::DEFAULT, &standard.prefixes, FEATURES);
+    assert_eq!(Ok(standard.relays), relays);
+    assert_eq!(
+        load("", &[("APP_RELAYS", "none")], &[]).unwrap().relays,
+        Relays::default()
+    );
 }
 
 #[test]

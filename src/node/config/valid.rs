@@ -10,9 +10,11 @@ use super::layers::{Layers, Sources};
 use super::mistake::{Mistake, Source};
 use super::secret::Endpoint;
 use super::settings::{Settings, TABLE};
-use super::words::{AppEnv, QueueMode};
+use super::words::{AppEnv, ProxyProtocol, QueueMode};
+use crate::app::{FEATURES, Relays};
 use crate::hub::OutboxLimits;
 use crate::model::Prefixes;
+use crate::policy::Rules;
 use crate::session::{SessionConfig, TransactionLimits};
 use crate::stomp::{Limits, Version};
 
@@ -50,6 +52,12 @@ pub struct Config {
     pub mode: Mode,
     /// The limits of the STOMP decoder.
     pub frame_limits: Limits,
+    /// How destinations are written.
+    pub prefixes: Arc<Prefixes>,
+    /// Who may use which open destination.
+    pub rules: Rules,
+    /// What is published elsewhere than it was sent to.
+    pub relays: Relays,
     layers: Layers,
 }
 
@@ -65,11 +73,17 @@ impl Config {
         let mode = mode(&settings, &layers, &database)?;
         check_together(&settings, &layers)?;
         let frame_limits = frame_limits(&settings, &layers)?;
+        let prefixes = prefixes(&settings, &layers)?;
+        let rules = rules(&settings, &layers)?;
+        let relays = relays(&settings, &layers, &prefixes)?;
         Ok(Self {
             settings,
             database,
             mode,
             frame_limits,
+            prefixes: Arc::new(prefixes),
+            rules,
+            relays,
             layers,
         })
     }
@@ -98,13 +112,7 @@ impl Config {
             beat_out: settings.heart_beat.beat_out,
             beat_in: settings.heart_beat.beat_in,
             idle_timeout: settings.idle_timeout,
-            prefixes: Arc::new(Prefixes {
-                app: settings.prefix_app.0.clone(),
-                topic: settings.prefix_topic.0.clone(),
-                queue: settings.prefix_queue.0.clone(),
-                user: settings.prefix_user.0.clone(),
-                queue_fans_out: settings.queue_mode == QueueMode::FanOut,
-            }),
+            prefixes: Arc::clone(&self.prefixes),
             prefetch_default: settings.prefetch_default,
             prefetch_max: settings.prefetch_max,
             transactions: TransactionLimits {
@@ -231,10 +239,69 @@ fn check_together(settings: &Settings, layers: &Layers) -> Result<(), Mistake> {
             "a message cannot be larger than MAX_FRAME_BYTES",
         );
     }
+    let (cert, key) = (settings.tls_cert.is_some(), settings.tls_key.is_some());
+    if cert != key {
+        let (given, missing) = match cert {
+            true => ("TLS_CERT", "TLS_KEY is missing: TLS needs both, or neither"),
+            false => ("TLS_KEY", "TLS_CERT is missing: TLS needs both, or neither"),
+        };
+        return refuse(given, missing);
+    }
+    if settings.stomp_tcp_port != 0 && settings.stomp_tcp_port == settings.server_port {
+        return refuse("STOMP_TCP_PORT", "it cannot be the same as SERVER_PORT");
+    }
+    if settings.proxy_protocol != ProxyProtocol::Off && settings.trusted_proxies.0.is_empty() {
+        return refuse(
+            "PROXY_PROTOCOL",
+            "TRUSTED_PROXIES is empty, so nobody would be believed; name the proxies there",
+        );
+    }
     if settings.prefetch_default > settings.prefetch_max {
         return refuse("PREFETCH_DEFAULT", "it cannot be larger than PREFETCH_MAX");
     }
     Ok(())
+}
+
+/// The prefixes, each of which must name what it seems to name.
+fn prefixes(settings: &Settings, layers: &Layers) -> Result<Prefixes, Mistake> {
+    let prefixes = Prefixes {
+        app: settings.prefix_app.0.clone(),
+        topic: settings.prefix_topic.0.clone(),
+        queue: settings.prefix_queue.0.clone(),
+        user: settings.prefix_user.0.clone(),
+        queue_fans_out: settings.queue_mode == QueueMode::FanOut,
+    };
+    let Err(overlap) = prefixes.check() else {
+        return Ok(prefixes);
+    };
+    let setting = match overlap.family {
+        "app" => "PREFIX_APP",
+        "topic" => "PREFIX_TOPIC",
+        "queue" => "PREFIX_QUEUE",
+        _ => "PREFIX_USER",
+    };
+    Err(Mistake::Combination {
+        setting,
+        origin: layers.source(setting),
+        problem: overlap.to_string(),
+    })
+}
+
+fn rules(settings: &Settings, layers: &Layers) -> Result<Rules, Mistake> {
+    Rules::parse(&settings.destination_rules.0).map_err(|error| Mistake::Combination {
+        setting: "DESTINATION_RULES",
+        origin: layers.source("DESTINATION_RULES"),
+        problem: error.to_string(),
+    })
+}
+
+fn relays(settings: &Settings, layers: &Layers, prefixes: &Prefixes) -> Result<Relays, Mistake> {
+    let relays = Relays::parse(&settings.app_relays.0, prefixes, FEATURES);
+    relays.map_err(|error| Mistake::Combination {
+        setting: "APP_RELAYS",
+        origin: layers.source("APP_RELAYS"),
+        problem: error.to_string(),
+    })
 }
 
 /// The limits of a frame, which check themselves: what one setting allows another may not.

@@ -83,6 +83,24 @@ choices! {
         /// Nothing.
         None "none",
     }
+    /// Whether trusted proxies speak the PROXY protocol.
+    ProxyProtocol {
+        /// They do not; what looks like it is a broken request.
+        Off "off",
+        /// Some do.
+        Accept "accept",
+        /// All do.
+        Require "require",
+    }
+    /// How a STOMP frame is put into a WebSocket message.
+    WsFrame {
+        /// As text when it is UTF-8, else as binary.
+        Auto "auto",
+        /// As text; what is not UTF-8 as binary all the same.
+        Text "text",
+        /// As binary.
+        Binary "binary",
+    }
     /// What `/queue/**` does.
     QueueMode {
         /// Each message goes to one consumer and is acknowledged, as with RabbitMQ.

@@ -52,11 +52,73 @@ fn a_connect_that_cannot_be_agreed_with_ends_the_session() {
     assert_eq!(frame.headers.get("version"), Some("1.0,1.1,1.2"));
     assert_eq!(frame.body, "Supported versions are 1.0,1.1,1.2\n");
     check("accept-version:1.2\nheart-beat:a,b\n", "Bad heart-beat");
+    check("accept-version:1.2\n\nbody", "Body not allowed");
     let mut rig = Rig::new();
     rig.receive("CONNECT\n\n\0");
     let refusal = Problem::new(Code::TryLater, "Too many.").retry_after_ms(9);
     let expected = ["ERROR try_later", "close 1013 try_later;retry_after_ms=9"];
     assert_eq!(rig.input(Input::Refused(refusal)), expected);
+}
+
+#[test]
+fn each_version_is_greeted_as_it_knows_it() {
+    let check = |accept: &str, version: &str, beats: Option<&str>| {
+        let mut rig = Rig::new();
+        rig.connect(accept);
+        let headers = &rig.frames[0].headers;
+        assert_eq!(headers.get("version"), Some(version), "{accept:?}");
+        assert_eq!(headers.get("heart-beat"), beats, "{accept:?}");
+        assert_eq!(headers.get("server"), Some("stompbox"));
+        assert!(headers.get("session").is_some());
+        for (name, _) in headers.iter() {
+            let is_known = |row: &&HeaderRow| {
+                row.command == Command::Connected
+                    && row.header == name
+                    && row.versions.iter().any(|known| known.as_str() == version)
+            };
+            assert!(
+                super::headers().any(|row| is_known(&row)),
+                "{version} {name}"
+            );
+        }
+    };
+    check("", "1.0", None);
+    check("accept-version:1.0\n", "1.0", None);
+    check("accept-version:1.1,1.0\n", "1.1", Some("5000,25000"));
+    check(
+        "accept-version: 3.1 ,1.2,x,1.0\n",
+        "1.2",
+        Some("5000,25000"),
+    );
+}
+
+#[test]
+fn a_receipt_on_connect_is_not_answered() {
+    let mut rig = Rig::new();
+    rig.connect("accept-version:1.2\nreceipt:r\n");
+    assert_eq!(rig.frames.len(), 1);
+    assert_eq!(rig.frames[0].headers.get("receipt-id"), None);
+}
+
+#[test]
+fn what_was_agreed_is_told_to_the_transport() {
+    let millis = |number| Some(Duration::from_millis(number));
+    let check = |headers: &str, expected| {
+        let mut rig = Rig::new();
+        assert_eq!(rig.session.agreed_beats(), (None, None));
+        rig.connect(headers);
+        assert_eq!(rig.session.agreed_beats(), expected, "{headers}");
+    };
+    check("accept-version:1.2\n", (None, None));
+    check(
+        "accept-version:1.2\nheart-beat:0,10000\n",
+        (millis(10_000), None),
+    );
+    check(
+        "accept-version:1.1\nheart-beat:30000,1\n",
+        (millis(5_000), millis(30_000)),
+    );
+    check("accept-version:1.0\nheart-beat:30000,1\n", (None, None));
 }
 
 #[test]

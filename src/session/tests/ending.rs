@@ -53,11 +53,27 @@ fn a_wrong_request_is_an_error_with_its_receipt_and_the_end() {
         assert_eq!(rig.receive("SEND\ndestination:/topic/x\n\n\0"), [""; 0]);
     };
     check("SEND\n\n\0", "Missing destination");
-    check("SEND\ndestination:nowhere\n\n\0", "Invalid destination");
+    check("SEND\ndestination:nowhere\n\n\0", "Unknown destination");
+    check("SEND\ndestination:/topic/\n\n\0", "Invalid destination");
     check(
         "SEND\ndestination:/topic/x\ntransaction:t\n\n\0",
-        "Not supported",
+        "Bad transaction",
     );
+    check(
+        "SEND\ndestination:/temp-queue/x\n\n\0",
+        "Invalid destination",
+    );
+    check(
+        "SEND\ndestination:/topic/x\nreply-to:/temp-queue/\n\n\0",
+        "Bad reply-to",
+    );
+    check("ACK\n\n\0", "Missing id");
+    check("NACK\nid:1.1\nrequeue:maybe\n\n\0", "Bad requeue");
+    check("COMMIT\ntransaction:t\n\n\0", "Bad transaction");
+    check("ABORT\ntransaction:t\n\n\0", "Bad transaction");
+    check("BEGIN\n\n\0", "Missing transaction");
+    check("SEND\ndestination:/topic/x\nnonsense\n\n\0", "Bad header");
+    check("SEND\ndestination:/topic/\\t\n\n\0", "Undefined escape");
     let long = "x".repeat(256);
     check(
         &format!("SEND\ndestination:/topic/x\ncorrelation-id:{long}\n\n\0"),

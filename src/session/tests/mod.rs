@@ -1,12 +1,16 @@
 //! The session as its driver sees it: here the table of every phase and command, beside it what
 //! each request is answered with.
 
+mod acknowledging;
 mod asking;
 mod connecting;
 mod ending;
+mod receipting;
+mod soft;
 mod timing;
+mod transacting;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -59,6 +63,7 @@ impl Rig {
             ["event CONNECT"]
         );
         assert_eq!(self.input(Input::Accepted(accepted())), ["CONNECTED"]);
+        self.events.clear();
     }
 
     /// Connected and with a subscription to the errors and replies of this session.
@@ -94,6 +99,16 @@ impl Rig {
         self.input(Input::Timeout)
     }
 
+    /// Sleeps until the session ends, and says how.
+    fn sleep_to_the_end(&mut self) -> Vec<String> {
+        loop {
+            let out = self.sleep();
+            if self.session.is_closed() {
+                return out;
+            }
+        }
+    }
+
     /// Every output in short.
     fn poll(&mut self) -> Vec<String> {
         let mut shorts = Vec::new();
@@ -123,6 +138,7 @@ impl Rig {
         decoder.push(octets);
         let frame = decoder.next(self.version).unwrap().unwrap();
         assert_eq!(decoder.next(self.version), Ok(None), "one whole frame");
+        assert_is_listed(&frame, self.version);
         let mut short = frame.command.to_string();
         for name in ["message", "receipt-id", "subscription"] {
             if let Some(value) = frame.headers.get(name) {
@@ -135,6 +151,31 @@ impl Rig {
 
     fn last_body(&self) -> Value {
         serde_json::from_slice(&self.frames.last().unwrap().body).unwrap()
+    }
+}
+
+/// Whatever is written is in the tables that the documentation is held against.
+fn assert_is_listed(frame: &Frame, version: Version) {
+    let greeted = frame.headers.get("version").and_then(Version::parse);
+    let version = greeted.unwrap_or(version);
+    let row = |name: &str| {
+        headers().find(|row| {
+            let counts = row.versions.contains(&version);
+            (row.command, row.header) == (frame.command, name) && counts
+        })
+    };
+    for (name, _) in frame.headers.iter() {
+        assert!(row(name).is_some(), "{} {name} {version}", frame.command);
+    }
+    for row in headers().filter(|row| row.need == Need::Required) {
+        let is_due = row.command == frame.command && row.versions.contains(&version);
+        let is_there = frame.headers.get(row.header).is_some();
+        assert!(!is_due || is_there, "{} {}", row.command, row.header);
+    }
+    if frame.command == Command::Error {
+        let message = frame.headers.get("message").unwrap();
+        let is_listed = errors().iter().any(|row| row.message == message);
+        assert!(is_listed, "{message}");
     }
 }
 
@@ -173,14 +214,19 @@ fn no(code: Code) -> Result<Reply, Problem> {
     Err(Problem::new(code, "No."))
 }
 
-/// A session in this phase.
+/// A session in this phase, of a client of 1.2.
 fn in_phase(phase: Phase) -> Rig {
-    let mut rig = Rig::connected(Version::V1_2);
+    in_phase_of(phase, Version::V1_2)
+}
+
+/// A session in this phase.
+fn in_phase_of(phase: Phase, version: Version) -> Rig {
+    let mut rig = Rig::connected(version);
     match phase {
         Phase::AwaitingConnect => return Rig::new(),
         Phase::AwaitingVerdict => {
             rig = Rig::new();
-            rig.receive("CONNECT\naccept-version:1.2\n\n\0");
+            rig.receive(&format!("CONNECT\naccept-version:{version}\n\n\0"));
         }
         Phase::Connected => {}
         Phase::Disconnecting => {
@@ -196,7 +242,7 @@ fn in_phase(phase: Phase) -> Rig {
 
 #[test]
 fn every_command_in_every_phase_is_answered_as_the_table_says() {
-    let answer = |phase: Phase, command: Command| -> Vec<&str> {
+    let answer = |phase: Phase, version: Version, command: Command| -> Vec<&str> {
         match (phase, command) {
             (Phase::AwaitingConnect, Command::Connect | Command::Stomp) => vec!["event CONNECT"],
             (Phase::AwaitingConnect, _) => vec!["ERROR Not connected r", "close 1002 bad_request"],
@@ -210,29 +256,44 @@ fn every_command_in_every_phase_is_answered_as_the_table_says() {
             (Phase::Connected, Command::Connect | Command::Stomp) => {
                 vec!["ERROR Already connected r", "close 1002 bad_request"]
             }
-            (
-                Phase::Connected,
-                Command::Ack | Command::Nack | Command::Begin | Command::Commit | Command::Abort,
-            ) => vec!["ERROR Not supported r", "close 1002 bad_request"],
+            (Phase::Connected, Command::Nack) if version == Version::V1_0 => {
+                vec!["ERROR Bad command r", "close 1002 bad_request"]
+            }
+            (Phase::Connected, Command::Ack | Command::Nack) => vec!["event ACK 1"],
+            (Phase::Connected, Command::Begin | Command::Commit | Command::Abort) => {
+                vec!["ERROR Missing transaction r", "close 1002 bad_request"]
+            }
             (
                 Phase::Connected,
                 Command::Connected | Command::Message | Command::Receipt | Command::Error,
             ) => vec!["ERROR Bad command r", "close 1002 bad_request"],
         }
     };
-    for phase in Phase::ALL {
+    for (phase, version) in Phase::ALL
+        .into_iter()
+        .flat_map(|phase| Version::ALL.map(|version| (phase, version)))
+    {
         for command in Command::ALL.iter().copied() {
-            let mut rig = in_phase(phase);
-            let wire = format!("{command}\nid:1\ndestination:/topic/a\nreceipt:r\n\n\0");
+            let mut rig = in_phase_of(phase, version);
+            let wire = format!(
+                "{command}\nid:1\ndestination:/topic/a\nmessage-id:m\nsubscription:1\n\
+                 receipt:r\n\n\0"
+            );
             assert_eq!(
                 rig.receive(&wire),
-                answer(phase, command),
-                "{phase:?} {command}"
+                answer(phase, version, command),
+                "{phase:?} {version} {command}"
             );
-            let is_in_table = table::action(phase, command).is_some();
+            let is_in_table = table::action(phase, version, command).is_some();
             assert!(phase.decodes() || !is_in_table, "{phase:?} {command}");
         }
     }
+}
+
+#[test]
+fn an_idle_session_pays_for_nothing_that_it_does_not_use() {
+    let size = size_of::<Session>();
+    assert!(size <= 672, "{size} octets");
 }
 
 #[test]

@@ -182,7 +182,7 @@ impl<E: Location> Location for Far<Arc<E>> {
         self.engine.detach(sessions).await
     }
 
-    async fn want(&self, wants: &[(Destination, u64)]) -> Result<(), LocationError> {
+    async fn want(&self, wants: &[(Destination, u64)]) -> Result<Vec<Destination>, LocationError> {
         self.engine.want(wants).await
     }
 

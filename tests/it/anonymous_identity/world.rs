@@ -202,12 +202,8 @@ impl World {
 /// A handshake of a program that sends no Origin and keeps no cookies.
 pub(super) fn bare(address: &str, user_agent: &str) -> Handshake {
     Handshake {
-        address: address.parse::<IpAddr>().unwrap(),
         user_agent: user_agent.to_owned(),
-        from_page: false,
-        opted_out: false,
-        cookie: None,
-        cookie_presented: false,
+        ..Handshake::without_page(address.parse::<IpAddr>().unwrap())
     }
 }
 

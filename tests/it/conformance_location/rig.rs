@@ -17,6 +17,9 @@ pub(super) const LONG: Duration = Duration::from_secs(600);
 /// The lease of tests that wait for its end on a real clock.
 pub(super) const SHORT: Duration = Duration::from_secs(2);
 
+/// How many patterns a cluster keeps here.
+pub(super) const PATTERNS_MAX: usize = 20;
+
 /// An engine and what the tests may do to it from outside.
 pub(super) struct Rig {
     pub(super) engine: Engine,
@@ -34,6 +37,7 @@ pub(super) fn settings(lease: Duration) -> LocationSettings {
         lease,
         response: Duration::from_secs(5),
         connect: Duration::from_secs(5),
+        patterns_max: PATTERNS_MAX,
     }
 }
 

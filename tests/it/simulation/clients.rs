@@ -268,8 +268,9 @@ async fn write(cluster: Arc<Cluster>, number: usize, from: UserId, to: UserId) {
     let mut rng = StdRng::seed_from_u64(world.below(u64::MAX));
     if let Some(life) = cluster.any(&mut rng).filter(|_| number.is_multiple_of(3)) {
         // At most once, whatever happens.
+        let shared = Arc::clone(&world);
         world.tracker.spawn(async move {
-            let publish = topics::publish(&life, format!("t{number}"));
+            let publish = topics::publish(&shared, &life, number);
             life.end.run_until_cancelled(publish).await;
         });
     }

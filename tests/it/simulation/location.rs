@@ -163,7 +163,7 @@ impl Location for SimLocation {
             .await
     }
 
-    async fn want(&self, wants: &[(Destination, u64)]) -> Result<(), LocationError> {
+    async fn want(&self, wants: &[(Destination, u64)]) -> Result<Vec<Destination>, LocationError> {
         let (inner, wants) = (Arc::clone(&self.inner), wants.to_vec());
         self.call("want", async move { inner.want(&wants).await })
             .await

@@ -73,7 +73,8 @@ pub(crate) struct Opening<'a> {
 }
 
 impl Frame {
-    fn parse(text: &str) -> Self {
+    /// Reads a whole frame, its NUL included.
+    pub(crate) fn parse(text: &str) -> Self {
         let (head, body) = text.split_once("\n\n").expect("a blank line ends the head");
         let mut lines = head.lines();
         let command = lines.next().expect("a frame has a command").to_owned();

@@ -83,8 +83,17 @@ pub(crate) async fn upgrade(
     address: SocketAddr,
     headers: &[&str],
 ) -> (Option<WebSocketStream<TcpStream>>, Answer) {
+    upgrade_at(address, "/ws-chat", headers).await
+}
+
+/// The same at any path, its query included.
+pub(crate) async fn upgrade_at(
+    address: SocketAddr,
+    path: &str,
+    headers: &[&str],
+) -> (Option<WebSocketStream<TcpStream>>, Answer) {
     let mut request = format!(
-        "GET /ws-chat HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\n\
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\n\
          Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     );

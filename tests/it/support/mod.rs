@@ -15,3 +15,8 @@ pub(crate) mod proxy;
 pub(crate) mod rabbitmq;
 pub(crate) mod redis;
 pub(crate) mod stompjs;
+pub(crate) mod stream;
+pub(crate) mod wire;
+mod wire_expect;
+mod wire_frame;
+mod wire_xhr;

@@ -4,7 +4,7 @@
 //! `waiting` or with one consumer; while something waits, no consumer may have more; a message that
 //! comes back has its old place.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -50,8 +50,8 @@ pub(super) struct Line {
     /// By place.
     waiting: BTreeMap<u64, Stored>,
     places: u64,
-    /// No message in `waiting` expires before this.
-    expires_first: Option<Instant>,
+    /// When those of them expire that do, with their places.
+    expiring: BTreeSet<(Instant, u64)>,
     /// In the order in which they get their turn.
     consumers: VecDeque<Consuming>,
 }
@@ -67,11 +67,6 @@ impl Stored {
             message,
         }
     }
-
-    fn has_expired(&self, now: Instant) -> bool {
-        // What may wait no time at all is still good for a consumer that is there.
-        self.expires_at.is_some_and(|at| at < now)
-    }
 }
 
 impl Line {
@@ -85,7 +80,7 @@ impl Line {
             octets: 0,
             waiting: BTreeMap::new(),
             places: 0,
-            expires_first: None,
+            expiring: BTreeSet::new(),
             consumers: VecDeque::new(),
         }
     }
@@ -118,7 +113,7 @@ impl Line {
             if !self.is_dead {
                 return Err(QueueError::Full);
             }
-            let Some((_, oldest)) = self.waiting.pop_first() else {
+            let Some((_, oldest)) = self.next() else {
                 return Err(QueueError::Full);
             };
             self.octets = self.octets.saturating_sub(oldest.octets);
@@ -130,27 +125,28 @@ impl Line {
     }
 
     fn wait(&mut self, place: u64, stored: Stored) {
-        let first = [self.expires_first, stored.expires_at]
-            .into_iter()
-            .flatten();
-        self.expires_first = first.min();
+        self.expiring
+            .extend(stored.expires_at.map(|at| (at, place)));
         self.waiting.insert(place, stored);
     }
 
-    /// Looks at all that waits only when there is something to find.
-    fn drop_expired(&mut self, now: Instant) {
-        if self.expires_first.is_none_or(|at| at >= now) {
-            return;
+    /// Takes out the oldest of what waits.
+    fn next(&mut self) -> Option<(u64, Stored)> {
+        let (place, stored) = self.waiting.pop_first()?;
+        if let Some(at) = stored.expires_at {
+            self.expiring.remove(&(at, place));
         }
-        let mut dropped = 0;
-        self.waiting.retain(|_, stored| {
-            let has_expired = stored.has_expired(now);
-            dropped += if has_expired { stored.octets } else { 0 };
-            !has_expired
-        });
-        self.octets = self.octets.saturating_sub(dropped);
-        let left = self.waiting.values().filter_map(|stored| stored.expires_at);
-        self.expires_first = left.min();
+        Some((place, stored))
+    }
+
+    fn drop_expired(&mut self, now: Instant) {
+        // What may wait no time at all is still good for a consumer that is there.
+        while self.expiring.first().is_some_and(|(at, _)| *at < now) {
+            let expired = self.expiring.pop_first();
+            if let Some(stored) = expired.and_then(|(_, place)| self.waiting.remove(&place)) {
+                self.octets = self.octets.saturating_sub(stored.octets);
+            }
+        }
     }
 
     /// Gives what waits to the consumers that may have more, in turn.
@@ -162,14 +158,14 @@ impl Line {
                 return;
             };
             let handed = match consumer.may_have_more() {
-                true => self.waiting.pop_first(),
+                true => self.next(),
                 false => None,
             };
             match handed {
                 Some((place, stored)) => match consumer.hand(place, stored) {
                     None => without_room = 0,
                     Some(back) => {
-                        self.waiting.insert(place, back);
+                        self.wait(place, back);
                         without_room += 1;
                     }
                 },

@@ -57,6 +57,12 @@ impl State {
         self.numbers
     }
 
+    /// How many queues there are, how many entries of when to look at them, how many octets.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> (usize, usize, u64) {
+        (self.queues.len(), self.due.len(), self.octets)
+    }
+
     pub(super) fn consumers_of(&self, node: u64) -> usize {
         self.consumers.get(&node).copied().unwrap_or_default()
     }
@@ -217,6 +223,7 @@ impl State {
             };
             self.make(dead_letters, made, true, now);
         }
+        metrics::counter!("queue_dead_letters_total", "reason" => reason.as_str()).increment(1);
         let dead = message.into_dead(from, reason);
         if self.put(dead_letters, dead, now).is_err() {
             tracing::warn!("there is no room for a dead letter; it is dropped");

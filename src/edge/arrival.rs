@@ -1,0 +1,90 @@
+//! What comes before any request: the head of a proxy, then TLS.
+//!
+//! Not here: places (`admission`), what is spoken afterwards (`http`, `tcp`). Invariant: each of
+//! the two is bounded in time and in size, and a head is believed of a trusted proxy only; of
+//! everybody else it is octets like any others.
+
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::Edge;
+use super::admission::Refusal;
+use super::peer::Peer;
+use super::proxy_head::{self, Head};
+use super::settings::ProxyHead;
+use super::stream::Stream;
+
+/// Why a connection is not served.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// Nobody can be told anything: it broke the rules before there was a language, was too slow,
+    /// or the node ends.
+    Silently,
+    /// There is no place in the network of its client.
+    Refused(Refusal),
+}
+
+/// Reads the head of a trusted proxy, if it is to send one. The peer is then the client that the
+/// head names, in its own network.
+pub(super) async fn behind_proxy(
+    edge: &Arc<Edge>,
+    stream: &mut TcpStream,
+    mut peer: Peer,
+) -> Result<Peer, Lost> {
+    let wanted = edge.settings.proxy_head;
+    if wanted == ProxyHead::Off || !peer.is_proxy {
+        return Ok(peer);
+    }
+    let patience = edge.settings.header_read_timeout;
+    let head = tokio::select! {
+        head = timeout(patience, proxy_head::read(stream)) => head,
+        () = edge.shutdown.cancelled() => return Err(Lost::Silently),
+    };
+    let client = match head {
+        Ok(Ok(Head::Client(client))) => client,
+        Ok(Ok(Head::Local)) => return Ok(peer),
+        Ok(Ok(Head::Absent)) if wanted == ProxyHead::Accept => return Ok(peer),
+        Ok(Ok(Head::Absent)) => {
+            tracing::debug!("a trusted proxy sent no head of the PROXY protocol");
+            return Err(Lost::Silently);
+        }
+        Ok(Err(proxy_head::Broken)) | Err(_) => {
+            tracing::debug!("a trusted proxy sent a broken head of the PROXY protocol");
+            return Err(Lost::Silently);
+        }
+    };
+    peer.address = client;
+    // A proxy of proxies goes on being one: then X-Forwarded-For tells the client.
+    peer.is_proxy = edge.trusts(client.ip());
+    if !peer.is_proxy {
+        let network = edge.admission.network(client.ip());
+        peer.permits.1 = Some(network.map_err(Lost::Refused)?);
+    }
+    Ok(peer)
+}
+
+/// Begins TLS, if this server speaks it.
+pub(super) async fn secured(edge: &Edge, stream: TcpStream) -> Result<Stream, Lost> {
+    let Some(certificates) = &edge.certificates else {
+        return Ok(Stream::Plain(stream));
+    };
+    let handshake = Box::pin(certificates.acceptor().accept(stream));
+    let patience = edge.settings.header_read_timeout;
+    let secured = tokio::select! {
+        secured = timeout(patience, handshake) => secured,
+        () = edge.shutdown.cancelled() => return Err(Lost::Silently),
+    };
+    match secured {
+        Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a TLS handshake failed");
+            Err(Lost::Silently)
+        }
+        Err(_) => {
+            tracing::debug!("a TLS handshake took too long");
+            Err(Lost::Silently)
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! HTTP/1.1 on one connection, by hyper.
+//!
+//! Not here: routes, who gets a place (`listener`). Invariant: a request that comes too slowly, or
+//! is answered too slowly, ends in bounded time.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::{CONNECTION, HeaderValue};
+use axum::http::{Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tower::ServiceExt;
+
+use super::admission::Refusal;
+use super::peer::Peer;
+use super::stream::Stream;
+use super::{Edge, reply};
+use crate::model::{Code, Problem};
+
+/// The head of a request: so many lines, so many octets. Beyond it hyper answers 431.
+const HEADERS_MAX: usize = 64;
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// Answers the requests of one connection, until it is upgraded or ends.
+pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer: Arc<Peer>) {
+    let settings = &edge.settings;
+    let request_timeout = settings.request_timeout;
+    let http = http(settings.header_read_timeout);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Arc::clone(&peer));
+        let answered = router.clone().oneshot(request.map(Body::new));
+        async move {
+            let response = tokio::time::timeout(request_timeout, answered).await;
+            let mut response = match response {
+                Ok(Ok(response)) => response,
+                Err(_) => too_slow(),
+            };
+            reply::secure(response.headers_mut());
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let connection = http
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = edge.shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            match tokio::time::timeout(settings.linger, connection).await {
+                Ok(served) => served,
+                Err(_) => return,
+            }
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a request ended early");
+    }
+}
+
+/// Tells one client why it does not come in, whatever it asks for. The caller bounds the time.
+pub(super) async fn refuse(stream: Stream, refusal: Refusal, head_within: Duration) {
+    let service = service_fn(async |_request: hyper::Request<Incoming>| {
+        let mut response = reply::refusal(refusal);
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        reply::secure(headers);
+        Ok::<_, Infallible>(response)
+    });
+    let connection = http(head_within).serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a refused client did not listen");
+    }
+}
+
+fn http(header_read_timeout: Duration) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(header_read_timeout)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX);
+    http
+}
+
+fn too_slow() -> Response<Body> {
+    let problem = Problem::new(Code::Internal, "The answer took too long.");
+    reply::problem_as(StatusCode::GATEWAY_TIMEOUT, &problem)
+}

@@ -1,0 +1,354 @@
+//! One endpoint: requests below its base, answered.
+//!
+//! Not here: who may come in and what a session is for (the [`House`]). Invariant: every request is
+//! judged before anything is done for it, and a session is opened by a request that receives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
+use axum::http::request::Parts;
+use axum::http::{Method, Response, StatusCode};
+use futures_util::future::BoxFuture;
+use tokio_util::task::TaskTracker;
+
+use super::line::{HttpLine, Line};
+use super::owner::{Caller, Owner};
+use super::pages::{self, IframePage};
+use super::registry::Sessions;
+use super::session::{Attached, HttpSession, Pushed};
+use super::settings::SockJsSettings;
+use super::upgrade::{self, Upgrade};
+use super::{answers, framed, receiver};
+use crate::sockjs::{
+    Framing, Place, ReadError, Transport, close_frame, form_field, is_callback, place,
+    query_callback, read_messages,
+};
+
+/// How long a request to receive waits for another one to be noticed as gone.
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// Who lives behind an endpoint.
+pub(super) trait House: Send + Sync + 'static {
+    /// Who sends this request; an answer for somebody who may not.
+    fn judge(&self, head: &Parts) -> Result<Caller, Box<Response<Body>>>;
+
+    /// Makes room for a session that this request opens, by requests or by WebSocket.
+    fn enter(&self, head: &Parts, by_requests: bool) -> Result<Entrance, Box<Response<Body>>>;
+
+    /// A cookie for a client that asks what the endpoint can do.
+    fn cookie(&self, head: &Parts) -> Option<HeaderValue>;
+}
+
+/// Serves a session to its end.
+pub(super) type Serve = Box<dyn FnOnce(Line) -> BoxFuture<'static, ()> + Send>;
+
+/// A session that may open.
+pub(super) struct Entrance {
+    /// A cookie that the opening answer sets.
+    pub(super) set_cookie: Option<HeaderValue>,
+    /// The secret that this cookie holds.
+    pub(super) given: Option<String>,
+    /// What it is for.
+    pub(super) serve: Serve,
+}
+
+/// An endpoint.
+pub(super) struct Endpoint {
+    settings: SockJsSettings,
+    iframe: IframePage,
+    sessions: Arc<Sessions>,
+    house: Arc<dyn House>,
+    tracker: TaskTracker,
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+type Answer = Result<Response<Body>, Box<Response<Body>>>;
+
+impl Endpoint {
+    /// An endpoint whose iframe may stand in pages of these origins (`frame-ancestors`).
+    pub(super) fn new(
+        settings: SockJsSettings,
+        ancestors: &str,
+        house: Arc<dyn House>,
+        tracker: TaskTracker,
+    ) -> Self {
+        Self {
+            iframe: IframePage::new(&settings.client_url, ancestors),
+            settings,
+            sessions: Arc::default(),
+            house,
+            tracker,
+        }
+    }
+
+    /// Answers a request for what follows the base in its path.
+    pub(super) async fn answer(self: &Arc<Self>, below: &str, request: Request) -> Response<Body> {
+        match self.try_answer(below, request).await {
+            Ok(response) => response,
+            Err(response) => *response,
+        }
+    }
+
+    async fn try_answer(self: &Arc<Self>, below: &str, request: Request) -> Answer {
+        let Some(place) = place(below) else {
+            return Ok(answers::not_found());
+        };
+        let (head, body) = request.into_parts();
+        let caller = self.house.judge(&head)?;
+        let is_get = matches!(head.method, Method::GET | Method::HEAD);
+        match place {
+            Place::Greeting if is_get => Ok(pages::greeting()),
+            Place::Iframe if is_get => Ok(self.iframe.answer(&head.headers)),
+            Place::Greeting | Place::Iframe => Ok(answers::other_method("GET")),
+            Place::Info => Ok(self.info(&head, &caller, is_get)),
+            Place::RawWebSocket => self.websocket(Request::from_parts(head, body), false),
+            Place::Session {
+                transport: Transport::WebSocket,
+                ..
+            } => self.websocket(Request::from_parts(head, body), true),
+            Place::Session { session, transport } => {
+                self.transport(session, transport, &caller, head, body)
+                    .await
+            }
+        }
+    }
+
+    fn info(&self, head: &Parts, caller: &Caller, is_get: bool) -> Response<Body> {
+        let mut response = match is_get {
+            true => pages::info(&self.settings),
+            false if head.method == Method::OPTIONS => answers::preflight("OPTIONS, GET"),
+            false => return answers::other_method("OPTIONS, GET"),
+        };
+        let headers = response.headers_mut();
+        answers::share(headers, &head.headers, caller.origin.as_ref());
+        if is_get && let Some(cookie) = self.house.cookie(head) {
+            headers.append(axum::http::header::SET_COOKIE, cookie);
+        }
+        response
+    }
+
+    fn websocket(self: &Arc<Self>, mut request: Request, is_framed: bool) -> Answer {
+        if request.method() != Method::GET {
+            return Ok(answers::other_method("GET"));
+        }
+        if !self.settings.websocket {
+            return Ok(answers::not_found());
+        }
+        let upgrade = upgrade::asked(&mut request)?;
+        let (head, _) = request.into_parts();
+        let entrance = self.house.enter(&head, false)?;
+        let response = upgrade.answer(entrance.set_cookie);
+        let endpoint = Arc::clone(self);
+        self.tracker.spawn(async move {
+            if let Some(line) = endpoint.opened(upgrade, is_framed).await {
+                (entrance.serve)(line).await;
+            }
+        });
+        Ok(response)
+    }
+
+    async fn opened(&self, upgrade: Upgrade, is_framed: bool) -> Option<Line> {
+        let settings = &self.settings;
+        if !is_framed {
+            let socket = upgrade.open(settings.message_bytes_max).await?;
+            return Some(Line::Raw(socket));
+        }
+        let socket = upgrade.open(settings.request_bytes_max()).await?;
+        let framed = framed::Framed::open(socket, settings.heartbeat).await;
+        framed.ok().map(Line::Framed)
+    }
+
+    /// The transports over requests.
+    async fn transport(
+        &self,
+        session: &str,
+        transport: Transport,
+        caller: &Caller,
+        head: Parts,
+        body: Body,
+    ) -> Answer {
+        let allowed = match transport.method() {
+            "POST" => "OPTIONS, POST",
+            _ => "OPTIONS, GET",
+        };
+        let answer = if head.method == Method::OPTIONS {
+            Ok(answers::preflight(allowed))
+        } else if head.method.as_str() != transport.method() {
+            return Ok(answers::other_method(allowed));
+        } else {
+            let framing = match transport {
+                Transport::XhrSend => Err(false),
+                Transport::JsonpSend => Err(true),
+                Transport::Xhr => Ok(Framing::Xhr),
+                Transport::XhrStreaming => Ok(Framing::XhrStreaming),
+                Transport::EventSource => Ok(Framing::EventSource),
+                Transport::HtmlFile => Ok(Framing::HtmlFile(callback(&head)?)),
+                Transport::Jsonp => Ok(Framing::Jsonp(callback(&head)?)),
+                Transport::WebSocket => return Ok(answers::not_found()),
+            };
+            match framing {
+                Ok(framing) => {
+                    self.receive(session, transport, framing, caller, &head)
+                        .await
+                }
+                Err(by_form) => self.send(session, by_form, caller, &head, body).await,
+            }
+        };
+        let (mut response, outcome) = match answer {
+            Ok(response) => (response, true),
+            Err(response) => (*response, false),
+        };
+        let headers = response.headers_mut();
+        answers::share(headers, &head.headers, caller.origin.as_ref());
+        if head.method != Method::OPTIONS {
+            answers::not_cached(headers);
+            if self.settings.cookie_needed {
+                answers::balancers_cookie(headers, &head.headers);
+            }
+        }
+        match outcome {
+            true => Ok(response),
+            false => Err(Box::new(response)),
+        }
+    }
+
+    async fn receive(
+        &self,
+        name: &str,
+        transport: Transport,
+        framing: Framing,
+        caller: &Caller,
+        head: &Parts,
+    ) -> Answer {
+        let mut set_cookie = None;
+        let body = match self.sessions.find(name) {
+            Some(session) => attached(session, &framing, caller).await?,
+            None => {
+                let entrance = self.house.enter(head, true)?;
+                let session = Arc::new(HttpSession::new(
+                    self.settings.limits(),
+                    Owner::new(caller, entrance.given),
+                ));
+                match self.sessions.insert(name, &session) {
+                    Ok(()) => {
+                        set_cookie = entrance.set_cookie;
+                        let sessions = Arc::clone(&self.sessions);
+                        let line = HttpLine::new(Arc::clone(&session), sessions, name, transport);
+                        self.tracker.spawn((entrance.serve)(Line::Http(line)));
+                        receiver::of_session(session, framing.clone())
+                    }
+                    // Another request has opened it meanwhile.
+                    Err(session) => attached(session, &framing, caller).await?,
+                }
+            }
+        };
+        let mut response = Response::new(body);
+        let headers = response.headers_mut();
+        let value = HeaderValue::from_static(framing.content_type());
+        headers.insert(CONTENT_TYPE, value);
+        if let Framing::HtmlFile(_) = framing {
+            headers.insert(CONTENT_SECURITY_POLICY, self.iframe.policy_of_parts());
+        }
+        if let Some(cookie) = set_cookie {
+            headers.append(axum::http::header::SET_COOKIE, cookie);
+        }
+        Ok(response)
+    }
+
+    async fn send(
+        &self,
+        name: &str,
+        by_form: bool,
+        caller: &Caller,
+        head: &Parts,
+        body: Body,
+    ) -> Answer {
+        let session = self.sessions.find(name);
+        let Some(session) = session.filter(|it| it.belongs_to(caller)) else {
+            return Err(Box::new(answers::not_found()));
+        };
+        let bytes_max = self.settings.request_bytes_max();
+        let length = head.headers.get(CONTENT_LENGTH);
+        let length = length.and_then(|it| it.to_str().ok()?.parse::<usize>().ok());
+        if length.is_some_and(|length| length > bytes_max) {
+            return Err(too_large());
+        }
+        let Ok(octets) = axum::body::to_bytes(body, bytes_max).await else {
+            return Err(too_large());
+        };
+        let is_form = by_form
+            && head.headers.get(CONTENT_TYPE).is_some_and(|it| {
+                it.as_bytes()
+                    .starts_with(b"application/x-www-form-urlencoded")
+            });
+        let messages = match is_form {
+            true => read_messages(form_field(&octets, "d").unwrap_or_default().as_bytes()),
+            false => read_messages(&octets),
+        };
+        let messages = messages.map_err(|error| {
+            let words = match error {
+                ReadError::Empty => "Payload expected.",
+                ReadError::Broken => "Broken JSON encoding.",
+                ReadError::TooMany => "Too many messages at once.",
+            };
+            Box::new(answers::text(StatusCode::INTERNAL_SERVER_ERROR, words))
+        })?;
+        match session.push(messages).await {
+            Pushed::Taken if by_form => {
+                let mut response = answers::text(StatusCode::OK, "ok");
+                // The form's answer goes into a hidden frame of the page.
+                let policy = self.iframe.policy_of_parts();
+                response
+                    .headers_mut()
+                    .insert(CONTENT_SECURITY_POLICY, policy);
+                Ok(response)
+            }
+            Pushed::Taken => Ok(answers::taken()),
+            Pushed::Closed => Err(Box::new(answers::not_found())),
+        }
+    }
+}
+
+/// The body of a request that receives from a session which is there.
+async fn attached(
+    session: Arc<HttpSession>,
+    framing: &Framing,
+    caller: &Caller,
+) -> Result<Body, Box<Response<Body>>> {
+    if !session.belongs_to(caller) {
+        return Err(Box::new(answers::not_found()));
+    }
+    Ok(match session.attach(MOMENT).await {
+        Attached::Yes => receiver::of_session(session, framing.clone()),
+        Attached::Closed(frame) => receiver::of_frame(&frame, framing),
+        Attached::Busy => {
+            let frame = close_frame(2010, "Another connection still open");
+            receiver::of_frame(&frame, framing)
+        }
+    })
+}
+
+fn callback(head: &Parts) -> Result<String, Box<Response<Body>>> {
+    let refused = |words| Box::new(answers::text(StatusCode::INTERNAL_SERVER_ERROR, words));
+    let named = query_callback(head.uri.query().unwrap_or_default());
+    let named = named.ok_or_else(|| refused("\"callback\" parameter required"))?;
+    match is_callback(&named) {
+        true => Ok(named),
+        false => Err(refused("invalid \"callback\" parameter")),
+    }
+}
+
+fn too_large() -> Box<Response<Body>> {
+    let words = "The messages are longer than they may be.";
+    Box::new(answers::text(StatusCode::PAYLOAD_TOO_LARGE, words))
+}

@@ -1,0 +1,127 @@
+//! A session over a WebSocket: frames out, arrays of messages in.
+//!
+//! Not here: WebSocket itself. Invariant: `o` is the first frame, and a heart-beat goes out when
+//! nothing else did for a while.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use crate::edge::socket::{Gone, Received};
+use crate::edge::websocket::WebSocket;
+use crate::model::CloseReason;
+use crate::sockjs::{
+    HEARTBEAT, OPEN, ReadError, close_frame, message_frame, quote_into, read_messages,
+};
+
+/// The WebSocket with what was read of it and not taken.
+#[derive(Debug)]
+pub(in crate::edge) struct Framed {
+    socket: Box<WebSocket>,
+    incoming: VecDeque<String>,
+    heartbeat: Duration,
+    sent_at: Instant,
+    alarm: Pin<Box<Sleep>>,
+    beats: bool,
+}
+
+impl Framed {
+    /// Opens a session.
+    pub(super) async fn open(socket: Box<WebSocket>, heartbeat: Duration) -> Result<Self, Gone> {
+        let now = Instant::now();
+        let mut framed = Self {
+            socket,
+            incoming: VecDeque::new(),
+            heartbeat,
+            sent_at: now,
+            alarm: Box::pin(sleep_until(now + heartbeat)),
+            beats: false,
+        };
+        framed.write(Bytes::from_static(OPEN.as_bytes())).await?;
+        framed.flush().await?;
+        Ok(framed)
+    }
+
+    pub(super) async fn receive(&mut self) -> Received {
+        loop {
+            if let Some(message) = self.incoming.pop_front() {
+                return Received::Octets(message.into());
+            }
+            let received = tokio::select! {
+                received = self.socket.receive() => received,
+                () = &mut self.alarm, if !self.beats => match self.rang().await {
+                    Ok(()) => continue,
+                    Err(Gone) => return Received::Gone,
+                },
+            };
+            let Received::Octets(octets) = received else {
+                return received;
+            };
+            match read_messages(&octets) {
+                Ok(messages) if !messages.is_empty() => self.incoming = messages.into(),
+                // Nothing in it: counted as a ping is.
+                Ok(_) | Err(ReadError::Empty) => return Received::Pinged,
+                // The protocol wants it abrupt: whoever sends this reads no frames either.
+                Err(ReadError::Broken | ReadError::TooMany) => return Received::Gone,
+            }
+        }
+    }
+
+    pub(super) fn is_amid_message(&self) -> bool {
+        self.socket.is_amid_message()
+    }
+
+    /// Says `h` when it is due. A peer that does not take even that is gone.
+    async fn rang(&mut self) -> Result<(), Gone> {
+        let now = Instant::now();
+        if now >= self.sent_at + self.heartbeat {
+            let patience = self.heartbeat;
+            let beat = async {
+                self.write(Bytes::from_static(HEARTBEAT.as_bytes())).await?;
+                self.socket.flush().await
+            };
+            timeout(patience, beat).await.map_err(|_| Gone)??;
+        }
+        let next = self.sent_at + self.heartbeat;
+        self.alarm.as_mut().reset(next);
+        Ok(())
+    }
+
+    pub(super) async fn send(&mut self, message: &str) -> Result<(), Gone> {
+        let mut quoted = String::new();
+        quote_into(&mut quoted, message);
+        self.write(message_frame(&quoted).into()).await
+    }
+
+    async fn write(&mut self, frame: Bytes) -> Result<(), Gone> {
+        self.sent_at = Instant::now();
+        self.socket.write(frame).await
+    }
+
+    pub(super) async fn flush(&mut self) -> Result<(), Gone> {
+        self.socket.flush().await
+    }
+
+    pub(super) async fn ping(&mut self) -> Result<(), Gone> {
+        self.socket.ping().await
+    }
+
+    pub(super) fn set_beats(&mut self, beats: bool) {
+        self.beats = beats;
+    }
+
+    pub(super) async fn close(&mut self, reason: Option<&CloseReason>, linger: Duration) {
+        if let Some(reason) = reason {
+            let frame = close_frame(reason.code, &reason.text);
+            // Who does not take the frame does not take the close either, and is left below.
+            let said = timeout(linger, self.write(frame.into())).await;
+            if !matches!(said, Ok(Ok(()))) {
+                tracing::debug!("a peer did not take the last frame");
+            }
+        }
+        self.socket.close(reason, linger).await;
+    }
+}

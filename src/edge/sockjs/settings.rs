@@ -1,0 +1,68 @@
+//! What an endpoint of SockJS can be told.
+//!
+//! Not here: where the values come from. Invariant: every limit is finite.
+
+use std::time::Duration;
+
+use super::session::Limits;
+
+/// The settings of one endpoint.
+#[derive(Clone, Debug)]
+pub struct SockJsSettings {
+    /// After how long without a frame `h` goes out.
+    pub heartbeat: Duration,
+    /// How long a session may be without anybody who receives.
+    pub disconnect_after: Duration,
+    /// A streamed answer ends after so many octets, so that browsers forget what they have read.
+    pub response_bytes_max: usize,
+    /// The address of the client's script, for the page of the iframe.
+    pub client_url: String,
+    /// Whether clients may use WebSocket.
+    pub websocket: bool,
+    /// Whether a balancer knows sessions by the cookie `JSESSIONID`, which is then set.
+    pub cookie_needed: bool,
+    /// The longest message, in octets.
+    pub message_bytes_max: usize,
+    /// While so many octets wait in one direction, nothing more is taken in it.
+    pub waiting_bytes_max: usize,
+}
+
+/// JSON may write one octet with six.
+const JSON_GROWTH: usize = 6;
+
+/// What may stand around the messages of a request: brackets, quotes, many short messages.
+const AROUND_BYTES: usize = 64 << 10;
+
+impl SockJsSettings {
+    /// The body of a request that sends, and a message of WebSocket.
+    pub(super) fn request_bytes_max(&self) -> usize {
+        self.message_bytes_max
+            .saturating_mul(JSON_GROWTH)
+            .saturating_add(AROUND_BYTES)
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            heartbeat: self.heartbeat,
+            disconnect_after: self.disconnect_after,
+            response_bytes_max: self.response_bytes_max,
+            waiting_bytes_max: self.waiting_bytes_max,
+        }
+    }
+}
+
+impl Default for SockJsSettings {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(25),
+            disconnect_after: Duration::from_secs(5),
+            response_bytes_max: 128 << 10,
+            client_url: "https://cdn.jsdelivr.net/npm/sockjs-client@1/dist/sockjs.min.js"
+                .to_owned(),
+            websocket: true,
+            cookie_needed: false,
+            message_bytes_max: 128 << 10,
+            waiting_bytes_max: 64 << 10,
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The real stomp.py from PyPI over TCP, against one node and against three.
+//!
+//! The scenarios are Python (`tests/py/scenarios.py`), which says what was not as it must be.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::support::cluster::{Cluster, HIGH_LIMITS};
+use crate::support::node::Node;
+use crate::support::ports;
+
+/// How long all scenarios together may take. Generous: the machine may be busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// Runs the scenarios of a group against nodes at these ports.
+async fn scenarios(group: &str, ports: &[u16]) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/py");
+    let python = folder.join(".venv/bin/python");
+    assert!(
+        python.exists(),
+        "stomp.py is missing; fetch it with: python3 -m venv tests/py/.venv && \
+         tests/py/.venv/bin/pip install -r tests/py/requirements.txt \
+         (Debian package python3-venv)"
+    );
+    let running = Command::new(python)
+        .arg("scenarios.py")
+        .arg(group)
+        .args(ports.iter().map(u16::to_string))
+        .current_dir(folder)
+        // Looking up the machine's own name may take seconds, and serves nothing here.
+        .env("STOMP_SKIP_HOSTNAME_SCAN", "1")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let Ok(done) = timeout(PATIENCE, running).await else {
+        panic!("the scenarios did not end within {PATIENCE:?}");
+    };
+    let done = done.unwrap();
+    let said = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    let (words, mistakes) = (said(&done.stdout), said(&done.stderr));
+    assert!(done.status.success(), "{}\n{words}{mistakes}", done.status);
+    assert!(words.lines().all(|line| line.starts_with("ok ")), "{words}");
+    assert!(
+        words.lines().count() >= 10,
+        "few scenarios were run:\n{words}"
+    );
+}
+
+/// A node's environment with STOMP over TCP at this port.
+fn with_tcp<'a>(port: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let mut environment = vec![
+        ("STOMP_TCP_PORT", port),
+        ("CLIENT_FRAMES_PER_10S", "100000"),
+        ("HEART_BEAT", "500,500"),
+    ];
+    environment.extend(more);
+    environment
+}
+
+#[tokio::test]
+async fn stomp_py_finds_on_one_node_what_it_expects() {
+    let port = ports::free();
+    let text = port.to_string();
+    let _node = Node::start("node", &with_tcp(&text, &HIGH_LIMITS)).await;
+    scenarios("one", &[port]).await;
+}
+
+#[tokio::test]
+async fn stomp_py_works_across_three_nodes() {
+    let cluster = Cluster::start().await;
+    let (mut nodes, mut listening) = (Vec::new(), Vec::new());
+    for name in ["a", "b", "c"] {
+        let port = ports::free();
+        let text = port.to_string();
+        nodes.push(cluster.node_with(name, &with_tcp(&text, &[])).await);
+        listening.push(port);
+    }
+    scenarios("across", &listening).await;
+}
