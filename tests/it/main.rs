@@ -40,6 +40,7 @@ mod one_node;
 mod open_destinations;
 mod page;
 mod process;
+mod queue_work;
 mod rabbitmq_definitions;
 mod simulation;
 mod sockjs;

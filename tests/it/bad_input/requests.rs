@@ -33,6 +33,12 @@ async fn a_request_that_cannot_be_granted_ends_the_session() {
             1008,
         ),
         refused(
+            "SUBSCRIBE to queues with a wildcard",
+            &subscribe("/queue/*"),
+            "validation_failed",
+            1008,
+        ),
+        refused(
             "SUBSCRIBE with a wildcard before the end",
             &subscribe("/topic/**/a"),
             "validation_failed",
