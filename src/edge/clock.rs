@@ -61,6 +61,8 @@ pub(super) struct IdleMessages {
     max: u32,
     count: u32,
     since: Instant,
+    /// Whether the next line end belongs to a frame: over TCP it may come by itself.
+    ends_a_frame: bool,
 }
 
 impl IdleMessages {
@@ -69,7 +71,15 @@ impl IdleMessages {
             max,
             count: 0,
             since: now,
+            ends_a_frame: false,
         }
+    }
+
+    /// Looks at what came; whether it is nothing but line ends, and none that ends a frame.
+    pub(super) fn is_idle(&mut self, octets: &[u8]) -> bool {
+        let is_empty = octets.iter().all(|octet| matches!(octet, b'\n' | b'\r'));
+        let ends_a_frame = std::mem::replace(&mut self.ends_a_frame, !is_empty);
+        is_empty && !ends_a_frame
     }
 
     /// Counts one more; whether it is still within the limit.
@@ -99,6 +109,22 @@ mod tests {
         assert_eq!(admitted(&mut idle), 0);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(admitted(&mut idle), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_end_after_a_frame_is_part_of_it() {
+        let mut idle = IdleMessages::new(Instant::now(), 3);
+        let found = [
+            &b"\n"[..],
+            b"SEND..\0",
+            b"\r\n",
+            b"\n",
+            b"x\n",
+            b"\n\n",
+            b"\n",
+        ]
+        .map(|octets| idle.is_idle(octets));
+        assert_eq!(found, [true, false, false, true, false, false, true]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,15 +19,13 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout};
 
-use super::Edge;
-use super::admission::Permit;
 use super::attached::Attached;
 use super::clock::{Clock, IdleMessages};
 use super::ending::{Ending, cut_problem, taken_within};
 use super::meters::Active;
-use super::peer::Peer;
 use super::settling::{Settled, Settling, pull};
 use super::socket::Socket;
+use super::{Edge, Places};
 use crate::hub::{Outbox, Pulled};
 use crate::identity::Handshake;
 use crate::model::{CloseReason, Code, Problem};
@@ -45,7 +43,7 @@ pub(super) struct Opened {
     /// The version that the subprotocol named.
     pub(super) subprotocol: Option<Version>,
     /// The connection's places, given back when it ends.
-    pub(super) permits: (Permit, Option<Permit>, Arc<Peer>),
+    pub(super) permits: Places,
 }
 
 type Step = Result<(), Ending>;
@@ -67,7 +65,7 @@ pub(super) struct Connection {
     idle: IdleMessages,
     /// The code of the last refusal that was counted, so that its close is not counted again.
     refused: Option<Code>,
-    _permits: (Permit, Option<Permit>, Arc<Peer>),
+    _permits: Places,
 }
 
 impl std::fmt::Debug for Connection {
@@ -218,6 +216,8 @@ impl Connection {
             }
         };
         self.session.handle_input(std_now(), input);
+        self.socket
+            .set_beats(self.session.agreed_beats().0.is_some());
     }
 
     async fn pulled(&mut self, pulled: Pulled) -> Step {

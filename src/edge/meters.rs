@@ -102,3 +102,24 @@ impl Drop for Active {
         self.0.decrement(1.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::CloseReason;
+
+    #[test]
+    fn every_close_that_there_is_has_a_row_of_its_own() {
+        for code in Code::ALL {
+            assert!(CLOSE_CODES.contains(&code.close_code()), "{code:?}");
+        }
+        for reason in [
+            CloseReason::NORMAL,
+            CloseReason::RESTART,
+            CloseReason::SLOW_CONSUMER,
+            CloseReason::HEART_BEAT_LOST,
+        ] {
+            assert!(CLOSE_CODES.contains(&reason.code), "{reason:?}");
+        }
+    }
+}

@@ -141,6 +141,10 @@ impl std::ops::Deref for Edge {
     }
 }
 
+/// What a connection holds for as long as it lives: its own place, one in its network unless its
+/// socket has it, and the socket's.
+type Places = (Permit, Option<Permit>, Option<Arc<Peer>>);
+
 impl Edge {
     fn new(state: Arc<EdgeState>, tracker: TaskTracker, shutdown: CancellationToken) -> Self {
         let settings = &state.settings;
@@ -163,28 +167,20 @@ impl Edge {
     }
 
     /// The places that a connection needs: its own, and one in its network unless the socket has it.
-    fn admit(
-        &self,
-        peer: &Arc<Peer>,
-        client: IpAddr,
-    ) -> Result<(Permit, Option<Permit>, Arc<Peer>), Refusal> {
+    fn admit(&self, peer: &Arc<Peer>, client: IpAddr) -> Result<Places, Refusal> {
         let network = match peer.is_proxy {
             true => Some(self.admission.network(client)?),
             false => None,
         };
-        Ok((self.admission.session(client)?, network, Arc::clone(peer)))
+        let peer = Some(Arc::clone(peer));
+        Ok((self.admission.session(client)?, network, peer))
     }
 
-    /// The same for a session over requests: any socket may open many of those, so each has a place
-    /// in its network.
-    fn admit_requests(
-        &self,
-        peer: &Arc<Peer>,
-        client: IpAddr,
-    ) -> Result<(Permit, Option<Permit>, Arc<Peer>), Refusal> {
+    /// The places of a session over requests: any socket may bring many of those, and none of them
+    /// needs to last as long.
+    fn admit_requests(&self, client: IpAddr) -> Result<Places, Refusal> {
         let network = self.admission.network(client)?;
-        let session = self.admission.session(client)?;
-        Ok((session, Some(network), Arc::clone(peer)))
+        Ok((self.admission.session(client)?, Some(network), None))
     }
 }
 

@@ -72,6 +72,14 @@ impl Socket {
         }
     }
 
+    /// Whether STOMP beats towards the peer, for a transport that would beat by itself.
+    pub(super) fn set_beats(&mut self, beats: bool) {
+        match self {
+            Self::SockJs(socket) => socket.set_beats(beats),
+            Self::WebSocket(_) | Self::Tcp(_) => {}
+        }
+    }
+
     /// Whether silence can be broken by asking: a WebSocket answers a ping even when its page
     /// sleeps, and a session of SockJS has requests. Otherwise only the kernel knows whether the
     /// line is dead.

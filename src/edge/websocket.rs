@@ -89,16 +89,16 @@ pub(super) fn open(edge: &Arc<Edge>, mut request: Request) -> Response<Body> {
 
 /// What the query of the request asks for. What is not known there is nobody's business.
 #[derive(Debug, PartialEq, Eq)]
-struct Asked {
+pub(super) struct Asked {
     /// `frame`: how frames are to be sent.
     kind: MessageKind,
     /// `ticket`, which stands for a secret once.
-    ticket: Option<Token>,
+    pub(super) ticket: Option<Token>,
 }
 
 impl Asked {
     /// Reads a query; the first of a name wins.
-    fn of(query: Option<&str>, kind: MessageKind) -> Result<Self, &'static str> {
+    pub(super) fn of(query: Option<&str>, kind: MessageKind) -> Result<Self, &'static str> {
         let first = |name: &str| {
             let mut parameters = query.unwrap_or_default().split('&');
             parameters.find_map(|parameter| parameter.strip_prefix(name)?.strip_prefix('='))

@@ -110,13 +110,9 @@ impl Rig {
         let app = Arc::clone(&self.nodes[node]);
         let number = self.clients.fetch_add(1, Ordering::Relaxed);
         let handshake = Handshake {
-            presented: None,
-            address: format!("192.0.2.{number}").parse().unwrap(),
             user_agent: format!("agent {number}"),
             from_page: false,
-            opted_out: false,
-            cookie: None,
-            cookie_presented: false,
+            ..Handshake::without_page(format!("192.0.2.{number}").parse().unwrap())
         };
         let connect = Connect {
             version,

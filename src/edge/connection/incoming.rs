@@ -22,7 +22,7 @@ impl Connection {
         match received {
             Received::Octets(octets) => {
                 self.clock.unfinished_at = None;
-                if octets.iter().all(|octet| matches!(octet, b'\n' | b'\r')) {
+                if self.idle.is_idle(&octets) {
                     self.count_idle_message();
                 }
                 if octets.len() > PIECE_BYTES {

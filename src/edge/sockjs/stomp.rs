@@ -24,9 +24,12 @@ use super::line::Line;
 use super::owner::Caller;
 use crate::edge::admission::Network;
 use crate::edge::connection::{Connection, Opened};
+use crate::edge::handshake::{self, Opening};
 use crate::edge::origin::Verdict;
 use crate::edge::peer::{Peer, Requester};
+use crate::edge::settings::MessageKind;
 use crate::edge::socket::{Gone, Received, Socket};
+use crate::edge::websocket::Asked;
 use crate::edge::{Edge, reply, websocket};
 use crate::model::{CloseReason, Code, Problem};
 
@@ -112,8 +115,10 @@ impl House for Stomp {
         let peer = Self::peer(head)?;
         let requester = Requester::new(edge, &peer, &head.headers);
         let address = edge.settings.log_address.show(requester.address);
+        let asked = Asked::of(head.uri.query(), MessageKind::Auto)
+            .map_err(|words| refuse(Code::BadRequest, words))?;
         let permits = match by_requests {
-            true => edge.admit_requests(&peer, requester.address),
+            true => edge.admit_requests(requester.address),
             false => edge.admit(&peer, requester.address),
         };
         let permits = permits.map_err(|refusal| {
@@ -121,13 +126,19 @@ impl House for Stomp {
             Box::new(reply::refusal(refusal))
         })?;
         tracing::debug!(%address, "a SockJS session opens");
-        let (handshake, set_cookie) = requester
+        let (mut handshake, set_cookie) = requester
             .with_cookie(edge.visitors.cookies())
             .map_err(|_| refuse(Code::Internal, "There are no random bits."))?;
         let given = handshake.cookie.clone();
+        let offer = match handshake::open(&head.method, head.version, &head.headers) {
+            Opening::WebSocket(offer) => Some(offer),
+            Opening::Ordinary | Opening::OtherVersion | Opening::Broken(_) => None,
+        };
+        let subprotocol = offer.as_ref().and_then(|offer| offer.subprotocol);
+        handshake.presented = asked.ticket.or(offer.and_then(|offer| offer.bearer));
         let opened = Opened {
             handshake,
-            subprotocol: None,
+            subprotocol: subprotocol.map(|(_, version)| version),
             permits,
         };
         let edge = Arc::clone(edge);
@@ -181,10 +192,6 @@ impl SockJs {
     /// Takes one STOMP frame, or one heart-beat, as one message. Waits only while the peer does not
     /// read.
     pub(in crate::edge) async fn write(&mut self, frame: Bytes) -> Result<(), Gone> {
-        if frame.as_ref() == b"\n" {
-            // STOMP beats towards this client: SockJS need not.
-            self.0.set_beats(true);
-        }
         match std::str::from_utf8(&frame) {
             Ok(text) => self.0.send(text).await,
             Err(_) => self.0.send(&as_text(&frame)).await,
@@ -199,6 +206,11 @@ impl SockJs {
     /// Asks the peer for a sign of life.
     pub(in crate::edge) async fn ping(&mut self) -> Result<(), Gone> {
         self.0.ping().await
+    }
+
+    /// Whether STOMP beats towards the client, so that SockJS need not.
+    pub(in crate::edge) fn set_beats(&mut self, beats: bool) {
+        self.0.set_beats(beats);
     }
 
     /// Flushes and says goodbye, unless the peer has said it.

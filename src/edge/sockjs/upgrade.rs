@@ -18,15 +18,24 @@ use crate::edge::websocket::{self, WebSocket};
 pub(super) struct Upgrade {
     upgrade: OnUpgrade,
     accept: String,
+    subprotocol: Option<&'static str>,
 }
 
 /// Reads the request.
 pub(super) fn asked(request: &mut Request) -> Result<Upgrade, Box<Response<Body>>> {
     let opening = handshake::open(request.method(), request.version(), request.headers());
     let words = match opening {
-        Opening::WebSocket(Offer { accept, .. }) => {
+        Opening::WebSocket(Offer {
+            accept,
+            subprotocol,
+            ..
+        }) => {
             let upgrade = hyper::upgrade::on(request);
-            return Ok(Upgrade { upgrade, accept });
+            return Ok(Upgrade {
+                upgrade,
+                accept,
+                subprotocol: subprotocol.map(|(name, _)| name),
+            });
         }
         Opening::Ordinary => "Can \"Upgrade\" only to \"WebSocket\".",
         Opening::OtherVersion => "Only version 13 of WebSocket is spoken here.",
@@ -38,7 +47,7 @@ pub(super) fn asked(request: &mut Request) -> Result<Upgrade, Box<Response<Body>
 impl Upgrade {
     /// The answer.
     pub(super) fn answer(&self, set_cookie: Option<HeaderValue>) -> Response<Body> {
-        websocket::switching(&self.accept, None, set_cookie)
+        websocket::switching(&self.accept, self.subprotocol, set_cookie)
     }
 
     /// Waits until the answer is written. `None` when the client is gone.

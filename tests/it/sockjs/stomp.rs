@@ -6,7 +6,8 @@ use futures_util::SinkExt as _;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::raw::get;
+use super::raw::{Raw, get, post, stream};
+use super::session;
 use super::talker::{TRANSPORTS, Talker};
 use crate::support::edge::{Client, PATIENCE};
 use crate::support::node::Node;
@@ -65,7 +66,7 @@ async fn whoever_breaks_the_protocol_is_told_why_before_the_close() {
 
 #[tokio::test]
 async fn stomp_beats_travel_as_messages_and_replace_those_of_sockjs() {
-    let settings = [("HEART_BEAT", "300,25000"), ("SOCKJS_HEARTBEAT", "1s")];
+    let settings = [("HEART_BEAT", "1500,25000"), ("SOCKJS_HEARTBEAT", "1s")];
     let node = Node::start("sockjs", &settings).await;
     for transport in ["websocket", "xhr_streaming", "xhr"] {
         let mut quiet = Talker::open(node.address(), transport, &[]).await;
@@ -80,13 +81,13 @@ async fn stomp_beats_travel_as_messages_and_replace_those_of_sockjs() {
         assert_eq!(quiet.frame().await, "h", "{transport}");
 
         let mut lively = Talker::open(node.address(), transport, &[]).await;
-        let connected = lively.connect("heart-beat:0,300\n").await;
+        let connected = lively.connect("heart-beat:0,1500\n").await;
         assert!(
-            connected.contains("\nheart-beat:300,25000\n"),
+            connected.contains("\nheart-beat:1500,25000\n"),
             "{connected}"
         );
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_millis(1_500) {
+        // Less often than `h` would come, and yet no `h` comes.
+        for _ in 0..2 {
             assert_eq!(lively.frame().await, "a[\"\\n\"]", "{transport}");
         }
     }
@@ -187,4 +188,75 @@ async fn a_client_that_does_not_read_is_cut_and_its_memory_given_back() {
         assert!(began.elapsed() < PATIENCE, "{metrics}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+#[tokio::test]
+async fn an_endpoint_is_as_its_settings_say() {
+    let settings = [
+        ("SOCKJS_CLIENT_URL", "/own/sockjs.js"),
+        ("SOCKJS_COOKIE_NEEDED", "true"),
+        ("SOCKJS_RESPONSE_BYTES", "4KiB"),
+        ("SOCKJS_DISCONNECT", "200ms"),
+    ];
+    let node = Node::start("sockjs", &settings).await;
+    let at = node.address();
+    let page = get(at, "/ws-chat/iframe.html").await.body;
+    assert!(
+        page.contains("<script src=\"/own/sockjs.js\"></script>"),
+        "{page}"
+    );
+    let info = get(at, "/ws-chat/info").await.body;
+    assert!(info.contains("\"cookie_needed\":true"), "{info}");
+    let url = session("/ws-chat");
+    let (mut raw, head) = stream(at, &format!("POST {url}/xhr_streaming"), &[]).await;
+    assert_eq!(head.headers("set-cookie"), ["JSESSIONID=dummy; path=/"]);
+    assert_eq!(raw.chunk().await.unwrap().len(), 2_049);
+    assert_eq!(raw.chunk().await.unwrap(), "o\n");
+    let send = format!(
+        "SEND\\ndestination:/topic/a\\n\\n{}\\u0000",
+        "x".repeat(4_096)
+    );
+    for frame in [
+        "CONNECT\\nheart-beat:0,0\\n\\n\\u0000",
+        "SUBSCRIBE\\nid:s\\ndestination:/topic/a\\n\\n\\u0000",
+        &send,
+    ] {
+        let sent = post(at, &format!("{url}/xhr_send"), &format!("[\"{frame}\"]")).await;
+        assert_eq!(sent.status(), 204);
+    }
+    assert!(raw.chunk().await.unwrap().starts_with("a[\"CONNECTED\\n"));
+    assert!(raw.chunk().await.unwrap().starts_with("a[\"MESSAGE\\n"));
+    assert_eq!(raw.chunk().await, None, "long enough");
+    let began = Instant::now();
+    while post(at, &format!("{url}/xhr_send"), "[\"\\n\"]")
+        .await
+        .status()
+        == 204
+    {
+        assert!(began.elapsed() < PATIENCE, "the session does not end");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_with_frames_has_the_subprotocols_of_stomp() {
+    let node = Node::start("sockjs", &[]).await;
+    let mut raw = Raw::open(node.address()).await;
+    let headers = [
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Protocol: v10.stomp, v11.stomp",
+    ];
+    let line = format!("GET {}/websocket HTTP/1.1", session("/ws-chat"));
+    raw.request(&line, &headers, None).await;
+    let head = raw.head().await;
+    assert_eq!(
+        (head.status, head.header("sec-websocket-protocol")),
+        (101, Some("v11.stomp"))
+    );
+    // A ticket that is none is refused before anything opens.
+    let line = format!("{}/xhr?ticket=sbv1.secret", session("/ws-chat"));
+    assert_eq!(post(node.address(), &line, "").await.status(), 400);
 }
