@@ -10,7 +10,8 @@ use stompbox::policy::{Rules, is_reserved, may_send, may_subscribe, patterns};
 pub(crate) fn check(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let (left, right) = text.split_once('\0').unwrap_or((&text, ""));
-    let open = Rules::parse("all /** anyone").expect("valid rules");
+    let open = Rules::parse("all /topic/** anyone; all /queue/** anyone; all /user/** anyone")
+        .expect("valid rules");
     let default = Rules::default();
     // Whatever an operator writes is taken or refused.
     let _taken = Rules::parse(right);
@@ -60,7 +61,11 @@ fn one(default: &Rules, open: &Rules, destination: &Destination) {
             Destination::Topic(text) if subscribes && !is_pattern(text) => {
                 assert!(!is_reserved(text), "{text}");
             }
-            _ => {}
+            Destination::Topic(_)
+            | Destination::Queue(_)
+            | Destination::User(_)
+            | Destination::UserQueue(_)
+            | Destination::TempQueue(_) => {}
         }
     }
 }
