@@ -92,8 +92,8 @@ impl App {
                 }
                 Destination::App(_) => Err(unknown(&send.destination)),
                 Destination::Queue(_) => self.check_queue_send(send),
+                Destination::User(rest) => self.user_destination(paid, rest).await.map(|_| ()),
                 Destination::Topic(_)
-                | Destination::User(_)
                 | Destination::UserQueue(_)
                 | Destination::TempQueue(_)
                 | Destination::ReplyQueue(_) => Ok(()),

@@ -336,6 +336,9 @@ impl Connection {
         self.edge.meters.closed(code);
         tracing::debug!(code, "a connection ends");
         let linger = self.edge.settings.linger;
+        // Whatever was begun for the session and is not settled ends now, not after the goodbye: a
+        // consumer that lives on takes messages from others.
+        self.unsettled.clear();
         let goodbye = async {
             if !matches!(ending, Ending::Gone) {
                 self.socket.close(reason.as_ref(), linger).await;

@@ -263,17 +263,17 @@ impl Window {
             return settled;
         }
         settled.is_effective = true;
-        let later = state.unsettled.split_off(&(n + 1));
-        let mut these = std::mem::replace(&mut state.unsettled, later);
-        if self.mode == AckMode::ClientIndividual
-            && let Some(this) = these.remove(&n)
-        {
-            state.unsettled.append(&mut these);
-            these = BTreeMap::from([(n, this)]);
-        }
+        let these: Vec<Entry> = match self.mode {
+            AckMode::ClientIndividual => state.unsettled.remove(&n).into_iter().collect(),
+            AckMode::Auto | AckMode::Client => {
+                let later = state.unsettled.split_off(&(n + 1));
+                let these = std::mem::replace(&mut state.unsettled, later);
+                these.into_values().collect()
+            }
+        };
         let mut tags = Vec::new();
         let mut again = Vec::new();
-        for mut entry in these.into_values() {
+        for mut entry in these {
             self.kept.settled(&entry);
             settled.message_ids.push(entry.content.message_id.clone());
             if let Some(tag) = entry.content.tag {

@@ -79,17 +79,6 @@ pub struct InvalidDestination {
     pub reason: &'static str,
 }
 
-impl InvalidDestination {
-    /// The header `message` of the ERROR frame.
-    #[must_use]
-    pub fn title(&self) -> &'static str {
-        match self.family {
-            Some(_) => "Invalid destination",
-            None => "Unknown destination",
-        }
-    }
-}
-
 impl fmt::Display for InvalidDestination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (text, reason) = (&self.text, self.reason);
@@ -285,8 +274,6 @@ mod tests {
                 None => "' is not a valid destination\n".to_owned(),
             };
             assert!(words.contains(&expected), "{text:?}: {words}");
-            let title = family.map_or("Unknown destination", |_| "Invalid destination");
-            assert_eq!(error.title(), title);
         };
         let long = format!("/topic/{}", "x".repeat(DESTINATION_BYTES_MAX));
         for text in [

@@ -54,35 +54,12 @@ pub(super) fn destination(written: &str, prefixes: &Prefixes) -> Result<Destinat
         return Err(Fatal::about(Violation::NoPlace, shown));
     }
     prefixes.parse(written).map_err(|error| {
-        let (text, reason) = (&error.text, error.reason);
-        match kind(written, prefixes) {
-            Some(kind) => {
-                let words = format!("'{text}' is not a valid {kind} destination\n{reason}");
-                Fatal::about(Violation::InvalidDestination, words)
-            }
-            None => {
-                let words = format!("'{text}' is not a valid destination\n{reason}");
-                Fatal::about(Violation::UnknownDestination, words)
-            }
-        }
+        let violation = match error.family {
+            Some(_) => Violation::InvalidDestination,
+            None => Violation::UnknownDestination,
+        };
+        Fatal::about(violation, error)
     })
-}
-
-/// Of which kind a destination is by its prefix, whatever follows.
-fn kind(written: &str, prefixes: &Prefixes) -> Option<&'static str> {
-    let has = |prefix: &str| {
-        let rest = written.strip_prefix(prefix);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    let kinds = [
-        ("app", &prefixes.app),
-        ("topic", &prefixes.topic),
-        ("queue", &prefixes.queue),
-        ("user", &prefixes.user),
-    ];
-    let mut kinds = kinds.into_iter();
-    let found = kinds.find(|(_, list)| list.iter().any(|prefix| has(prefix)));
-    found.map(|(kind, _)| kind)
 }
 
 /// The `reply-to` of a SEND, if it asks for a place of the session's own.
@@ -164,6 +141,16 @@ mod tests {
             "/nowhere/x",
             unknown,
             "'/nowhere/x' is not a valid destination\n",
+        );
+        check(
+            "/exchange/x/y",
+            invalid,
+            "'/exchange/x/y' is not a valid exchange destination\n",
+        );
+        check(
+            "/amq/queue/x",
+            invalid,
+            "'/amq/queue/x' is not a valid queue destination\n",
         );
         check("topic/x", unknown, "'topic/x' is not a valid destination\n");
         check(

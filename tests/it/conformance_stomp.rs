@@ -11,6 +11,7 @@ mod acking;
 mod carriers;
 mod connecting;
 mod destinations;
+mod dialect;
 mod framing;
 mod headers;
 mod limits;
@@ -25,7 +26,7 @@ use std::collections::BTreeSet;
 use case::Row;
 
 /// Every section with its cases.
-pub(crate) const SECTIONS: [(&str, &[Row]); 12] = [
+pub(crate) const SECTIONS: [(&str, &[Row]); 13] = [
     ("connecting", connecting::CASES),
     ("framing", framing::CASES),
     ("headers", headers::CASES),
@@ -35,6 +36,7 @@ pub(crate) const SECTIONS: [(&str, &[Row]); 12] = [
     ("queues", queues::CASES),
     ("transactions", transactions::CASES),
     ("destinations", destinations::CASES),
+    ("dialect", dialect::CASES),
     ("limits", limits::CASES),
     ("liveness", liveness::CASES),
     ("carriers", carriers::CASES),

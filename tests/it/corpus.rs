@@ -10,6 +10,8 @@ use proptest::sample::Index;
 
 #[path = "../../fuzz/checks/decoder.rs"]
 mod decoder;
+#[path = "../../fuzz/checks/destinations.rs"]
+mod destinations;
 #[path = "../../fuzz/checks/session.rs"]
 mod session;
 #[path = "../../fuzz/checks/sockjs.rs"]
@@ -35,6 +37,7 @@ fn inputs(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
 
 static DECODER: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| octets("decoder"));
 static SESSION: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| octets("session"));
+static DESTINATIONS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| octets("destinations"));
 static SOCKJS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| octets("sockjs"));
 
 fn octets(target: &str) -> Vec<Vec<u8>> {
@@ -88,6 +91,11 @@ fn the_session_withstands_its_corpus() {
 }
 
 #[test]
+fn destinations_withstand_their_corpus() {
+    replay("destinations", destinations::check);
+}
+
+#[test]
 fn sockjs_withstands_its_corpus() {
     replay("sockjs", sockjs::check);
 }
@@ -101,6 +109,11 @@ proptest! {
     #[test]
     fn the_session_withstands_what_is_near_its_corpus(input in any_input(&SESSION)) {
         session::check(&input);
+    }
+
+    #[test]
+    fn destinations_withstand_what_is_near_their_corpus(input in any_input(&DESTINATIONS)) {
+        destinations::check(&input);
     }
 
     #[test]

@@ -214,7 +214,8 @@ async fn beats_are_kept_and_a_silent_client_that_promised_some_is_cut() {
     let before = wire.heard;
     let began = Instant::now();
     let ended = wire.end().await;
-    assert!(ended.is_orderly && ended.error.is_none(), "{ended:?}");
+    assert!(ended.is_orderly, "{ended:?}");
+    assert_eq!(ended.message(), "Heart-beat lost");
     assert!(began.elapsed() < Duration::from_secs(10));
     assert!(wire.heard - before >= 5, "{} beats", wire.heard - before);
     assert_eq!(metric(&node, "ws_close_total{code=\"4408\"}").await, 1.0);

@@ -42,6 +42,7 @@ mod open_destinations;
 mod page;
 mod process;
 mod queue_cluster;
+mod queue_work;
 mod rabbitmq_definitions;
 mod simulation;
 mod sockjs;

@@ -193,3 +193,171 @@ async fn what_is_sent_to_a_reply_queue_that_nobody_has_goes_nowhere() {
     eve.send(frame).await;
     assert_eq!(eve.frame().await.receipt(), "r");
 }
+
+#[tokio::test]
+async fn a_message_shows_the_destination_as_its_subscriber_wrote_it() {
+    let node = node().await;
+    let mut alice = Client::connect(node.address()).await;
+    let mut bob = Client::connect(node.address()).await;
+    let written = [
+        ("/topic/a/b", "/topic/a/b"),
+        ("/sub/a/b", "/sub/a/b"),
+        ("/topic/a/*", "/topic/a/b"),
+        ("/sub/a/*", "/sub/a/b"),
+        ("/sub/**", "/sub/a/b"),
+        ("/sub/a/#", "/sub/a/b"),
+    ];
+    for (id, (destination, _)) in written.iter().enumerate() {
+        listen(&mut bob, &id.to_string(), destination).await;
+    }
+    for to in ["/topic/a/b", "/sub/a/b"] {
+        tell(&mut alice, to, "", to).await;
+        let mut found = Vec::new();
+        for _ in written {
+            let frame = bob.frame().await;
+            let (id, destination, body) = seen(&frame);
+            assert_eq!(body, to);
+            found.push((id.to_owned(), destination.to_owned()));
+        }
+        found.sort();
+        let expected = written.iter().enumerate();
+        let expected: Vec<_> = expected
+            .map(|(id, (_, shown))| (id.to_string(), (*shown).to_owned()))
+            .collect();
+        assert_eq!(found, expected);
+    }
+    // A slash in a name is no separator, however it is written.
+    listen(&mut bob, "slash", "/sub/c%2fd").await;
+    listen(&mut bob, "star", "/sub/c/*").await;
+    tell(&mut alice, "/topic/c%2Fd", "", "one").await;
+    let (one, other) = (bob.frame().await, bob.frame().await);
+    let mut both = [seen(&one), seen(&other)];
+    both.sort_unstable();
+    let expected = [("4", "/sub/c%2Fd", "one"), ("slash", "/sub/c%2fd", "one")];
+    assert_eq!(both, expected);
+}
+
+#[tokio::test]
+async fn a_wildcard_receives_nothing_that_is_somebodys() {
+    let node = node().await;
+    let mut eve = Client::connect(node.address()).await;
+    let mut alice = Client::connect(node.address()).await;
+    for (id, pattern) in ["/topic/**", "/sub/#", "/topic/*"].iter().enumerate() {
+        listen(&mut eve, &id.to_string(), pattern).await;
+    }
+    let to = format!("/user/{}/queue/x", alice.user());
+    listen(&mut alice, "1", "/user/queue/x").await;
+    let receipt = alice.publish(&to, "for me").await;
+    let frames = [alice.frame().await, alice.frame().await];
+    assert!(
+        frames
+            .iter()
+            .any(|frame| frame.header("receipt-id") == receipt)
+    );
+    let me = alice.user().to_owned();
+    alice.say(&me, "to myself").await;
+    assert_eq!(alice.frame().await.command, "RECEIPT");
+    let receipt = eve.publish("/queue/nobody", "x").await;
+    assert_eq!(eve.frame().await.receipt(), receipt);
+}
+
+#[tokio::test]
+async fn an_answer_finds_the_session_that_asked_and_no_other() {
+    let node = node().await;
+    let mut client = Client::connect(node.address()).await;
+    let mut other = second_device(&node, &client).await;
+    let mut worker = Client::connect(node.address()).await;
+    listen(&mut worker, "w", "/topic/questions").await;
+    let ask = "reply-to:/temp-queue/answers\ncorrelation-id:7\n";
+    let mut tokens = Vec::new();
+    for (session, answer) in [(&mut client, "4"), (&mut other, "6")] {
+        tell(session, "/topic/questions", ask, "2 + 2, or 3 + 3").await;
+        let question = worker.frame().await;
+        let reply_to = question.header("reply-to").to_owned();
+        assert!(reply_to.starts_with("/reply-queue/"), "{question:?}");
+        tell(&mut worker, &reply_to, "correlation-id:7\n", answer).await;
+        tokens.push(reply_to);
+    }
+    assert_ne!(tokens[0], tokens[1]);
+    for (session, answer) in [(&mut client, "4"), (&mut other, "6")] {
+        let frame = session.frame().await;
+        let shown = "/temp-queue/answers";
+        assert_eq!(seen(&frame), (shown, shown, answer));
+        assert_eq!(frame.header("correlation-id"), "7");
+    }
+    // The name stays that of one place, through relays and transactions too.
+    listen(&mut worker, "r", "/sub/chat/room/1").await;
+    let body = json!({"roomId": 1}).to_string();
+    let send = format!(
+        "BEGIN\ntransaction:t\n\n\0SEND\ntransaction:t\ndestination:/pub/chat/message\n\
+         {ask}\n{body}\0COMMIT\ntransaction:t\nreceipt:c\n\n\0"
+    );
+    client.send(&send).await;
+    assert_eq!(client.frame().await.receipt(), "c");
+    let question = worker.frame().await;
+    assert_eq!(seen(&question), ("r", "/sub/chat/room/1", &*body));
+    assert_eq!(question.header("reply-to"), tokens[0]);
+    client
+        .send("UNSUBSCRIBE\nid:/temp-queue/answers\nreceipt:u\n\n\0")
+        .await;
+    assert_eq!(client.frame().await.receipt(), "u");
+    tell(&mut worker, &tokens[0], "", "too late").await;
+    heard_nothing(&mut client).await;
+    assert!(!node.output().contains(&tokens[0]), "a token is in the log");
+}
+
+#[tokio::test]
+async fn prefixes_of_ones_own_and_queues_that_fan_out_are_settings() {
+    let settings = [
+        ("PREFIX_TOPIC", "/my/events"),
+        ("PREFIX_APP", "/do"),
+        ("PREFIX_USER", "/me"),
+        ("QUEUE_MODE", "fan-out"),
+        (
+            "DESTINATION_RULES",
+            "all /topic/** anyone; all /queue/** anyone; send /user/** anyone",
+        ),
+    ];
+    let node = Node::start("node", &settings).await;
+    let mut alice = Client::connect(node.address()).await;
+    let mut bob = Client::connect(node.address()).await;
+    for (id, destination) in [
+        ("0", "/my/events/chat/room/1"),
+        ("1", "/my/events/chat/**"),
+        ("2", "/queue/jobs"),
+        ("3", "/queue/*"),
+        ("4", "/me/queue/x"),
+    ] {
+        listen(&mut bob, id, destination).await;
+        if id == "2" {
+            listen(&mut alice, id, destination).await;
+        }
+    }
+    let body = json!({"roomId": "1"}).to_string();
+    tell(&mut alice, "/do/chat/message", "", &body).await;
+    let (one, other) = (bob.frame().await, bob.frame().await);
+    let mut both = [seen(&one), seen(&other)];
+    both.sort_unstable();
+    let room = "/my/events/chat/room/1";
+    assert_eq!(both, [("0", room, &*body), ("1", room, &*body)]);
+    bob.publish("/queue/jobs", "to all").await;
+    assert_eq!(seen(&alice.frame().await), ("2", "/queue/jobs", "to all"));
+    let mut found = Vec::new();
+    for _ in 0..3 {
+        let frame = bob.frame().await;
+        found.push((
+            frame.command.clone(),
+            frame.header("subscription").to_owned(),
+        ));
+    }
+    found.sort();
+    let expected = [("MESSAGE", "2"), ("MESSAGE", "3"), ("RECEIPT", "")];
+    assert_eq!(found, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+    let to = format!("/me/{}/queue/x", bob.user());
+    tell(&mut alice, &to, "", "hi").await;
+    assert_eq!(seen(&bob.frame().await), ("4", "/me/queue/x", "hi"));
+    let mut lost = Client::connect(node.address()).await;
+    lost.publish("/topic/a", "x").await;
+    let error = lost.end().await.error.unwrap();
+    assert_eq!(error.header("message"), "Unknown destination", "{error:?}");
+}

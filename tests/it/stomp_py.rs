@@ -21,12 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Runs the scenarios of a group against nodes at these ports.
 async fn scenarios(group: &str, ports: &[u16]) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/py");
-    let python = folder.join(".venv/bin/python");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (folder, python) = (root.join("tests/py"), root.join("target/python/bin/python"));
     assert!(
         python.exists(),
-        "stomp.py is missing; fetch it with: python3 -m venv tests/py/.venv && \
-         tests/py/.venv/bin/pip install -r tests/py/requirements.txt \
+        "stomp.py is missing; fetch it with: python3 -m venv target/python && \
+         target/python/bin/pip install -r tests/py/requirements.txt \
          (Debian package python3-venv)"
     );
     let running = Command::new(python)

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
+use axum::http::header::{
+    CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
+};
 use axum::http::request::Parts;
 use axum::http::{Method, Response, StatusCode};
 use futures_util::future::BoxFuture;
@@ -256,6 +258,11 @@ impl Endpoint {
         let headers = response.headers_mut();
         let value = HeaderValue::from_static(framing.content_type());
         headers.insert(CONTENT_TYPE, value);
+        if !framing.is_polling() {
+            // A proxy that gathers an answer until it ends would give this one to nobody.
+            let no = HeaderValue::from_static("no");
+            headers.insert(HeaderName::from_static("x-accel-buffering"), no);
+        }
         if let Framing::HtmlFile(_) = framing {
             headers.insert(CONTENT_SECURITY_POLICY, self.iframe.policy_of_parts());
         }

@@ -33,9 +33,9 @@ async fn a_request_that_cannot_be_granted_ends_the_session() {
             1008,
         ),
         refused(
-            "SUBSCRIBE to /queue",
-            &subscribe("/queue/x"),
-            "unknown_destination",
+            "SUBSCRIBE to queues with a wildcard",
+            &subscribe("/queue/*"),
+            "validation_failed",
             1008,
         ),
         refused(
@@ -47,7 +47,7 @@ async fn a_request_that_cannot_be_granted_ends_the_session() {
         broken(
             "SUBSCRIBE to nowhere",
             subscribe("/nowhere"),
-            "Invalid destination",
+            "Unknown destination",
         ),
         broken(
             "the same id twice",
@@ -65,11 +65,10 @@ async fn a_request_that_cannot_be_granted_ends_the_session() {
             "Subscription not found",
         ),
         broken(
-            "SUBSCRIBE with ack:client",
-            "SUBSCRIBE\nid:0\nack:client\ndestination:/topic/x\n\n\0",
+            "SUBSCRIBE with a selector",
+            "SUBSCRIBE\nid:0\nselector:x\ndestination:/topic/x\n\n\0",
             "Not supported",
         ),
-        broken("BEGIN", "BEGIN\ntransaction:t\n\n\0", "Not supported"),
         broken(
             "SEND without destination",
             "SEND\n\nx\0",
@@ -174,7 +173,7 @@ fn mistakes(me: &str) -> Vec<Mistake> {
             "roomId",
         ),
         ("/app/chat/message", "x".to_owned(), "bad_request", 400, ""),
-        ("/queue/x", "x".to_owned(), "unknown_destination", 404, ""),
+        ("/queue/DLQ.x", "x".to_owned(), "forbidden", 403, ""),
         ("/user/queue/messages", "x".to_owned(), "forbidden", 403, ""),
         (
             "/user/user_0000000000000/queue/messages",

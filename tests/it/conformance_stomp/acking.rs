@@ -1,10 +1,12 @@
 //! ACK, NACK and redelivery (STOMP 1.2, sections SUBSCRIBE, ACK, NACK; RabbitMQ for `requeue`,
 //! `redelivered` and `prefetch-count`).
 
+use std::time::Duration;
+
 use super::case::Version::{V10, V11, V12};
 use super::case::{ALL, Case, FROM_11, ONLY_10, ONLY_11, ONLY_12, ack, cases, nack};
 use super::case::{over_every_transport, send, subscribe, verdict};
-use crate::support::wire::{Frame, Wire};
+use crate::support::wire::{Frame, Heard, Wire};
 
 over_every_transport!(&[]);
 
@@ -291,6 +293,23 @@ cases! {
     other.expect_end().await;
     bye(&case, wire).await;
     assert_eq!(rest(&case).await, ["a"]);
+}
+"ack.failed" ALL, "A session that has failed consumes nothing more, however long its goodbye takes." => |case| {
+    for _ in 0..5 {
+        let mut bad = case.connect().await;
+        let named = if case.version == V10 { "message-id:none" } else { "id:none" };
+        let failing = format!("ACK\n{named}\nmessage-id:none\nsubscription:s\n\n\0");
+        bad.send(format!("{}{failing}", subscribe("s", &case.queue(), CLIENT))).await;
+        // What it is told is not read, so nobody answers its close.
+        let mut good = consumer(&case, "prefetch-count:1\n").await;
+        fill(&case, &["a", "b"]).await;
+        for body in ["a", "b"] {
+            let heard = good.next_within(Duration::from_secs(3)).await;
+            let frame = heard.unwrap_or_else(|| panic!("{body} was given to the failed session"));
+            assert!(matches!(&frame, Heard::Frame(frame) if frame.text() == body), "{frame:?}");
+        }
+        drop(bad);
+    }
 }
 "ack.badrequeue" FROM_11, "requeue is true or false." => |case| {
     fill(&case, &["a"]).await;

@@ -3,10 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use tokio_tungstenite::tungstenite::Message;
+
 use super::case::Version::V12;
 use super::case::{
-    ALL, FROM_11, ONLY_10, PUNCTUAL, TCP, WITH_PINGS, cases, greeting, over_every_transport, send,
-    subscribe,
+    ALL, FROM_11, ONLY_10, PUNCTUAL, TCP, WEBSOCKET, WITH_PINGS, cases, greeting,
+    over_every_transport, send, subscribe,
 };
 use crate::support::wire::Heard;
 
@@ -50,6 +52,12 @@ cases! {
 "beat.lost" FROM_11.over(PUNCTUAL), "A client that promised beats and is silent gets an ERROR, and 4408." => |case| {
     let (wire, _) = case.connect_with(case.version, "heart-beat:300,0\n").await;
     case.fails(wire, "Heart-beat lost", 4408).await;
+}
+"beat.pong" FROM_11.over(WEBSOCKET), "A pong excuses missing beats, since browsers slow down hidden tabs." => |case| {
+    let (mut wire, _) = case.connect_with(case.version, "heart-beat:300,0\n").await;
+    wire.send_message(Message::Pong(Vec::new().into())).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    wire.settled(send(&case.topic(), "", "x")).await;
 }
 "beat.eol" FROM_11, "An EOL is a beat." => |case| {
     let (mut wire, _) = case.connect_with(case.version, "heart-beat:300,0\n").await;

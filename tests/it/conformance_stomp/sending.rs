@@ -36,7 +36,7 @@ cases! {
     case.refused("SEND\nx-a:b\n\nx\0", "Missing destination", 1002).await;
 }
 "err.baddest" ALL, "A destination under no prefix is an ERROR." => |case| {
-    for to in ["/nowhere/x", "topic/x", "x", "/TOPIC/x", "/exchange/x"] {
+    for to in ["/nowhere/x", "topic/x", "x", "/TOPIC/x", "/exchanges/x"] {
         case.refused(send(to, "", "x"), "Unknown destination|Invalid destination", 1002).await;
     }
 }

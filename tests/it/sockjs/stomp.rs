@@ -260,3 +260,26 @@ async fn a_websocket_with_frames_has_the_subprotocols_of_stomp() {
     let line = format!("{}/xhr?ticket=sbv1.secret", session("/ws-chat"));
     assert_eq!(post(node.address(), &line, "").await.status(), 400);
 }
+
+#[tokio::test]
+async fn a_lively_conversation_by_polls_is_no_abuse() {
+    let settings = [("RATE_ANON_PER_MIN", "0"), ("RATE_BURST", "0")];
+    let node = Node::start("sockjs", &settings).await;
+    for transport in ["xhr", "jsonp"] {
+        let mut talker = Talker::open(node.address(), transport, &[]).await;
+        talker.connect("heart-beat:0,0\n").await;
+        talker.send(&[SUBSCRIBE]).await;
+        talker.message().await;
+        // More polls than messages without a frame are allowed in that time.
+        for n in 0..200 {
+            talker
+                .send(&[&format!("SEND\ndestination:/topic/a\n\n{n}\0")])
+                .await;
+            let message = talker.message().await;
+            assert!(
+                message.ends_with(&format!("\n\n{n}\0")),
+                "{transport}: {message}"
+            );
+        }
+    }
+}

@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -43,15 +43,22 @@ pub(crate) struct Place {
 }
 
 /// What was said on the lines of one case, for the report of a failure.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Transcript(Arc<Mutex<Vec<String>>>);
+#[derive(Clone, Debug)]
+pub(crate) struct Transcript(Arc<Mutex<Vec<String>>>, Instant);
+
+impl Default for Transcript {
+    fn default() -> Self {
+        Self(Arc::default(), Instant::now())
+    }
+}
 
 impl Transcript {
     fn note(&self, line: u32, mark: &str, octets: &[u8]) {
         let text = String::from_utf8_lossy(&octets[..octets.len().min(300)]);
         let cut = if octets.len() > 300 { "..." } else { "" };
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.push(format!("{line} {mark} {}{cut}", text.escape_debug()));
+        let (at, text) = (self.1.elapsed().as_millis(), text.escape_debug());
+        lines.push(format!("{at:>5} ms  {line} {mark} {text}{cut}"));
     }
 
     /// The last lines of it.

@@ -1,5 +1,11 @@
 //! What a window keeps: how much of it, for how long, and of whose.
 
+use std::collections::BTreeMap;
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+
 use super::*;
 
 #[test]
@@ -178,4 +184,62 @@ async fn a_queue_is_told_by_its_tags_and_gets_the_rest_back_at_the_end() {
     window.closed().await;
     assert_eq!(Arc::strong_count(&noted), 1, "the consumer ends");
     assert!(!window.feed(noted));
+}
+
+#[test]
+fn whatever_a_client_answers_each_message_comes_in_order_and_is_settled_once() {
+    for seed in 0..200 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mode = match rng.random_bool(0.5) {
+            true => AckMode::Client,
+            false => AckMode::ClientIndividual,
+        };
+        let prefetch = rng.random_range(1..=5);
+        let session = session();
+        let window = session.open_window(opening(mode, Version::V1_2, prefetch));
+        let (mut offered, mut fresh) = (0, 0);
+        // What the client holds, by the number of its `ack`, and how often it refused each message.
+        let mut holds: BTreeMap<u64, usize> = BTreeMap::new();
+        let mut refusals: BTreeMap<usize, u8> = BTreeMap::new();
+        while fresh < 60 || !holds.is_empty() {
+            let waiting = offered - fresh;
+            if offered < 60 && waiting < 10 && rng.random_bool(0.5) {
+                offered += 1;
+                offer(&window, offered..=offered);
+            }
+            for frame in shown(&session) {
+                let mut words = frame.split(' ');
+                let number = words.next().unwrap()[1..].parse().unwrap();
+                let n = words.next().unwrap()[2..].parse().unwrap();
+                match words.next() {
+                    None => {
+                        fresh += 1;
+                        assert_eq!(number, fresh, "seed {seed}: new ones in order");
+                    }
+                    Some(_) => assert!(refusals.contains_key(&number), "seed {seed}"),
+                }
+                assert_eq!(holds.insert(n, number), None);
+            }
+            assert_eq!(window.unsettled(), holds.len(), "seed {seed}");
+            assert!(holds.len() <= prefetch as usize, "seed {seed}");
+            let keys: Vec<_> = holds.keys().copied().collect();
+            let Some(n) = keys.choose(&mut rng).copied() else {
+                continue;
+            };
+            let verdicts = [Verdict::Ack, Verdict::Requeue, Verdict::Reject];
+            let verdict = verdicts[rng.random_range(0..3)];
+            session
+                .settle(&named(Version::V1_2, n, 0), verdict)
+                .unwrap();
+            holds.retain(|other, number| {
+                let is_meant = *other == n || (*other < n && mode == AckMode::Client);
+                if is_meant && verdict == Verdict::Requeue {
+                    let times = refusals.entry(*number).or_default();
+                    *times += 1;
+                    assert!(*times <= 3, "seed {seed}: nobody is asked a fourth time");
+                }
+                !is_meant
+            });
+        }
+    }
 }
