@@ -10,7 +10,7 @@ use stompbox::policy::{Rules, is_reserved, may_send, may_subscribe, patterns};
 pub(crate) fn check(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let (left, right) = text.split_once('\0').unwrap_or((&text, ""));
-    let open = Rules::parse("all /topic/** anyone; all /queue/** anyone; all /user/** anyone")
+    let open = Rules::parse("all /topic/** anyone; all /queue/** anyone; send /user/** anyone")
         .expect("valid rules");
     let default = Rules::default();
     // Whatever an operator writes is taken or refused.

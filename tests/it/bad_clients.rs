@@ -116,7 +116,13 @@ async fn a_client_that_breaks_its_promise_to_beat_is_cut() {
         .send("CONNECT\naccept-version:1.2\nheart-beat:100,0\n\n\0")
         .await;
     assert_eq!(client.frame().await.command, "CONNECTED");
-    assert_ended("no beats", &client.end().await, "", 4408, "heart_beat_lost");
+    assert_ended(
+        "no beats",
+        &client.end().await,
+        "Heart-beat lost",
+        4408,
+        "heart_beat_lost",
+    );
 }
 
 #[tokio::test]

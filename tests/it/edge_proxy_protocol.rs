@@ -103,7 +103,7 @@ async fn the_address_of_the_head_is_logged_and_not_the_proxy() {
     stream.write_all(V2).await.unwrap();
     let mut wire = Wire::over(stream);
     assert_eq!(wire.introduce().await.command, "CONNECTED");
-    let output = node.output();
+    let output = node.output_with("a TCP connection opens").await;
     let line = output
         .lines()
         .find(|line| line.contains("a TCP connection opens"));
@@ -133,12 +133,11 @@ async fn a_forwarded_for_is_not_believed_behind_a_head_that_names_a_stranger() {
     };
     ask(&v1("192.0.2.7"), "203.0.113.1").await;
     ask(b"", "203.0.113.2").await;
-    let output = node.output();
+    let output = node.output_with("203.0.113.2").await;
     assert!(
         output.contains("192.0.2.7") && !output.contains("203.0.113.1"),
         "{output}"
     );
-    assert!(output.contains("203.0.113.2"), "{output}");
 }
 
 #[tokio::test]

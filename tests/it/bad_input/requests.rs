@@ -2,17 +2,19 @@
 
 use serde_json::json;
 
-use super::{broken, each_ends_as_it_must, node, refused};
+use super::{Fatal, broken, each_ends_as_it_must, node, refused};
 use crate::support::bystanders::Bystanders;
 use crate::support::client::Client;
 
-#[tokio::test]
-async fn a_request_that_cannot_be_granted_ends_the_session() {
-    let subscribe = |destination: &str| format!("SUBSCRIBE\nid:0\ndestination:{destination}\n\n\0");
-    let twice = subscribe("/topic/x").repeat(2);
+/// A SUBSCRIBE of one's own making.
+fn subscribe(destination: &str) -> String {
+    format!("SUBSCRIBE\nid:0\ndestination:{destination}\n\n\0")
+}
+
+/// What is valid STOMP and not allowed.
+fn not_allowed() -> Vec<Fatal> {
     let somebody = subscribe("/user/user_0000000000000/queue/messages");
-    let long = "r".repeat(300);
-    let cases = vec![
+    vec![
         refused("SUBSCRIBE to somebody else", &somebody, "forbidden", 4403),
         refused(
             "SUBSCRIBE to a reserved topic",
@@ -44,6 +46,14 @@ async fn a_request_that_cannot_be_granted_ends_the_session() {
             "validation_failed",
             1008,
         ),
+    ]
+}
+
+/// What is not valid STOMP, or names what there is not.
+fn not_valid() -> Vec<Fatal> {
+    let twice = subscribe("/topic/x").repeat(2);
+    let long = "r".repeat(300);
+    vec![
         broken(
             "SUBSCRIBE to nowhere",
             subscribe("/nowhere"),
@@ -97,7 +107,13 @@ async fn a_request_that_cannot_be_granted_ends_the_session() {
             "not_found",
             1008,
         ),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_granted_ends_the_session() {
+    let mut cases = not_allowed();
+    cases.extend(not_valid());
     each_ends_as_it_must(&node().await, true, cases).await;
 }
 

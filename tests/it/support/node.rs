@@ -128,6 +128,24 @@ impl Node {
         self.process.output()
     }
 
+    /// What it has said once this is in it; lines come a moment after what they tell of.
+    pub(crate) async fn output_with(&self, expected: &str) -> String {
+        let mut lines = self.process.lines.clone();
+        let said = async {
+            loop {
+                lines.mark_unchanged();
+                let output = self.output();
+                if output.contains(expected) || lines.changed().await.is_err() {
+                    return output;
+                }
+            }
+        };
+        match within(START_TIMEOUT, said).await {
+            Some(output) if output.contains(expected) => output,
+            _ => panic!("it did not say {expected:?}; it said:\n{}", self.output()),
+        }
+    }
+
     /// Sends a signal by its name without `SIG`.
     pub(crate) fn signal(&self, name: &str) {
         signal(self.pid(), name);
