@@ -268,6 +268,7 @@ impl Connection {
     /// The alarm rang: does what is due.
     async fn rang(&mut self) -> Step {
         let now = Instant::now();
+        self.clock.rang();
         if self.clock.drain_at.is_some_and(|at| at <= now) {
             return Box::pin(self.drain()).await;
         }
