@@ -148,10 +148,12 @@ struct Figure {
 
 impl Figure {
     async fn of(program: Option<&Path>, kind: Kind) -> Outcome<Self> {
-        let (name, server) = match program {
-            Some(path) => (path.display().to_string(), Server::broker(path)?),
-            None => ("bare".to_owned(), Server::bare()?),
+        let server = match program {
+            Some(path) => Server::broker(path)?,
+            None => Server::bare()?,
         };
+        let path = program.map(|path| path.display().to_string());
+        let name = path.unwrap_or_else(|| server.name.to_owned());
         let mut clients = Vec::new();
         connect(&server, kind, FEW, &mut clients).await?;
         let few = settled(&server).await?;
