@@ -11,6 +11,7 @@
 
 mod incoming;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -316,11 +317,13 @@ impl Connection {
     }
 
     async fn write(&mut self, frame: Bytes) -> Step {
-        taken_within(self.edge.settings.outbox_stall, self.socket.write(frame)).await
+        let stall = self.edge.settings.outbox_stall;
+        taken_within(stall, pin!(self.socket.write(frame))).await
     }
 
     async fn flush(&mut self) -> Step {
-        taken_within(self.edge.settings.outbox_stall, self.socket.flush()).await
+        let stall = self.edge.settings.outbox_stall;
+        taken_within(stall, pin!(self.socket.flush())).await
     }
 
     fn count_refusal(&mut self, code: Code) {
