@@ -77,7 +77,12 @@ async fn measure() -> Outcome<()> {
     ]);
     let mut figures = Vec::new();
     for (clients, loads) in CROWDS {
-        let mut broker = Crowd::gather(Server::stompbox()?, clients, None).await?;
+        let mut broker = Crowd::gather(
+            Server::broker(env!("CARGO_BIN_EXE_stompbox").as_ref())?,
+            clients,
+            None,
+        )
+        .await?;
         let frame_bytes = broker.probe().await?;
         let mut bare = Crowd::gather(Server::bare()?, clients, Some(frame_bytes)).await?;
         bare.probe().await?;

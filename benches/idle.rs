@@ -1,7 +1,7 @@
 //! What a connection costs that does nothing: memory, and the CPU of coming in and of being there.
 //!
-//! `cargo bench --bench idle` starts the release binary and, for comparison, a bare WebSocket
-//! server, connects 1,000 and then 5,000 clients with one subscription each, and reads the resident
+//! `cargo bench --bench idle` starts the binary of this build, or `cargo bench --bench idle -- OLD NEW`
+//! those two in turns, and for comparison a bare WebSocket server, connects 1,000 and then 5,000 clients with one subscription each, and reads the resident
 //! memory from /proc. The slope between the two counts: what a server has once is not in it. What
 //! the kernel keeps for a socket is not in it either.
 
@@ -13,6 +13,7 @@ mod percentile;
 mod server;
 mod support;
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -51,14 +52,18 @@ fn main() -> Outcome<()> {
 }
 
 async fn measure() -> Outcome<()> {
-    let subscriptions = [
-        Kind::Bare,
+    let mut cases = vec![(None, Kind::Bare)];
+    for kind in [
         Kind::Stomp("/user/queue/messages"),
         Kind::Stomp("/topic/idle"),
-    ];
+        Kind::Beating("/topic/idle"),
+    ] {
+        cases.extend(programs().into_iter().map(|program| (Some(program), kind)));
+    }
     let mut table = Table::new(&[
         "server",
         "subscription",
+        "beats",
         "KiB/connection",
         "after 30 kB in",
         "connect us CPU",
@@ -67,13 +72,23 @@ async fn measure() -> Outcome<()> {
         "idle CPU of 5,000",
     ]);
     let mut figures = Vec::new();
-    for kind in subscriptions {
-        let figure = Figure::of(kind).await?;
+    for (program, kind) in cases {
+        let figure = Figure::of(program.as_deref(), kind).await?;
         table.row(&figure.cells());
         figures.push(figure.json());
     }
     table.print()?;
     keep("idle", &Value::from(figures))
+}
+
+/// The binaries named on the command line, or the one of this build.
+fn programs() -> Vec<PathBuf> {
+    let named = std::env::args().skip(1).filter(|arg| !arg.starts_with('-'));
+    let named: Vec<PathBuf> = named.map(PathBuf::from).collect();
+    match named.is_empty() {
+        true => vec![env!("CARGO_BIN_EXE_stompbox").into()],
+        false => named,
+    }
 }
 
 /// What the connections are.
@@ -83,20 +98,23 @@ enum Kind {
     Bare,
     /// A STOMP session with one subscription.
     Stomp(&'static str),
+    /// The same, to which the server beats every five seconds.
+    Beating(&'static str),
 }
 
 impl Kind {
-    fn start(self) -> Outcome<Server> {
-        match self {
-            Self::Bare => Server::bare(),
-            Self::Stomp(_) => Server::stompbox(),
-        }
-    }
-
     fn subscription(self) -> &'static str {
         match self {
             Self::Bare => "all",
-            Self::Stomp(destination) => destination,
+            Self::Stomp(destination) | Self::Beating(destination) => destination,
+        }
+    }
+
+    /// The header `heart-beat`.
+    fn beats(self) -> &'static str {
+        match self {
+            Self::Bare | Self::Stomp(_) => "0,0",
+            Self::Beating(_) => "0,5000",
         }
     }
 
@@ -104,8 +122,8 @@ impl Kind {
     fn large(self) -> Option<Vec<u8>> {
         let body = "x".repeat(LARGE_BYTES);
         match self {
-            // There everything goes to everybody.
-            Self::Bare => None,
+            // There everything goes to everybody; and a beat is no receipt.
+            Self::Bare | Self::Beating(_) => None,
             Self::Stomp(_) => {
                 let head = "SEND\ndestination:/topic/nobody\nreceipt:large";
                 Some(format!("{head}\n\n{body}\0").into_bytes())
@@ -117,7 +135,7 @@ impl Kind {
 #[derive(Debug)]
 struct Figure {
     kind: Kind,
-    name: &'static str,
+    name: String,
     /// Octets of resident memory per connection.
     per_connection: f64,
     per_connection_after_large: Option<f64>,
@@ -129,8 +147,13 @@ struct Figure {
 }
 
 impl Figure {
-    async fn of(kind: Kind) -> Outcome<Self> {
-        let server = kind.start()?;
+    async fn of(program: Option<&Path>, kind: Kind) -> Outcome<Self> {
+        let server = match program {
+            Some(path) => Server::broker(path)?,
+            None => Server::bare()?,
+        };
+        let path = program.map(|path| path.display().to_string());
+        let name = path.unwrap_or_else(|| server.name.to_owned());
         let mut clients = Vec::new();
         connect(&server, kind, FEW, &mut clients).await?;
         let few = settled(&server).await?;
@@ -155,15 +178,14 @@ impl Figure {
             after_large = Some((many - few) / added + grown / MANY as f64);
         }
         say(&format!(
-            "{} with {}: {:.1} MiB at {FEW}, {:.1} MiB at {MANY} connections",
-            server.name,
+            "{name} with {}: {:.1} MiB at {FEW}, {:.1} MiB at {MANY} connections",
             kind.subscription(),
             few / 1_048_576.0,
             many / 1_048_576.0,
         ))?;
         Ok(Self {
             kind,
-            name: server.name,
+            name,
             per_connection: (many - few) / added,
             per_connection_after_large: after_large,
             connect_cpu_us: connect_cpu.as_secs_f64() * 1e6 / added,
@@ -177,8 +199,9 @@ impl Figure {
         let kib = |octets: f64| format!("{:.1}", octets / 1024.0);
         let after = self.per_connection_after_large;
         vec![
-            self.name.to_owned(),
+            self.name.clone(),
             self.kind.subscription().to_owned(),
+            self.kind.beats().to_owned(),
             kib(self.per_connection),
             after.map_or_else(|| "-".to_owned(), kib),
             format!("{:.0}", self.connect_cpu_us),
@@ -192,6 +215,7 @@ impl Figure {
         json!({
             "server": self.name,
             "subscription": self.kind.subscription(),
+            "beats": self.kind.beats(),
             "bytes_per_connection": self.per_connection.round(),
             "bytes_per_connection_after_30_kB": self.per_connection_after_large.map(f64::round),
             "connect_cpu_us": self.connect_cpu_us,
@@ -214,7 +238,9 @@ async fn connect(
         let begin = Instant::now();
         let client = match kind {
             Kind::Bare => bare::client(address, true).await?,
-            Kind::Stomp(destination) => Client::stomp(address, "0,0", Some(destination)).await?,
+            Kind::Stomp(destination) | Kind::Beating(destination) => {
+                Client::stomp(address, kind.beats(), Some(destination)).await?
+            }
         };
         Outcome::Ok((client, begin.elapsed()))
     };

@@ -2,8 +2,7 @@
 //!
 //! `cargo bench --bench instructions -- OLD NEW` runs each of the two under callgrind, in turns, and
 //! prints what each case costs with both and with the bare server of `fan_out`; without names it
-//! measures the binary of this build. Each
-//! case is run short and long, and the difference counts: start, handshakes and end are in both.
+//! measures the binary of this build. What is counted begins after the handshakes.
 //! Instructions are repeatable where microseconds are not; what the kernel does is not in them.
 //! Needs valgrind (Debian package `valgrind`).
 
@@ -19,7 +18,6 @@ use counted::{Counted, Program};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 use support::client::{Client, put_text};
-use support::process::Process;
 use support::report::{Table, keep, say};
 use support::{Outcome, Purpose};
 use tokio::io::AsyncWriteExt as _;
@@ -89,13 +87,12 @@ impl Case {
         }
     }
 
-    /// The short and the long run: messages, or seconds.
-    fn lengths(self) -> (u32, u32) {
+    /// How long it is counted: messages, or seconds.
+    fn length(self) -> u32 {
         match self {
-            Self::OneByOne => (20, 220),
-            Self::FullSpeed => (2 * BATCH, 34 * BATCH),
-            Self::Stored => (20, 220),
-            Self::Idle => (6, 26),
+            Self::OneByOne | Self::Stored => 150,
+            Self::FullSpeed => 24 * BATCH,
+            Self::Idle => 15,
         }
     }
 
@@ -113,9 +110,9 @@ impl Case {
         matches!(self, Self::OneByOne | Self::FullSpeed)
     }
 
-    async fn run(self, program: &Program, steps: u32) -> Outcome<f64> {
+    async fn run(self, program: &Program) -> Outcome<f64> {
         let counted = Counted::start(program)?;
-        let server = &counted.server;
+        let (server, steps) = (&counted, self.length());
         let is_bare = matches!(program, Program::Bare);
         match self {
             Self::OneByOne => fan_out(server, is_bare, steps, 1).await?,
@@ -131,8 +128,7 @@ async fn measure(programs: &[Program]) -> Outcome<()> {
     let mut table = Table::new(&["instructions of", "server", "count", "ratio"]);
     let mut figures = Vec::new();
     for case in Case::ALL {
-        let (short, long) = case.lengths();
-        let counted = f64::from(long - short) * case.per_step() as f64;
+        let counted = f64::from(case.length()) * case.per_step() as f64;
         let able = |program: &&Program| case.is_bare_too() || !matches!(program, Program::Bare);
         let programs: Vec<&Program> = programs.iter().filter(able).collect();
         let mut sums = vec![0.0; programs.len()];
@@ -143,8 +139,7 @@ async fn measure(programs: &[Program]) -> Outcome<()> {
                     case.name(),
                     program.name()
                 ))?;
-                let more = case.run(program, long).await? - case.run(program, short).await?;
-                *sum += more / counted / ROUNDS as f64;
+                *sum += case.run(program).await? / counted / ROUNDS as f64;
             }
         }
         let first = sums.first().copied().unwrap_or_default();
@@ -164,8 +159,8 @@ async fn measure(programs: &[Program]) -> Outcome<()> {
     keep("instructions", &Value::from(figures))
 }
 
-async fn fan_out(server: &Process, is_bare: bool, messages: u32, at_once: u32) -> Outcome<()> {
-    let address = server.address;
+async fn fan_out(counted: &Counted, is_bare: bool, messages: u32, at_once: u32) -> Outcome<()> {
+    let address = counted.server.address;
     let connect = |_| async move {
         match is_bare {
             true => bare::client(address, true).await,
@@ -183,6 +178,7 @@ async fn fan_out(server: &Process, is_bare: bool, messages: u32, at_once: u32) -
     for _ in 0..at_once {
         put_text(&mut octets, send.as_bytes());
     }
+    counted.begin()?;
     for _ in 0..messages / at_once {
         publisher.writer.write_all(&octets).await?;
         for subscriber in &mut subscribers {
@@ -194,9 +190,10 @@ async fn fan_out(server: &Process, is_bare: bool, messages: u32, at_once: u32) -
     Ok(())
 }
 
-async fn stored(server: &Process, messages: u32) -> Outcome<()> {
-    let mut client = Client::stomp(server.address, "0,0", None).await?;
+async fn stored(counted: &Counted, messages: u32) -> Outcome<()> {
+    let mut client = Client::stomp(counted.server.address, "0,0", None).await?;
     let to = client.user_name.clone();
+    counted.begin()?;
     for number in 0..messages {
         let body = json!({ "to": to, "message": BODY }).to_string();
         let send = format!("SEND\ndestination:/app/chat.send\nreceipt:{number}\n\n{body}\0");
@@ -206,11 +203,12 @@ async fn stored(server: &Process, messages: u32) -> Outcome<()> {
     Ok(())
 }
 
-async fn idle(server: &Process, seconds: u32) -> Outcome<()> {
-    let address = server.address;
+async fn idle(counted: &Counted, seconds: u32) -> Outcome<()> {
+    let address = counted.server.address;
     let connect = |_| async move { Client::stomp(address, "0,5000", Some(TOPIC)).await };
     let connecting = stream::iter(0..IDLERS).map(connect);
     let clients: Vec<Client> = connecting.buffered(AT_ONCE).try_collect().await?;
+    counted.begin()?;
     tokio::time::sleep(Duration::from_secs(u64::from(seconds))).await;
     drop(clients);
     Ok(())

@@ -27,9 +27,10 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 /// Limits that the neighbours, who share one address, must not meet. All others are the defaults.
+/// To a node they look like one visitor, with one rate.
 const LIMITS: [(&str, &str); 4] = [
-    ("RATE_ANON_PER_MIN", "3000"),
-    ("RATE_BURST", "500"),
+    ("RATE_ANON_PER_MIN", "60000"),
+    ("RATE_BURST", "10000"),
     ("RATE_NET_PER_MIN", "60000"),
     ("RATE_NET_BURST", "10000"),
 ];

@@ -1,7 +1,7 @@
 //! A server under callgrind, which counts its instructions.
 //!
-//! Not here: what it is asked to do. Invariant: the count is read after an orderly end, so it is
-//! whole.
+//! Not here: what it is asked to do. Invariant: start, handshakes and end are in no
+//! count.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -61,14 +61,35 @@ impl Counted {
         Ok(Self { server, folder })
     }
 
-    /// Ends it. Returns how many instructions it took in all.
+    /// Forgets what was counted: start and handshakes.
+    pub(crate) fn begin(&self) -> Outcome<()> {
+        self.control("--zero")
+    }
+
+    /// Ends it. Returns how many instructions it took since [`Counted::begin`].
     pub(crate) fn instructions(mut self) -> Outcome<f64> {
-        let pid = self.server.pid().to_string();
-        Command::new("kill").arg(&pid).status()?;
+        self.control("--dump")?;
+        Command::new("kill")
+            .arg(self.server.pid().to_string())
+            .status()?;
         self.server.child.wait()?;
-        let counts = std::fs::read_to_string(counts(&self.folder))?;
+        let first_dump = counts(&self.folder).with_extension("out.1");
+        let counts = std::fs::read_to_string(first_dump)?;
         let total = counts.lines().find_map(|line| line.strip_prefix("totals:"));
         Ok(total.ok_or("callgrind wrote no total")?.trim().parse()?)
+    }
+
+    fn control(&self, what: &str) -> Outcome<()> {
+        let pid = self.server.pid().to_string();
+        let done = Command::new("callgrind_control")
+            .args([what, &pid])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()?;
+        match done.success() {
+            true => Ok(()),
+            false => Err("callgrind_control failed".into()),
+        }
     }
 }
 

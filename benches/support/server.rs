@@ -4,6 +4,7 @@
 //! figures come from /proc.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -27,10 +28,10 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// The broker alone, with an empty data directory.
-    pub(crate) fn stompbox() -> Outcome<Self> {
+    /// A broker alone, with an empty data directory.
+    pub(crate) fn broker(program: &Path) -> Outcome<Self> {
         let data = tempfile::tempdir()?;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stompbox"));
+        let mut command = Command::new(program);
         command
             .env_clear()
             .envs(SETTINGS)

@@ -22,6 +22,8 @@ pub(super) struct Clock {
     pub(super) unfinished_at: Option<Instant>,
     pub(super) heard_at: Instant,
     pub(super) pinged_at: Instant,
+    /// What the alarm is set for; nothing once it has rung.
+    armed: Option<Instant>,
 }
 
 impl Clock {
@@ -33,6 +35,7 @@ impl Clock {
             unfinished_at: None,
             heard_at: now,
             pinged_at: now,
+            armed: None,
         }
     }
 
@@ -45,13 +48,21 @@ impl Clock {
     }
 
     /// Sets the alarm to the next thing. Moving it costs a store, so that it never rings for
-    /// nothing.
-    pub(super) fn arm(&self, ping_after: Duration) {
+    /// nothing; most of what happens on a connection moves nothing.
+    pub(super) fn arm(&mut self, ping_after: Duration) {
         let at = [self.session_at, self.drain_at, self.unfinished_at]
             .into_iter()
             .flatten()
             .fold(self.ping_at(ping_after), Ord::min);
-        self.alarm.set(at);
+        if self.armed != Some(at) {
+            self.armed = Some(at);
+            self.alarm.set(at);
+        }
+    }
+
+    /// The alarm has rung, and is set anew in any case.
+    pub(super) fn rang(&mut self) {
+        self.armed = None;
     }
 }
 
@@ -140,6 +151,7 @@ mod tests {
         clock.unfinished_at = Some(now + Duration::from_secs(4));
         clock.arm(PING_AFTER);
         (&mut clock.alarm).await;
+        clock.rang();
         assert!(now.elapsed() < Duration::from_millis(4_060));
         clock.heard();
         clock.session_at = None;

@@ -11,6 +11,7 @@
 
 mod incoming;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -268,6 +269,7 @@ impl Connection {
     /// The alarm rang: does what is due.
     async fn rang(&mut self) -> Step {
         let now = Instant::now();
+        self.clock.rang();
         if self.clock.drain_at.is_some_and(|at| at <= now) {
             return Box::pin(self.drain()).await;
         }
@@ -315,11 +317,13 @@ impl Connection {
     }
 
     async fn write(&mut self, frame: Bytes) -> Step {
-        taken_within(self.edge.settings.outbox_stall, self.socket.write(frame)).await
+        let stall = self.edge.settings.outbox_stall;
+        taken_within(stall, pin!(self.socket.write(frame))).await
     }
 
     async fn flush(&mut self) -> Step {
-        taken_within(self.edge.settings.outbox_stall, self.socket.flush()).await
+        let stall = self.edge.settings.outbox_stall;
+        taken_within(stall, pin!(self.socket.flush())).await
     }
 
     fn count_refusal(&mut self, code: Code) {

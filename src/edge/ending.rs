@@ -1,6 +1,5 @@
 //! The ways in which a connection ends, and what its client is told.
 
-use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -53,12 +52,12 @@ pub(super) fn cut_problem(reason: &CloseReason) -> Option<Problem> {
 }
 
 /// Waits for the peer to take something. Nearly every peer takes it at once, and costs no timer.
+/// What is waited for is pinned already: it has room for every transport, and is not moved about.
 pub(super) async fn taken_within(
     stall: Duration,
-    taken: impl Future<Output = Result<(), Gone>>,
+    mut taken: impl Future<Output = Result<(), Gone>> + Unpin,
 ) -> Result<(), Ending> {
-    let mut taken = pin!(taken);
-    if let Poll::Ready(outcome) = futures_util::poll!(taken.as_mut()) {
+    if let Poll::Ready(outcome) = futures_util::poll!(&mut taken) {
         return Ok(outcome?);
     }
     Ok(timeout(stall, taken).await.map_err(|_| Ending::Stalled)??)

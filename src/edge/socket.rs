@@ -112,7 +112,8 @@ impl Socket {
     pub(super) async fn write(&mut self, frame: Bytes) -> Result<(), Gone> {
         match self {
             Self::WebSocket(socket) => socket.write(frame).await,
-            Self::SockJs(socket) => socket.write(frame).await,
+            // Boxed: a future has room for every transport, and is moved about for each frame.
+            Self::SockJs(socket) => Box::pin(socket.write(frame)).await,
             Self::Tcp(socket) => socket.write(frame).await,
         }
     }
@@ -121,7 +122,7 @@ impl Socket {
     pub(super) async fn flush(&mut self) -> Result<(), Gone> {
         match self {
             Self::WebSocket(socket) => socket.flush().await,
-            Self::SockJs(socket) => socket.flush().await,
+            Self::SockJs(socket) => Box::pin(socket.flush()).await,
             Self::Tcp(socket) => socket.flush().await,
         }
     }

@@ -126,7 +126,7 @@ impl Tcp {
         self.waiting_bytes += frame.len();
         self.waiting.push_back(frame);
         if self.waiting_bytes >= WRITE_BYTES || self.waiting.len() >= WRITE_FRAMES {
-            self.write_out().await?;
+            Box::pin(self.write_out()).await?;
         }
         Ok(())
     }

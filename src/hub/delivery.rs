@@ -5,6 +5,7 @@
 //! own echo; each such form is encoded once.
 
 use std::borrow::Cow;
+use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -55,18 +56,17 @@ impl Shown {
 }
 
 /// How many forms of one message are kept.
-const FORMS_MAX: usize = 16;
-
-/// Frames that were encoded already. A list, not a map: the clients of one application share their
-/// subscription ids, so that there are one or two.
-type Encoded<K> = Mutex<Vec<(Subscriber, K, Bytes)>>;
+pub(super) const FORMS_MAX: usize = 16;
 
 /// A stored message on its way to the sessions of its members.
 #[derive(Debug)]
 pub struct Delivery {
     /// What is delivered.
     pub message: StoredMessage,
-    encoded: Encoded<bool>,
+    /// The frames that were encoded already, by form and by whether it is the reader's own echo. A
+    /// list, not a map: the clients of one application share their subscription ids, so that there
+    /// are one or two.
+    encoded: Mutex<Vec<(Subscriber, bool, Bytes)>>,
 }
 
 impl Delivery {
@@ -83,29 +83,51 @@ impl Delivery {
     #[must_use]
     pub fn frame(&self, subscriber: &Subscriber, reader: &UserId) -> Bytes {
         let is_echo = *reader == self.message.from;
-        once(&self.encoded, subscriber, is_echo, || {
-            encode::message(&Message {
-                version: subscriber.version,
-                subscription: subscriber.id.as_deref(),
-                destination: UserQueue::Messages.as_str(),
-                message_id: &self.message.id.to_string(),
-                content_type: Some("application/json;charset=utf-8"),
-                headers: &[],
-                body: &self.message.render(reader),
-            })
-        })
+        let mut encoded = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = encoded
+            .iter()
+            .find(|(known, of_echo, _)| *of_echo == is_echo && known == subscriber);
+        if let Some((_, _, frame)) = known {
+            return frame.clone();
+        }
+        let frame = encode::message(&Message {
+            version: subscriber.version,
+            subscription: subscriber.id.as_deref(),
+            destination: UserQueue::Messages.as_str(),
+            message_id: &self.message.id.to_string(),
+            content_type: Some("application/json;charset=utf-8"),
+            headers: &[],
+            body: &self.message.render(reader),
+        });
+        // Whoever makes up a thousand subscription ids pays for them with encoding, not with a
+        // search that everybody waits for.
+        if encoded.len() < FORMS_MAX {
+            encoded.push((subscriber.clone(), is_echo, frame.clone()));
+        }
+        frame
     }
 }
 
 /// A SEND to a topic on its way to the subscribers of this node.
 #[derive(Debug)]
 pub(super) struct TopicDelivery<'a> {
-    pub(super) topic: &'a TopicMessage,
-    pub(super) message_id: String,
-    pub(super) encoded: Encoded<()>,
+    topic: &'a TopicMessage,
+    message_id: String,
+    /// The forms that are encoded. Subscriptions that are alike mostly share their [`Subscriber`],
+    /// so that it is found by where it lies, and compared only where it lies elsewhere.
+    encoded: Vec<(&'a Subscriber, Bytes)>,
 }
 
-impl TopicDelivery<'_> {
+impl<'a> TopicDelivery<'a> {
+    /// A delivery of this message, of which nothing is encoded yet.
+    pub(super) fn new(topic: &'a TopicMessage, message_id: String) -> Self {
+        Self {
+            topic,
+            message_id,
+            encoded: Vec::with_capacity(1),
+        }
+    }
+
     /// The message as a subscription that acknowledges keeps it.
     pub(super) fn content(&self, subscriber: &Subscriber) -> Content {
         Content {
@@ -124,41 +146,36 @@ impl TopicDelivery<'_> {
         }
     }
 
-    pub(super) fn frame(&self, subscriber: &Subscriber) -> Bytes {
-        once(&self.encoded, subscriber, (), || {
-            encode::message(&Message {
-                version: subscriber.version,
-                subscription: subscriber.id.as_deref(),
-                destination: &subscriber.shown.over(&self.topic.destination),
-                message_id: &self.message_id,
-                content_type: None,
-                headers: &self.topic.headers,
-                body: &self.topic.body,
-            })
-        })
+    /// The frame for a subscription.
+    pub(super) fn frame(&mut self, subscriber: &'a Subscriber) -> Bytes {
+        let mut encoded = self.encoded.iter();
+        match encoded.find(|(known, _)| ptr::eq(*known, subscriber)) {
+            Some((_, frame)) => frame.clone(),
+            None => self.unlike(subscriber),
+        }
     }
-}
 
-fn once<K: PartialEq>(
-    encoded: &Encoded<K>,
-    subscriber: &Subscriber,
-    key: K,
-    encode: impl FnOnce() -> Bytes,
-) -> Bytes {
-    let mut encoded = encoded.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, _, frame)) = encoded
-        .iter()
-        .find(|(s, k, _)| s == subscriber && *k == key)
-    {
-        return frame.clone();
+    /// The frame for a subscription that shares its form with none before it, or does not know it.
+    #[inline(never)]
+    fn unlike(&mut self, subscriber: &'a Subscriber) -> Bytes {
+        let mut encoded = self.encoded.iter();
+        if let Some((_, frame)) = encoded.find(|(known, _)| *known == subscriber) {
+            return frame.clone();
+        }
+        let frame = encode::message(&Message {
+            version: subscriber.version,
+            subscription: subscriber.id.as_deref(),
+            destination: &subscriber.shown.over(&self.topic.destination),
+            message_id: &self.message_id,
+            content_type: None,
+            headers: &self.topic.headers,
+            body: &self.topic.body,
+        });
+        if self.encoded.len() < FORMS_MAX {
+            self.encoded.push((subscriber, frame.clone()));
+        }
+        frame
     }
-    let frame = encode();
-    // Whoever makes up a thousand subscription ids pays for them with encoding, not with a search
-    // that everybody waits for.
-    if encoded.len() < FORMS_MAX {
-        encoded.push((subscriber.clone(), key, frame.clone()));
-    }
-    frame
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@
 //! nobody.
 
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -42,6 +44,8 @@ pub struct Outbox {
     queue: Mutex<Queue>,
     /// Wakes the one driver.
     ready: Notify,
+    /// The same as in the queue, for a driver that asks before every frame.
+    is_cut: AtomicBool,
 }
 
 /// A place in the order of frames: behind everything that was queued when it was taken.
@@ -97,6 +101,7 @@ impl Outbox {
             limits,
             queue: Mutex::default(),
             ready: Notify::new(),
+            is_cut: AtomicBool::new(false),
         }
     }
 
@@ -180,7 +185,7 @@ impl Outbox {
 
     /// Whether the session is to be ended.
     pub fn is_cut(&self) -> bool {
-        self.lock().cut.is_some()
+        self.is_cut.load(Acquire)
     }
 
     /// Ends the session: the driver finds the reason at its next pull. The first reason stays.
@@ -195,6 +200,7 @@ impl Outbox {
     /// Wakes the driver, and those who wait for it in vain.
     fn tell_cut(&self, queue: MutexGuard<'_, Queue>) {
         let waiting = queue.waiting();
+        self.is_cut.store(true, Release);
         drop(queue);
         self.ready.notify_one();
         if let Some(moved) = waiting {

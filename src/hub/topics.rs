@@ -7,9 +7,9 @@
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::delivery::{Subscriber, TopicDelivery};
+use super::delivery::{FORMS_MAX, Subscriber, TopicDelivery};
 use super::outbox::Outbox;
 use super::window::Window;
 use crate::model::{Pattern, SessionId, TopicMessage, is_pattern};
@@ -35,7 +35,8 @@ struct Index {
 struct Subscription {
     session: SessionId,
     id: Box<str>,
-    subscriber: Subscriber,
+    /// Shared by those of the topic that are alike, so that a fan-out need not compare texts.
+    subscriber: Arc<Subscriber>,
     sink: Sink,
 }
 
@@ -58,23 +59,24 @@ impl Topics {
         subscriber: Subscriber,
         sink: Sink,
     ) {
-        let subscription = Subscription {
-            session,
-            id: id.into(),
-            subscriber,
-            sink,
-        };
+        let pattern = pattern(topic);
         let mut index = self.write();
         index
             .sessions
             .entry(session)
             .or_default()
             .insert(topic.into());
-        match pattern(topic) {
+        let subscriptions = match pattern {
             Some(pattern) => index.patterns.entry(pattern).or_default(),
             None => index.topics.entry(topic.into()).or_default(),
-        }
-        .push(subscription);
+        };
+        let subscription = Subscription {
+            session,
+            id: id.into(),
+            subscriber: shared(subscriptions, subscriber),
+            sink,
+        };
+        subscriptions.push(subscription);
     }
 
     /// Removes a subscription. Returns whether nobody here wants the topic any more.
@@ -132,20 +134,16 @@ impl Topics {
     /// Queues a message for every subscription here that its destination is, or that matches it,
     /// encoded once per form. Returns how many there were.
     pub fn fan_out(&self, message: &TopicMessage, message_id: String) -> usize {
-        let delivery = TopicDelivery {
-            topic: message,
-            message_id,
-            encoded: Mutex::new(Vec::with_capacity(1)),
-        };
         let index = self.read();
+        let mut delivery = TopicDelivery::new(message, message_id);
         let mut reached = 0;
         if let Some(subscriptions) = index.topics.get(&message.destination) {
-            reached += deliver(subscriptions, &delivery);
+            reached += deliver(subscriptions, &mut delivery);
         }
         if !index.patterns.is_empty() && is_open_to_patterns(&message.destination) {
             for (pattern, subscriptions) in &index.patterns {
                 if pattern.matches(&message.destination) {
-                    reached += deliver(subscriptions, &delivery);
+                    reached += deliver(subscriptions, &mut delivery);
                 }
             }
         }
@@ -188,7 +186,18 @@ fn retain_in<K: Ord + Borrow<Q>, Q: Ord + ?Sized>(
     is_abandoned
 }
 
-fn deliver(subscriptions: &[Subscription], delivery: &TopicDelivery<'_>) -> usize {
+/// One with the same text from among the youngest, or a new one. Alike ones that do not meet here
+/// only cost a fan-out the comparison.
+fn shared(subscriptions: &[Subscription], subscriber: Subscriber) -> Arc<Subscriber> {
+    let known = subscriptions.iter().rev().take(FORMS_MAX);
+    let mut known = known.map(|subscription| &subscription.subscriber);
+    match known.find(|known| ***known == subscriber) {
+        Some(known) => Arc::clone(known),
+        None => Arc::new(subscriber),
+    }
+}
+
+fn deliver<'a>(subscriptions: &'a [Subscription], delivery: &mut TopicDelivery<'a>) -> usize {
     for subscription in subscriptions {
         match &subscription.sink {
             Sink::Outbox(outbox) => {

@@ -165,9 +165,10 @@ impl Session {
             return;
         }
         match input {
+            // These move deadlines to later times only, and what is armed rings early enough.
+            Input::Ponged => return self.heart_beat.ponged(now),
+            Input::Transmitted => return self.heart_beat.sent(now),
             Input::Received(octets) => self.receive(now, octets),
-            Input::Ponged => self.heart_beat.ponged(now),
-            Input::Transmitted => self.heart_beat.sent(now),
             Input::Accepted(accepted) => self.accept(now, &accepted),
             Input::Refused(problem) => self.refuse(now, problem),
             Input::Settled { ticket, outcome } => self.settle(now, ticket, outcome),

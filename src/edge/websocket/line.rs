@@ -118,12 +118,15 @@ impl WebSocket {
     /// Takes one STOMP frame, or one heart-beat, as one message. Waits only while the peer does not
     /// read; what is taken is bounded by one write buffer and one frame.
     pub(in crate::edge) async fn write(&mut self, frame: Bytes) -> Result<(), Gone> {
+        // Not `feed`, whose future carries the message about.
+        let ready = poll_fn(|context| self.stream.poll_ready_unpin(context));
+        ready.await.map_err(|_| Gone)?;
         let text = match self.kind {
             MessageKind::Auto | MessageKind::Text => Utf8Bytes::try_from(frame.clone()).ok(),
             MessageKind::Binary => None,
         };
         let message = text.map_or_else(|| Message::Binary(frame), Message::Text);
-        self.stream.feed(message).await.map_err(|_| Gone)
+        self.stream.start_send_unpin(message).map_err(|_| Gone)
     }
 
     /// Writes out what was taken.
