@@ -1,4 +1,5 @@
-//! Stompbox: a STOMP-over-WebSocket broker with server-aware routing, and the chat service on it.
+//! Stompbox: a STOMP broker over WebSocket, SockJS and TCP with server-aware routing, and the chat
+//! service on it.
 //!
 //! The crate is a house of storeys. A room (module) imports only rooms on lower storeys, and rooms
 //! of one storey do not import each other; `docs/architecture.md` has the table and `tests/tidy.rs`

@@ -15,7 +15,7 @@ use super::config::{Config, Mistake, Source, Sources, layers, reference};
 use super::run;
 
 const ABOUT: &str = "\
-A STOMP-over-WebSocket broker, and the chat service that lives on it.
+A STOMP broker over WebSocket, SockJS and TCP, and the chat service that lives on it.
 
 Alone it needs nothing: messages go to an SQLite file. Given Redis, RabbitMQ and PostgreSQL, the
 same program is one node of many.";
