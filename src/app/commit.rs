@@ -70,11 +70,22 @@ impl App {
     /// Takes the messages of all steps from the buckets. What is done with the session that this
     /// gives is paid for.
     async fn pay(&self, live: &Live, steps: &[Step], names: &Names) -> Result<Live, Problem> {
-        for (place, step) in steps.iter().enumerate() {
-            if let Step::Send(_) = step {
-                let taken = self.take_message(live).await;
-                taken.map_err(|problem| names.unbegun(problem, place))?;
-            }
+        let is_send = |(_, step): &(usize, &Step)| matches!(step, Step::Send(_));
+        let sends = steps.iter().enumerate().filter(is_send);
+        let count = sends.clone().count() as u64;
+        if let Some(burst) = self.burst(live)
+            && count > u64::from(burst)
+        {
+            return Err(too_many_sends(burst));
+        }
+        for (place, _) in sends {
+            let taken = self.take_message(live).await;
+            taken.map_err(|mut problem| {
+                // What was taken is gone, so that the next try needs all of it again.
+                let wait = problem.retry_after_ms;
+                problem.retry_after_ms = wait.map(|millis| millis.saturating_mul(count));
+                names.unbegun(problem, place)
+            })?;
         }
         Ok(Live {
             activity: Arc::new(Activity::prepaid()),
@@ -140,6 +151,15 @@ impl App {
         }
         begun
     }
+}
+
+/// The refusal of a transaction that no bucket will ever hold enough for.
+fn too_many_sends(burst: u32) -> Problem {
+    let words = format!(
+        "A transaction has at most {burst} SENDs, because no more may be sent at once. Nothing was \
+         done."
+    );
+    Problem::new(Code::LimitExceeded, words)
 }
 
 /// What the steps are, in the words in which a refusal speaks of them.

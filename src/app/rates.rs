@@ -136,6 +136,17 @@ impl App {
         }
     }
 
+    /// How many messages a session may send at once, if that is limited.
+    pub(super) fn burst(&self, live: &Live) -> Option<u32> {
+        let own = match live.principal.kind {
+            Kind::Member => self.settings.rate_member,
+            Kind::Anonymous => self.settings.rate_visitor,
+        };
+        let rates = [own, self.settings.rate_network].into_iter();
+        let limits = rates.filter(|rate| !rate.is_off());
+        limits.map(|rate| rate.capacity).min()
+    }
+
     /// Takes one frame that is no message from the bucket of the connection.
     pub(super) fn take_frame(&self, live: &Live) -> Result<(), Problem> {
         let taken = live.activity.take_frame(self.settings.rate_frames);

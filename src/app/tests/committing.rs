@@ -131,6 +131,12 @@ async fn a_commit_that_is_more_than_may_be_sent_does_nothing() {
     let problem = refused(&rig, |client| step(client, TOPIC, "b")).await;
     assert_eq!(problem.code, Code::RateLimited);
     assert!(problem.retry_after_ms.is_some());
+    // To wait does not help where no bucket ever holds as much.
+    let client = rig.client(0).await;
+    let steps = (0..4).map(|_| step(&client, TOPIC, "a")).collect();
+    let problem = client.commit(steps).await.unwrap_err();
+    let found = (problem.code, problem.retry_after_ms);
+    assert_eq!(found, (Code::LimitExceeded, None), "{}", problem.detail);
 }
 
 #[tokio::test(start_paused = true)]
