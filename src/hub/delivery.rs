@@ -93,7 +93,7 @@ impl Delivery {
         let frame = encode::message(&Message {
             version: subscriber.version,
             subscription: subscriber.id.as_deref(),
-            destination: UserQueue::Messages.as_str(),
+            destination: &subscriber.shown.over(UserQueue::Messages.as_str()),
             message_id: &self.message.id.to_string(),
             content_type: Some("application/json;charset=utf-8"),
             headers: &[],

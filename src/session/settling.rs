@@ -117,7 +117,7 @@ impl Session {
                 encode::message(&Message {
                     version: self.version,
                     subscription: subscription.named.then_some(&*subscription.id),
-                    destination: queue.as_str(),
+                    destination: subscription.written.as_deref().unwrap_or(queue.as_str()),
                     message_id: &message_id,
                     content_type: Some(JSON),
                     headers: &[],

@@ -26,6 +26,9 @@ pub(super) struct Subscription {
     pub(super) named: bool,
     /// Where from.
     pub(super) destination: Destination,
+    /// What MESSAGE shows, of a destination that the session answers for itself and that the client
+    /// wrote in another way.
+    pub(super) written: Option<Box<str>>,
     /// That of its SUBSCRIBE: a later one may have the same id.
     pub(super) ticket: Ticket,
 }
@@ -58,10 +61,13 @@ impl Subscriptions {
         if is_own(&asked.destination) && self.own() >= OWN_MAX {
             return Err(Fatal::about(Violation::ManyOwnSubscriptions, OWN_MAX));
         }
+        let is_shown =
+            is_own(&asked.destination) && asked.destination.to_string() != *asked.written;
         let subscription = Subscription {
             id: asked.id.clone(),
             named: asked.named,
             destination: asked.destination.clone(),
+            written: is_shown.then(|| asked.written.clone()),
             ticket,
         };
         self.by_id.insert(asked.id.clone(), Box::new(subscription));

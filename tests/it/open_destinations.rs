@@ -356,6 +356,19 @@ async fn prefixes_of_ones_own_and_queues_that_fan_out_are_settings() {
     let to = format!("/me/{}/queue/x", bob.user());
     tell(&mut alice, &to, "", "hi").await;
     assert_eq!(seen(&bob.frame().await), ("4", "/me/queue/x", "hi"));
+    // The queues of the service too are shown as they were subscribed to.
+    for queue in ["/me/queue/errors", "/me/queue/messages"] {
+        listen(&mut bob, queue, queue).await;
+    }
+    let itself = json!({"to": bob.user(), "message": "me"}).to_string();
+    for (to, body, queue) in [
+        ("/do/nothing", "x", "/me/queue/errors"),
+        ("/do/chat.send", &*itself, "/me/queue/messages"),
+    ] {
+        bob.send(&format!("SEND\ndestination:{to}\n\n{body}\0"))
+            .await;
+        assert_eq!(bob.frame().await.header("destination"), queue);
+    }
     let mut lost = Client::connect(node.address()).await;
     lost.publish("/topic/a", "x").await;
     let error = lost.end().await.error.unwrap();
