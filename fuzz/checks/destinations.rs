@@ -72,11 +72,10 @@ fn one(default: &Rules, open: &Rules, destination: &Destination) {
 
 fn two(open: &Rules, sent: &str, subscribed: &str) {
     let (Ok(pattern), Ok(other)) = (Pattern::parse(subscribed), Pattern::parse(sent)) else {
+        // Neither can be compared: too long for a pattern, which only matters where there is one.
         let refused = may_subscribe(open, Kind::Member, &Destination::Topic(subscribed.into()));
-        assert!(
-            Pattern::parse(subscribed).is_ok() || refused.is_err(),
-            "{subscribed}"
-        );
+        let is_meant = is_pattern(subscribed) && Pattern::parse(subscribed).is_err();
+        assert!(!is_meant || refused.is_err(), "{subscribed}");
         return;
     };
     assert_eq!(pattern.overlaps(&other), other.overlaps(&pattern));
