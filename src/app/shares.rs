@@ -35,7 +35,12 @@ impl Share {
         match destination {
             Destination::Topic(text) if is_pattern(text) => Some(Self::Pattern),
             Destination::Queue(_) => Some(Self::Consumer),
-            _ => None,
+            Destination::Topic(_)
+            | Destination::App(_)
+            | Destination::User(_)
+            | Destination::UserQueue(_)
+            | Destination::TempQueue(_)
+            | Destination::ReplyQueue(_) => None,
         }
     }
 }
