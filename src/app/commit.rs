@@ -131,7 +131,8 @@ impl App {
             Ok(Err(problem)) => return refused(problem),
             Err(_) => {
                 let words = "What was sent to queues and conversations was not confirmed in time, \
-                             so nothing else was done. Commit it again.";
+                             so nothing else was done. Some of it may have had its effect, and has it \
+                             again when you commit it again.";
                 return refused(Problem::new(Code::BrokerUnavailable, words));
             }
         }

@@ -77,6 +77,7 @@ impl App {
         // The location goes first: who comes back by his fingerprint must not find himself.
         self.broker.detach(live.session).await;
         self.replies.forget(live.session);
+        self.shares.forget(live.session);
         if let Err(problem) = self.visitors.disconnected(&live.principal).await {
             tracing::debug!(
                 code = problem.code.as_str(),

@@ -13,6 +13,7 @@ mod queue;
 pub mod rates;
 pub mod relay;
 mod reply;
+mod shares;
 pub mod topic;
 pub mod user;
 
@@ -76,6 +77,10 @@ pub struct AppSettings {
     pub sessions_visitor_max: usize,
     /// Sessions of one member.
     pub sessions_member_max: usize,
+    /// Subscriptions with wildcards of one session.
+    pub session_patterns_max: usize,
+    /// Subscriptions to queues of one session.
+    pub session_consumers_max: usize,
     /// What is kept for one session that reads slowly.
     pub outbox: OutboxLimits,
     /// How long a visitor's messages are kept.
@@ -113,6 +118,8 @@ impl Default for AppSettings {
             },
             sessions_visitor_max: 3,
             sessions_member_max: 20,
+            session_patterns_max: 16,
+            session_consumers_max: 32,
             outbox: OutboxLimits {
                 frames_max: 1_024,
                 bytes_max: 512 * 1024,
@@ -134,6 +141,7 @@ pub struct App {
     settings: AppSettings,
     ids: ids::MessageIds,
     replies: reply::ReplyQueues,
+    shares: shares::Shares,
     clock: Clock,
 }
 
@@ -163,6 +171,7 @@ impl App {
             settings,
             ids,
             replies: reply::ReplyQueues::default(),
+            shares: shares::Shares::default(),
             clock,
         })
     }
@@ -202,10 +211,17 @@ impl App {
     pub async fn subscribe(self: &Arc<Self>, live: &Live, subscribe: &Subscribe) -> Pending {
         let checked = self
             .take_frame(live)
-            .and_then(|()| self.may_subscribe(live, &subscribe.destination));
+            .and_then(|()| self.may_subscribe(live, &subscribe.destination))
+            .and_then(|()| self.take_share(live, subscribe));
         if let Err(problem) = checked {
             return refused(problem);
         }
+        let pending = self.listen(live, subscribe).await;
+        self.sharing(live, subscribe, pending)
+    }
+
+    /// Does a SUBSCRIBE that was admitted.
+    async fn listen(self: &Arc<Self>, live: &Live, subscribe: &Subscribe) -> Pending {
         let subscriber = Subscriber {
             version: subscribe.version,
             id: subscribe.named.then(|| Arc::from(&*subscribe.id)),
@@ -263,6 +279,7 @@ impl App {
             | Destination::ReplyQueue(_) => {}
         }
         live.hub.close_windows(&unsubscribe.id);
+        self.shares.ended(live.session, &unsubscribe.id);
         // Not counted: there is one for each SUBSCRIBE, which was.
         Box::pin(future::ready(Ok(Reply::default())))
     }

@@ -11,8 +11,8 @@ use super::{App, Live, Pending, refused};
 use crate::broker::Consume;
 use crate::bus::queue::{QueueError, QueueMessage};
 use crate::hub::{Opening, Shown, Subscriber};
-use crate::model::{Code, Problem, UnixMillis};
-use crate::session::{Reply, Send, Subscribe};
+use crate::model::{Code, Problem, QueueArguments, UnixMillis};
+use crate::session::{Reply, Send, Subscribe, queue_arguments};
 
 impl App {
     pub(super) async fn queue_send(self: &Arc<Self>, live: &Live, send: Send) -> Pending {
@@ -20,8 +20,9 @@ impl App {
             Ok(remaining) => remaining,
             Err(problem) => return refused(problem),
         };
-        let lifetime = match lifetime(&send, (self.clock)()) {
-            Ok(lifetime) => lifetime,
+        let said = lifetime(&send, (self.clock)()).and_then(|it| Ok((it, arguments(&send)?)));
+        let (lifetime, arguments) = match said {
+            Ok(said) => said,
             Err(problem) => return refused(problem),
         };
         let mut reply = Reply::default();
@@ -44,7 +45,7 @@ impl App {
         };
         // Awaited here and not in the outcome: the next SEND of this session must come after it.
         let queue = send.destination.to_string();
-        match self.broker.send_to_queue(&queue, message).await {
+        match self.broker.send_to_queue(&queue, &arguments, message).await {
             Ok(sent) => Box::pin(async move {
                 sent.await.map_err(problem)?;
                 Ok(reply)
@@ -86,7 +87,8 @@ impl App {
 
     /// Whether a SEND to a queue says what it may, apart from what the queue knows.
     pub(super) fn check_queue_send(&self, send: &Send) -> Result<(), Problem> {
-        lifetime(send, (self.clock)()).map(|_| ())
+        lifetime(send, (self.clock)())?;
+        arguments(send).map(|_| ())
     }
 }
 
@@ -117,6 +119,14 @@ fn number(send: &Send, name: &'static str) -> Result<Option<u64>, Problem> {
     text.parse().map(Some).map_err(|_| {
         let words = format!("The header {name} is a number of milliseconds.");
         Problem::new(Code::ValidationFailed, words).in_field(name)
+    })
+}
+
+/// What a SEND says of its queue, which is made so when it does not exist (RabbitMQ).
+fn arguments(send: &Send) -> Result<QueueArguments, Problem> {
+    queue_arguments(|name| header(send, name)).map_err(|words| {
+        let field = words.split(' ').next().unwrap_or_default().to_owned();
+        Problem::new(Code::ValidationFailed, words).in_field(field)
     })
 }
 

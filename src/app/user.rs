@@ -60,7 +60,9 @@ impl App {
     }
 
     /// The user with this name, if the sender may reach him. It is refused as a direct message is,
-    /// so that nothing is learnt here that could not be learnt there.
+    /// so that nothing is learnt here that could not be learnt there. In whose hands the identity is
+    /// then holds for this moment only: nothing is stored that could look once more, so whoever takes
+    /// over a loose identity before the fan-out gets the message (docs/guarantees.md says so).
     async fn addressee(&self, live: &Live, name: &str) -> Result<UserId, Problem> {
         if name == live.principal.user_id.as_str() {
             return Ok(live.principal.user_id.clone());

@@ -89,10 +89,10 @@ impl Broker {
     pub async fn send_to_queue(
         &self,
         queue: &str,
+        arguments: &QueueArguments,
         message: QueueMessage,
     ) -> Result<Sent, QueueError> {
-        let arguments = QueueArguments::default();
-        self.queues.send(queue, &arguments, message).await
+        self.queues.send(queue, arguments, message).await
     }
 
     /// Does what is left to do of an ACK or a NACK: tells the queue, and goes on with what waited.

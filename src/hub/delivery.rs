@@ -53,6 +53,14 @@ impl Shown {
             }
         }
     }
+
+    /// The same, to be kept: what the subscriber wrote is not copied.
+    pub(super) fn shared(&self, canonical: &str) -> Arc<str> {
+        match self {
+            Self::As(written) => Arc::clone(written),
+            Self::Canonical | Self::Under(_) => self.over(canonical).into(),
+        }
+    }
 }
 
 /// How many forms of one message are kept.
@@ -131,12 +139,7 @@ impl<'a> TopicDelivery<'a> {
     /// The message as a subscription that acknowledges keeps it.
     pub(super) fn content(&self, subscriber: &Subscriber) -> Content {
         Content {
-            destination: match &subscriber.shown {
-                Shown::As(written) => Arc::clone(written),
-                shown @ (Shown::Canonical | Shown::Under(_)) => {
-                    shown.over(&self.topic.destination).into()
-                }
-            },
+            destination: subscriber.shown.shared(&self.topic.destination),
             message_id: self.message_id.as_str().into(),
             content_type: None,
             headers: self.topic.headers.clone(),
@@ -186,6 +189,7 @@ mod tests {
     fn a_message_shows_the_destination_as_the_subscriber_wrote_it() {
         let check = |shown: Shown, message: &str, expected: &str| {
             assert_eq!(shown.over(message), expected, "{shown:?}");
+            assert_eq!(*shown.shared(message), *expected, "{shown:?}");
         };
         check(Shown::Canonical, "/topic/x", "/topic/x");
         check(Shown::As("/sub/x".into()), "/topic/x", "/sub/x");

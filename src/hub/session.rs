@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::delivery::{Delivery, Shown, Subscriber};
+use super::delivery::{Delivery, Subscriber};
 use super::outbox::Outbox;
 use super::window::{Content, Opening, Settled, Window};
 use super::windows::{NeverIssued, Windows};
@@ -339,10 +339,7 @@ impl OpenInbox {
 /// A message of a conversation as a window keeps it.
 fn content(delivery: &Delivery, subscriber: &Subscriber, reader: &UserId) -> Content {
     Content {
-        destination: match &subscriber.shown {
-            Shown::As(written) => Arc::clone(written),
-            Shown::Canonical | Shown::Under { .. } => UserQueue::Messages.as_str().into(),
-        },
+        destination: subscriber.shown.shared(UserQueue::Messages.as_str()),
         message_id: delivery.message.id.to_string().into(),
         content_type: Some("application/json;charset=utf-8"),
         headers: Vec::new(),

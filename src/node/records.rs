@@ -34,6 +34,8 @@ impl Config {
             },
             sessions_visitor_max: settings.sessions_visitor as usize,
             sessions_member_max: settings.sessions_member as usize,
+            session_patterns_max: settings.max_patterns as usize,
+            session_consumers_max: settings.max_queue_consumers as usize,
             outbox: self.outbox_limits(),
             visitor_history: settings.anon_history_ttl,
             limits_json: self.limits_json(),

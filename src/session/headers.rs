@@ -79,6 +79,9 @@ headers! {
         "content-type" ALL Optional "what the body is; travels on"
         "correlation-id" ALL Optional "asks for a REPLY on /user/queue/replies; travels on"
         "reply-to" ALL Optional "where answers go; /temp-queue/<name> makes a place for them, as a subscription with that id"
+        "x-message-ttl" ALL Optional "of a queue: how long a message is kept, in ms"
+        "x-expires" ALL Optional "of a queue: how long it is kept without use, in ms"
+        "x-max-length" ALL Optional "of a queue: how many messages it keeps"
     }
     Subscribe {
         "destination" ALL Required "where from; may have wildcards"

@@ -143,7 +143,7 @@ fn refuse_what_is_not_kept(headers: &Headers, destination: &Destination) -> Resu
     }
 }
 
-/// Reads what a SUBSCRIBE says of a queue: `x-message-ttl` and `x-expires` in milliseconds,
+/// Reads what a SUBSCRIBE or a SEND says of a queue: `x-message-ttl` and `x-expires` in milliseconds,
 /// `x-max-length` (RabbitMQ's queue arguments). `get` gives the value of a header.
 ///
 /// # Errors

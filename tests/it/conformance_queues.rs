@@ -21,6 +21,7 @@ async fn keeps_the_contract(engine: &Engine) {
     settling::several_are_settled_at_once_and_none_besides(engine).await;
     settling::many_settle_beside_each_other_and_none_comes_again(engine).await;
     settling::what_is_refused_comes_again_and_counts(engine).await;
+    settling::what_is_refused_while_the_queue_is_full_does_not_go_round_for_ever(engine).await;
     settling::dead_letters_say_where_from_and_die_only_once(engine).await;
     settling::what_a_consumer_leaves_goes_to_another(engine).await;
     settling::a_closed_node_gives_everything_back(engine).await;

@@ -17,7 +17,7 @@ use crate::conformance_stomp::{SECTIONS, counts};
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocol.md");
 
 /// Where a header comes from, when it is not the version of STOMP that first counts it here.
-const SOURCES: [(&str, &str, &str); 38] = [
+const SOURCES: [(&str, &str, &str); 41] = [
     ("CONNECT", "accept-version", "STOMP 1.1"),
     ("CONNECT", "host", "STOMP 1.1"),
     ("CONNECT", "authorization", "HTTP"),
@@ -29,6 +29,9 @@ const SOURCES: [(&str, &str, &str); 38] = [
     ("SEND", "content-type", "STOMP 1.1"),
     ("SEND", "correlation-id", "RabbitMQ"),
     ("SEND", "reply-to", "RabbitMQ"),
+    ("SEND", "x-message-ttl", "RabbitMQ"),
+    ("SEND", "x-expires", "RabbitMQ"),
+    ("SEND", "x-max-length", "RabbitMQ"),
     ("SUBSCRIBE", "id", "STOMP 1.0"),
     ("SUBSCRIBE", "prefetch-count", "RabbitMQ"),
     ("SUBSCRIBE", "x-message-ttl", "RabbitMQ"),
@@ -150,8 +153,13 @@ fn problem_table() -> String {
 fn limit_table() -> String {
     let mut text =
         String::from("| setting | default | what it bounds | beyond it |\n|---|---|---|---|\n");
-    let groups = ["Limits of a frame", "Limits of a session", "Queues"];
-    for row in TABLE.iter().filter(|row| groups.contains(&row.group)) {
+    let elsewhere = ["PATTERNS_MAX", "SOCKJS_DISCONNECT", "SOCKJS_RESPONSE_BYTES"];
+    let limits = TABLE.iter().filter(|row| {
+        row.group.starts_with("Limits of ")
+            || row.group == "Queues"
+            || elsewhere.contains(&row.name)
+    });
+    for row in limits {
         let (about, beyond) = (cell(row.about), cell(row.beyond));
         writeln!(
             text,

@@ -8,7 +8,7 @@ use crate::app::AppSettings;
 use crate::bus::queue::QueueSettings;
 use crate::hub::OutboxLimits;
 use crate::model::{AckMode, CloseReason, Code, QueueArguments, Verdict};
-use crate::session::{Acknowledge, Delivered, Ticket};
+use crate::session::{Acknowledge, Delivered, Step, Ticket};
 use crate::stomp::{Frame, Version};
 
 const QUEUE: &str = "/queue/jobs";
@@ -326,6 +326,35 @@ async fn what_a_queue_refuses_is_told_to_whoever_asked() {
     settled().await;
     client.subscribe(QUEUE, AckMode::Client, 10).await;
     assert_eq!(bodies(&client.frames().await), ["0", "1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_send_makes_its_queue_as_it_says() {
+    let rig = rig(1).await;
+    let client = rig.client(0).await;
+    let said = [("x-max-length", "2"), ("x-message-ttl", "60000")];
+    for body in ["0", "1"] {
+        client.send_with(QUEUE, &said, body).await.unwrap();
+    }
+    let full = client.send_with(QUEUE, &said, "2").await.unwrap_err();
+    assert_eq!(full.code, Code::LimitExceeded);
+    let other = [("x-max-length", "3")];
+    let conflict = client.send_with(QUEUE, &other, "2").await.unwrap_err();
+    assert_eq!(conflict.code, Code::Conflict);
+    tokio::time::advance(Duration::from_secs(61)).await;
+    client.send(QUEUE, "3").await.unwrap();
+    client.subscribe(QUEUE, AckMode::Client, 10).await;
+    assert_eq!(bodies(&client.frames().await), ["3"]);
+    for name in ["x-message-ttl", "x-expires", "x-max-length"] {
+        let wrong = [(name, "many")];
+        let alone = client.send_with(QUEUE, &wrong, "x").await.unwrap_err();
+        let step = Step::Send(client.sending(QUEUE, &wrong, "x"));
+        let committed = client.commit(vec![step]).await.unwrap_err();
+        for refused in [alone, committed] {
+            assert_eq!(refused.code, Code::ValidationFailed);
+            assert_eq!(refused.to_json()["errors"][0]["field"], name);
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

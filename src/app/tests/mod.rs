@@ -3,3 +3,4 @@
 mod acknowledging;
 mod committing;
 mod rig;
+mod sharing;

@@ -184,6 +184,10 @@ settings! {
     "Limits of a session" {
         max_subscriptions "MAX_SUBSCRIPTIONS" []: u32 = "256", Rule::Between("4", "100000"),
             "Subscriptions per session.", "ERROR `limit_exceeded`";
+        max_patterns "MAX_PATTERNS" []: u32 = "16", Rule::Between("0", "100000"),
+            "Subscriptions with wildcards per session.", "ERROR `limit_exceeded`";
+        max_queue_consumers "MAX_QUEUE_CONSUMERS" []: u32 = "32", Rule::Between("0", "2000"),
+            "Subscriptions to queues per session.", "ERROR `limit_exceeded`";
         prefetch_default "PREFETCH_DEFAULT" []: u32 = "100", Rule::Between("1", "100000"),
             "Unacknowledged messages per subscription when the client names no number.", "delivery pauses";
         prefetch_max "PREFETCH_MAX" []: u32 = "1000", Rule::Between("1", "100000"),

@@ -9,11 +9,11 @@ use futures_util::future::join_all;
 use stompbox::bus::queue::{
     Consumer, QueueError, QueueMessage, QueueSettings, Settler, Tag, Taken,
 };
-use stompbox::model::Verdict;
+use stompbox::model::{QueueArguments, Verdict};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::rig::{Engine, Hand, message, text, texts};
+use super::rig::{Engine, Hand, PLAIN, message, text, texts};
 
 pub(super) async fn messages_come_whole_and_in_order(engine: &Engine) {
     let node = engine.node().await;
@@ -30,16 +30,12 @@ pub(super) async fn messages_come_whole_and_in_order(engine: &Engine) {
         ttl: None,
         nacks: 0,
     };
-    let sent = node
-        .0
-        .send("/queue/whole", &super::rig::PLAIN, strange.clone());
+    let sent = node.0.send("/queue/whole", &PLAIN, strange.clone());
     let mut sents = vec![sent.await.unwrap()];
     // The order is that of the calls, whenever each of them is confirmed.
     let numbers: Vec<_> = (0..200).map(|number| number.to_string()).collect();
     for number in &numbers {
-        let sent = node
-            .0
-            .send("/queue/whole", &super::rig::PLAIN, message(number));
+        let sent = node.0.send("/queue/whole", &PLAIN, message(number));
         sents.push(sent.await.unwrap());
     }
     for sent in join_all(sents).await {
@@ -190,6 +186,37 @@ pub(super) async fn what_is_refused_comes_again_and_counts(engine: &Engine) {
     node.close().await;
 }
 
+pub(super) async fn what_is_refused_while_the_queue_is_full_does_not_go_round_for_ever(
+    engine: &Engine,
+) {
+    let node = engine.node().await;
+    let one = QueueArguments {
+        length_max: Some(1),
+        ..PLAIN
+    };
+    let queue = "/queue/refused.full";
+    node.send_to(queue, &one, message("again")).await.unwrap();
+    let mut hand = node.consume(queue, 1).await;
+    for count in 0..3 {
+        let taken = hand.take().await;
+        assert_eq!(text(&taken), "again", "after {count} refusals");
+        if count == 0 {
+            // What is unsettled has made room.
+            node.send(queue, "next").await.unwrap();
+        }
+        hand.settle(&[&taken], Verdict::Requeue).await;
+    }
+    assert_eq!(text(&hand.done().await), "next");
+    let dead = node
+        .consume("/queue/DLQ.refused.full", 1)
+        .await
+        .done()
+        .await;
+    is_dead(&dead, queue, "nacked");
+    assert_eq!(text(&dead), "again");
+    node.close().await;
+}
+
 fn is_dead(taken: &Taken, from: &str, reason: &str) {
     let headers = &taken.message.headers;
     let expected: [(Box<str>, Box<str>); 3] = [
@@ -269,7 +296,7 @@ pub(super) async fn a_closed_node_gives_everything_back(engine: &Engine) {
         matches!(refused, Err(QueueError::Unavailable(_))),
         "{refused:?}"
     );
-    let refused = a.try_consume("/queue/closed", &super::rig::PLAIN, 1).await;
+    let refused = a.try_consume("/queue/closed", &PLAIN, 1).await;
     assert!(
         matches!(refused, Err(QueueError::Unavailable(_))),
         "{refused:?}"

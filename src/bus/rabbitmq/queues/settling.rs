@@ -2,11 +2,13 @@
 //!
 //! Not here: the channel's life (`consuming`). A refusal counts, which a broker does not do for us:
 //! the message is published again with one more, and the original is acknowledged when the copy is
-//! confirmed, so it moves to the end of its queue. Invariant: nothing is acknowledged whose copy is
-//! not confirmed; a copy and its original may both live, never neither.
+//! confirmed, so it moves to the end of its queue. A queue that is full takes no copy; the original
+//! then goes back as it is, and the refusal counts here. Invariant: nothing is acknowledged whose copy
+//! is not confirmed; a copy and its original may both live, never neither.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +27,10 @@ use crate::model::{QueueArguments, Verdict};
 /// How long it may take to write an acknowledgement to the broker.
 const WRITE_WITHIN: Duration = Duration::from_secs(2);
 
+/// Of how many messages a consumer counts the refusals itself; the oldest is forgotten. More than
+/// it has unsettled, unless `PREFETCH_MAX` was raised.
+const UNCOPIED_MAX: usize = 4_096;
+
 /// What a consumer has taken.
 #[derive(Debug, Default)]
 pub(super) struct Unsettled(Mutex<State>);
@@ -33,6 +39,45 @@ pub(super) struct Unsettled(Mutex<State>);
 struct State {
     tags: u64,
     held: BTreeMap<u64, Held>,
+    uncopied: Uncopied,
+}
+
+/// The refusals of which the queue had no room to keep count: how many, by the hash of the message.
+/// Two messages that share one only die a little earlier.
+#[derive(Debug, Default)]
+struct Uncopied(VecDeque<(u64, u8)>);
+
+impl Uncopied {
+    fn of(&self, octets: &[u8]) -> u8 {
+        let hash = hash(octets);
+        let known = self.0.iter().find(|(other, _)| *other == hash);
+        known.map_or(0, |(_, count)| *count)
+    }
+
+    fn count(&mut self, octets: &[u8]) {
+        let hash = hash(octets);
+        if let Some((_, count)) = self.0.iter_mut().find(|(other, _)| *other == hash) {
+            *count = count.saturating_add(1);
+            return;
+        }
+        if self.0.len() == UNCOPIED_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((hash, 1));
+    }
+
+    fn forget(&mut self, octets: &[u8]) {
+        if !self.0.is_empty() {
+            let hash = hash(octets);
+            self.0.retain(|(other, _)| *other != hash);
+        }
+    }
+}
+
+fn hash(octets: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    octets.hash(&mut hasher);
+    hasher.finish()
 }
 
 #[derive(Clone, Debug)]
@@ -81,6 +126,16 @@ impl Unsettled {
             before.all(|(tag, _)| begun.contains_key(tag))
         });
         (begun, may_join)
+    }
+
+    /// Counts a refusal whose copy found no room in the queue, and forgets what was replaced.
+    fn note(&self, octets: &[u8], replaced: &Result<(), QueueError>) {
+        let uncopied = &mut self.lock().uncopied;
+        match replaced {
+            Ok(()) => uncopied.forget(octets),
+            Err(QueueError::Full) => uncopied.count(octets),
+            Err(_) => {}
+        }
     }
 
     fn end<'a>(&self, tags: impl IntoIterator<Item = &'a u64>) {
@@ -142,14 +197,15 @@ impl RabbitSettler {
             handed.push(self.replace(held, verdict).await);
         }
         let replaced = join_all(handed.into_iter().map(async |handed| match handed {
-            Ok(Some(handed)) => handed.await.is_ok(),
-            Ok(None) => true,
-            Err(_) => false,
+            Ok(Some(handed)) => handed.await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
         }));
-        for ((tag, held), is_replaced) in begun.into_iter().zip(replaced.await) {
-            match is_replaced {
-                true => write(held.acker.ack(BasicAckOptions::default())).await,
-                false => {
+        for ((tag, held), replaced) in begun.into_iter().zip(replaced.await) {
+            self.unsettled.note(&held.octets, &replaced);
+            match replaced {
+                Ok(()) => write(held.acker.ack(BasicAckOptions::default())).await,
+                Err(_) => {
                     let options = BasicNackOptions {
                         requeue: true,
                         multiple: false,
@@ -163,7 +219,8 @@ impl RabbitSettler {
 
     /// What takes the place of a message: its copy, a dead letter, or nothing.
     async fn replace(&self, held: &Held, verdict: Verdict) -> Result<Option<Handed>, QueueError> {
-        let nacks = held.nacks.saturating_add(1);
+        let uncopied = self.unsettled.lock().uncopied.of(&held.octets);
+        let nacks = held.nacks.saturating_add(1).saturating_add(uncopied);
         let dead_letters = dead_letters_of(&self.queue);
         let reason = match (verdict, &dead_letters) {
             (Verdict::Ack, _) | (Verdict::Reject, None) => return Ok(None),
@@ -214,5 +271,35 @@ impl fmt::Debug for RabbitSettler {
         f.debug_struct("RabbitSettler")
             .field("queue", &self.queue)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_counts_also_when_the_queue_has_no_room_for_its_copy() {
+        let unsettled = Unsettled::default();
+        let count = |octets: &[u8]| unsettled.lock().uncopied.of(octets);
+        let away = Err(QueueError::Unavailable(String::new()));
+        for expected in 1..NACKS_MAX {
+            unsettled.note(b"a", &Err(QueueError::Full));
+            unsettled.note(b"a", &away);
+            assert_eq!((count(b"a"), count(b"b")), (expected, 0));
+        }
+        unsettled.note(b"a", &Ok(()));
+        assert_eq!(count(b"a"), 0);
+    }
+
+    #[test]
+    fn what_is_counted_here_is_bounded_and_the_oldest_goes() {
+        let mut uncopied = Uncopied::default();
+        for n in 0..=UNCOPIED_MAX {
+            uncopied.count(&n.to_be_bytes());
+        }
+        assert_eq!(uncopied.0.len(), UNCOPIED_MAX);
+        assert_eq!(uncopied.of(&0_usize.to_be_bytes()), 0);
+        assert_eq!(uncopied.of(&1_usize.to_be_bytes()), 1);
     }
 }
