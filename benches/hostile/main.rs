@@ -190,7 +190,7 @@ impl Drop for Attacker {
 /// Pairs who write to each other through topics of their own.
 #[derive(Debug)]
 struct Neighbours {
-    pairs: Vec<(Client, Client, u64)>,
+    pairs: Vec<Pair>,
 }
 
 impl Neighbours {
@@ -200,7 +200,12 @@ impl Neighbours {
             let topic = format!("/topic/pair.{number}");
             let reader = Client::stomp(address, "0,0", Some(&topic)).await?;
             let writer = Client::stomp(address, "0,0", None).await?;
-            pairs.push((writer, reader, 0));
+            pairs.push(Pair {
+                number,
+                writer,
+                reader,
+                next: 0,
+            });
         }
         Ok(Self { pairs })
     }
@@ -208,8 +213,8 @@ impl Neighbours {
     /// Talks for a while; the latency in milliseconds that half and 99 of 100 messages had.
     async fn talk(&mut self, phase: Duration) -> Outcome<[f64; 2]> {
         let mut talking = JoinSet::new();
-        for (number, pair) in std::mem::take(&mut self.pairs).into_iter().enumerate() {
-            talking.spawn(talk(number, pair, phase));
+        for pair in std::mem::take(&mut self.pairs) {
+            talking.spawn(talk(pair, phase));
         }
         let mut latencies = Vec::new();
         while let Some(ended) = talking.join_next().await {
@@ -222,10 +227,18 @@ impl Neighbours {
     }
 }
 
-type Pair = (Client, Client, u64);
+/// Two who have a topic to themselves.
+#[derive(Debug)]
+struct Pair {
+    /// Names the topic.
+    number: usize,
+    writer: Client,
+    reader: Client,
+    /// Numbers the messages.
+    next: u64,
+}
 
-async fn talk(number: usize, pair: Pair, phase: Duration) -> Outcome<(Pair, Vec<u32>)> {
-    let (mut writer, mut reader, mut next) = pair;
+async fn talk(mut pair: Pair, phase: Duration) -> Outcome<(Pair, Vec<u32>)> {
     let end = Instant::now() + phase;
     let mut latencies = Vec::new();
     let mut turns = interval(EVERY);
@@ -233,18 +246,19 @@ async fn talk(number: usize, pair: Pair, phase: Duration) -> Outcome<(Pair, Vec<
     while Instant::now() < end {
         turns.tick().await;
         let sent_at = Instant::now();
+        let Pair { number, next, .. } = pair;
         let send = format!("SEND\ndestination:/topic/pair.{number}\n\n{next:08}\0");
-        writer.send(send.as_bytes()).await?;
-        let message = timeout(PATIENCE, reader.next()).await??;
+        pair.writer.send(send.as_bytes()).await?;
+        let message = timeout(PATIENCE, pair.reader.next()).await??;
         let expected = format!("\n\n{next:08}\0");
         if !message.ends_with(expected.as_bytes()) {
             let found = String::from_utf8_lossy(message).into_owned();
             return Err(format!("{next} was due, and this came: {found}").into());
         }
         latencies.push(u32::try_from(sent_at.elapsed().as_micros())?);
-        next += 1;
+        pair.next += 1;
     }
-    Ok(((writer, reader, next), latencies))
+    Ok((pair, latencies))
 }
 
 /// The resident memory of a process in MiB.
