@@ -178,18 +178,10 @@ fn digits(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stomp::Frame;
-
-    fn headers(pairs: &[(&str, &str)]) -> Headers {
-        let mut frame = Frame::new(Command::Subscribe);
-        for (name, value) in pairs {
-            frame = frame.header(name, value);
-        }
-        frame.headers
-    }
+    use crate::session::tests::subscribing;
 
     fn read(version: Version, pairs: &[(&str, &str)]) -> Result<Asked, String> {
-        super::read(&headers(pairs), version, &SessionConfig::default()).map_err(|fatal| {
+        super::read(&subscribing(pairs), version, &SessionConfig::default()).map_err(|fatal| {
             let headers = fatal.frame().headers;
             headers.get("message").unwrap_or_default().to_owned()
         })

@@ -136,15 +136,7 @@ mod tests {
     use super::*;
     use crate::session::SessionConfig;
     use crate::session::subscribe;
-    use crate::stomp::Frame;
-
-    fn headers(pairs: &[(&str, &str)]) -> Headers {
-        let mut frame = Frame::new(Command::Subscribe);
-        for (name, value) in pairs {
-            frame = frame.header(name, value);
-        }
-        frame.headers
-    }
+    use crate::session::tests::subscribing;
 
     fn message(fatal: &Fatal) -> String {
         let headers = fatal.frame().headers;
@@ -157,7 +149,7 @@ mod tests {
         version: Version,
         pairs: &[(&str, &str)],
     ) -> Result<(), String> {
-        let asked = subscribe::read(&headers(pairs), version, &SessionConfig::default());
+        let asked = subscribe::read(&subscribing(pairs), version, &SessionConfig::default());
         to.add(&asked.unwrap(), Ticket(ticket))
             .map_err(|no| message(&no))
     }
@@ -218,7 +210,7 @@ mod tests {
         let reply = subscribe::of_reply_to("/temp-queue/x", &config);
         assert!(subscriptions.add(&reply, Ticket(2)).is_ok());
         let mut check = |version, pairs: &[(&str, &str)], expected: &str| {
-            let headers = headers(pairs);
+            let headers = subscribing(pairs);
             let found = match subscriptions.remove(&headers, version, &config.prefixes) {
                 Ok(found) => found.destination.to_string(),
                 Err(fatal) => message(&fatal),

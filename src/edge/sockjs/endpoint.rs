@@ -359,3 +359,9 @@ fn too_large() -> Box<Response<Body>> {
     let words = "The messages are longer than they may be.";
     Box::new(answers::text(StatusCode::PAYLOAD_TOO_LARGE, words))
 }
+
+/// The path of a request from this octet on: what stands below the base.
+pub(super) fn path_from(octet: usize, request: &Request) -> String {
+    let below = request.uri().path().get(octet..);
+    below.unwrap_or_default().to_owned()
+}

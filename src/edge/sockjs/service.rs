@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::answers;
-use super::endpoint::{Endpoint, Entrance, House};
+use super::endpoint::{Endpoint, Entrance, House, path_from};
 use super::line::Line;
 use super::owner::Caller;
 use super::settings::SockJsSettings;
@@ -118,12 +118,7 @@ impl Service {
         let endpoint = Arc::new(endpoint);
         let base = self.base;
         let answer = any(async move |request: Request| {
-            let path = request
-                .uri()
-                .path()
-                .get(below..)
-                .unwrap_or_default()
-                .to_owned();
+            let path = path_from(below, &request);
             endpoint.answer(&path, request).await
         });
         Router::new()

@@ -19,7 +19,7 @@ use axum::http::{Response, Version};
 use axum::routing::any;
 use bytes::Bytes;
 
-use super::endpoint::{Endpoint, Entrance, House};
+use super::endpoint::{Endpoint, Entrance, House, path_from};
 use super::line::Line;
 use super::owner::Caller;
 use crate::edge::admission::Network;
@@ -45,12 +45,7 @@ pub(in crate::edge) fn routes(edge: &Arc<Edge>, base: &str) -> Router<Arc<Edge>>
     let below = base.len();
     let edge = Arc::clone(edge);
     let answer = any(async move |request: Request| {
-        let path = request
-            .uri()
-            .path()
-            .get(below..)
-            .unwrap_or_default()
-            .to_owned();
+        let path = path_from(below, &request);
         // At these two a WebSocket is STOMP without any framing of SockJS.
         let is_bare = matches!(path.as_str(), "" | "/websocket");
         if is_bare && websocket::is_asked_for(request.headers()) {

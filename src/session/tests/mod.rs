@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::model::{Code, Kind, Proof};
-use crate::stomp::{Command, Decoder, Limits};
+use crate::stomp::{Command, Decoder, Headers, Limits};
 
 /// A session under test, with a clock that stands still until it is moved.
 struct Rig {
@@ -177,6 +177,13 @@ fn assert_is_listed(frame: &Frame, version: Version) {
         let is_listed = errors().iter().any(|row| row.message == message);
         assert!(is_listed, "{message}");
     }
+}
+
+/// Headers of a SUBSCRIBE.
+pub(super) fn subscribing(pairs: &[(&str, &str)]) -> Headers {
+    let frame = Frame::new(Command::Subscribe);
+    let with = |frame: Frame, (name, value): &(&str, &str)| frame.header(name, value);
+    pairs.iter().fold(frame, with).headers
 }
 
 fn in_short(event: &Event) -> String {
