@@ -9,6 +9,7 @@
 pub mod model;
 pub mod sockjs;
 pub mod stomp;
+pub mod websocket;
 
 // 1: rules. Pure; time is an argument.
 pub mod policy;

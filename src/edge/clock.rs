@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::socket::is_line_ends;
 use super::wheel::{Alarm, Wheel};
 
 /// The window over which messages without a frame are counted.
@@ -86,20 +87,21 @@ impl IdleMessages {
         }
     }
 
-    /// Looks at what came; whether it is nothing but line ends, and none that ends a frame.
-    pub(super) fn is_idle(&mut self, octets: &[u8]) -> bool {
-        let is_empty = octets.iter().all(|octet| matches!(octet, b'\n' | b'\r'));
+    /// Looks at what came, with so many messages among it that hold nothing but line ends. Returns how
+    /// many are idle: not one that ends a frame.
+    pub(super) fn idle(&mut self, octets: &[u8], empty: u32) -> u32 {
+        let is_empty = is_line_ends(octets);
         let ends_a_frame = std::mem::replace(&mut self.ends_a_frame, !is_empty);
-        is_empty && !ends_a_frame
+        empty.saturating_sub(u32::from(ends_a_frame))
     }
 
-    /// Counts one more; whether it is still within the limit.
-    pub(super) fn admit(&mut self, now: Instant) -> bool {
+    /// Counts so many more; whether all are still within the limit.
+    pub(super) fn admit(&mut self, now: Instant, count: u32) -> bool {
         if now - self.since >= IDLE_WINDOW {
             self.since = now;
             self.count = 0;
         }
-        self.count += 1;
+        self.count = self.count.saturating_add(count);
         self.count <= self.max
     }
 }
@@ -114,7 +116,7 @@ mod tests {
     async fn messages_without_a_frame_are_limited_per_window() {
         let mut idle = IdleMessages::new(Instant::now(), 3);
         let admitted =
-            |idle: &mut IdleMessages| (0..9).filter(|_| idle.admit(Instant::now())).count();
+            |idle: &mut IdleMessages| (0..9).filter(|_| idle.admit(Instant::now(), 1)).count();
         assert_eq!(admitted(&mut idle), 3);
         tokio::time::advance(Duration::from_secs(9)).await;
         assert_eq!(admitted(&mut idle), 0);
@@ -134,8 +136,9 @@ mod tests {
             b"\n\n",
             b"\n",
         ]
-        .map(|octets| idle.is_idle(octets));
-        assert_eq!(found, [true, false, false, true, false, false, true]);
+        .map(|octets| idle.idle(octets, u32::from(is_line_ends(octets))));
+        assert_eq!(found, [1, 0, 0, 1, 0, 0, 1]);
+        assert_eq!(idle.idle(b"SEND..\0\n\n", 2), 2, "several at once");
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,15 +8,18 @@
 //! One task owns everything of a connection, so nothing here is locked. It stops reading while 64
 //! requests are not settled, and it never buffers for a peer that does not read: a write that
 //! stalls ends the connection.
+//!
+//! What a session says goes through its outbox as soon as there is one, as what others say does: so
+//! the order of decisions is the order of frames, and where the socket has a wire nobody wakes this
+//! task to write.
 
 mod incoming;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering::Relaxed;
 
-use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::FutureExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout};
 
@@ -24,14 +27,15 @@ use super::attached::Attached;
 use super::clock::{Clock, IdleMessages};
 use super::ending::{Ending, cut_problem, taken_within};
 use super::meters::Active;
-use super::settling::{Settled, Settling, pull};
-use super::socket::Socket;
+use super::settling::{Settled, Settling, next_settled, pull};
+use super::socket::{Received, Socket};
 use super::{Edge, Places};
 use crate::hub::{Outbox, Pulled};
 use crate::identity::Handshake;
 use crate::model::{CloseReason, Code, Problem};
 use crate::session::{Connect, Event, Input, Output, Session};
 use crate::stomp::Version;
+use crate::websocket::Framed;
 
 /// How many SENDs of one session may be unsettled; beyond it nothing is read.
 const UNSETTLED_MAX: usize = 64;
@@ -49,6 +53,14 @@ pub(super) struct Opened {
 
 type Step = Result<(), Ending>;
 
+/// What a connection waits for.
+enum Happened {
+    Received(Received),
+    Pulled(Pulled),
+    Settled(Settled),
+    Rang,
+}
+
 /// A connection and everything that belongs to it.
 pub(super) struct Connection {
     /// First, so that it goes before the socket: who sees the line end is not counted any more.
@@ -59,7 +71,12 @@ pub(super) struct Connection {
     handshake: Option<Box<Handshake>>,
     attached: Attached,
     outbox: Option<Arc<Outbox>>,
-    unsettled: FuturesUnordered<Settling>,
+    /// Whether the outbox is written past this task.
+    has_wire: bool,
+    /// Whether something was given to the socket itself and is not flushed.
+    is_unflushed: bool,
+    /// Requests whose outcome is not known; there only while there are any.
+    unsettled: Option<Box<FuturesUnordered<Settling>>>,
     /// How many of them are SENDs.
     sends: usize,
     clock: Clock,
@@ -80,18 +97,15 @@ impl std::fmt::Debug for Connection {
 impl Connection {
     pub(super) fn new(edge: Arc<Edge>, socket: Socket, opened: Opened) -> Self {
         let now = Instant::now();
-        let mut config = edge.settings.session.clone();
-        config.subprotocol = opened.subprotocol;
-        if !socket.answers_pings() {
-            // Silence proves nothing there; the kernel finds out whether the line is dead.
-            config.idle_timeout = Duration::ZERO;
-        }
+        let config = edge.session_config(opened.subprotocol, socket.answers_pings());
         Self {
             session: Session::new(now.into_std(), config),
             handshake: Some(Box::new(opened.handshake)),
             attached: Attached::new(Arc::clone(&edge.app), edge.tracker.clone()),
             outbox: None,
-            unsettled: FuturesUnordered::new(),
+            has_wire: false,
+            is_unflushed: false,
+            unsettled: None,
             sends: 0,
             clock: Clock::new(&edge.wheel, now, edge.settings.ping_after),
             idle: IdleMessages::new(now, edge.settings.idle_messages_per_10_s),
@@ -103,69 +117,97 @@ impl Connection {
         }
     }
 
+    /// Drives a connection to its end, in a task of its own: it lives for long, and has no room for
+    /// what came before it.
+    pub(super) fn spawn(edge: Arc<Edge>, socket: Socket, opened: Opened) {
+        let tracker = edge.tracker.clone();
+        tracker.spawn(Box::new(Self::new(edge, socket, opened)).run());
+    }
+
     /// Drives the connection to its end.
+    ///
+    /// What is done is boxed, so that a connection that waits has room for waiting only.
     pub(super) async fn run(mut self: Box<Self>) {
+        let mut step = Box::pin(self.perform()).await;
         let ending = loop {
-            if let Err(ending) = self.step().await {
+            if let Err(ending) = step {
                 break ending;
             }
+            let happened = self.next().await;
+            step = Box::pin(self.react(happened)).await;
         };
         Box::pin(self.end(ending)).await;
     }
 
-    /// Does what the session asks for, then waits for one thing to happen.
-    async fn step(&mut self) -> Step {
-        self.perform().await?;
+    /// Waits for one thing to happen.
+    async fn next(&mut self) -> Happened {
+        if self.clock.drain_at.is_none() && self.edge.is_draining.load(Relaxed) {
+            let turn = self.edge.pace.next_close(self.edge.admission.sessions());
+            // Who needs requests hears of it now, or never.
+            let now = self.socket.needs_requests().then(Instant::now);
+            self.clock.drain_at = Some(now.unwrap_or(turn));
+        }
         self.clock.arm(self.edge.settings.ping_after);
         let may_read = self.sends < UNSETTLED_MAX;
-        let draining = self.clock.drain_at.is_some();
         tokio::select! {
-            received = self.socket.receive(), if may_read => self.received(received).await,
+            received = self.socket.receive(), if may_read => Happened::Received(received),
             pulled = pull(self.outbox.as_deref()), if self.outbox.is_some() => {
-                self.pulled(pulled).await
+                Happened::Pulled(pulled)
             }
-            Some(settled) = self.unsettled.next(), if !self.unsettled.is_empty() => {
-                self.settled(settled).await
+            settled = next_settled(&mut self.unsettled), if self.unsettled.is_some() => {
+                Happened::Settled(settled)
             }
-            () = &mut self.clock.alarm => self.rang().await,
-            () = self.edge.shutdown.cancelled(), if !draining => {
-                let turn = self.edge.pace.next_close(self.edge.admission.sessions());
-                // Who needs requests hears of it now, or never.
-                let now = self.socket.needs_requests().then(Instant::now);
-                self.clock.drain_at = Some(now.unwrap_or(turn));
-                Ok(())
-            }
+            () = &mut self.clock.alarm => Happened::Rang,
         }
+    }
+
+    /// Does what is due now, and what the session asks for because of it.
+    async fn react(&mut self, happened: Happened) -> Step {
+        match happened {
+            Happened::Received(received) => self.received(received).await?,
+            Happened::Pulled(pulled) => self.pulled(pulled).await?,
+            Happened::Settled(settled) => self.settled(settled),
+            Happened::Rang => self.rang().await?,
+        }
+        self.perform().await
     }
 
     /// Everything that the session has to say, in order, and one flush.
     async fn perform(&mut self) -> Step {
-        let mut written = false;
         while let Some(output) = self.session.poll_output() {
             match output {
-                Output::Transmit(frame) => {
-                    self.edge.meters.transmitted(&frame);
-                    self.write(frame).await?;
-                    written = true;
-                }
+                Output::Transmit(frame) if frame.len() == 1 => self.say(Framed::BEAT).await?,
+                Output::Transmit(frame) => self.say(Framed::message(&frame)).await?,
                 Output::Event(event) => self.handle(event).await?,
                 Output::Timeout(at) => self.clock.session_at = Some(Instant::from_std(at)),
                 Output::Close(reason) => return Err(Ending::Ours(reason)),
             }
         }
-        match written {
+        match std::mem::take(&mut self.is_unflushed) {
             true => self.flush().await,
             false => Ok(()),
         }
     }
 
+    /// Says something of our own, behind everything that was said before.
+    async fn say(&mut self, frame: Framed) -> Step {
+        let Some(outbox) = &self.outbox else {
+            self.is_unflushed = true;
+            return self.write(&frame).await;
+        };
+        if self.has_wire {
+            self.edge.meters.transmitted(frame.octets(false));
+        }
+        outbox.push_own(frame);
+        Ok(())
+    }
+
     /// Hands a request to the app. What it says comes later, except for CONNECT.
     async fn handle(&mut self, event: Event) -> Step {
         self.edge.meters.received(&event);
-        while self.sends >= UNSETTLED_MAX
-            && let Some(settled) = self.unsettled.next().await
-        {
-            Box::pin(self.settled(settled)).await?;
+        while self.sends >= UNSETTLED_MAX && self.unsettled.is_some() {
+            let settled = next_settled(&mut self.unsettled).await;
+            self.settled(settled);
         }
         let app = Arc::clone(&self.edge.app);
         if let Event::Connect(connect) = event {
@@ -187,11 +229,16 @@ impl Connection {
             Event::Connect(_) => return Ok(()),
         };
         self.sends += usize::from(is_send);
-        self.unsettled.push(Settling {
+        let mut settling = Settling {
             ticket,
             is_send,
             pending,
-        });
+        };
+        // Much is settled as soon as it is asked.
+        match (&mut settling).now_or_never() {
+            Some(settled) => self.settled(settled),
+            None => self.unsettled.get_or_insert_default().push(settling),
+        }
         Ok(())
     }
 
@@ -207,6 +254,10 @@ impl Connection {
         let input = match verdict {
             Ok((live, accepted)) => {
                 self.active = Active::new(self.socket.transport(), Some(accepted.kind));
+                if let Some(wire) = self.socket.wire() {
+                    live.outbox.attach(wire, &self.edge.flusher);
+                    self.has_wire = true;
+                }
                 self.outbox = Some(Arc::clone(&live.outbox));
                 self.attached.set(live);
                 Input::Accepted(accepted)
@@ -229,15 +280,16 @@ impl Connection {
                     if self.outbox.as_deref().is_some_and(Outbox::is_cut) {
                         return Ok(());
                     }
-                    self.edge.meters.transmitted(&frame);
-                    self.write(frame).await?;
+                    self.write(&frame).await?;
                 }
                 self.flush().await?;
                 self.session.handle_input(std_now(), Input::Transmitted);
             }
+            Pulled::Blocked => Box::pin(self.go_on()).await?,
+            Pulled::Gone => return Err(Ending::Gone),
             Pulled::Cut(reason) => {
-                // Nothing more comes out of it; asking again would only repeat the reason.
-                self.outbox = None;
+                // Nothing more comes out of it; what follows is said to the socket itself.
+                Box::pin(self.take_over()).await?;
                 let problem = cut_problem(&reason);
                 self.session
                     .handle_input(std_now(), Input::End { problem, reason });
@@ -246,24 +298,43 @@ impl Connection {
         Ok(())
     }
 
-    async fn settled(&mut self, settled: Settled) -> Step {
+    /// Waits for a peer that takes no more, and writes what waits for it.
+    async fn go_on(&mut self) -> Step {
+        let stall = self.edge.settings.outbox_stall;
+        while let Some(outbox) = &self.outbox
+            && !outbox.is_cut()
+        {
+            let writable = timeout(stall, self.socket.writable());
+            writable.await.map_err(|_| Ending::Stalled)??;
+            if outbox.go_on() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back what waits in the outbox: from now on this task writes.
+    async fn take_over(&mut self) -> Step {
+        if let Some(outbox) = self.outbox.take() {
+            let unwritten = outbox.take_over().await;
+            self.is_unflushed = true;
+            self.socket.put_back(unwritten).await?;
+        }
+        Ok(())
+    }
+
+    fn settled(&mut self, settled: Settled) {
         let Settled {
             ticket,
             is_send,
             outcome,
         } = settled;
         self.sends -= usize::from(is_send);
-        // What was queued before the outcome goes out before its receipt: nothing may follow the
-        // RECEIPT of an UNSUBSCRIBE.
-        if let Some(pulled) = self.outbox.as_deref().and_then(Outbox::try_pull) {
-            self.pulled(pulled).await?;
-        }
         if let Err(problem) = &outcome {
             self.count_refusal(problem.code);
         }
         self.session
             .handle_input(std_now(), Input::Settled { ticket, outcome });
-        Ok(())
     }
 
     /// The alarm rang: does what is due.
@@ -275,6 +346,9 @@ impl Connection {
         }
         if self.clock.session_at.is_some_and(|at| at <= now) {
             self.clock.session_at = None;
+            if let Some(written) = self.outbox.as_deref().and_then(Outbox::written) {
+                self.session.handle_input(written, Input::Transmitted);
+            }
             self.session.handle_input(now.into_std(), Input::Timeout);
         }
         if self.clock.unfinished_at.is_some_and(|at| at <= now) {
@@ -283,6 +357,9 @@ impl Connection {
         }
         if self.clock.ping_at(self.edge.settings.ping_after) <= now {
             self.clock.pinged_at = now;
+            if self.has_wire && self.outbox.is_some() {
+                return self.say(self.socket.ping_frame()).await;
+            }
             let stall = self.edge.settings.outbox_stall;
             timeout(stall, Box::pin(self.socket.ping()))
                 .await
@@ -295,8 +372,9 @@ impl Connection {
     async fn drain(&mut self) -> Step {
         let linger = self.edge.settings.linger;
         let finished = async {
-            while let Some(settled) = self.unsettled.next().await {
-                self.settled(settled).await?;
+            while self.unsettled.is_some() {
+                let settled = next_settled(&mut self.unsettled).await;
+                self.settled(settled);
                 self.perform().await?;
             }
             Ok::<_, Ending>(())
@@ -316,8 +394,9 @@ impl Connection {
         Err(Ending::Ours(CloseReason::RESTART))
     }
 
-    async fn write(&mut self, frame: Bytes) -> Step {
+    async fn write(&mut self, frame: &Framed) -> Step {
         let stall = self.edge.settings.outbox_stall;
+        self.edge.meters.transmitted(frame.octets(false));
         taken_within(stall, pin!(self.socket.write(frame))).await
     }
 
@@ -342,11 +421,21 @@ impl Connection {
         let linger = self.edge.settings.linger;
         // Whatever was begun for the session and is not settled ends now, not after the goodbye: a
         // consumer that lives on takes messages from others.
-        self.unsettled.clear();
+        self.unsettled = None;
         let goodbye = async {
-            if !matches!(ending, Ending::Gone) {
-                self.socket.close(reason.as_ref(), linger).await;
+            let left = match self.outbox.take() {
+                Some(outbox) => Some(outbox.take_over().await),
+                None => None,
+            };
+            if matches!(ending, Ending::Gone) {
+                return;
             }
+            if let Some(left) = left
+                && !matches!(timeout(linger, self.socket.put_back(left)).await, Ok(Ok(())))
+            {
+                tracing::debug!("a peer did not take what was left");
+            }
+            self.socket.close(reason.as_ref(), linger).await;
         };
         futures_util::future::join(goodbye, self.attached.detach()).await;
     }
@@ -365,4 +454,22 @@ impl Connection {
 
 fn std_now() -> std::time::Instant {
     Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of the future that an async function of this argument gives.
+    fn future_bytes<A, F: Future>(_function: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_connection_is_a_small_task() {
+        let task = future_bytes(Connection::run);
+        assert!(task <= 320, "{task} octets");
+        let connection = size_of::<Connection>();
+        assert!(connection <= 832, "{connection} octets");
+    }
 }

@@ -67,6 +67,10 @@ pub async fn serve(
             door(Language::Stomp).serve(listener).await;
         }
     };
+    edge.tracker.spawn({
+        let edge = Arc::clone(&edge);
+        async move { edge.drain_at_shutdown().await }
+    });
     futures_util::future::join(http, stomp).await;
 }
 

@@ -68,6 +68,12 @@ impl Meters {
         }
     }
 
+    /// Counts the MESSAGEs that go out past the connection drivers.
+    pub(super) fn deliveries(&self) -> Counter {
+        let [_connected, message, ..] = &self.frames_out;
+        message.clone()
+    }
+
     /// Something was refused.
     pub(super) fn refused(&self, code: Code) {
         counter!("stomp_errors_total", "code" => code.as_str()).increment(1);

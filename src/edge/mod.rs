@@ -11,6 +11,7 @@
 //! http      HTTP/1.1 by hyper                               handshake  RFC 6455, section 4.2
 //! routes    paths, health, metrics, page, REST              wheel      the alarms of all connections
 //! websocket, tcp  octets of one client                      socket     one variant per transport
+//! duplex    both directions of an open connection           scratch    memory for reading
 //! connection  one task per connection: socket, session, app, outbox
 //! ```
 
@@ -18,10 +19,10 @@ mod address;
 mod admission;
 mod arrival;
 mod attached;
-mod away;
 mod clock;
 mod connection;
 mod cors;
+mod duplex;
 mod ending;
 mod handshake;
 mod health;
@@ -36,6 +37,7 @@ mod proxy_head;
 mod reply;
 mod rest;
 mod routes;
+mod scratch;
 mod settings;
 mod settling;
 mod socket;
@@ -48,6 +50,8 @@ mod wheel;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -60,7 +64,10 @@ pub use settings::{EdgeSettings, MessageKind, ProxyHead};
 pub use tls::{Certificates, TlsError};
 
 use crate::app::App;
+use crate::hub::Flusher;
 use crate::identity::Visitors;
+use crate::session::SessionConfig;
+use crate::stomp::Version;
 use admission::{Admission, Permit, Refusal};
 use meters::Meters;
 use pace::Pace;
@@ -129,8 +136,13 @@ struct Edge {
     meters: Meters,
     pace: Pace,
     wheel: Wheel,
+    flusher: Flusher,
     tracker: TaskTracker,
     shutdown: CancellationToken,
+    /// The same as `shutdown`, for connections: set before their alarms ring because of it.
+    is_draining: AtomicBool,
+    /// What sessions are made with, by subprotocol and by whether silence can be broken by asking.
+    sessions: Vec<(Option<Version>, bool, Arc<SessionConfig>)>,
 }
 
 impl std::ops::Deref for Edge {
@@ -148,15 +160,37 @@ type Places = (Permit, Option<Permit>, Option<Arc<Peer>>);
 impl Edge {
     fn new(state: Arc<EdgeState>, tracker: TaskTracker, shutdown: CancellationToken) -> Self {
         let settings = &state.settings;
+        let meters = Meters::new();
         Self {
             admission: Admission::new(settings),
-            meters: Meters::new(),
             pace: Pace::new(settings.drain_closes_per_second, settings.drain_spread_max),
             wheel: Wheel::new(tracker.clone()),
+            flusher: Flusher::new(tracker.clone(), meters.deliveries()),
+            meters,
             tracker,
             shutdown,
+            is_draining: AtomicBool::new(false),
+            sessions: session_configs(&settings.session),
             state,
         }
+    }
+
+    /// What a session is made with.
+    fn session_config(
+        &self,
+        subprotocol: Option<Version>,
+        answers_pings: bool,
+    ) -> Arc<SessionConfig> {
+        let mut known = self.sessions.iter();
+        let known = known.find(|(version, pings, _)| (*version, *pings) == (subprotocol, answers_pings));
+        known.map_or_else(|| Arc::new(self.settings.session.clone()), |(.., config)| Arc::clone(config))
+    }
+
+    /// Has every connection look up when the node ends.
+    async fn drain_at_shutdown(&self) {
+        self.shutdown.cancelled().await;
+        self.is_draining.store(true, Ordering::Relaxed);
+        self.wheel.ring_all();
     }
 
     /// Whether this is the address of a trusted proxy.
@@ -184,10 +218,26 @@ impl Edge {
     }
 }
 
+/// What sessions are made with: shared, because thousands are made alike.
+fn session_configs(settings: &SessionConfig) -> Vec<(Option<Version>, bool, Arc<SessionConfig>)> {
+    let mut configs = Vec::new();
+    for subprotocol in [None, Some(Version::V1_0), Some(Version::V1_1), Some(Version::V1_2)] {
+        for answers_pings in [true, false] {
+            let mut config = settings.clone();
+            config.subprotocol = subprotocol;
+            if !answers_pings {
+                // Silence proves nothing there; the kernel finds out whether the line is dead.
+                config.idle_timeout = Duration::ZERO;
+            }
+            configs.push((subprotocol, answers_pings, Arc::new(config)));
+        }
+    }
+    configs
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::SessionConfig;
 
     /// Settings with the defaults of the documentation.
     pub(super) fn settings() -> EdgeSettings {

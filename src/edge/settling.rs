@@ -1,8 +1,11 @@
 //! What a connection waits for: requests whose outcome comes later, and the outbox.
 
-use std::future::pending;
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 
 use crate::app::Pending;
 use crate::hub::{Outbox, Pulled};
@@ -41,8 +44,20 @@ impl Future for Settling {
 
 /// What there is to write; never, before there is a session.
 pub(super) async fn pull(outbox: Option<&Outbox>) -> Pulled {
-    match outbox {
-        Some(outbox) => outbox.pull().await,
-        None => pending().await,
-    }
+    poll_fn(|context| outbox.map_or(Poll::Pending, |outbox| outbox.poll_pull(context))).await
+}
+
+/// The next request that is settled; never, where there is none. What held the last one goes with it.
+pub(super) async fn next_settled(unsettled: &mut Option<Box<FuturesUnordered<Settling>>>) -> Settled {
+    poll_fn(|context| {
+        let Some(settling) = unsettled else {
+            return Poll::Pending;
+        };
+        let settled = ready!(settling.poll_next_unpin(context));
+        if settling.is_empty() {
+            *unsettled = None;
+        }
+        settled.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
 }

@@ -3,6 +3,7 @@
 //! Not here: how each of them carries octets. Invariant: every transport ends in the same way: what
 //! was written goes out, then the close with its reason, then a moment for the peer's own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,9 @@ use bytes::Bytes;
 use super::sockjs::SockJs;
 use super::tcp::Tcp;
 use super::websocket::WebSocket;
+use crate::hub::{Unwritten, Wire};
 use crate::model::CloseReason;
+use crate::websocket::Framed;
 
 /// An open connection. The only thing that knows how octets travel.
 #[derive(Debug)]
@@ -31,9 +34,14 @@ pub(super) enum Socket {
 #[derive(Debug)]
 pub(super) enum Received {
     /// Octets of STOMP, cut anywhere.
-    Octets(Bytes),
-    /// A ping; it is answered already.
-    Pinged,
+    Octets {
+        /// Of one or of several messages.
+        octets: Bytes,
+        /// How many messages among them hold nothing but line ends.
+        empty: u32,
+    },
+    /// A ping, with the answer that the driver is to give, if any.
+    Pinged(Option<Framed>),
     /// A pong.
     Ponged,
     /// A message has begun, and its rest is to come. Told once for each.
@@ -48,6 +56,19 @@ pub(super) enum Received {
     Malformed,
     /// The line is dead.
     Gone,
+}
+
+impl Received {
+    /// Octets that came by themselves.
+    pub(super) fn octets(octets: Bytes) -> Self {
+        let empty = u32::from(is_line_ends(&octets));
+        Self::Octets { octets, empty }
+    }
+}
+
+/// Whether there is nothing but line ends.
+pub(super) fn is_line_ends(octets: &[u8]) -> bool {
+    octets.iter().all(|octet| matches!(octet, b'\n' | b'\r'))
 }
 
 /// The line is dead, or the peer has closed.
@@ -103,13 +124,48 @@ impl Socket {
     pub(super) async fn receive(&mut self) -> Received {
         match self {
             Self::WebSocket(socket) => socket.receive().await,
-            Self::SockJs(socket) => socket.receive().await,
+            // Boxed, as below.
+            Self::SockJs(socket) => Box::pin(socket.receive()).await,
             Self::Tcp(socket) => socket.receive().await,
         }
     }
 
-    /// Takes one STOMP frame, or one heart-beat. Waits only while the peer does not read.
-    pub(super) async fn write(&mut self, frame: Bytes) -> Result<(), Gone> {
+    /// The way past the driver, where there is one. Octets that are written there and those that are
+    /// written here must not be mixed.
+    pub(super) fn wire(&self) -> Option<Arc<dyn Wire>> {
+        match self {
+            Self::WebSocket(socket) => socket.wire(),
+            Self::SockJs(_) => None,
+            Self::Tcp(socket) => socket.wire(),
+        }
+    }
+
+    /// Waits until the wire takes more.
+    pub(super) async fn writable(&self) -> Result<(), Gone> {
+        match self {
+            Self::WebSocket(socket) => socket.writable().await,
+            Self::SockJs(_) => Ok(()),
+            Self::Tcp(socket) => socket.writable().await,
+        }
+    }
+
+    /// Takes back what those who used the wire have left: it goes out before everything else.
+    pub(super) async fn put_back(&mut self, unwritten: Unwritten) -> Result<(), Gone> {
+        match self {
+            Self::WebSocket(socket) => socket.put_back(unwritten),
+            Self::Tcp(socket) => socket.put_back(unwritten),
+            Self::SockJs(socket) => {
+                for frame in unwritten.into_parts().0 {
+                    Box::pin(socket.write(&frame)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one STOMP frame, one heart-beat, or the answer to a ping. Waits only while the peer does
+    /// not read.
+    pub(super) async fn write(&mut self, frame: &Framed) -> Result<(), Gone> {
         match self {
             Self::WebSocket(socket) => socket.write(frame).await,
             // Boxed: a future has room for every transport, and is moved about for each frame.
@@ -127,11 +183,21 @@ impl Socket {
         }
     }
 
+    /// What asks the peer for a sign of life, for whoever writes to the wire.
+    pub(super) fn ping_frame(&self) -> Framed {
+        match self {
+            Self::WebSocket(_) | Self::SockJs(_) => Framed::PING,
+            // STOMP ignores it between frames. The kernel gives the connection up when nobody
+            // acknowledges it.
+            Self::Tcp(_) => Framed::BEAT,
+        }
+    }
+
     /// Asks the peer for a sign of life.
     pub(super) async fn ping(&mut self) -> Result<(), Gone> {
         match self {
             Self::WebSocket(socket) => socket.ping().await,
-            Self::SockJs(socket) => socket.ping().await,
+            Self::SockJs(socket) => Box::pin(socket.ping()).await,
             Self::Tcp(socket) => socket.ping().await,
         }
     }

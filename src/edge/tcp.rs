@@ -1,44 +1,28 @@
 //! STOMP over TCP: octets as they come, without anything around them.
 //!
-//! Not here: STOMP (`connection`), the socket and its options (`listener`). Invariant: an idle
-//! connection keeps no buffer; what is written goes out as the very frames that were given, never
-//! copied together.
+//! Not here: STOMP (`connection`), the socket and its options (`listener`). Invariant: what
+//! is read goes to the session as it came.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io::IoSlice;
-use std::mem::MaybeUninit;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
-use tokio::io::{AsyncRead as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
+use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
 use super::Edge;
 use super::admission::Refusal;
-use super::away::read_away;
 use super::connection::{Connection, Opened};
+use super::duplex::Duplex;
 use super::peer::Peer;
 use super::reply;
 use super::socket::{Gone, Received, Socket};
 use super::stream::Stream;
+use crate::hub::{Unwritten, Wire};
 use crate::identity::{Handshake, client_address};
 use crate::model::CloseReason;
 use crate::session::{Input, Output, Session};
-
-/// So many octets are taken at once: what the driver takes in one piece.
-const READ_BYTES: usize = 4 << 10;
-
-/// Frames are gathered up to here before they are written, and always written at the flush.
-const WRITE_BYTES: usize = 4 << 10;
-const WRITE_FRAMES: usize = 16;
-
-/// The sign of life, which STOMP ignores between frames. The kernel gives the connection up when
-/// nobody acknowledges it.
-const END_OF_LINE: Bytes = Bytes::from_static(b"\n");
+use crate::websocket::Framed;
 
 /// Drives a connection from its first octet to its end, or says why it does not come in.
 pub(super) async fn serve(edge: Arc<Edge>, stream: Stream, peer: Arc<Peer>) {
@@ -63,8 +47,7 @@ pub(super) async fn serve(edge: Arc<Edge>, stream: Stream, peer: Arc<Peer>) {
         permits,
     };
     let socket = Socket::Tcp(Box::new(Tcp::new(stream)));
-    // Boxed: a future keeps room for every place that a value is moved through.
-    Box::new(Connection::new(edge, socket, opened)).run().await;
+    Connection::spawn(edge, socket, opened);
 }
 
 /// Tells somebody who does not come in why, in an ERROR frame. The caller bounds the time.
@@ -78,7 +61,7 @@ pub(super) async fn refuse(edge: &Edge, stream: Stream, refusal: Refusal) {
     let mut socket = Tcp::new(stream);
     while let Some(output) = session.poll_output() {
         if let Output::Transmit(frame) = output
-            && socket.write(frame).await.is_err()
+            && socket.write(&Framed::message(&frame)).await.is_err()
         {
             return;
         }
@@ -88,58 +71,55 @@ pub(super) async fn refuse(edge: &Edge, stream: Stream, refusal: Refusal) {
 
 /// An open TCP connection.
 #[derive(Debug)]
-pub(super) struct Tcp {
-    stream: Stream,
-    /// Frames that are taken and not written, the first perhaps in part.
-    waiting: VecDeque<Bytes>,
-    waiting_bytes: usize,
-}
+pub(super) struct Tcp(Duplex);
 
 impl Tcp {
     fn new(stream: Stream) -> Self {
-        Self {
-            stream,
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
-        }
+        Self(Duplex::new(stream, false))
+    }
+
+    /// The way past the driver.
+    pub(super) fn wire(&self) -> Option<Arc<dyn Wire>> {
+        self.0.wire()
+    }
+
+    /// Waits until the wire takes more.
+    pub(super) async fn writable(&self) -> Result<(), Gone> {
+        self.0.writable().await
+    }
+
+    /// Takes back what a writer has left.
+    pub(super) fn put_back(&mut self, unwritten: Unwritten) {
+        self.0.put_back(unwritten);
     }
 
     /// Waits for the next octets. Safe to drop and call again.
     pub(super) async fn receive(&mut self) -> Received {
-        poll_fn(|context| {
-            // On the stack: a connection that waits keeps nothing.
-            let mut room = [const { MaybeUninit::uninit() }; READ_BYTES];
-            let mut buffer = ReadBuf::uninit(&mut room);
-            let read = ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer));
-            Poll::Ready(match read {
-                Err(_) => Received::Gone,
-                // 1005: a close that gives no code (RFC 6455 section 7.1.5), as every one here.
-                Ok(()) if buffer.filled().is_empty() => Received::Closed(1005),
-                Ok(()) => Received::Octets(Bytes::copy_from_slice(buffer.filled())),
-            })
-        })
-        .await
+        let read = poll_fn(|context| {
+            self.0
+                .poll_read(context, |octets| Bytes::copy_from_slice(octets))
+        });
+        match read.await {
+            Err(_) => Received::Gone,
+            // 1005: a close that gives no code (RFC 6455 section 7.1.5), as every one here.
+            Ok(octets) if octets.is_empty() => Received::Closed(1005),
+            Ok(octets) => Received::octets(octets),
+        }
     }
 
     /// Takes one STOMP frame, or one heart-beat. Waits only while the peer does not read.
-    pub(super) async fn write(&mut self, frame: Bytes) -> Result<(), Gone> {
-        self.waiting_bytes += frame.len();
-        self.waiting.push_back(frame);
-        if self.waiting_bytes >= WRITE_BYTES || self.waiting.len() >= WRITE_FRAMES {
-            Box::pin(self.write_out()).await?;
-        }
-        Ok(())
+    pub(super) async fn write(&mut self, frame: &Framed) -> Result<(), Gone> {
+        self.0.write(frame.payload()).await
     }
 
     /// Writes out what was taken.
     pub(super) async fn flush(&mut self) -> Result<(), Gone> {
-        self.write_out().await?;
-        self.stream.flush().await.map_err(|_| Gone)
+        self.0.flush().await
     }
 
     /// Lets the kernel find out whether the peer is still there.
     pub(super) async fn ping(&mut self) -> Result<(), Gone> {
-        self.write(END_OF_LINE).await?;
+        self.write(&Framed::BEAT).await?;
         self.flush().await
     }
 
@@ -147,94 +127,32 @@ impl Tcp {
     pub(super) async fn close(&mut self, linger: Duration) {
         let goodbye = async {
             if self.flush().await.is_ok() {
-                read_away(&mut self.stream).await;
+                self.0.read_away().await;
             }
         };
         if timeout(linger, goodbye).await.is_err() {
             tracing::debug!("a peer did not close in time");
         }
     }
-
-    /// Safe to drop and call again: what was written is noted at once.
-    async fn write_out(&mut self) -> Result<(), Gone> {
-        while !self.waiting.is_empty() {
-            let (stream, waiting) = (&mut self.stream, &self.waiting);
-            // The slices are made anew for each attempt, so that one that waits has no room for
-            // them in its task.
-            let written = poll_fn(|context| {
-                let mut slices = [IoSlice::new(&[]); WRITE_FRAMES];
-                let frames = waiting.iter().zip(&mut slices);
-                let count = frames
-                    .map(|(frame, slice)| *slice = IoSlice::new(frame))
-                    .count();
-                let slices = slices.get(..count).unwrap_or_default();
-                Pin::new(&mut *stream).poll_write_vectored(context, slices)
-            });
-            match written.await {
-                Ok(0) | Err(_) => return Err(Gone),
-                Ok(octets) => self.written(octets),
-            }
-        }
-        Ok(())
-    }
-
-    fn written(&mut self, mut octets: usize) {
-        self.waiting_bytes = self.waiting_bytes.saturating_sub(octets);
-        while let Some(frame) = self.waiting.front_mut() {
-            if octets < frame.len() {
-                frame.advance(octets);
-                return;
-            }
-            octets -= frame.len();
-            self.waiting.pop_front();
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt as _;
+    use tokio::io::AsyncWriteExt as _;
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
-    async fn pair() -> (Tcp, TcpStream) {
+    #[tokio::test]
+    async fn the_end_of_the_peer_is_told() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap());
         let (client, accepted) = tokio::join!(client, listener.accept());
-        let stream = Stream::Plain(accepted.unwrap().0);
-        (Tcp::new(stream), client.unwrap())
-    }
-
-    #[tokio::test]
-    async fn frames_go_out_in_order_whatever_their_number_and_size() {
-        let (mut socket, mut client) = pair().await;
-        let frames: Vec<Bytes> = (0..200_usize)
-            .map(|n| Bytes::from(vec![u8::try_from(n).unwrap(); n * n]))
-            .collect();
-        let expected: Vec<u8> = frames.iter().flatten().copied().collect();
-        let writing = async {
-            for frame in frames {
-                socket.write(frame).await.unwrap();
-            }
-            socket.close(Duration::from_secs(5)).await;
-        };
-        let reading = async {
-            let mut octets = Vec::new();
-            client.read_to_end(&mut octets).await.unwrap();
-            drop(client);
-            octets
-        };
-        let ((), octets) = tokio::join!(writing, reading);
-        assert!(octets == expected);
-        assert_eq!((socket.waiting.len(), socket.waiting_bytes), (0, 0));
-    }
-
-    #[tokio::test]
-    async fn the_end_of_the_peer_is_told() {
-        let (mut socket, mut client) = pair().await;
+        let mut socket = Tcp::new(Stream::Plain(accepted.unwrap().0));
+        let mut client = client.unwrap();
         client.write_all(b"\n").await.unwrap();
-        assert!(matches!(socket.receive().await, Received::Octets(octets) if octets == "\n"));
+        let received = socket.receive().await;
+        assert!(matches!(received, Received::Octets { octets, empty: 1 } if octets == "\n"));
         drop(client);
         assert!(matches!(socket.receive().await, Received::Closed(1005)));
     }

@@ -1,10 +1,10 @@
 //! The WebSocket endpoint: from an HTTP request to a socket that a connection is driven over.
 //!
-//! Not here: STOMP (`connection`), messages (`line`). Invariant: who may not come in is told so in HTTP, before the
+//! Not here: STOMP (`connection`), an open WebSocket (`line`). Invariant: who may not come in is told so in HTTP, before the
 //! upgrade; after it the HTTP side keeps no memory.
 
+mod incoming;
 mod line;
-mod watch;
 
 use std::sync::Arc;
 
@@ -28,6 +28,7 @@ use super::{Edge, reply};
 use crate::identity::{Token, is_ticket};
 use crate::model::{Code, Problem};
 
+pub(super) use incoming::Messages;
 pub(super) use line::WebSocket;
 
 /// Whether a request asks for a WebSocket, properly or not.
@@ -121,16 +122,13 @@ impl Asked {
     }
 }
 
-/// From the moment at which the 101 is written to the end of the connection.
+/// From the moment at which the 101 is written to the beginning of the connection.
 async fn run(edge: Arc<Edge>, upgrade: OnUpgrade, kind: MessageKind, opened: Opened) {
     let bytes_max = edge.settings.message_bytes_max();
-    let Some(socket) = Box::pin(upgraded(upgrade, bytes_max, kind)).await else {
+    let Some(socket) = Box::pin(upgraded(upgrade, bytes_max, kind, Messages::Pieces)).await else {
         return;
     };
-    // Boxed: a future keeps room for every place that a value is moved through.
-    Box::new(Connection::new(edge, Socket::WebSocket(socket), opened))
-        .run()
-        .await;
+    Connection::spawn(edge, Socket::WebSocket(socket), opened);
 }
 
 /// The WebSocket once its handshake is written; `None` when the client is gone.
@@ -138,6 +136,7 @@ pub(super) async fn upgraded(
     upgrade: OnUpgrade,
     bytes_max: usize,
     kind: MessageKind,
+    messages: Messages,
 ) -> Option<Box<WebSocket>> {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
@@ -150,7 +149,8 @@ pub(super) async fn upgraded(
         tracing::error!("an upgraded connection is not over a stream of ours");
         return None;
     };
-    let socket = WebSocket::new(parts.io.into_inner(), parts.read_buf, bytes_max, kind).await;
+    let stream = parts.io.into_inner();
+    let socket = WebSocket::new(stream, &parts.read_buf, bytes_max, kind, messages);
     Some(Box::new(socket))
 }
 
@@ -198,18 +198,6 @@ fn upgrade_headers(response: &mut Response<Body>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The size of the future that an async function of these arguments gives.
-    fn future_bytes<A, F: Future>(_function: impl FnOnce(A) -> F) -> usize {
-        size_of::<F>()
-    }
-
-    #[test]
-    fn an_idle_connection_is_a_small_task() {
-        let bytes = future_bytes(|(edge, upgrade, kind, opened)| run(edge, upgrade, kind, opened));
-        let bytes = bytes + size_of::<Connection>();
-        assert!(bytes <= 3 << 10, "{bytes} octets");
-    }
 
     #[test]
     fn a_client_says_how_it_wants_its_frames() {

@@ -104,6 +104,21 @@ impl Wheel {
     }
 }
 
+impl Wheel {
+    /// Every alarm rings now, whatever it is set for.
+    pub(super) fn ring_all(&self) {
+        let ringing: Vec<_> = {
+            let mut ring = self.0.lock();
+            ring.ticks.iter_mut().flat_map(std::mem::take).collect()
+        };
+        for slot in ringing {
+            slot.filed.store(NOWHERE, SeqCst);
+            slot.deadline.store(0, SeqCst);
+            slot.waker.wake();
+        }
+    }
+}
+
 /// Rings at a time that may be moved. As a future it is done when it rings, and again after it is
 /// set anew.
 #[derive(Debug)]

@@ -8,11 +8,10 @@ use std::borrow::Cow;
 use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
-
 use super::window::Content;
 use crate::model::{StoredMessage, TopicMessage, UserId, UserQueue};
 use crate::stomp::{Message, Version, encode};
+use crate::websocket::Framed;
 
 /// What a MESSAGE needs to know of the subscription that it is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,7 +73,7 @@ pub struct Delivery {
     /// The frames that were encoded already, by form and by whether it is the reader's own echo. A
     /// list, not a map: the clients of one application share their subscription ids, so that there
     /// are one or two.
-    encoded: Mutex<Vec<(Subscriber, bool, Bytes)>>,
+    encoded: Mutex<Vec<(Subscriber, bool, Framed)>>,
 }
 
 impl Delivery {
@@ -89,7 +88,7 @@ impl Delivery {
 
     /// The frame for a subscription of `reader`.
     #[must_use]
-    pub fn frame(&self, subscriber: &Subscriber, reader: &UserId) -> Bytes {
+    pub fn frame(&self, subscriber: &Subscriber, reader: &UserId) -> Framed {
         let is_echo = *reader == self.message.from;
         let mut encoded = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
         let known = encoded
@@ -98,7 +97,7 @@ impl Delivery {
         if let Some((_, _, frame)) = known {
             return frame.clone();
         }
-        let frame = encode::message(&Message {
+        let frame = framed(&Message {
             version: subscriber.version,
             subscription: subscriber.id.as_deref(),
             destination: &subscriber.shown.over(UserQueue::Messages.as_str()),
@@ -123,7 +122,7 @@ pub(super) struct TopicDelivery<'a> {
     message_id: String,
     /// The forms that are encoded. Subscriptions that are alike mostly share their [`Subscriber`],
     /// so that it is found by where it lies, and compared only where it lies elsewhere.
-    encoded: Vec<(&'a Subscriber, Bytes)>,
+    encoded: Vec<(&'a Subscriber, Framed)>,
 }
 
 impl<'a> TopicDelivery<'a> {
@@ -150,7 +149,7 @@ impl<'a> TopicDelivery<'a> {
     }
 
     /// The frame for a subscription.
-    pub(super) fn frame(&mut self, subscriber: &'a Subscriber) -> Bytes {
+    pub(super) fn frame(&mut self, subscriber: &'a Subscriber) -> Framed {
         let mut encoded = self.encoded.iter();
         match encoded.find(|(known, _)| ptr::eq(*known, subscriber)) {
             Some((_, frame)) => frame.clone(),
@@ -160,12 +159,12 @@ impl<'a> TopicDelivery<'a> {
 
     /// The frame for a subscription that shares its form with none before it, or does not know it.
     #[inline(never)]
-    fn unlike(&mut self, subscriber: &'a Subscriber) -> Bytes {
+    fn unlike(&mut self, subscriber: &'a Subscriber) -> Framed {
         let mut encoded = self.encoded.iter();
         if let Some((_, frame)) = encoded.find(|(known, _)| *known == subscriber) {
             return frame.clone();
         }
-        let frame = encode::message(&Message {
+        let frame = framed(&Message {
             version: subscriber.version,
             subscription: subscriber.id.as_deref(),
             destination: &subscriber.shown.over(&self.topic.destination),
@@ -202,4 +201,9 @@ mod tests {
             "/my/sub/a.b/ü",
         );
     }
+}
+
+/// A MESSAGE with the head of WebSocket before it.
+pub(super) fn framed(message: &Message<'_>) -> Framed {
+    Framed::filled(encode::message_behind(Framed::ROOM, message))
 }

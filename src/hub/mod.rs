@@ -5,21 +5,25 @@
 //! window, then outbox.
 
 pub mod delivery;
+pub mod flusher;
 pub mod outbox;
 pub mod session;
 pub mod topics;
 pub mod window;
 pub mod windows;
+pub mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use delivery::{Delivery, Shown, Subscriber};
+pub use flusher::Flusher;
 pub use outbox::{Mark, Outbox, OutboxLimits, Pulled};
 pub use session::HubSession;
 pub use topics::{Sink, Topics};
 pub use window::{Content, Opening, Settled, Window};
 pub use windows::NeverIssued;
+pub use wire::{Unwritten, Wire};
 
 use crate::model::{RoomId, SessionId, UserId};
 use crate::store::Position;

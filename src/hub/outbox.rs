@@ -1,22 +1,42 @@
-//! The bounded queue of encoded frames towards one session.
+//! The bounded queue of encoded frames towards one session, and whose turn it is to write them.
 //!
-//! Not here: the socket; the connection driver in `edge` pulls and writes. Invariant: a queue never
-//! holds more than its limits. A consumer that does not keep up is cut with a reason; it is never
-//! buffered for without limit, and whoever pushes never waits.
+//! Not here: the socket ([`Wire`] stands for it), the turn of many outboxes (`flusher`). Invariants: a
+//! queue never holds more than its limits of what others push; a consumer that does not keep up is cut
+//! with a reason, never buffered for without limit, and whoever pushes never waits. One at a time
+//! writes, in the order in which frames were pushed.
 //!
-//! Who has a choice may wait before he pushes ([`Outbox::room`]), and until what he pushed was taken
-//! ([`Outbox::pulled_beyond`]). An outbox for which nobody ever waited does not count and wakes
+//! What a session answers by itself goes the same way ([`Outbox::push_own`]), so that the order of
+//! decisions is that of frames. It is not cut for it: the driver does not read while the peer does not.
+//!
+//! ```text
+//!           push                 flusher              all written
+//!   Idle ----------> Listed ----------------> Writing ------------> Idle
+//!                                   ^             |
+//!                 driver: writable  |             | the socket takes no more
+//!                                   +-- Blocked <-+  (wakes the driver)
+//! ```
+//!
+//! Without a wire (TLS, SockJS) a push wakes the driver, which pulls and writes.
+//!
+//! Who has a choice may wait before he pushes ([`Outbox::room`]), and until what he pushed has gone
+//! out ([`Outbox::pulled_beyond`]). An outbox for which nobody ever waited does not count and wakes
 //! nobody.
 
-use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Instant;
 
-use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
+use super::flusher::Flusher;
+use super::wire::{Line, Unwritten, Wire, Wrote};
 use crate::model::CloseReason;
+use crate::websocket::Framed;
 
 /// How much an outbox holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,20 +50,25 @@ pub struct OutboxLimits {
 /// What the driver finds in the outbox.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Pulled {
-    /// Frames to be written in this order, all that were there.
-    Frames(Vec<Bytes>),
+    /// Without a wire: frames to be written in this order, all that were there.
+    Frames(Vec<Framed>),
     /// The session is to be ended with this reason; what was queued is dropped.
     Cut(CloseReason),
+    /// With a wire: it takes no more. Wait until it does, then [`Outbox::go_on`].
+    Blocked,
+    /// With a wire: it is dead.
+    Gone,
 }
 
-/// The queue. Shared by everybody who delivers to the session and the one driver that writes.
+/// The queue. Shared by everybody who delivers to the session, those who write, and the one driver.
 #[derive(Debug)]
 pub struct Outbox {
     limits: OutboxLimits,
-    /// A std mutex: the critical sections are a few instructions and never await.
+    /// A std mutex: the critical sections are a few instructions and never await. It is free while
+    /// somebody writes.
     queue: Mutex<Queue>,
     /// Wakes the one driver.
-    ready: Notify,
+    driver: AtomicWaker,
     /// The same as in the queue, for a driver that asks before every frame.
     is_cut: AtomicBool,
 }
@@ -54,33 +79,64 @@ pub struct Mark(u64);
 
 #[derive(Debug, Default)]
 struct Queue {
-    frames: VecDeque<Bytes>,
+    /// Room for one, which is what an outbox mostly holds; that of a crowd is given back.
+    frames: SmallVec<[Framed; 1]>,
+    /// Octets of what is pushed and has not gone out, those in the hands of a writer among them.
     bytes: usize,
+    /// So many frames are in the hands of a writer, or were when the wire took no more.
+    in_hand: usize,
+    /// How many of the frames others have pushed since somebody wrote.
+    deliveries: u32,
+    turn: Turn,
+    /// The way past the driver; taken out by whoever writes.
+    line: Option<Box<Line>>,
+    /// When something was written last that did not pass the driver.
+    written: Option<Instant>,
     /// Set once; afterwards nothing more is queued. Boxed, because nearly no session has one.
     cut: Option<Box<CloseReason>>,
     /// There from the first one on who waits.
     watch: Option<Box<Watch>>,
 }
 
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Nothing is to be written.
+    #[default]
+    Idle,
+    /// A flusher will come; without a wire, the driver.
+    Listed,
+    /// Somebody writes, and looks at the queue again before he leaves.
+    Writing,
+    /// The socket takes no more; the driver waits for it.
+    Blocked,
+    /// The driver has taken over what was left, or the line is dead.
+    Over,
+}
+
 /// What is kept for those who wait for the driver.
 #[derive(Debug, Default)]
 struct Watch {
-    /// How many frames were pulled since somebody waits.
+    /// How many frames went out since somebody waits.
     pulled: u64,
     /// Wakes them.
     moved: Arc<Notify>,
 }
 
 impl Queue {
-    /// Drops what waits and queues nothing more.
+    /// Drops what waits and queues nothing more. What a writer has in hand is his.
     fn end(&mut self, reason: CloseReason) {
-        self.frames = VecDeque::new();
+        self.frames = SmallVec::new();
         self.bytes = 0;
         self.cut = Some(Box::new(reason));
     }
 
+    fn held(&self) -> usize {
+        self.frames.len() + self.in_hand
+    }
+
     fn has_room(&self, limits: OutboxLimits) -> bool {
-        self.frames.len() * 2 < limits.frames_max.max(2) && self.bytes * 2 < limits.bytes_max
+        self.held() * 2 < limits.frames_max.max(2) && self.bytes * 2 < limits.bytes_max
     }
 
     fn watch(&mut self) -> &mut Watch {
@@ -91,6 +147,32 @@ impl Queue {
     fn waiting(&self) -> Option<Arc<Notify>> {
         self.watch.as_ref().map(|watch| Arc::clone(&watch.moved))
     }
+
+    /// So many frames went out. Returns whom to wake.
+    fn gone_out(&mut self, frames: usize) -> Option<Arc<Notify>> {
+        let watch = self.watch.as_mut().filter(|_| frames > 0)?;
+        watch.pulled += frames as u64;
+        Some(Arc::clone(&watch.moved))
+    }
+
+    /// There is something to write. Returns what the pusher has to do.
+    fn list(&mut self) -> Call {
+        if self.turn != Turn::Idle {
+            return Call::Nobody;
+        }
+        self.turn = Turn::Listed;
+        match &self.line {
+            Some(line) => Call::Flusher(line.flusher.clone()),
+            None => Call::Driver,
+        }
+    }
+}
+
+/// Whom a pusher calls.
+enum Call {
+    Nobody,
+    Driver,
+    Flusher(Flusher),
 }
 
 impl Outbox {
@@ -100,35 +182,57 @@ impl Outbox {
         Self {
             limits,
             queue: Mutex::default(),
-            ready: Notify::new(),
+            driver: AtomicWaker::new(),
             is_cut: AtomicBool::new(false),
         }
     }
 
+    /// Opens the way past the driver: from now on whoever pushes has a flusher write it.
+    pub fn attach(&self, wire: Arc<dyn Wire>, flusher: &Flusher) {
+        let line = Box::new(Line::new(wire, flusher));
+        self.lock().line = Some(line);
+    }
+
     /// Queues one encoded frame. When it does not fit the session is cut as a slow consumer.
     /// Returns whether the frame was queued.
-    pub fn push(&self, frame: Bytes) -> bool {
+    pub fn push(self: &Arc<Self>, frame: Framed) -> bool {
         let mut queue = self.lock();
-        if queue.cut.is_some() {
+        if queue.cut.is_some() || queue.turn == Turn::Over {
             return false;
         }
-        let full = queue.frames.len() >= self.limits.frames_max
-            || queue.bytes + frame.len() > self.limits.bytes_max;
-        if full && !queue.frames.is_empty() {
+        let held = queue.held();
+        let full = held >= self.limits.frames_max || queue.bytes + frame.len() > self.limits.bytes_max;
+        if full && held > 0 {
             metrics::counter!("chat_messages_total", "path" => "dropped")
-                .increment(1 + queue.frames.len() as u64);
+                .increment(1 + held as u64);
             queue.end(CloseReason::SLOW_CONSUMER);
             self.tell_cut(queue);
             return false;
         }
-        queue.bytes += frame.len();
-        queue.frames.push_back(frame);
-        let first = queue.frames.len() == 1;
-        drop(queue);
-        if first {
-            self.ready.notify_one();
-        }
+        queue.deliveries += 1;
+        self.take(queue, frame);
         true
+    }
+
+    /// Queues what the session itself says. It always fits: while the peer does not read, nothing of
+    /// it is read that could be answered.
+    pub fn push_own(self: &Arc<Self>, frame: Framed) {
+        let queue = self.lock();
+        if queue.cut.is_none() && queue.turn != Turn::Over {
+            self.take(queue, frame);
+        }
+    }
+
+    fn take(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>, frame: Framed) {
+        queue.bytes += frame.len();
+        queue.frames.push(frame);
+        let call = queue.list();
+        drop(queue);
+        match call {
+            Call::Nobody => {}
+            Call::Driver => self.driver.wake(),
+            Call::Flusher(flusher) => flusher.list(Arc::clone(self)),
+        }
     }
 
     /// Whether what waits is less than half of what may: then there is room for what is not urgent.
@@ -146,17 +250,17 @@ impl Outbox {
     /// The place behind everything that is queued now.
     pub fn mark(&self) -> Mark {
         let mut queue = self.lock();
-        let queued = queue.frames.len() as u64;
+        let queued = queue.held() as u64;
         Mark(queue.watch().pulled + queued)
     }
 
-    /// The place behind everything that the driver has pulled since [`Outbox::mark`] was first asked.
+    /// The place behind everything that went out since [`Outbox::mark`] was first asked.
     pub fn pulled(&self) -> Mark {
         Mark(self.lock().watch().pulled)
     }
 
-    /// Waits until the driver has pulled everything before the mark. Returns how far it has come by
-    /// now; nothing when the outbox is cut, which drops what was not pulled.
+    /// Waits until everything before the mark has gone out. Returns how far it has come by now;
+    /// nothing when the outbox is cut, which drops what was queued.
     pub async fn pulled_beyond(&self, mark: Mark) -> Option<Mark> {
         let found = |queue: &mut Queue| {
             let pulled = Mark(queue.watch().pulled);
@@ -165,7 +269,8 @@ impl Outbox {
         self.wait_until(found).await
     }
 
-    /// Waits until something is found, looking again after each pull; `None` when it is cut.
+    /// Waits until something is found, looking again whenever something went out; `None` when it is
+    /// cut.
     async fn wait_until<T>(&self, mut find: impl FnMut(&mut Queue) -> Option<T>) -> Option<T> {
         let moved = Arc::clone(&self.lock().watch().moved);
         loop {
@@ -202,40 +307,154 @@ impl Outbox {
         let waiting = queue.waiting();
         self.is_cut.store(true, Release);
         drop(queue);
-        self.ready.notify_one();
+        self.driver.wake();
         if let Some(moved) = waiting {
             moved.notify_waiters();
         }
     }
 
-    /// Waits until there is something to do. Safe to drop and call again.
+    /// Waits until there is something for the driver to do. Safe to drop and call again.
     pub async fn pull(&self) -> Pulled {
-        loop {
-            if let Some(pulled) = self.try_pull() {
-                return pulled;
-            }
-            self.ready.notified().await;
-        }
+        poll_fn(|context| self.poll_pull(context)).await
     }
 
-    /// What there is to do now, if anything.
+    /// The same. One driver at a time is woken: the one that has asked last.
+    pub fn poll_pull(&self, context: &mut Context<'_>) -> Poll<Pulled> {
+        self.driver.register(context.waker());
+        self.try_pull().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// What there is for the driver to do now, if anything.
     pub fn try_pull(&self) -> Option<Pulled> {
         let mut queue = self.lock();
         if let Some(reason) = &queue.cut {
             return Some(Pulled::Cut(CloseReason::clone(reason)));
         }
-        if queue.frames.is_empty() {
-            return None;
+        match queue.turn {
+            Turn::Blocked => return Some(Pulled::Blocked),
+            Turn::Over => return Some(Pulled::Gone),
+            Turn::Idle | Turn::Writing => return None,
+            Turn::Listed if queue.line.is_some() => return None,
+            Turn::Listed => {}
         }
+        queue.turn = Turn::Idle;
         queue.bytes = 0;
+        queue.deliveries = 0;
         let frames = std::mem::take(&mut queue.frames);
-        if let Some(watch) = &mut queue.watch {
-            watch.pulled += frames.len() as u64;
-            let moved = Arc::clone(&watch.moved);
-            drop(queue);
+        let waiting = queue.gone_out(frames.len());
+        drop(queue);
+        if let Some(moved) = waiting {
             moved.notify_waiters();
         }
-        Some(Pulled::Frames(frames.into()))
+        Some(Pulled::Frames(frames.into_vec()))
+    }
+
+    /// The driver goes on where the wire took no more. Returns whether all is written; otherwise wait
+    /// for the wire and call again, unless the outbox is cut or dead.
+    pub fn go_on(&self) -> bool {
+        self.write(Turn::Blocked, &mut Unwritten::default(), Instant::now());
+        self.lock().turn != Turn::Blocked
+    }
+
+    /// When something was last written that did not pass the driver.
+    pub fn written(&self) -> Option<Instant> {
+        self.lock().written
+    }
+
+    /// The driver takes the line back, with everything that has not gone out. Nothing is queued
+    /// afterwards.
+    pub async fn take_over(&self) -> Unwritten {
+        loop {
+            if let Some(unwritten) = self.try_take_over() {
+                return unwritten;
+            }
+            // Somebody writes: that takes as long as a system call that does not wait.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn try_take_over(&self) -> Option<Unwritten> {
+        let mut queue = self.lock();
+        if queue.turn == Turn::Writing {
+            return None;
+        }
+        queue.turn = Turn::Over;
+        let mut unwritten = queue.line.take().map_or_else(Unwritten::default, |line| line.rest);
+        if queue.cut.is_some() {
+            unwritten.keep_what_has_begun();
+        }
+        unwritten.extend(std::mem::take(&mut queue.frames));
+        Some(unwritten)
+    }
+
+    /// Writes what waits, if it is still the turn of whoever calls. Returns how many deliveries went
+    /// into the hands of this call. `hands` is empty before and after.
+    pub(super) fn write(&self, turn: Turn, hands: &mut Unwritten, now: Instant) -> u32 {
+        let mut queue = self.lock();
+        if queue.turn != turn {
+            return 0;
+        }
+        let Some(mut line) = queue.line.take() else {
+            return 0;
+        };
+        queue.turn = Turn::Writing;
+        queue.written = Some(now);
+        std::mem::swap(hands, &mut line.rest);
+        let mut deliveries = 0;
+        loop {
+            deliveries += std::mem::take(&mut queue.deliveries);
+            hands.extend(std::mem::take(&mut queue.frames));
+            queue.in_hand = hands.len();
+            drop(queue);
+            let outcome = line.write(hands);
+            queue = self.lock();
+            let (frames, bytes) = hands.settled();
+            queue.bytes = queue.bytes.saturating_sub(bytes);
+            queue.in_hand = hands.len();
+            let waiting = queue.gone_out(frames);
+            let is_over = match outcome {
+                // What was pushed meanwhile has listed nobody.
+                Wrote::All => queue.frames.is_empty().then_some(Turn::Idle),
+                Wrote::Some => Some(Turn::Blocked),
+                Wrote::Gone => Some(Turn::Over),
+            };
+            let Some(turn) = is_over else {
+                if let Some(moved) = waiting {
+                    moved.notify_waiters();
+                }
+                continue;
+            };
+            self.hand_back(queue, line, hands, turn);
+            if let Some(moved) = waiting {
+                moved.notify_waiters();
+            }
+            return deliveries;
+        }
+    }
+
+    /// Whoever wrote leaves.
+    fn hand_back(
+        &self,
+        mut queue: MutexGuard<'_, Queue>,
+        mut line: Box<Line>,
+        hands: &mut Unwritten,
+        turn: Turn,
+    ) {
+        queue.turn = turn;
+        if turn == Turn::Blocked {
+            std::mem::swap(hands, &mut line.rest);
+        }
+        hands.clear();
+        if turn == Turn::Over {
+            queue.frames = SmallVec::new();
+            (queue.bytes, queue.in_hand) = (0, 0);
+        } else {
+            queue.line = Some(line);
+        }
+        drop(queue);
+        if turn != Turn::Idle {
+            self.driver.wake();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -244,97 +463,4 @@ impl Outbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn outbox() -> Outbox {
-        Outbox::new(OutboxLimits {
-            frames_max: 2,
-            bytes_max: 10,
-        })
-    }
-
-    #[test]
-    fn frames_come_out_in_order_and_all_at_once() {
-        let outbox = outbox();
-        assert_eq!(outbox.try_pull(), None);
-        assert!(outbox.push(Bytes::from_static(b"a")));
-        assert!(outbox.push(Bytes::from_static(b"b")));
-        let frames = vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")];
-        assert_eq!(outbox.try_pull(), Some(Pulled::Frames(frames)));
-        assert_eq!(outbox.try_pull(), None);
-    }
-
-    #[test]
-    fn a_full_outbox_is_cut_and_stays_cut() {
-        let outbox = outbox();
-        assert!(outbox.push(Bytes::from_static(b"123456")));
-        assert!(!outbox.push(Bytes::from_static(b"12345")));
-        assert!(!outbox.push(Bytes::from_static(b"")));
-        assert_eq!(
-            outbox.try_pull(),
-            Some(Pulled::Cut(CloseReason::SLOW_CONSUMER))
-        );
-        outbox.cut(CloseReason::NORMAL);
-        assert_eq!(
-            outbox.try_pull(),
-            Some(Pulled::Cut(CloseReason::SLOW_CONSUMER))
-        );
-    }
-
-    #[test]
-    fn one_frame_larger_than_the_limit_passes_an_empty_outbox() {
-        let outbox = outbox();
-        assert!(outbox.push(Bytes::from_static(b"12345678901")));
-    }
-
-    #[tokio::test]
-    async fn a_waiting_driver_is_woken_by_a_push() {
-        let outbox = Arc::new(outbox());
-        let waiting = outbox.pull();
-        tokio::pin!(waiting);
-        assert!(futures_util::poll!(&mut waiting).is_pending());
-        outbox.push(Bytes::from_static(b"a"));
-        assert_eq!(
-            waiting.await,
-            Pulled::Frames(vec![Bytes::from_static(b"a")])
-        );
-    }
-
-    #[tokio::test]
-    async fn who_waits_is_woken_when_everything_before_his_mark_is_pulled() {
-        let outbox = outbox();
-        assert!(outbox.push(Bytes::from_static(b"a")));
-        let first = outbox.mark();
-        let waiting = outbox.pulled_beyond(first);
-        tokio::pin!(waiting);
-        assert!(futures_util::poll!(&mut waiting).is_pending());
-        outbox.push(Bytes::from_static(b"b"));
-        assert!(futures_util::poll!(&mut waiting).is_pending());
-        let second = outbox.mark();
-        outbox.try_pull();
-        assert_eq!(waiting.await, Some(second));
-        assert_eq!(outbox.pulled_beyond(first).await, Some(second));
-    }
-
-    #[tokio::test]
-    async fn room_comes_with_a_pull_and_never_after_a_cut() {
-        let outbox = outbox();
-        assert!(outbox.room().await);
-        outbox.push(Bytes::from_static(b"123456"));
-        let waiting = outbox.room();
-        tokio::pin!(waiting);
-        assert!(futures_util::poll!(&mut waiting).is_pending());
-        outbox.try_pull();
-        assert!(waiting.await);
-        outbox.push(Bytes::from_static(b"123456"));
-        let mark = outbox.mark();
-        let (room, pulled) = (outbox.room(), outbox.pulled_beyond(mark));
-        tokio::pin!(room, pulled);
-        assert!(futures_util::poll!(&mut room).is_pending());
-        assert!(futures_util::poll!(&mut pulled).is_pending());
-        outbox.cut(CloseReason::NORMAL);
-        assert!(!room.await);
-        assert_eq!(pulled.await, None);
-    }
-}
+mod tests;

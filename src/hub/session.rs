@@ -295,7 +295,7 @@ impl HubSession {
 }
 
 impl OpenInbox {
-    fn queue(&self, outbox: &Outbox, user: &UserId, due: &[Arc<Delivery>]) {
+    fn queue(&self, outbox: &Arc<Outbox>, user: &UserId, due: &[Arc<Delivery>]) {
         for delivery in due {
             match &self.window {
                 None => {
@@ -306,7 +306,7 @@ impl OpenInbox {
         }
     }
 
-    fn has_room(&self, outbox: &Outbox) -> bool {
+    fn has_room(&self, outbox: &Arc<Outbox>) -> bool {
         outbox.has_room() && self.window.as_ref().is_none_or(|window| window.has_room())
     }
 
@@ -315,7 +315,7 @@ impl OpenInbox {
         room: RoomId,
         hole: Hole,
         rows: &[Arc<Delivery>],
-        outbox: &Outbox,
+        outbox: &Arc<Outbox>,
         user: &UserId,
     ) {
         let mut after = hole.after;

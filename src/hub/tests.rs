@@ -48,9 +48,9 @@ fn frames(session: &HubSession) -> Vec<String> {
     match session.outbox.try_pull() {
         Some(Pulled::Frames(frames)) => frames
             .iter()
-            .map(|frame| String::from_utf8_lossy(frame).into_owned())
+            .map(|frame| String::from_utf8_lossy(frame.octets(false)).into_owned())
             .collect(),
-        Some(Pulled::Cut(reason)) => panic!("cut: {reason:?}"),
+        Some(other) => panic!("{other:?}"),
         None => Vec::new(),
     }
 }
@@ -124,7 +124,7 @@ fn a_topic_reaches_every_subscription_and_is_encoded_once_for_equal_ones() {
         .map(|session| session.outbox.try_pull())
         .collect();
     let octets = |i: usize| match &pulled[i] {
-        Some(Pulled::Frames(frames)) => frames[0].clone(),
+        Some(Pulled::Frames(frames)) => frames[0].payload(),
         other => panic!("{other:?}"),
     };
     assert_eq!(

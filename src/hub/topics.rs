@@ -6,7 +6,7 @@
 //! subscribes with wildcards, nothing is compared with a pattern.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::delivery::{FORMS_MAX, Subscriber, TopicDelivery};
@@ -23,18 +23,20 @@ pub struct Topics {
 
 #[derive(Debug, Default)]
 struct Index {
-    topics: BTreeMap<Box<str>, Vec<Subscription>>,
+    topics: BTreeMap<Arc<str>, Vec<Subscription>>,
     /// The subscriptions with wildcards. A list in the order of their texts: a message is compared
     /// with each, and there are few.
     patterns: BTreeMap<Pattern, Vec<Subscription>>,
-    /// For the removal of a session: the topics and patterns in which it stands.
-    sessions: BTreeMap<SessionId, BTreeSet<Box<str>>>,
+    /// For the removal of a session: the topics and patterns in which it stands, each once. Lists,
+    /// because most sessions have one or two, and the names are those of the index.
+    sessions: BTreeMap<SessionId, Vec<Arc<str>>>,
 }
 
 #[derive(Debug)]
 struct Subscription {
     session: SessionId,
-    id: Box<str>,
+    /// The same text as in the subscriber, where that one has it.
+    id: Arc<str>,
     /// Shared by those of the topic that are alike, so that a fan-out need not compare texts.
     subscriber: Arc<Subscriber>,
     sink: Sink,
@@ -59,24 +61,24 @@ impl Topics {
         subscriber: Subscriber,
         sink: Sink,
     ) {
-        let pattern = pattern(topic);
         let mut index = self.write();
-        index
-            .sessions
-            .entry(session)
-            .or_default()
-            .insert(topic.into());
-        let subscriptions = match pattern {
-            Some(pattern) => index.patterns.entry(pattern).or_default(),
-            None => index.topics.entry(topic.into()).or_default(),
+        let (subscriptions, name) = index.of(topic);
+        let subscriber = shared(subscriptions, subscriber);
+        let id = match &subscriber.id {
+            Some(known) if **known == *id => Arc::clone(known),
+            _ => id.into(),
         };
-        let subscription = Subscription {
+        subscriptions.push(Subscription {
             session,
-            id: id.into(),
-            subscriber: shared(subscriptions, subscriber),
+            id,
+            subscriber,
             sink,
-        };
-        subscriptions.push(subscription);
+        });
+        let names = index.sessions.entry(session).or_default();
+        if !names.contains(&name) {
+            names.reserve_exact(1);
+            names.push(name);
+        }
     }
 
     /// Removes a subscription. Returns whether nobody here wants the topic any more.
@@ -89,7 +91,7 @@ impl Topics {
             stays
         });
         if !has_others && let Some(topics) = index.sessions.get_mut(&session) {
-            topics.remove(topic);
+            topics.retain(|other| **other != *topic);
         }
         is_abandoned
     }
@@ -99,7 +101,7 @@ impl Topics {
         let mut index = self.write();
         let mut topics = index.sessions.remove(&session).unwrap_or_default();
         topics.retain(|topic| index.retain(topic, |s| s.session != session));
-        topics.into_iter().collect()
+        topics.into_iter().map(|topic| Box::from(&*topic)).collect()
     }
 
     /// Whether somebody here wants the topic; of a pattern, whether somebody wants that pattern.
@@ -137,7 +139,7 @@ impl Topics {
         let index = self.read();
         let mut delivery = TopicDelivery::new(message, message_id);
         let mut reached = 0;
-        if let Some(subscriptions) = index.topics.get(&message.destination) {
+        if let Some(subscriptions) = index.topics.get(&*message.destination) {
             reached += deliver(subscriptions, &mut delivery);
         }
         if !index.patterns.is_empty() && is_open_to_patterns(&message.destination) {
@@ -160,6 +162,17 @@ impl Topics {
 }
 
 impl Index {
+    /// The subscriptions to a topic, and its name. A text with wildcards is a pattern.
+    fn of(&mut self, topic: &str) -> (&mut Vec<Subscription>, Arc<str>) {
+        if let Some(pattern) = pattern(topic) {
+            return (self.patterns.entry(pattern).or_default(), topic.into());
+        }
+        let known = self.topics.get_key_value(topic);
+        let name = known.map_or_else(|| topic.into(), |(name, _)| Arc::clone(name));
+        let subscriptions = self.topics.entry(Arc::clone(&name)).or_default();
+        (subscriptions, name)
+    }
+
     /// Keeps some of the subscriptions of a topic. Returns whether none are left, and the topic has
     /// gone with the last.
     fn retain(&mut self, topic: &str, keep: impl FnMut(&Subscription) -> bool) -> bool {

@@ -44,8 +44,9 @@ pub struct MemoryLocation {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Boxed, because a map keeps room for eleven, and most users have one session.
-    sessions: BTreeMap<UserId, BTreeMap<SessionId, Box<SessionEntry>>>,
+    /// In the order of their sessions. A list, because most users have one, and a map keeps room for
+    /// eleven.
+    sessions: BTreeMap<UserId, Vec<SessionEntry>>,
     wants: Wants,
     leases: Leases,
     store_id: Option<String>,
@@ -130,7 +131,7 @@ impl MemoryCluster {
     /// How many session entries are stored, those of dead lives included: for tests of the janitor.
     #[must_use]
     pub fn stored_sessions(&self) -> usize {
-        self.state().sessions.values().map(BTreeMap::len).sum()
+        self.state().sessions.values().map(Vec::len).sum()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -167,8 +168,8 @@ impl State {
         let Some(mut entries) = self.sessions.remove(user) else {
             return Vec::new();
         };
-        entries.retain(|_, entry| self.leases.is_alive(&entry.node, entry.incarnation));
-        let live = entries.values().map(|entry| (**entry).clone()).collect();
+        entries.retain(|entry| self.leases.is_alive(&entry.node, entry.incarnation));
+        let live = entries.clone();
         if !entries.is_empty() {
             self.sessions.insert(user.clone(), entries);
         }
@@ -228,11 +229,14 @@ impl Location for MemoryLocation {
                 incarnation: self.incarnation,
                 ..entry.clone()
             };
-            state
-                .sessions
-                .entry(user.clone())
-                .or_default()
-                .insert(entry.session, Box::new(entry));
+            let entries = state.sessions.entry(user.clone()).or_default();
+            match entries.binary_search_by_key(&entry.session, |other| other.session) {
+                Ok(place) => entries[place] = entry,
+                Err(place) => {
+                    entries.reserve_exact(1);
+                    entries.insert(place, entry);
+                }
+            }
         }
         Ok(())
     }
@@ -246,9 +250,7 @@ impl Location for MemoryLocation {
             let is_ours = |entry: &SessionEntry| {
                 entry.node == self.node && entry.incarnation == self.incarnation
             };
-            if entries.get(session).is_some_and(|entry| is_ours(entry)) {
-                entries.remove(session);
-            }
+            entries.retain(|entry| entry.session != *session || !is_ours(entry));
             if entries.is_empty() {
                 state.sessions.remove(user);
             }

@@ -99,9 +99,9 @@ impl HeartBeat {
         self.heard = now;
     }
 
-    /// Octets went out.
-    pub(super) fn sent(&mut self, now: Instant) {
-        self.sent = now;
+    /// Octets went out, perhaps a while ago.
+    pub(super) fn sent(&mut self, at: Instant) {
+        self.sent = self.sent.max(at);
     }
 
     /// A pong came.

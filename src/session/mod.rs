@@ -62,6 +62,7 @@ mod violations;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -94,7 +95,8 @@ const SOFT_MAX: u16 = 300;
 
 /// The protocol life of one connection. Its `Debug` shows nothing that was said.
 pub struct Session {
-    config: SessionConfig,
+    /// Shared by all sessions that are made alike.
+    config: Arc<SessionConfig>,
     phase: Phase,
     /// 1.2 until another is negotiated: its line ends include those of the others.
     version: Version,
@@ -135,7 +137,8 @@ impl fmt::Debug for Session {
 impl Session {
     /// A session whose connection is open since `now`.
     #[must_use]
-    pub fn new(now: Instant, config: SessionConfig) -> Self {
+    pub fn new(now: Instant, config: impl Into<Arc<SessionConfig>>) -> Self {
+        let config = config.into();
         let mut session = Self {
             phase: Phase::AwaitingConnect,
             version: Version::V1_2,

@@ -3,7 +3,7 @@
 //! Not here: frames of other kinds. Invariant: a RECEIPT goes out after those of earlier requests,
 //! once, and only for what succeeded.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::contract::Ticket;
 use crate::stomp::{Command, Frame};
@@ -49,7 +49,8 @@ pub(super) type Extra = Vec<(&'static str, String)>;
 /// The requests of a session.
 #[derive(Debug, Default)]
 pub(super) struct Receipts {
-    pending: BTreeMap<Ticket, Request>,
+    /// What is unsettled, in the order of tickets. Mostly the first is settled first.
+    pending: VecDeque<(Ticket, Request)>,
     /// Receipts in the order of their requests; settled ones wait behind unsettled ones.
     owed: VecDeque<Owed>,
 }
@@ -72,18 +73,20 @@ impl Receipts {
                 settled: None,
             });
         }
-        self.pending.insert(ticket, request);
+        debug_assert!(self.pending.back().is_none_or(|last| last.0 < ticket));
+        self.pending.push_back((ticket, request));
     }
 
     /// The request with this ticket, if it is unsettled; it is settled now. Say next whether its
     /// receipt is due ([`Receipts::fulfil`]) or not ([`Receipts::drop_receipt`]).
     pub(super) fn settle(&mut self, ticket: Ticket) -> Option<Request> {
-        let request = self.pending.remove(&ticket);
+        let found = self.pending.binary_search_by_key(&ticket, |one| one.0);
+        let (_, request) = self.pending.remove(found.ok()?)?;
         if self.pending.is_empty() {
-            // An empty map keeps room for eleven requests; an idle session need not.
-            self.pending = BTreeMap::new();
+            // An idle session need not keep room for requests.
+            self.pending = VecDeque::new();
         }
-        request
+        Some(request)
     }
 
     /// The request with this ticket succeeded. Gives the RECEIPT frames that may go out now.

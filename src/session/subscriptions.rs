@@ -4,8 +4,6 @@
 //! deliveries (`hub`). Invariant: an id names at most one subscription, and there are never more
 //! than the limit.
 
-use std::collections::BTreeMap;
-
 use super::contract::Ticket;
 use super::fatal::{Fatal, Violation};
 use super::send::{self, TEMP_QUEUE};
@@ -37,24 +35,25 @@ pub(super) struct Subscription {
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     max: usize,
-    /// Boxed, because the map keeps room for eleven, and most sessions have one or two.
-    by_id: BTreeMap<Box<str>, Box<Subscription>>,
+    /// In the order of their ids. A list, because most sessions have one or two, and a map keeps room
+    /// for eleven.
+    by_id: Vec<Subscription>,
 }
 
 impl Subscriptions {
     pub(super) fn new(max: usize) -> Self {
         Self {
             max,
-            by_id: BTreeMap::new(),
+            by_id: Vec::new(),
         }
     }
 
     /// Adds what a SUBSCRIBE asks for.
     pub(super) fn add(&mut self, asked: &Asked, ticket: Ticket) -> Result<(), Fatal> {
-        if self.by_id.contains_key(&asked.id) {
+        let Err(place) = self.position(&asked.id) else {
             let violation = Violation::DuplicatedSubscriptionId;
             return Err(Fatal::about(violation, &asked.id));
-        }
+        };
         if self.by_id.len() >= self.max {
             return Err(Fatal::about(Violation::ManySubscriptions, self.max));
         }
@@ -70,13 +69,27 @@ impl Subscriptions {
             written: is_shown.then(|| asked.written.clone()),
             ticket,
         };
-        self.by_id.insert(asked.id.clone(), Box::new(subscription));
+        if self.by_id.is_empty() {
+            // A list that grows by itself has places for four.
+            self.by_id.reserve_exact(1);
+        }
+        self.by_id.insert(place, subscription);
         Ok(())
     }
 
     /// Whether there is one with this id.
     pub(super) fn contains(&self, id: &str) -> bool {
-        self.by_id.contains_key(id)
+        self.position(id).is_ok()
+    }
+
+    /// Where the one with this id is, or would be.
+    fn position(&self, id: &str) -> Result<usize, usize> {
+        self.by_id.binary_search_by(|one| (*one.id).cmp(id))
+    }
+
+    fn take(&mut self, id: &str) -> Option<Subscription> {
+        let place = self.position(id).ok()?;
+        Some(self.by_id.remove(place))
     }
 
     /// Removes what an UNSUBSCRIBE names.
@@ -90,8 +103,7 @@ impl Subscriptions {
             Some(id) => Some(id.into()),
             None => self.id_of(headers, prefixes)?,
         };
-        let removed = id.and_then(|id: Box<str>| self.by_id.remove(&id));
-        let removed = removed.map(|one| *one);
+        let removed = id.and_then(|id: Box<str>| self.take(&id));
         removed.ok_or_else(|| Fatal::of(Violation::SubscriptionNotFound))
     }
 
@@ -105,28 +117,29 @@ impl Subscriptions {
             return Ok(Some(written.into()));
         }
         let destination = send::destination(written, prefixes)?;
-        let mut all = self.by_id.values();
+        let mut all = self.by_id.iter();
         let named = all.find(|one| one.destination == destination);
         Ok(named.map(|one| one.id.clone()))
     }
 
     /// Removes the one that the SUBSCRIBE with this ticket added, if it is still there.
     pub(super) fn forget(&mut self, id: &str, ticket: Ticket) {
-        if self.by_id.get(id).is_some_and(|one| one.ticket == ticket) {
-            self.by_id.remove(id);
+        if let Ok(place) = self.position(id)
+            && self.by_id.get(place).is_some_and(|one| one.ticket == ticket)
+        {
+            self.by_id.remove(place);
         }
     }
 
     fn own(&self) -> usize {
-        let destinations = self.by_id.values().map(|one| &one.destination);
+        let destinations = self.by_id.iter().map(|one| &one.destination);
         destinations.filter(|to| is_own(to)).count()
     }
 
     /// The subscriptions to this queue of the session itself, in the order of their ids.
     pub(super) fn to_queue(&self, queue: UserQueue) -> impl Iterator<Item = &Subscription> {
         self.by_id
-            .values()
-            .map(|one| &**one)
+            .iter()
             .filter(move |one| one.destination == Destination::UserQueue(queue))
     }
 }

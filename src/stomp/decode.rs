@@ -16,8 +16,6 @@ use super::version::Version;
 
 /// The longest command line, in octets without its LF. The longest command has 11.
 pub const COMMAND_BYTES_MAX: usize = 32;
-/// What the buffer of an idle decoder may keep, in octets.
-const IDLE_BYTES_MAX: usize = 512;
 
 /// An incremental decoder. Push octets, then take frames until there is none.
 ///
@@ -144,9 +142,9 @@ impl Decoder {
             Ok(Some(_)) => {}
             Ok(None) => {
                 if self.start == self.buffer.len() {
-                    self.buffer.clear();
+                    // An idle decoder keeps nothing.
+                    self.buffer = Vec::new();
                     self.start = 0;
-                    self.shrink();
                 }
             }
             Err(error) => {
@@ -383,9 +381,8 @@ impl Decoder {
 
     /// Gives memory back after a large frame.
     fn shrink(&mut self) {
-        if self.buffer.capacity() > IDLE_BYTES_MAX && self.buffer.len() < self.buffer.capacity() / 4
-        {
-            self.buffer.shrink_to(self.buffer.len().max(IDLE_BYTES_MAX));
+        if self.buffer.len() < self.buffer.capacity() / 4 {
+            self.buffer.shrink_to_fit();
         }
     }
 

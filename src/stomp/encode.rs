@@ -25,7 +25,7 @@ pub fn encode(frame: &Frame, version: Version) -> Bytes {
         .headers
         .iter()
         .filter(|(name, _)| *name != CONTENT_LENGTH);
-    write(frame.command, version, headers, &frame.body)
+    write(0, frame.command, version, headers, &frame.body).into()
 }
 
 /// The parts of a MESSAGE, borrowed from where they are: the hot path of a fan-out. Its `Debug`
@@ -80,6 +80,12 @@ impl fmt::Debug for Message<'_> {
 /// ```
 #[must_use]
 pub fn message(message: &Message<'_>) -> Bytes {
+    message_behind(0, message).into()
+}
+
+/// The same behind so many octets of room, for what carries the frame.
+#[must_use]
+pub fn message_behind(room: usize, message: &Message<'_>) -> Vec<u8> {
     let content_type = message.content_type;
     let own = [
         message.subscription.map(|id| ("subscription", id)),
@@ -97,22 +103,29 @@ pub fn message(message: &Message<'_>) -> Bytes {
             _ => true,
         });
     let headers = own.into_iter().flatten().chain(others);
-    write(Command::Message, message.version, headers, message.body)
+    write(
+        room,
+        Command::Message,
+        message.version,
+        headers,
+        message.body,
+    )
 }
 
 fn write<'a>(
+    room: usize,
     command: Command,
     version: Version,
     headers: impl Iterator<Item = (&'a str, &'a str)> + Clone,
     body: &[u8],
-) -> Bytes {
+) -> Vec<u8> {
     let escaping = Escaping::of(command, version);
     let headers = headers.filter(|(name, _)| !name.is_empty());
     let mut digits = Digits::default();
     let length = command.may_have_body().then(|| digits.of(body.len()));
     let body = if length.is_some() { body } else { &[] };
 
-    let mut size = command.as_str().len() + "\n\n\0".len() + body.len();
+    let mut size = room + command.as_str().len() + "\n\n\0".len() + body.len();
     for (name, value) in headers.clone() {
         size += escaping.written_len(Part::Name, name) + escaping.written_len(Part::Value, value);
         size += ":\n".len();
@@ -122,6 +135,7 @@ fn write<'a>(
     });
 
     let mut octets = Vec::with_capacity(size);
+    octets.resize(room, 0);
     octets.extend_from_slice(command.as_str().as_bytes());
     octets.push(b'\n');
     for (name, value) in headers {
@@ -140,7 +154,7 @@ fn write<'a>(
     octets.extend_from_slice(body);
     octets.push(b'\0');
     debug_assert_eq!(octets.len(), size, "one allocation of the exact size");
-    octets.into()
+    octets
 }
 
 /// A number in decimal, without an allocation.

@@ -19,6 +19,7 @@ use stompbox::location::{Location, LocationSettings, MemoryCluster, RedisLocatio
 use stompbox::model::{Destination, Incarnation, NodeId, SessionId, TopicMessage, UnixMillis};
 use stompbox::stomp::Version;
 use stompbox::store::MemoryStore;
+use stompbox::websocket::Framed;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -188,8 +189,8 @@ impl Guest {
         let Some(Pulled::Frames(frames)) = self.session.outbox.try_pull() else {
             return Vec::new();
         };
-        let read = |frame: &Bytes| {
-            let text = String::from_utf8_lossy(frame).into_owned();
+        let read = |frame: &Framed| {
+            let text = String::from_utf8_lossy(frame.octets(false)).into_owned();
             let header = |name: &str| {
                 let line = text.lines().find_map(|line| line.strip_prefix(name));
                 line.unwrap_or_default().to_owned()

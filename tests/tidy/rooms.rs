@@ -31,7 +31,15 @@ const CONFINED: [(&str, &[&str]); 12] = [
 ];
 
 /// Rooms that decide by values alone.
-const PURE: [&str; 6] = ["stomp", "sockjs", "model", "session", "routing", "policy"];
+const PURE: [&str; 7] = [
+    "stomp",
+    "sockjs",
+    "websocket",
+    "model",
+    "session",
+    "routing",
+    "policy",
+];
 
 /// What a pure room may not name: clocks, randomness, runtimes, the outside.
 const IMPURE: [&str; 10] = [

@@ -248,10 +248,11 @@ impl Client {
         let octets = match self.live.outbox.try_pull() {
             Some(Pulled::Frames(octets)) => octets,
             Some(Pulled::Cut(reason)) => return Err(reason),
+            Some(other) => panic!("there is no wire: {other:?}"),
             None => Vec::new(),
         };
         let mut decoder = self.decoder.lock().unwrap();
-        octets.iter().for_each(|octets| decoder.push(octets));
+        octets.iter().for_each(|octets| decoder.push(octets.octets(false)));
         let next = || decoder.next(self.version).unwrap();
         Ok(std::iter::from_fn(next).collect())
     }

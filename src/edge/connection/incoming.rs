@@ -3,10 +3,11 @@
 //! Not here: how octets travel (`socket`). Invariant: a message of many requests is answered
 //! piece by piece, so that what it asks for never waits in memory all at once.
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::{Connection, Ending, Step, std_now};
+use crate::edge::settling::next_settled;
 use crate::edge::socket::Received;
 use crate::hub::Outbox;
 use crate::model::{CloseReason, Code, Problem};
@@ -20,10 +21,11 @@ impl Connection {
     pub(super) async fn received(&mut self, received: Received) -> Step {
         self.clock.heard();
         match received {
-            Received::Octets(octets) => {
+            Received::Octets { octets, empty } => {
                 self.clock.unfinished_at = None;
-                if self.idle.is_idle(&octets) {
-                    self.count_idle_message();
+                let idle = self.idle.idle(&octets, empty);
+                if idle > 0 {
+                    self.count_idle_messages(idle);
                 }
                 if octets.len() > PIECE_BYTES {
                     return Box::pin(self.take_in_pieces(&octets)).await;
@@ -35,9 +37,14 @@ impl Connection {
                 let rest = self.edge.settings.session.partial_frame_timeout;
                 self.clock.unfinished_at = Some(self.clock.heard_at + rest);
             }
-            Received::Pinged => self.count_idle_message(),
+            Received::Pinged(pong) => {
+                self.count_idle_messages(1);
+                if let Some(pong) = pong {
+                    self.say(pong).await?;
+                }
+            }
             Received::Ponged => {
-                self.count_idle_message();
+                self.count_idle_messages(1);
                 self.session.handle_input(std_now(), Input::Ponged);
             }
             Received::TooLarge => {
@@ -67,8 +74,10 @@ impl Connection {
             }
             self.session.handle_input(std_now(), Input::Received(piece));
             self.perform().await?;
-            while let Some(Some(settled)) = self.unsettled.next().now_or_never() {
-                self.settled(settled).await?;
+            while self.unsettled.is_some()
+                && let Some(settled) = next_settled(&mut self.unsettled).now_or_never()
+            {
+                self.settled(settled);
                 self.perform().await?;
             }
             tokio::task::yield_now().await;
@@ -76,11 +85,11 @@ impl Connection {
         Ok(())
     }
 
-    fn count_idle_message(&mut self) {
+    fn count_idle_messages(&mut self, count: u32) {
         if !self.socket.is_amid_message() {
             self.clock.unfinished_at = None;
         }
-        if !self.idle.admit(Instant::now()) {
+        if !self.idle.admit(Instant::now(), count) {
             let words = "Too many messages without a STOMP frame.";
             self.refuse(
                 Problem::new(Code::RateLimited, words).retry_after_ms(10_000),

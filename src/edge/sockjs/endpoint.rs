@@ -166,7 +166,7 @@ impl Endpoint {
             return Some(Line::Raw(socket));
         }
         let socket = upgrade.open(settings.request_bytes_max()).await?;
-        let framed = framed::Framed::open(socket, settings.heartbeat).await;
+        let framed = framed::FramedSocket::open(socket, settings.heartbeat).await;
         framed.ok().map(Line::Framed)
     }
 

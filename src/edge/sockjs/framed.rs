@@ -16,10 +16,11 @@ use crate::model::CloseReason;
 use crate::sockjs::{
     HEARTBEAT, OPEN, ReadError, close_frame, message_frame, quote_into, read_messages,
 };
+use crate::websocket::Framed;
 
 /// The WebSocket with what was read of it and not taken.
 #[derive(Debug)]
-pub(in crate::edge) struct Framed {
+pub(in crate::edge) struct FramedSocket {
     socket: Box<WebSocket>,
     incoming: VecDeque<String>,
     heartbeat: Duration,
@@ -28,7 +29,7 @@ pub(in crate::edge) struct Framed {
     beats: bool,
 }
 
-impl Framed {
+impl FramedSocket {
     /// Opens a session.
     pub(super) async fn open(socket: Box<WebSocket>, heartbeat: Duration) -> Result<Self, Gone> {
         let now = Instant::now();
@@ -48,7 +49,7 @@ impl Framed {
     pub(super) async fn receive(&mut self) -> Received {
         loop {
             if let Some(message) = self.incoming.pop_front() {
-                return Received::Octets(message.into());
+                return Received::octets(message.into());
             }
             let received = tokio::select! {
                 received = self.socket.receive() => received,
@@ -57,13 +58,13 @@ impl Framed {
                     Err(Gone) => return Received::Gone,
                 },
             };
-            let Received::Octets(octets) = received else {
+            let Received::Octets { octets, .. } = received else {
                 return received;
             };
             match read_messages(&octets) {
                 Ok(messages) if !messages.is_empty() => self.incoming = messages.into(),
                 // Nothing in it: counted as a ping is.
-                Ok(_) | Err(ReadError::Empty) => return Received::Pinged,
+                Ok(_) | Err(ReadError::Empty) => return Received::Pinged(None),
                 // The protocol wants it abrupt: whoever sends this reads no frames either.
                 Err(ReadError::Broken | ReadError::TooMany) => return Received::Gone,
             }
@@ -98,7 +99,7 @@ impl Framed {
 
     async fn write(&mut self, frame: Bytes) -> Result<(), Gone> {
         self.sent_at = Instant::now();
-        self.socket.write(frame).await
+        self.socket.write(&Framed::message(&frame)).await
     }
 
     pub(super) async fn flush(&mut self) -> Result<(), Gone> {

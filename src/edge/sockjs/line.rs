@@ -6,22 +6,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::framed::Framed;
+use super::framed::FramedSocket;
 use super::registry::Sessions;
 use super::session::HttpSession;
 use crate::edge::socket::{Gone, Received};
 use crate::edge::websocket::WebSocket;
 use crate::model::CloseReason;
 use crate::sockjs::Transport;
+use crate::websocket::Framed;
 
 /// A session.
 #[derive(Debug)]
 pub(in crate::edge) enum Line {
     /// A WebSocket with frames in it.
-    Framed(Framed),
+    Framed(FramedSocket),
     /// A WebSocket without any.
     Raw(Box<WebSocket>),
     /// Requests.
@@ -99,11 +99,7 @@ impl Line {
     pub(in crate::edge) async fn send(&mut self, message: &str) -> Result<(), Gone> {
         match self {
             Self::Framed(line) => line.send(message).await,
-            Self::Raw(socket) => {
-                socket
-                    .write(Bytes::copy_from_slice(message.as_bytes()))
-                    .await
-            }
+            Self::Raw(socket) => socket.write(&Framed::message(message.as_bytes())).await,
             Self::Http(line) => line.session.send(message).await,
         }
     }

@@ -49,10 +49,10 @@ impl Channel {
     pub async fn receive(&mut self) -> Option<String> {
         loop {
             match self.0.receive().await {
-                Received::Octets(octets) => {
+                Received::Octets { octets, .. } => {
                     return String::from_utf8(octets.into()).ok();
                 }
-                Received::Pinged | Received::Ponged | Received::Unfinished => {}
+                Received::Pinged(_) | Received::Ponged | Received::Unfinished => {}
                 Received::Closed(_)
                 | Received::TooLarge
                 | Received::NotUtf8

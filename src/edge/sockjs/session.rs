@@ -285,7 +285,7 @@ impl HttpSession {
                 if let Some(message) = state.incoming.pop_front() {
                     state.incoming_bytes -= message.len() + size_of::<String>();
                     self.room.notify_waiters();
-                    return Received::Octets(message.into());
+                    return Received::octets(message.into());
                 }
                 if state.closed.is_some() {
                     return Received::Gone;

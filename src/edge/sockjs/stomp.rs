@@ -17,7 +17,6 @@ use axum::http::header::{COOKIE, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{Response, Version};
 use axum::routing::any;
-use bytes::Bytes;
 
 use super::endpoint::{Endpoint, Entrance, House, path_from};
 use super::line::Line;
@@ -32,6 +31,7 @@ use crate::edge::socket::{Gone, Received, Socket};
 use crate::edge::websocket::Asked;
 use crate::edge::{Edge, reply, websocket};
 use crate::model::{CloseReason, Code, Problem};
+use crate::websocket::Framed;
 
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -186,10 +186,11 @@ impl SockJs {
 
     /// Takes one STOMP frame, or one heart-beat, as one message. Waits only while the peer does not
     /// read.
-    pub(in crate::edge) async fn write(&mut self, frame: Bytes) -> Result<(), Gone> {
-        match std::str::from_utf8(&frame) {
+    pub(in crate::edge) async fn write(&mut self, frame: &Framed) -> Result<(), Gone> {
+        let octets = frame.octets(false);
+        match std::str::from_utf8(octets) {
             Ok(text) => self.0.send(text).await,
-            Err(_) => self.0.send(&as_text(&frame)).await,
+            Err(_) => self.0.send(&as_text(octets)).await,
         }
     }
 

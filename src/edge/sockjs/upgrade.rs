@@ -11,7 +11,7 @@ use hyper::upgrade::OnUpgrade;
 use super::answers;
 use crate::edge::handshake::{self, Offer, Opening};
 use crate::edge::settings::MessageKind;
-use crate::edge::websocket::{self, WebSocket};
+use crate::edge::websocket::{self, Messages, WebSocket};
 
 /// What becomes a WebSocket once the answer is written.
 #[derive(Debug)]
@@ -52,6 +52,7 @@ impl Upgrade {
 
     /// Waits until the answer is written. `None` when the client is gone.
     pub(super) async fn open(self, message_bytes_max: usize) -> Option<Box<WebSocket>> {
-        websocket::upgraded(self.upgrade, message_bytes_max, MessageKind::Auto).await
+        let kind = MessageKind::Auto;
+        websocket::upgraded(self.upgrade, message_bytes_max, kind, Messages::Whole).await
     }
 }

@@ -3,17 +3,16 @@
 //! Not here: octets (`stomp::encode`). Invariant: `ack` is there in 1.2 only (STOMP 1.2, section
 //! MESSAGE), `redelivered:true` in every version and only where it is so.
 
-use bytes::Bytes;
-
-use super::super::delivery::Subscriber;
+use super::super::delivery::{Subscriber, framed};
 use super::Content;
-use crate::stomp::{Message, Version, encode};
+use crate::stomp::{Message, Version};
+use crate::websocket::Framed;
 
 /// Headers that only a window may write.
 pub(super) const OWN_HEADERS: [&str; 2] = ["ack", "redelivered"];
 
 /// Writes a message, with this `ack` if it needs one. The headers are as before when this returns.
-pub(super) fn write(subscriber: &Subscriber, ack: Option<&str>, content: &mut Content) -> Bytes {
+pub(super) fn write(subscriber: &Subscriber, ack: Option<&str>, content: &mut Content) -> Framed {
     let travelling = content.headers.len();
     if let Some(ack) = ack
         && subscriber.version >= Version::V1_2
@@ -23,7 +22,7 @@ pub(super) fn write(subscriber: &Subscriber, ack: Option<&str>, content: &mut Co
     if content.redelivered {
         content.headers.push(("redelivered".into(), "true".into()));
     }
-    let octets = encode::message(&Message {
+    let octets = framed(&Message {
         version: subscriber.version,
         subscription: subscriber.id.as_deref(),
         destination: &content.destination,

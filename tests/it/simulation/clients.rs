@@ -236,7 +236,7 @@ fn take(world: &World, pulled: Pulled) {
         panic!("nobody is cut here");
     };
     for frame in &frames {
-        let text = std::str::from_utf8(frame).expect("a frame of text");
+        let text = std::str::from_utf8(frame.octets(false)).expect("a frame of text");
         if world.ledger().topics.receives(text) {
             continue;
         }

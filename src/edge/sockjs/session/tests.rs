@@ -92,7 +92,7 @@ async fn whoever_sends_too_much_waits_in_both_directions() {
     let more = session.push(vec!["x".to_owned()]);
     let more = tokio::time::timeout(Duration::from_secs(60), more).await;
     assert!(more.is_err(), "it waits for the session");
-    assert!(matches!(session.receive().await, Received::Octets(_)));
+    assert!(matches!(session.receive().await, Received::Octets { .. }));
     assert_eq!(session.push(vec!["x".to_owned()]).await, Pushed::Taken);
 }
 
