@@ -5,17 +5,19 @@
 //! committed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use super::{App, Live, Pending, refused};
-use crate::broker::AppendError;
+use crate::broker::{AppendError, Committed};
+use crate::identity::RECIPIENT_LIFE;
 use crate::model::{ClientId, CloseReason, Code, Holder, Kind, Principal, Problem, RoomId, UserId};
-use crate::policy::recipient_offline;
+use crate::policy::{may_reach, recipient_offline};
 use crate::session::{Reply, Send};
-use crate::store::{Append, Appended, StoreError};
+use crate::store::{Append, StoreError};
 
 /// What a client writes.
 #[derive(Deserialize)]
@@ -36,6 +38,9 @@ struct Draft {
 /// How much of a `client_id` is repeated to its writer.
 const CLIENT_ID_BYTES_MAX: usize = 64;
 
+/// So long what was read of a recipient counts as read now, where nobody looks once more.
+const MOMENT: Duration = Duration::from_secs(1);
+
 /// The header of a SEND by which the sending session asks for no copy of its message.
 const ECHO: (&str, &str) = ("echo", "none");
 
@@ -47,12 +52,12 @@ impl App {
                 let no_echo = send.headers.iter().any(|(n, v)| (&**n, &**v) == ECHO);
                 let committed = self.broker.append(append, no_echo.then_some(live.session));
                 Box::pin(async move {
-                    let appended = committed.await.map_err(|error| {
+                    let committed = committed.await.map_err(|error| {
                         let mut problem = refusal(&error, &live);
                         problem.client_id = client_id.map(|id| id.to_string());
                         problem
                     })?;
-                    Ok(receipt(&appended, remaining))
+                    Ok(receipt(&committed, remaining))
                 })
             }
             Err(mut problem) => {
@@ -78,7 +83,7 @@ impl App {
         let to_holder = if draft.to == sender.user_id {
             None
         } else {
-            self.check_reach(sender, &draft.to).await?
+            self.check_reach(sender, &draft.to, true).await?
         };
         let now = (self.clock)();
         let keep = match sender.kind {
@@ -105,28 +110,30 @@ impl App {
     }
 
     /// Whether the recipient exists and may be written to. That holds only while he is in the hands
-    /// that are returned, which the store looks at once more when it commits.
+    /// that are returned, which the store looks at once more when it commits: then, and where every
+    /// change of hands goes through this process, what is remembered of him is good enough for a yes.
     pub(super) async fn check_reach(
         &self,
         sender: &Principal,
         to: &UserId,
+        is_checked_again: bool,
     ) -> Result<Option<Holder>, Problem> {
+        let life = match is_checked_again || self.broker.is_alone() {
+            true => RECIPIENT_LIFE,
+            false => MOMENT,
+        };
+        if let Some(known) = self.visitors.remembered(to, life) {
+            let standing = known.standing;
+            let is_live = !standing.is_loose() || self.broker.was_connected(to);
+            if may_reach(&sender.user_id, to, standing, false, is_live).is_ok() {
+                return Ok(standing.holder());
+            }
+        }
         let Some(recipient) = self.visitors.recipient(to).await? else {
             let words = "Nobody has this address. Check `to`; ids are written `user_...`.";
             return Err(Problem::new(Code::NotFound, words).in_field("to"));
         };
-        // While location does not answer nobody can say that he is offline.
-        let is_live = !recipient.standing.is_loose()
-            || !self.broker.hub.sessions_of(to).is_empty()
-            || match self
-                .broker
-                .location
-                .locate(std::slice::from_ref(to), &[])
-                .await
-            {
-                Ok(located) => located.users.iter().any(|sessions| !sessions.is_empty()),
-                Err(_) => true,
-            };
+        let is_live = !recipient.standing.is_loose() || self.broker.is_connected(to).await;
         self.visitors
             .check_reach(sender, &recipient, is_live)
             .await?;
@@ -150,7 +157,7 @@ fn draft(body: &[u8], settings: &super::AppSettings) -> Result<Draft, Problem> {
         .map_err(|error| invalid("to", format!("`to` is {error}.")))?;
     let client_id = body.client_id.as_deref().map(str::parse).transpose();
     let client_id = client_id.map_err(|error| invalid("client_id", format!("This is {error}.")))?;
-    let text = if is_nfc(&body.message) {
+    let text = if body.message.is_ascii() || is_nfc(&body.message) {
         body.message
     } else {
         body.message.nfc().collect()
@@ -174,13 +181,13 @@ fn draft(body: &[u8], settings: &super::AppSettings) -> Result<Draft, Problem> {
 }
 
 /// What the sender is told of a committed message.
-fn receipt(appended: &Appended, remaining: u32) -> Reply {
-    let message = &appended.message;
+fn receipt(committed: &Committed, remaining: u32) -> Reply {
+    let message = &committed.delivery.message;
     let mut headers = vec![
         ("message-id", message.id.to_string()),
         ("seq", message.seq.to_string()),
     ];
-    if appended.duplicate {
+    if committed.duplicate {
         headers.push(("duplicate", "true".to_owned()));
     }
     if remaining != u32::MAX {
@@ -192,7 +199,7 @@ fn receipt(appended: &Appended, remaining: u32) -> Reply {
         "seq": message.seq,
         "epoch": format!("{:x}", message.epoch),
         "timestamp": message.timestamp.to_string(),
-        "duplicate": appended.duplicate,
+        "duplicate": committed.duplicate,
     });
     Reply {
         headers,
@@ -244,7 +251,6 @@ mod tests {
     use super::*;
     use crate::hub::{HubSession, Outbox, Pulled};
     use crate::model::{ClientIdentifier, SessionId, Standing, UnixMillis};
-    use crate::policy::may_reach;
 
     fn check(body: &str, expected: Result<&str, (Code, Option<&str>)>) {
         let settings = AppSettings {

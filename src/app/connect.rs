@@ -10,7 +10,7 @@ use super::{App, Live};
 use crate::hub::{HubSession, Outbox};
 use crate::identity::{Handshake, Token, is_ticket, is_visitor_token};
 use crate::location::SessionEntry;
-use crate::model::{CloseReason, Code, Kind, Principal, Problem, SessionId, UserId};
+use crate::model::{CloseReason, Code, Kind, Principal, Problem, Proof, SessionId, UserId};
 use crate::session::{Accepted, Connect};
 
 /// The longest device name that is kept, in octets.
@@ -40,10 +40,11 @@ impl App {
         );
         let is_attached = self.broker.attach(Arc::clone(&hub)).await;
         let principal = Arc::new(opened.principal);
-        if is_attached {
-            self.make_room(&user, principal.kind).await;
-        } else {
+        if !is_attached {
             self.check_holder_later(&hub, &principal);
+        } else if opened.proof != Proof::New {
+            // A new identity has no other session: nobody knows its secret yet.
+            self.make_room(&user, principal.kind).await;
         }
         let mut headers = Vec::new();
         if let Some(secret) = opened.secret_to_tell {

@@ -4,11 +4,11 @@
 //! message is taken from the bucket of its writer and from that of his network; a session that does
 //! not heed the refusals is closed.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{App, Live};
-use crate::model::{CloseReason, Code, Kind, Problem};
+use crate::model::{CloseReason, Code, Kind, Principal, Problem};
 use crate::policy::bucket::{self, Level, Rate, Verdict};
 
 /// So many refusals within [`REFUSALS_WITHIN`] close the connection with 4429.
@@ -20,8 +20,35 @@ const REFUSALS_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Activity {
     started: Instant,
+    /// The buckets of its messages; made for the first of them.
+    buckets: OnceLock<Box<Buckets>>,
     /// A std mutex: it is held for some arithmetic.
     state: Mutex<State>,
+}
+
+/// The keys of the buckets from which a message is taken.
+#[derive(Debug)]
+struct Buckets {
+    own: Box<str>,
+    network: Box<str>,
+}
+
+impl Buckets {
+    fn of(sender: &Principal) -> Self {
+        let own = match sender.kind {
+            Kind::Member => format!("rate:auth:{}", sender.user_id),
+            Kind::Anonymous if sender.standing.is_loose() => {
+                format!("rate:anon:{}", sender.client_identifier)
+            }
+            // Without the fingerprint: whoever has a secret could come with another user agent, and
+            // with it find a full bucket.
+            Kind::Anonymous => format!("rate:anon:{}", sender.user_id),
+        };
+        Self {
+            own: own.into(),
+            network: format!("rate:net:{}", sender.network).into(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +73,7 @@ impl Default for Activity {
     fn default() -> Self {
         Self {
             started: Instant::now(),
+            buckets: OnceLock::new(),
             state: Mutex::default(),
         }
     }
@@ -105,26 +133,18 @@ impl App {
             return Ok(u32::MAX);
         }
         let sender = &live.principal;
-        let (key, rate) = match sender.kind {
-            Kind::Member => (
-                format!("rate:auth:{}", sender.user_id),
-                self.settings.rate_member,
-            ),
-            Kind::Anonymous if sender.standing.is_loose() => (
-                format!("rate:anon:{}", sender.client_identifier),
-                self.settings.rate_visitor,
-            ),
-            Kind::Anonymous => {
-                // Without the fingerprint: whoever has a secret could come with another user agent,
-                // and with it find a full bucket.
-                let key = format!("rate:anon:{}", sender.user_id);
-                (key, self.settings.rate_visitor)
-            }
+        let rate = match sender.kind {
+            Kind::Member => self.settings.rate_member,
+            Kind::Anonymous => self.settings.rate_visitor,
         };
-        let own = self.quota.take(&key, rate).await;
-        let network = format!("rate:net:{}", sender.network);
+        let made = || Box::new(Buckets::of(sender));
+        let buckets = live.activity.buckets.get_or_init(made);
+        let own = self.quota.take(&buckets.own, rate).await;
         let shared = match own {
-            Verdict::Allowed { .. } => self.quota.take(&network, self.settings.rate_network).await,
+            Verdict::Allowed { .. } => {
+                let rate = self.settings.rate_network;
+                self.quota.take(&buckets.network, rate).await
+            }
             Verdict::Refused { .. } => own,
         };
         match (own, shared) {

@@ -68,7 +68,7 @@ impl App {
             return Ok(live.principal.user_id.clone());
         }
         let user = name.parse().map_err(|_no_id| nobody())?;
-        match self.check_reach(&live.principal, &user).await {
+        match self.check_reach(&live.principal, &user, false).await {
             Ok(_) => Ok(user),
             Err(problem) if problem.code == Code::NotFound => Err(nobody()),
             Err(problem) => Err(problem),

@@ -6,16 +6,19 @@
 //! Whatever the bus or location lose, delay, double or reorder, the inboxes of `routing` keep the
 //! order, and repair finds what is missing.
 //!
-//! The parts: [`router`] looks locations up and publishes, [`inbound`] takes what other nodes
+//! The parts: [`commits`] hands to the store and delivers what is committed, [`router`] looks locations up and publishes, [`inbound`] takes what other nodes
 //! publish, [`repair`] asks the store what was missed, [`lease`] keeps this node registered and
 //! known, [`interest`] the topics that this node wants, [`attachment`] the sessions, [`consume`] the
 //! consumers of queues.
 
 pub mod attachment;
+pub mod commits;
+mod connected;
 pub mod consume;
 pub mod inbound;
 pub mod interest;
 pub mod lease;
+mod meters;
 mod outbound;
 pub mod repair;
 pub mod router;
@@ -32,6 +35,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use commits::Committed;
 pub use consume::Consume;
 pub use interest::TooManyPatterns;
 pub use rules::Rules;
@@ -44,7 +48,7 @@ use crate::model::{
     CloseReason, Control, Incarnation, NodeId, RoomId, SessionId, TopicMessage, UserId,
 };
 use crate::policy::patterns::PATTERNS_MAX;
-use crate::store::{Append, Appended, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// How long an ending node waits for its router.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
@@ -148,10 +152,13 @@ pub struct Broker {
     pub queues: Arc<dyn Queues>,
     store: Arc<dyn Store>,
     settings: BrokerSettings,
+    commits: commits::Commits,
     routes: mpsc::Sender<router::Route>,
+    meters: meters::Meters,
     out: router::Outgoing,
     flows_in: Mutex<crate::routing::FlowsIn>,
     lease: lease::LeaseState,
+    connected: connected::Connected,
     interest: interest::Interests,
     attachment: attachment::Attachments,
     /// Wakes the repair task.
@@ -191,8 +198,11 @@ impl Broker {
             queues: parts.queues,
             store: parts.store,
             out: router::Outgoing::new(settings.flood_per_second),
+            commits: commits::Commits::default(),
             routes,
+            meters: meters::Meters::new(),
             flows_in: Mutex::default(),
+            connected: connected::Connected::default(),
             interest: interest::Interests::default(),
             attachment: attachment::Attachments::default(),
             repair_wanted: Notify::new(),
@@ -203,6 +213,7 @@ impl Broker {
             end,
             superseded: CancellationToken::new(),
         });
+        broker.spawn(Arc::clone(&broker).commit_loop());
         broker.spawn(Arc::clone(&broker).repair_loop());
         broker.spawn(Arc::clone(&broker).registration_loop());
         broker.spawn(Arc::clone(&broker).leave_loop());
@@ -216,54 +227,13 @@ impl Broker {
         Ok(broker)
     }
 
-    /// Appends a message and delivers it. The place in the conversation is taken when this
-    /// returns; the future resolves at the commit, which is when a RECEIPT is due, and dropping it
-    /// undoes nothing. `without_echo` names the session that wants no copy of what it wrote.
-    pub fn append(
-        self: &Arc<Self>,
-        append: Append,
-        without_echo: Option<SessionId>,
-    ) -> impl Future<Output = Result<Appended, AppendError>> + Send + 'static {
-        let commit = (!self.is_fenced()).then(|| self.store.append(append));
-        let broker = Arc::clone(self);
-        let started = Instant::now();
-        let work = self
-            .tracker
-            .spawn(self.end.clone().run_until_cancelled_owned(async move {
-                let Some(commit) = commit else {
-                    return Err(AppendError::Fenced);
-                };
-                let appended = commit.await?;
-                metrics::histogram!("store_commit_seconds").record(started.elapsed().as_secs_f64());
-                // Committed, but perhaps after the others have swept this node up: no RECEIPT then. The
-                // client tries again with the same client_id, and the message is published all the same.
-                let receipted = if broker.is_fenced() {
-                    Err(AppendError::Fenced)
-                } else {
-                    Ok(())
-                };
-                if !appended.duplicate || broker.settings.rules.republish_duplicates {
-                    broker.deliver(&appended, without_echo);
-                }
-                metrics::histogram!("chat_broadcast_latency")
-                    .record(started.elapsed().as_secs_f64());
-                receipted.map(|()| appended)
-            }));
-        async move {
-            match work.await {
-                Ok(Some(outcome)) => outcome,
-                Ok(None) | Err(_) => Err(AppendError::Ending),
-            }
-        }
-    }
-
     /// Sends a message to the subscribers of a topic, here and on other nodes: of its name, and of the
     /// patterns that it matches. What goes to `/user/<user id>/<rest>` goes to the nodes where that
     /// user has sessions. Resolves when it was handed to the local sessions and to the bus.
     pub async fn publish(self: &Arc<Self>, topic: TopicMessage, message_id: String) {
         let reached = self.hub.topics.fan_out(&topic, message_id);
         if reached > 0 {
-            metrics::counter!("chat_messages_total", "path" => "local").increment(1);
+            self.meters.local.increment(1);
         }
         if !self.settings.alone {
             self.route_topic(topic).await;
@@ -315,6 +285,12 @@ impl Broker {
         }
     }
 
+    /// Whether there are no other nodes and never will be.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.settings.alone
+    }
+
     /// Whether what this node commits now might be missed by the others: its lease has run out by
     /// its own clock, and its heads did not go out lately either.
     #[must_use]
@@ -323,14 +299,13 @@ impl Broker {
     }
 
     /// Delivers a committed message: to the sessions here now, to other nodes by the router.
-    fn deliver(self: &Arc<Self>, appended: &Appended, without_echo: Option<SessionId>) {
-        let delivery = Delivery::new(appended.message.clone());
+    fn deliver(self: &Arc<Self>, delivery: Arc<Delivery>, without_echo: Option<SessionId>) {
         let (room, seq) = (delivery.message.room, delivery.message.seq);
         if let Some(session) = without_echo.and_then(|id| self.hub.session(id)) {
             session.exempt(room, seq);
         }
         self.offer(&delivery);
-        metrics::counter!("chat_messages_total", "path" => "local").increment(1);
+        self.meters.local.increment(1);
         if !self.settings.alone {
             self.route_message(delivery, 0);
         }

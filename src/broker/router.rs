@@ -179,6 +179,7 @@ impl Broker {
     }
 
     async fn send_to_targets(self: &Arc<Self>, batch: Vec<Route>, index: &Index<'_>) {
+        let read_at = Instant::now();
         let mut parcels: BTreeMap<BTreeSet<NodeId>, Vec<Outbound>> = BTreeMap::new();
         for route in batch {
             let (targets, outbound) = match route {
@@ -187,8 +188,9 @@ impl Broker {
                     let sender = index.user(&message.from);
                     let here = (&self.here, self.incarnation);
                     let plan = plan(here, index.user(&message.to), sender);
+                    self.connected.note(&message.to, !plan.offline, read_at);
                     if plan.offline {
-                        metrics::counter!("chat_messages_total", "path" => "offline").increment(1);
+                        self.meters.offline.increment(1);
                     }
                     (plan.remote, Outbound::Message { delivery, attempt })
                 }
@@ -239,7 +241,7 @@ impl Broker {
         };
         match published {
             Ok(confirm) => {
-                metrics::counter!("chat_messages_total", "path" => "remote").increment(count);
+                self.meters.remote.increment(count);
                 let broker = Arc::clone(self);
                 let messages = outbound.into_iter().filter_map(Outbound::handed).collect();
                 self.spawn(async move { broker.confirmed(confirm, messages).await });

@@ -25,7 +25,7 @@ pub mod visitors;
 pub use fingerprint::{FingerprintKey, client_address};
 pub use handshake::{Handshake, Token};
 pub use random::RandomUnavailable;
-pub use recipients::Recipient;
+pub use recipients::{RECIPIENT_LIFE, Recipient};
 pub use secret::{VisitorCookies, is_visitor_token};
 pub use settings::{Recognition, VisitorSettings};
 pub use ticket::{TICKET_LIFE, is_ticket};

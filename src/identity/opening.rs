@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use futures_util::future::join;
+
 use super::Opened;
 use super::decision::{Candidate, Cookie, Decision, Facts, Header, Mode, Source, decide};
 use super::handshake::Handshake;
@@ -207,6 +209,8 @@ impl<'a> Opening<'a> {
             now: taken_at,
         };
         let taken = self.visitors.store().take_over(take_over).await;
+        // Also when it failed: it may have been committed all the same.
+        self.visitors.recipients().forget(user_id);
         if !taken.map_err(store_away)? {
             return Ok(None);
         }
@@ -237,12 +241,20 @@ impl<'a> Opening<'a> {
         }
         let secret = self.secret(bind_cookie)?;
         let user_id = UserId::from_random(random().map_err(no_random)?);
-        if loose && !self.ask.handshake.opted_out {
-            self.touch().await?;
-        }
+        let may_return = loose && !self.ask.handshake.opted_out;
+        let touching = async {
+            match may_return {
+                true => self.touch().await,
+                false => Ok(()),
+            }
+        };
         // Whoever cannot be registered is not created; this asks before a row is written.
-        let location = self.visitors.location();
-        let located = location.locate(std::slice::from_ref(&user_id), &[]).await;
+        let asking = self
+            .visitors
+            .location()
+            .locate(std::slice::from_ref(&user_id), &[]);
+        let (touched, located) = join(touching, asking).await;
+        touched?;
         located.map_err(location_away)?;
         let visitor = NewVisitor {
             name: visitor_name(&user_id, self.ask.accept_language),

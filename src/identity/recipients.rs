@@ -1,9 +1,11 @@
 //! Who a direct message is for, as the sender's node needs to know it.
 //!
-//! Not here: where he is (`location`). Invariant: only what cannot change hands is remembered. A
-//! loose identity is read fresh each time: one that was taken over a moment ago on another node
-//! must not be reached by what was meant for its former holder.
+//! Not here: where he is (`location`). Invariant: what is remembered of a loose identity lets nobody
+//! reach who took it over. A yes that rests on it is either looked at once more by the store when it
+//! commits, or younger than a moment, or in a process through which every change of hands goes; and a
+//! no is never said without reading the identity anew.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
@@ -14,11 +16,11 @@ use crate::model::{Kind, Principal, Problem, RoomId, Standing, UnixMillis, UserI
 use crate::policy::may_reach;
 use crate::store::UserRecord;
 
-/// How many firm users are remembered.
+/// How many users are remembered.
 const USERS_MAX: usize = 10_000;
 
 /// How long: after this an erased user is seen as gone on every node.
-const LIFE: Duration = Duration::from_secs(30);
+pub const RECIPIENT_LIFE: Duration = Duration::from_secs(30);
 
 /// Somebody who can be written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,46 +33,72 @@ pub struct Recipient {
     pub kind: Kind,
 }
 
-/// The firm users that were written to lately.
+/// The users that were written to lately.
 #[derive(Debug)]
-pub(super) struct Recipients(Cache<UserId, (Recipient, UnixMillis)>);
+pub(super) struct Recipients {
+    known: Cache<UserId, (Recipient, UnixMillis)>,
+    /// How often somebody was forgotten.
+    forgotten: AtomicU64,
+}
+
+/// What was forgotten before a user was read: what was read before somebody is forgotten is not
+/// remembered after it.
+pub(super) struct Before(u64);
 
 impl Recipients {
     pub(super) fn new() -> Self {
-        Self(Cache::new(USERS_MAX))
+        Self {
+            known: Cache::new(USERS_MAX),
+            forgotten: AtomicU64::new(0),
+        }
     }
 
+    /// Something of this identity has changed, by this node.
     pub(super) fn forget(&self, user_id: &UserId) {
-        self.0.remove(user_id);
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
+        self.known.remove(user_id);
     }
 
-    fn get(&self, user_id: &UserId, now: UnixMillis) -> Option<Recipient> {
-        let (recipient, read_at) = self.0.get(user_id)?;
-        (now.since(read_at) < LIFE).then_some(recipient)
+    fn before(&self) -> Before {
+        Before(self.forgotten.load(Ordering::Acquire))
     }
 
-    fn note(&self, recipient: &Recipient, now: UnixMillis) {
-        if !recipient.standing.is_loose() {
-            self.0
-                .insert(recipient.user_id.clone(), (recipient.clone(), now));
+    fn get(&self, user_id: &UserId, now: UnixMillis, life: Duration) -> Option<Recipient> {
+        let (recipient, read_at) = self.known.get(user_id)?;
+        (now.since(read_at) < life).then_some(recipient)
+    }
+
+    fn note(&self, recipient: &Recipient, now: UnixMillis, before: &Before) {
+        let known = (recipient.clone(), now);
+        self.known.insert(recipient.user_id.clone(), known);
+        if self.before().0 != before.0 {
+            self.known.remove(&recipient.user_id);
         }
     }
 }
 
 impl Visitors {
-    /// The user with this address, visitor or member; `None` when there is none.
+    /// What was read of a user within `life`, which may have been overtaken on another node since.
+    #[must_use]
+    pub fn remembered(&self, user_id: &UserId, life: Duration) -> Option<Recipient> {
+        self.recipients().get(user_id, self.now(), life)
+    }
+
+    /// The user with this address, visitor or member, as he is now; `None` when there is none.
     ///
     /// # Errors
     /// When the store is away.
     pub async fn recipient(&self, user_id: &UserId) -> Result<Option<Recipient>, Problem> {
         let now = self.now();
-        if let Some(recipient) = self.recipients().get(user_id, now) {
+        let firm = self.recipients().get(user_id, now, RECIPIENT_LIFE);
+        if let Some(recipient) = firm.filter(|it| !it.standing.is_loose()) {
             return Ok(Some(recipient));
         }
+        let before = self.recipients().before();
         let record = self.store().user(user_id).await.map_err(store_away)?;
         let recipient = record.map(Recipient::from);
         if let Some(recipient) = &recipient {
-            self.recipients().note(recipient, now);
+            self.recipients().note(recipient, now, &before);
         }
         Ok(recipient)
     }

@@ -310,6 +310,7 @@ impl Visitors {
         let expires_at = now.after(self.settings.token_ttl);
         let confirmed = self.store.confirm_token(*token, expires_at, now);
         confirmed.await.map_err(store_away)?;
+        self.recipients().forget(&record.user_id);
         if !record.standing.is_loose() {
             return Ok(Some(record));
         }

@@ -41,8 +41,12 @@ impl<V> Recent<V> {
         if now_ms.saturating_sub(self.born_ms) >= self.idle_ms {
             self.turn(now_ms);
         }
-        if !self.young.contains_key(key) && self.young.len() >= self.generation_max {
+        let is_young = self.young.contains_key(key);
+        if !is_young && self.young.len() >= self.generation_max {
             self.turn(now_ms);
+        }
+        if is_young {
+            return self.young.entry(key.into()).or_insert_with(make);
         }
         let old = self.old.remove(key);
         self.young

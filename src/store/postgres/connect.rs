@@ -24,16 +24,21 @@ const SCHEMA_LOCK: i64 = 0x7374_6f6d_7062_6f78;
 /// such a plan of a prepared statement while the table grows: one hot conversation then falls to
 /// some hundred messages a second.
 const PLANS: &str = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off \
-    -c enable_bitmapscan=off -c jit=off -c plan_cache_mode=force_custom_plan";
+    -c enable_bitmapscan=off -c jit=off";
+/// A question is planned each time that it is asked.
+const FRESH_PLANS: &str = "-c plan_cache_mode=force_custom_plan";
+/// What the lanes execute has one plan only, whatever the planner believes of the tables: each row is
+/// found by itself, from what is handed in. To find that plan anew for each batch costs more than a
+/// small batch does.
+const KEPT_PLANS: &str = "-c plan_cache_mode=force_generic_plan";
 /// How long the schema may take, the wait for other nodes that start included.
 const SCHEMA_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The connections for questions, and those of the lanes, which nothing else may take away.
 pub(super) fn pools(url: &str, settings: &PostgresSettings) -> Result<(Pool, Pool), StoreError> {
-    let config = config(url, settings)?;
-    let pool = |size| {
+    let pool = |size, plans| {
         let manager = Manager::from_config(
-            config.clone(),
+            config(url, settings, plans)?,
             NoTls,
             ManagerConfig {
                 // Asking the connection's own task is enough: what it does not know yet is found
@@ -50,7 +55,10 @@ pub(super) fn pools(url: &str, settings: &PostgresSettings) -> Result<(Pool, Poo
             .build()
             .map_err(|err| StoreError::Unavailable(format!("PostgreSQL: {err}")))
     };
-    Ok((pool(settings.connections)?, pool(settings.lanes)?))
+    Ok((
+        pool(settings.connections, FRESH_PLANS)?,
+        pool(settings.lanes, KEPT_PLANS)?,
+    ))
 }
 
 /// Brings the schema up to date and yields the id of the store.
@@ -92,7 +100,7 @@ pub(super) fn words(err: &tokio_postgres::Error) -> String {
     words
 }
 
-fn config(url: &str, settings: &PostgresSettings) -> Result<Config, StoreError> {
+fn config(url: &str, settings: &PostgresSettings, plans: &str) -> Result<Config, StoreError> {
     // The parser's own words may repeat parts of the address, and the password is one of them.
     let mut config: Config = url.parse().map_err(|_| {
         StoreError::Unavailable(
@@ -104,7 +112,7 @@ fn config(url: &str, settings: &PostgresSettings) -> Result<Config, StoreError> 
     let millis = settings.statement_timeout.as_millis();
     let own = format!(
         "-c synchronous_commit=on -c statement_timeout={millis} -c lock_timeout={millis} \
-         -c idle_in_transaction_session_timeout={} {PLANS}",
+         -c idle_in_transaction_session_timeout={} {PLANS} {plans}",
         millis * 2
     );
     // What the address itself sets comes first, so that the promises of this engine win.
@@ -181,7 +189,7 @@ mod tests {
     #[test]
     fn an_address_that_cannot_be_read_does_not_show_its_password() {
         let settings = PostgresSettings::default();
-        let err = config("postgres://u:hunter2@h:port/db", &settings).unwrap_err();
+        let err = config("postgres://u:hunter2@h:port/db", &settings, KEPT_PLANS).unwrap_err();
         assert!(!err.to_string().contains("hunter2"), "{err}");
     }
 
@@ -189,7 +197,7 @@ mod tests {
     fn the_promises_of_the_engine_come_after_what_the_address_sets() {
         let settings = PostgresSettings::default();
         let url = "postgres://h/db?options=-c%20synchronous_commit%3Doff";
-        let config = config(url, &settings).unwrap();
+        let config = config(url, &settings, KEPT_PLANS).unwrap();
         let options = config.get_options().unwrap();
         let (off, on) = (options.find("=off"), options.find("synchronous_commit=on"));
         assert!(off < on, "{options}");

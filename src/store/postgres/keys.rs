@@ -23,7 +23,7 @@ pub(super) const KNOWN: &str = concat!(
     " AND k.sender = w.sender AND k.client_id = w.client_id LIMIT 1) k",
     " CROSS JOIN LATERAL (SELECT * FROM messages m WHERE m.room = k.room",
     " AND m.seq = k.seq LIMIT 1) m",
-    " JOIN conversations c ON c.room = k.room"
+    " CROSS JOIN LATERAL (SELECT epoch FROM conversations c WHERE c.room = k.room LIMIT 1) c"
 );
 
 /// By what a repetition is recognised.

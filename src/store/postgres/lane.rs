@@ -29,14 +29,23 @@ use crate::store::{Append, Appended, StoreError};
 /// at once, a connection that was cut while idle.
 const ATTEMPTS_MAX: u32 = 6;
 
+/// After a batch of so many the next one waits for [`GATHER`], because more are on their way: a
+/// transaction costs PostgreSQL as much as ten messages. Whoever writes alone never waits.
+const BUSY_BATCH: usize = 2;
+const GATHER: Duration = Duration::from_millis(4);
+
+/// So many are worth a transaction at once.
+const GATHERED_ENOUGH: usize = 64;
+
 const LOCK: &str = "SELECT room, head, epoch FROM conversations WHERE room = ANY($1) \
     ORDER BY room FOR UPDATE";
 const BEGIN_CONVERSATIONS: &str = "INSERT INTO conversations (room, head, epoch, changed) \
     SELECT w.room, 0, w.epoch, 0 FROM unnest($1::bytea[], $2::bigint[]) AS w (room, epoch) \
     ORDER BY w.room ON CONFLICT (room) DO NOTHING";
-const MOVE_HEADS: &str = "UPDATE conversations c \
-    SET head = w.head, changed = pg_current_xact_id()::text::bigint \
-    FROM unnest($1::bytea[], $2::bigint[]) AS w (room, head) WHERE c.room = w.room";
+/// Not a join, for which there would be two orders.
+const MOVE_HEADS: &str = "UPDATE conversations \
+    SET head = ($2::bigint[])[array_position($1::bytea[], room)], \
+    changed = pg_current_xact_id()::text::bigint WHERE room = ANY($1)";
 const PUT_MESSAGES: &str = "INSERT INTO messages (room, seq, id, from_user, from_name, to_user, \
     client_id, text, accepted_at, expires_at) \
     SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bytea[], $4::text[], $5::text[], \
@@ -86,6 +95,7 @@ impl Lane {
     /// Ends when the store is dropped, or stopped and everything queued is answered.
     pub(super) async fn run(self, mut waiting: mpsc::Receiver<Waiting>, stop: CancellationToken) {
         let mut batch = Vec::with_capacity(self.batch_max);
+        let mut is_busy = false;
         loop {
             tokio::select! {
                 biased;
@@ -94,6 +104,15 @@ impl Lane {
                     if count == 0 {
                         return;
                     }
+                    if is_busy && count < GATHERED_ENOUGH {
+                        tokio::time::sleep(GATHER).await;
+                        while batch.len() < self.batch_max
+                            && let Ok(next) = waiting.try_recv()
+                        {
+                            batch.push(next);
+                        }
+                    }
+                    is_busy = batch.len() >= BUSY_BATCH;
                     self.settle(&mut batch).await;
                 }
             }

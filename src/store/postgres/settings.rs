@@ -29,7 +29,7 @@ pub struct PostgresSettings {
 impl Default for PostgresSettings {
     fn default() -> Self {
         Self {
-            lanes: 4,
+            lanes: 1,
             connections: 8,
             lane_queue_max: 4_096,
             queue_bytes_max: 64 << 20,

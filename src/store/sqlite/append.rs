@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::writer::{Job, Unit};
 use crate::model::{ClientId, StoredMessage, UserId};
 use crate::store::alike::{epoch, placed};
-use crate::store::rows::{MessageRow, holder, millis, signed, unsigned};
+use crate::store::rows::{MessageRow, millis, signed, unsigned};
 use crate::store::sql::message_columns;
 use crate::store::{Append, Appended, StoreError};
 
@@ -27,17 +27,11 @@ const FIRST: &str = concat!(
     " JOIN conversations c ON c.room = k.room",
     " WHERE k.room = $1 AND k.sender = $2 AND k.client_id = $3"
 );
-const TAKEN_AT: &str = "SELECT taken_at FROM users WHERE user_id = $1";
-const NEXT: &str = "INSERT INTO conversations (room, head, epoch, changed) \
-    VALUES ($1, 1, $2, $3) ON CONFLICT (room) DO UPDATE \
-    SET head = head + 1, changed = excluded.changed RETURNING head, epoch";
 const PUT_MESSAGE: &str = "INSERT INTO messages (room, seq, id, from_user, from_name, to_user, \
     client_id, text, accepted_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-const PUT_KEY: &str =
-    "INSERT INTO message_keys (room, sender, client_id, seq) VALUES ($1, $2, $3, $4)";
-const PUT_MEMBER: &str = "INSERT INTO members (user_id, room, wrote_at) VALUES ($1, $2, $3) \
-    ON CONFLICT (user_id, room) DO UPDATE SET wrote_at = excluded.wrote_at \
-    WHERE excluded.wrote_at > coalesce(members.wrote_at, -1)";
+/// Changes nothing when the key is known.
+const PUT_KEY: &str = "INSERT INTO message_keys (room, sender, client_id, seq) \
+    VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
 
 /// One append on its way.
 pub(super) struct AppendJob {
@@ -66,18 +60,13 @@ impl AppendJob {
 
 impl Job for AppendJob {
     fn run(&mut self, unit: &Unit<'_>) -> Result<(), Error> {
-        self.outcome = Some(if let Some(message) = first(&self.append, unit)? {
-            Ok(Appended {
-                message,
-                duplicate: true,
-            })
-        } else if let Some(user) = changed_hands(&self.append, unit)? {
-            Err(StoreError::ChangedHands(user.clone()))
-        } else {
-            Ok(Appended {
-                message: put(&self.append, unit)?,
-                duplicate: false,
-            })
+        self.outcome = Some(match changed_hands(&self.append, unit)? {
+            None => Ok(put(&self.append, unit)?),
+            // A repetition of what is committed is answered with that all the same.
+            Some(user) => match first(&self.append, unit)? {
+                Some(message) => Ok(repetition(message)),
+                None => Err(StoreError::ChangedHands(user.clone())),
+            },
         });
         Ok(())
     }
@@ -112,28 +101,29 @@ fn first(append: &Append, unit: &Unit<'_>) -> Result<Option<StoredMessage>, Erro
 /// so until the commit.
 fn changed_hands<'a>(append: &'a Append, unit: &Unit<'_>) -> Result<Option<&'a UserId>, Error> {
     for (user, wanted) in append.hands() {
-        let taken_at: Option<Option<i64>> = unit
-            .conn
-            .prepare_cached(TAKEN_AT)?
-            .query_row([user.as_str()], |row| row.get(0))
-            .optional()?;
-        if taken_at.map(holder) != Some(wanted) {
+        if unit.ledger().holder(unit.conn, user)? != Some(wanted) {
             return Ok(Some(user));
         }
     }
     Ok(None)
 }
 
-fn put(append: &Append, unit: &Unit<'_>) -> Result<StoredMessage, Error> {
+/// Gives the message its place and writes it, unless its key is known.
+fn put(append: &Append, unit: &Unit<'_>) -> Result<Appended, Error> {
     let conn = unit.conn;
     let room = append.room.0.to_be_bytes();
-    let fresh_epoch = epoch(unit.store_id, append.room, append.id);
-    let (seq, epoch): (i64, u32) = conn
-        .prepare_cached(NEXT)?
-        .query_row(params![room, fresh_epoch, unit.position], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
-    unit.moved_a_head();
+    let mut ledger = unit.ledger();
+    let fresh_epoch = || epoch(unit.store_id, append.room, append.id);
+    let conversation = ledger.conversation(conn, append.room, (fresh_epoch, unit.position))?;
+    let seq = conversation.head + 1;
+    if let Some(client_id) = &append.client_id {
+        let params = params![room, append.from.as_str(), client_id.as_str(), seq];
+        if conn.prepare_cached(PUT_KEY)?.execute(params)? == 0 {
+            // A key has a message as long as it is kept, and no longer.
+            let known = first(append, unit)?.ok_or(Error::QueryReturnedNoRows)?;
+            return Ok(repetition(known));
+        }
+    }
     conn.prepare_cached(PUT_MESSAGE)?.execute(params![
         room,
         seq,
@@ -146,21 +136,21 @@ fn put(append: &Append, unit: &Unit<'_>) -> Result<StoredMessage, Error> {
         millis(append.timestamp),
         append.expires_at.map(millis),
     ])?;
-    if let Some(client_id) = &append.client_id {
-        let params = params![room, append.from.as_str(), client_id.as_str(), seq];
-        conn.prepare_cached(PUT_KEY)?.execute(params)?;
-    }
-    let mut put_member = conn.prepare_cached(PUT_MEMBER)?;
-    put_member.execute(params![
-        append.from.as_str(),
-        room,
-        millis(append.timestamp)
-    ])?;
-    if append.to != append.from {
-        put_member.execute(params![append.to.as_str(), room, None::<i64>])?;
-    }
+    conversation.head = seq;
+    conversation.met(&append.from, Some(append.timestamp));
+    conversation.met(&append.to, None);
     debug_assert_eq!(signed(unsigned(seq)), seq, "a seq is never negative");
-    Ok(placed(append, unsigned(seq), epoch))
+    Ok(Appended {
+        message: placed(append, unsigned(seq), conversation.epoch),
+        duplicate: false,
+    })
+}
+
+fn repetition(message: StoredMessage) -> Appended {
+    Appended {
+        message,
+        duplicate: true,
+    }
 }
 
 /// Reads the columns of a message from column `at` on.

@@ -6,6 +6,7 @@
 //! is answered.
 
 mod append;
+mod ledger;
 mod open;
 mod reader;
 mod settings;
@@ -16,7 +17,7 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::TrySendError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -33,7 +34,7 @@ use super::{
 };
 use crate::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 use append::AppendJob;
-use reader::Question;
+use reader::{Question, Readers};
 pub use settings::SqliteSettings;
 use writer::{Call, Job, Unit};
 
@@ -55,7 +56,7 @@ pub struct SqliteStore {
 /// The threads, and the lock that keeps other processes out for as long as they live.
 struct Threads {
     writer: writer::Queue,
-    reader: SyncSender<Question>,
+    readers: Readers,
     handles: Vec<JoinHandle<()>>,
     lock: File,
 }
@@ -63,7 +64,7 @@ struct Threads {
 impl Threads {
     /// Lets the threads finish what is queued, waits for them, then gives the file up.
     fn end(self) {
-        drop((self.writer, self.reader));
+        drop((self.writer, self.readers));
         for handle in self.handles {
             if handle.join().is_err() {
                 tracing::error!("a thread of the SQLite store panicked");
@@ -93,8 +94,8 @@ impl SqliteStore {
         };
         let (writer, handle) = writer::start(opened.writer, state, settings)?;
         handles.push(handle);
-        let (reader, readers) = reader::start(opened.readers, settings.queue_max)?;
-        handles.extend(readers);
+        let (readers, reading) = reader::start(opened.readers, settings.queue_max)?;
+        handles.extend(reading);
         Ok(Arc::new(Self {
             path: path.to_owned(),
             store_id: opened.store_id,
@@ -102,7 +103,7 @@ impl SqliteStore {
             is_failing,
             threads: Mutex::new(Some(Threads {
                 writer,
-                reader,
+                readers,
                 handles,
                 lock: opened.lock,
             })),
@@ -142,10 +143,7 @@ impl SqliteStore {
         {
             let threads = self.threads();
             let threads = threads.as_ref().ok_or_else(closed)?;
-            threads
-                .reader
-                .try_send(question)
-                .map_err(|err| full(&err))?;
+            threads.readers.ask(question)?;
         }
         answer.await.map_err(|_| closed())?
     }
@@ -270,8 +268,11 @@ impl Store for SqliteStore {
     }
 
     async fn take_over(&self, take_over: TakeOver) -> Result<bool, StoreError> {
-        self.write(move |unit| visits::take_over(unit.conn, &take_over))
-            .await
+        self.write(move |unit| {
+            unit.ledger().changes_hands(&take_over.user_id);
+            visits::take_over(unit.conn, &take_over)
+        })
+        .await
     }
 
     async fn seen(&self, user_id: &UserId, now: UnixMillis) -> Result<(), StoreError> {
@@ -307,8 +308,11 @@ impl Store for SqliteStore {
 
     async fn erase(&self, user_id: &UserId) -> Result<(), StoreError> {
         let user_id = user_id.clone();
-        self.write(move |unit| visits::erase(unit.conn, &user_id))
-            .await
+        self.write(move |unit| {
+            unit.open_the_ledger()?;
+            visits::erase(unit.conn, &user_id)
+        })
+        .await
     }
 
     async fn purge(&self, now: UnixMillis, idle_before: UnixMillis) -> Result<u64, StoreError> {
@@ -320,7 +324,10 @@ impl Store for SqliteStore {
         ] {
             loop {
                 let purged = self
-                    .write(move |unit| step(unit.conn, (now, idle_before), PURGE_ROWS))
+                    .write(move |unit| {
+                        unit.open_the_ledger()?;
+                        step(unit.conn, (now, idle_before), PURGE_ROWS)
+                    })
                     .await?;
                 removed += purged.rows;
                 if purged.is_done {

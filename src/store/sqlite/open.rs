@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 
 use super::SqliteSettings;
@@ -125,8 +126,7 @@ fn open_writer(path: &Path, settings: &SqliteSettings) -> Result<Connection, rus
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    conn.busy_timeout(settings.busy_timeout)?;
-    conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    prepare(&conn, settings)?;
     conn.pragma_update(None, "journal_mode", "WAL")?;
     // FULL syncs the log at every commit: what is receipted survives a power cut.
     conn.pragma_update(None, "synchronous", "FULL")?;
@@ -155,11 +155,19 @@ fn open_reader(path: &Path, settings: &SqliteSettings) -> Result<Connection, rus
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    conn.busy_timeout(settings.busy_timeout)?;
-    conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    prepare(&conn, settings)?;
     // Not opened read-only: a reader of a log must be able to write its index in shared memory.
     conn.pragma_update(None, "query_only", true)?;
     Ok(conn)
+}
+
+fn prepare(conn: &Connection, settings: &SqliteSettings) -> Result<(), rusqlite::Error> {
+    conn.busy_timeout(settings.busy_timeout)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    // The plan of a statement must not depend on its parameters: else one over a table with a partial
+    // index is compiled anew each time that another value is bound.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 /// Reads the whole file once; the first thing found wrong is in the error.

@@ -32,9 +32,6 @@ pub(super) fn users(
 }
 
 pub(super) fn create_visitor(conn: &Connection, visitor: &NewVisitor) -> Result<bool, Error> {
-    if is_live(conn, visitor.token, visitor.now)? {
-        return Ok(false);
-    }
     let created = conn.prepare_cached(sql::PUT_VISITOR)?.execute(params![
         visitor.user_id.as_str(),
         i64::from(visitor.loose),
@@ -46,8 +43,13 @@ pub(super) fn create_visitor(conn: &Connection, visitor: &NewVisitor) -> Result<
         return Ok(false);
     }
     let until = visitor.token_expires_at;
-    put_token(conn, visitor.token, &visitor.user_id, (until, visitor.now))?;
-    Ok(true)
+    let is_bound = put_token(conn, visitor.token, &visitor.user_id, (until, visitor.now))?;
+    if !is_bound {
+        // It is somebody's live one already: nothing happens.
+        conn.prepare_cached(sql::DROP_USER)?
+            .execute([visitor.user_id.as_str()])?;
+    }
+    Ok(is_bound)
 }
 
 pub(super) fn confirm_token(
@@ -86,7 +88,8 @@ pub(super) fn take_over(conn: &Connection, wanted: &TakeOver) -> Result<bool, Er
     conn.prepare_cached(sql::DROP_TOKENS)?
         .execute([wanted.user_id.as_str()])?;
     let until = wanted.token_expires_at;
-    put_token(conn, wanted.token, &wanted.user_id, (until, wanted.now))?;
+    let is_bound = put_token(conn, wanted.token, &wanted.user_id, (until, wanted.now))?;
+    debug_assert!(is_bound, "whether it is somebody's was looked at before");
     Ok(true)
 }
 
@@ -170,20 +173,20 @@ fn is_live(conn: &Connection, token: TokenHash, now: UnixMillis) -> Result<bool,
         .exists(params![token, millis(now)])
 }
 
+/// Whether the secret is the owner's now: not when it is somebody's live one.
 fn put_token(
     conn: &Connection,
     token: TokenHash,
     owner: &UserId,
     (expires_at, now): (UnixMillis, UnixMillis),
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let put = conn.prepare_cached(sql::PUT_TOKEN)?.execute(params![
         token,
         owner.as_str(),
         millis(expires_at),
         millis(now)
     ])?;
-    debug_assert_eq!(put, 1, "whether it is somebody's was looked at before");
-    Ok(())
+    Ok(put > 0)
 }
 
 fn user_row(row: &Row<'_>) -> Result<UserRow, Error> {

@@ -4,7 +4,7 @@
 //! before the transaction that holds it is on disk. Idle, a job commits alone and at once; under
 //! load a batch shares one sync of the disk.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell, RefMut};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,10 +16,19 @@ use rusqlite::{Connection, Error, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
 use super::SqliteSettings;
+use super::ledger::Ledger;
 use crate::store::StoreError;
 
 /// How long readers are waited for when the log is beyond its bound.
 const READERS_WAIT: Duration = Duration::from_millis(250);
+
+/// After a batch of so many the next one waits for [`GATHER`], because more are on their way: half as
+/// many commits cost half as many syncs. Whoever writes alone never waits.
+const BUSY_BATCH: usize = 3;
+const GATHER: Duration = Duration::from_millis(3);
+
+/// So many are worth a commit at once.
+const GATHERED_ENOUGH: usize = 64;
 
 /// What a check writes after a failure: a large message's worth, so that a disk on which only
 /// small ones still fit counts as full.
@@ -43,13 +52,30 @@ pub(super) struct Unit<'a> {
     pub(super) store_id: &'a str,
     /// The position of this batch in the order of commits.
     pub(super) position: i64,
+    ledger: RefCell<&'a mut Ledger>,
     has_moved_a_head: Cell<bool>,
 }
 
-impl Unit<'_> {
-    /// Some head moved, so this batch takes its position.
-    pub(super) fn moved_a_head(&self) {
-        self.has_moved_a_head.set(true);
+impl<'a> Unit<'a> {
+    /// What is known, and what is still to be written.
+    pub(super) fn ledger(&self) -> RefMut<'_, &'a mut Ledger> {
+        self.ledger.borrow_mut()
+    }
+
+    /// Before something that changes conversations, members or the hands of identities: it finds
+    /// everything in the file, and nothing stays known that it changes.
+    pub(super) fn open_the_ledger(&self) -> Result<(), Error> {
+        self.write_the_ledger()?;
+        self.ledger().forget();
+        Ok(())
+    }
+
+    /// Writes what is known and not written yet. Some head moved: then this batch takes its position.
+    fn write_the_ledger(&self) -> Result<(), Error> {
+        let has_moved = self.ledger().write(self.conn, self.position)?;
+        self.has_moved_a_head
+            .set(has_moved || self.has_moved_a_head.get());
+        Ok(())
     }
 
     /// Writes something and takes it away again, to find out whether there is room.
@@ -131,6 +157,7 @@ pub(super) fn start(
     let mut writer = Writer {
         conn,
         state,
+        ledger: Ledger::new(),
         busy_timeout: settings.busy_timeout,
         wal_bytes_max,
         wal_bytes_next: wal_bytes_max,
@@ -142,9 +169,19 @@ pub(super) fn start(
     Ok((sender, handle))
 }
 
+/// Lets some more come. Not by waiting for the queue, which would wake this thread for each of them.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this thread is the store's own and no worker of the runtime"
+)]
+fn gather() {
+    thread::sleep(GATHER);
+}
+
 struct Writer {
     conn: Connection,
     state: State,
+    ledger: Ledger,
     busy_timeout: Duration,
     wal_bytes_max: u64,
     /// The size of the log at which it is emptied next: beyond the bound it moves on when somebody
@@ -156,13 +193,15 @@ impl Writer {
     /// Ends when every sender is gone and the queue is empty.
     fn run(&mut self, jobs: &Receiver<Box<dyn Job>>, batch_max: usize) {
         let mut batch = Vec::with_capacity(batch_max);
+        let mut is_busy = false;
         while let Ok(first) = jobs.recv() {
             batch.push(first);
-            while batch.len() < batch_max
-                && let Ok(next) = jobs.try_recv()
-            {
-                batch.push(next);
+            batch.extend(jobs.try_iter().take(batch_max - 1));
+            if is_busy && batch.len() < GATHERED_ENOUGH {
+                gather();
+                batch.extend(jobs.try_iter().take(batch_max - batch.len()));
             }
+            is_busy = batch.len() >= BUSY_BATCH;
             let committed = self.commit(&mut batch).map_err(StoreError::from);
             self.note(&committed);
             for job in batch.drain(..) {
@@ -177,6 +216,14 @@ impl Writer {
 
     /// All or nothing. Dropping the transaction on the way out rolls it back.
     fn commit(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), Error> {
+        let outcome = self.transact(batch);
+        if outcome.is_err() {
+            self.ledger.forget();
+        }
+        outcome
+    }
+
+    fn transact(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), Error> {
         let transaction = self
             .conn
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -184,15 +231,18 @@ impl Writer {
             conn: &transaction,
             store_id: &self.state.store_id,
             position: self.state.position + 1,
+            ledger: RefCell::new(&mut self.ledger),
             has_moved_a_head: Cell::new(false),
         };
         for job in batch {
             job.run(&unit)?;
         }
+        unit.write_the_ledger()?;
         let has_moved = unit.has_moved_a_head.get();
         if has_moved {
             unit.put_position(unit.position)?;
         }
+        drop(unit);
         transaction.commit()?;
         self.state.position += i64::from(has_moved);
         Ok(())

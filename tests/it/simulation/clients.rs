@@ -296,12 +296,12 @@ async fn write(cluster: Arc<Cluster>, number: usize, from: UserId, to: UserId) {
         };
         let patience = Duration::from_millis(rng.random_range(300..3_000));
         let receipt = tokio::time::timeout(patience, life.broker.append(append, None)).await;
-        if let Ok(Ok(appended)) = receipt {
+        if let Ok(Ok(committed)) = receipt {
             if life.fate.is_frozen() || life.fate.is_killed() {
                 // What stands still or is dead sends no RECEIPT.
                 continue;
             }
-            world.ledger().receipted(&appended.message);
+            world.ledger().receipted(&committed.delivery.message);
             world.note(format_args!("m{number} is receipted"));
             if let Some(away) = life.kill_on_receipt.lock().unwrap().take() {
                 cluster.kill(&life, away);
