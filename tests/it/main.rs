@@ -11,6 +11,7 @@
 mod anonymous_identity;
 mod bad_clients;
 mod bad_input;
+mod bench_command;
 mod clients_cluster;
 mod cluster_start;
 mod configuration;
