@@ -24,7 +24,7 @@ pub(super) fn fill(template: &str, blanks: &Blanks<'_>) -> String {
     while let Some(at) = rest.find('{') {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
-        let name = rest[1..].split('}').next().unwrap_or_default();
+        let name = rest[1..].split_once('}').map_or("", |(name, _)| name);
         // Writing to a String cannot fail.
         let _infallible = match name {
             "room" => write!(out, "{}", blanks.room),
