@@ -81,6 +81,7 @@ enum ConfigAction {
 
 /// The flags: the settings that people change most, and `--set` for all the others.
 #[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Settings of a node")]
 struct Flags {
     /// Read this file instead of ./stompbox.toml
     #[arg(long, global = true, value_name = "FILE")]

@@ -24,6 +24,7 @@ mod conformance_store;
 mod corpus;
 mod deployment_files;
 mod documented_destinations;
+mod documented_performance;
 mod documented_protocol;
 mod drain;
 mod edge_http;
