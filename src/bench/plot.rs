@@ -101,7 +101,7 @@ fn figure(value: f64) -> String {
     match value {
         0.0 => "0".to_owned(),
         ..1.0 => format!("{value:.3}"),
-        ..20.0 => format!("{value:.1}"),
+        ..20.0 => format!("{value:.1}").trim_end_matches(".0").to_owned(),
         _ => format!("{value:.0}"),
     }
 }
