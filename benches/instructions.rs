@@ -1,7 +1,7 @@
 //! Instructions per delivery, per request and per idle second, of one or two binaries.
 //!
 //! `cargo bench --bench instructions -- OLD NEW` runs each of the two under callgrind, in turns, and
-//! prints what each case costs with both and with the bare server of `fan_out`; without names it
+//! prints what each case costs with both and with a bare server; without names it
 //! measures the binary of this build. What is counted begins after the handshakes.
 //! Instructions are repeatable where microseconds are not; what the kernel does is not in them.
 //! Needs valgrind (Debian package `valgrind`).

@@ -32,7 +32,8 @@ pub mod broker;
 // 5: the `/app/**` features.
 pub mod app;
 
-// 6: sockets and HTTP.
+// 6: sockets and HTTP, from the server's side and from that of a client who measures it.
+pub mod bench;
 pub mod edge;
 
 // 7: configuration, composition, run, drain.

@@ -3,6 +3,8 @@
 //! Not here: what the settings mean (`config`), the node itself (`run`). Invariant: exit codes are
 //! 0 for done, 1 for failed, 2 for a command line that cannot be understood.
 
+mod bench;
+
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -27,6 +29,7 @@ Examples:
   stompbox --set RATE_ANON_PER_MIN=0       any setting, by its name
   stompbox config check                    say whether the configuration is right
   stompbox config print                    every setting, with what it is for
+  stompbox bench fanout --pid PID          what a delivery costs, at any STOMP server
 
   REDIS_URL=redis://... RABBITMQ_URL=amqp://... DATABASE_URL=postgres://... \\
   JWT_SECRET_FILE=... SERVER_ID=a stompbox     one node of several
@@ -53,6 +56,8 @@ struct Cli {
 enum Command {
     /// Run the node until SIGTERM or Ctrl-C (what happens without a command, too)
     Serve,
+    /// Load a STOMP server over WebSocket, this one or another, and say what it took
+    Bench(Box<bench::Args>),
     /// Ask the node of this configuration whether it is ready; exit code 0 when it is
     Health,
     /// Look at the configuration without starting anything
@@ -76,6 +81,7 @@ enum ConfigAction {
 
 /// The flags: the settings that people change most, and `--set` for all the others.
 #[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Settings of a node")]
 struct Flags {
     /// Read this file instead of ./stompbox.toml
     #[arg(long, global = true, value_name = "FILE")]
@@ -151,6 +157,10 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if answer.use_stderr() { 2 } else { 0 });
         }
     };
+    // What measures a server has no configuration of its own.
+    if let Some(Command::Bench(arguments)) = cli.command {
+        return bench::run(*arguments);
+    }
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
@@ -166,6 +176,8 @@ pub fn main() -> ExitCode {
     };
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => run::serve(&config, &layers::not_used(&sources.environment)),
+        // Done above.
+        Command::Bench(_) => ExitCode::SUCCESS,
         Command::Health => health(&config),
         Command::Config { action } => {
             let text = match action {

@@ -11,6 +11,7 @@
 mod anonymous_identity;
 mod bad_clients;
 mod bad_input;
+mod bench_command;
 mod clients_cluster;
 mod cluster_start;
 mod configuration;
@@ -23,6 +24,7 @@ mod conformance_store;
 mod corpus;
 mod deployment_files;
 mod documented_destinations;
+mod documented_performance;
 mod documented_protocol;
 mod drain;
 mod edge_http;

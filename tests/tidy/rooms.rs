@@ -15,7 +15,7 @@ struct Room {
 
 /// The files in which a crate may be named. Composition is not among them: the engines' own
 /// constructors take addresses.
-const CONFINED: [(&str, &[&str]); 12] = [
+const CONFINED: [(&str, &[&str]); 14] = [
     ("lapin", &["src/bus/rabbitmq"]),
     ("redis", &["src/location/redis", "src/quota/redis"]),
     ("deadpool_redis", &["src/location/redis", "src/quota/redis"]),
@@ -28,6 +28,8 @@ const CONFINED: [(&str, &[&str]); 12] = [
     ("hyper_util", &["src/edge/"]),
     ("tokio_tungstenite", &["src/edge/"]),
     ("clap", &["src/node/cli"]),
+    ("mio", &["src/bench/"]),
+    ("hdrhistogram", &["src/bench/"]),
 ];
 
 /// Rooms that decide by values alone.
