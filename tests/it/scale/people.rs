@@ -21,7 +21,7 @@ use super::cluster::Cluster;
 use super::model::Traffic;
 
 /// So long nothing more is written before it is counted: everything has arrived.
-const QUIET: Duration = Duration::from_millis(500);
+pub(super) const QUIET: Duration = Duration::from_secs(1);
 
 /// How often what waits for people is taken.
 const READ_EVERY: Duration = Duration::from_millis(200);
