@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use super::support::process::{Process, SETTINGS};
+use super::support::report::folder;
 use super::support::{CHILD, Outcome};
 
 /// The broker in one of its builds, or the bare server of this one.
@@ -21,6 +22,11 @@ pub(crate) enum Program {
 }
 
 impl Program {
+    /// The broker of this build.
+    pub(crate) fn this_build() -> Self {
+        Self::Broker(env!("CARGO_BIN_EXE_stompbox").into())
+    }
+
     /// What the table calls it.
     pub(crate) fn name(&self) -> String {
         match self {
@@ -66,17 +72,17 @@ impl Counted {
         self.control("--zero")
     }
 
-    /// Ends it. Returns how many instructions it took since [`Counted::begin`].
-    pub(crate) fn instructions(mut self) -> Outcome<f64> {
+    /// Ends it. Returns how many instructions it took since [`Counted::begin`], and keeps what
+    /// callgrind saw as the [`profile`] of this case.
+    pub(crate) fn end(mut self, case: &str) -> Outcome<f64> {
         self.control("--dump")?;
         Command::new("kill")
             .arg(self.server.pid().to_string())
             .status()?;
         self.server.child.wait()?;
         let first_dump = counts(&self.folder).with_extension("out.1");
-        let counts = std::fs::read_to_string(first_dump)?;
-        let total = counts.lines().find_map(|line| line.strip_prefix("totals:"));
-        Ok(total.ok_or("callgrind wrote no total")?.trim().parse()?)
+        std::fs::copy(&first_dump, profile(case)?)?;
+        total(&first_dump)
     }
 
     fn control(&self, what: &str) -> Outcome<()> {
@@ -91,6 +97,20 @@ impl Counted {
             false => Err("callgrind_control failed".into()),
         }
     }
+}
+
+/// Where what callgrind saw of a case is kept, for callgrind_annotate.
+pub(crate) fn profile(case: &str) -> Outcome<PathBuf> {
+    let folder = folder().join("callgrind");
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder.join(format!("{}.out", case.replace('/', "."))))
+}
+
+/// The instructions in a file of callgrind.
+pub(crate) fn total(dump: &Path) -> Outcome<f64> {
+    let counts = std::fs::read_to_string(dump)?;
+    let total = counts.lines().find_map(|line| line.strip_prefix("totals:"));
+    Ok(total.ok_or("callgrind wrote no total")?.trim().parse()?)
 }
 
 fn counts(folder: &TempDir) -> PathBuf {

@@ -3,13 +3,10 @@
 //! Not here: what is measured. Invariant: every server ends with the value that started it, and
 //! nothing listens anywhere but on loopback.
 
+mod allocator;
 pub(crate) mod client;
 pub(crate) mod process;
 pub(crate) mod report;
-
-/// The broker's allocator, for the bare server too: what differs is the work, not the tools.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Anything that goes wrong ends the benchmark with its words.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;

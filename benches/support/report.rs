@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -60,8 +60,7 @@ pub(crate) fn say(text: &str) -> Outcome<()> {
 
 /// Writes `target/bench/NAME.json`, with the machine and its load, and says where it is.
 pub(crate) fn keep(name: &str, figures: &Value) -> Outcome<()> {
-    let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let folder = temporary.parent().unwrap_or(temporary).join("bench");
+    let folder = folder();
     std::fs::create_dir_all(&folder)?;
     let path = folder.join(format!("{name}.json"));
     let whole = json!({ "machine": machine(), "load": load(), "figures": figures });
@@ -74,8 +73,14 @@ pub(crate) fn keep(name: &str, figures: &Value) -> Outcome<()> {
     ))
 }
 
+/// Where the files of benchmarks are: below the build directory.
+pub(crate) fn folder() -> PathBuf {
+    let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    temporary.parent().unwrap_or(temporary).join("bench")
+}
+
 /// The processor, how many of it, and the kernel.
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo");
     let model = cpu
