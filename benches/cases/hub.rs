@@ -12,6 +12,7 @@ use stompbox::hub::{
 };
 use stompbox::model::{SessionId, UnixMillis, UserId};
 use stompbox::stomp::Version;
+use stompbox::websocket::Framed;
 
 use super::people::{Conversation, topic, user};
 use super::{Case, Made};
@@ -126,7 +127,7 @@ fn subscribe() -> Made {
 }
 
 fn push_and_pull() -> Made {
-    let (outbox, frame) = (outbox(), topic().body);
+    let (outbox, frame) = (outbox(), Framed::message(&topic().body));
     Ok(Box::new(move || {
         assert!(outbox.push(frame.clone()));
         pull(&outbox);
