@@ -6,25 +6,20 @@
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio_util::task::TaskTracker;
 
-use crate::app::{App, Live};
+use super::Edge;
+use crate::app::Live;
 
 /// Holds a session for as long as the app knows it.
 #[derive(Debug)]
 pub(super) struct Attached {
-    app: Arc<App>,
-    tracker: TaskTracker,
+    edge: Arc<Edge>,
     live: Option<Live>,
 }
 
 impl Attached {
-    pub(super) fn new(app: Arc<App>, tracker: TaskTracker) -> Self {
-        Self {
-            app,
-            tracker,
-            live: None,
-        }
+    pub(super) fn new(edge: Arc<Edge>) -> Self {
+        Self { edge, live: None }
     }
 
     pub(super) fn set(&mut self, live: Live) {
@@ -38,7 +33,7 @@ impl Attached {
     /// The orderly way.
     pub(super) async fn detach(&mut self) {
         if let Some(live) = &self.live {
-            self.app.disconnect(live).await;
+            self.edge.app.disconnect(live).await;
             self.live = None;
         }
     }
@@ -51,8 +46,8 @@ impl Drop for Attached {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        let app = Arc::clone(&self.app);
+        let app = Arc::clone(&self.edge.app);
         let disconnect = async move { app.disconnect(&live).await };
-        self.tracker.spawn_on(disconnect, &runtime);
+        self.edge.tracker.spawn_on(disconnect, &runtime);
     }
 }

@@ -101,7 +101,7 @@ impl Connection {
         Self {
             session: Session::new(now.into_std(), config),
             handshake: Some(Box::new(opened.handshake)),
-            attached: Attached::new(Arc::clone(&edge.app), edge.tracker.clone()),
+            attached: Attached::new(Arc::clone(&edge)),
             outbox: None,
             has_wire: false,
             is_unflushed: false,
@@ -431,7 +431,10 @@ impl Connection {
                 return;
             }
             if let Some(left) = left
-                && !matches!(timeout(linger, self.socket.put_back(left)).await, Ok(Ok(())))
+                && !matches!(
+                    timeout(linger, self.socket.put_back(left)).await,
+                    Ok(Ok(()))
+                )
             {
                 tracing::debug!("a peer did not take what was left");
             }
@@ -470,6 +473,6 @@ mod tests {
         let task = future_bytes(Connection::run);
         assert!(task <= 320, "{task} octets");
         let connection = size_of::<Connection>();
-        assert!(connection <= 832, "{connection} octets");
+        assert!(connection <= 768, "{connection} octets");
     }
 }

@@ -155,7 +155,7 @@ impl std::ops::Deref for Edge {
 
 /// What a connection holds for as long as it lives: its own place, one in its network unless its
 /// socket has it, and the socket's.
-type Places = (Permit, Option<Permit>, Option<Arc<Peer>>);
+type Places = (Permit, Option<Box<Permit>>, Option<Arc<Peer>>);
 
 impl Edge {
     fn new(state: Arc<EdgeState>, tracker: TaskTracker, shutdown: CancellationToken) -> Self {
@@ -182,8 +182,12 @@ impl Edge {
         answers_pings: bool,
     ) -> Arc<SessionConfig> {
         let mut known = self.sessions.iter();
-        let known = known.find(|(version, pings, _)| (*version, *pings) == (subprotocol, answers_pings));
-        known.map_or_else(|| Arc::new(self.settings.session.clone()), |(.., config)| Arc::clone(config))
+        let known =
+            known.find(|(version, pings, _)| (*version, *pings) == (subprotocol, answers_pings));
+        known.map_or_else(
+            || Arc::new(self.settings.session.clone()),
+            |(.., config)| Arc::clone(config),
+        )
     }
 
     /// Has every connection look up when the node ends.
@@ -203,7 +207,7 @@ impl Edge {
     /// The places that a connection needs: its own, and one in its network unless the socket has it.
     fn admit(&self, peer: &Arc<Peer>, client: IpAddr) -> Result<Places, Refusal> {
         let network = match peer.is_proxy {
-            true => Some(self.admission.network(client)?),
+            true => Some(Box::new(self.admission.network(client)?)),
             false => None,
         };
         let peer = Some(Arc::clone(peer));
@@ -213,7 +217,7 @@ impl Edge {
     /// The places of a session over requests: any socket may bring many of those, and none of them
     /// needs to last as long.
     fn admit_requests(&self, client: IpAddr) -> Result<Places, Refusal> {
-        let network = self.admission.network(client)?;
+        let network = Box::new(self.admission.network(client)?);
         Ok((self.admission.session(client)?, Some(network), None))
     }
 }
@@ -221,7 +225,12 @@ impl Edge {
 /// What sessions are made with: shared, because thousands are made alike.
 fn session_configs(settings: &SessionConfig) -> Vec<(Option<Version>, bool, Arc<SessionConfig>)> {
     let mut configs = Vec::new();
-    for subprotocol in [None, Some(Version::V1_0), Some(Version::V1_1), Some(Version::V1_2)] {
+    for subprotocol in [
+        None,
+        Some(Version::V1_0),
+        Some(Version::V1_1),
+        Some(Version::V1_2),
+    ] {
         for answers_pings in [true, false] {
             let mut config = settings.clone();
             config.subprotocol = subprotocol;

@@ -48,7 +48,9 @@ pub(super) async fn pull(outbox: Option<&Outbox>) -> Pulled {
 }
 
 /// The next request that is settled; never, where there is none. What held the last one goes with it.
-pub(super) async fn next_settled(unsettled: &mut Option<Box<FuturesUnordered<Settling>>>) -> Settled {
+pub(super) async fn next_settled(
+    unsettled: &mut Option<Box<FuturesUnordered<Settling>>>,
+) -> Settled {
     poll_fn(|context| {
         let Some(settling) = unsettled else {
             return Poll::Pending;

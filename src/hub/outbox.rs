@@ -201,7 +201,8 @@ impl Outbox {
             return false;
         }
         let held = queue.held();
-        let full = held >= self.limits.frames_max || queue.bytes + frame.len() > self.limits.bytes_max;
+        let full =
+            held >= self.limits.frames_max || queue.bytes + frame.len() > self.limits.bytes_max;
         if full && held > 0 {
             metrics::counter!("chat_messages_total", "path" => "dropped")
                 .increment(1 + held as u64);
@@ -379,7 +380,10 @@ impl Outbox {
             return None;
         }
         queue.turn = Turn::Over;
-        let mut unwritten = queue.line.take().map_or_else(Unwritten::default, |line| line.rest);
+        let mut unwritten = queue
+            .line
+            .take()
+            .map_or_else(Unwritten::default, |line| line.rest);
         if queue.cut.is_some() {
             unwritten.keep_what_has_begun();
         }

@@ -5,8 +5,7 @@
 //! index of its topic exactly as long as it stands in that of its session; as long as nobody
 //! subscribes with wildcards, nothing is compared with a pattern.
 
-use std::borrow::Borrow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::delivery::{FORMS_MAX, Subscriber, TopicDelivery};
@@ -23,7 +22,9 @@ pub struct Topics {
 
 #[derive(Debug, Default)]
 struct Index {
-    topics: BTreeMap<Arc<str>, Vec<Subscription>>,
+    /// Asked by name only, never gone through. Names are long and alike at the beginning, so that a
+    /// hash costs less than a search that compares them.
+    topics: HashMap<Arc<str>, Vec<Subscription>>,
     /// The subscriptions with wildcards. A list in the order of their texts: a message is compared
     /// with each, and there are few.
     patterns: BTreeMap<Pattern, Vec<Subscription>>,
@@ -177,26 +178,30 @@ impl Index {
     /// gone with the last.
     fn retain(&mut self, topic: &str, keep: impl FnMut(&Subscription) -> bool) -> bool {
         if let Some(pattern) = pattern(topic) {
-            return retain_in(&mut self.patterns, &pattern, keep);
+            let is_abandoned = retained(self.patterns.get_mut(&pattern), keep);
+            if is_abandoned {
+                self.patterns.remove(&pattern);
+            }
+            return is_abandoned;
         }
-        retain_in(&mut self.topics, topic, keep)
+        let is_abandoned = retained(self.topics.get_mut(topic), keep);
+        if is_abandoned {
+            self.topics.remove(topic);
+        }
+        is_abandoned
     }
 }
 
-fn retain_in<K: Ord + Borrow<Q>, Q: Ord + ?Sized>(
-    index: &mut BTreeMap<K, Vec<Subscription>>,
-    key: &Q,
+/// Keeps some of the subscriptions. Returns whether none are left.
+fn retained(
+    subscriptions: Option<&mut Vec<Subscription>>,
     keep: impl FnMut(&Subscription) -> bool,
 ) -> bool {
-    let Some(subscriptions) = index.get_mut(key) else {
+    let Some(subscriptions) = subscriptions else {
         return false;
     };
     subscriptions.retain(keep);
-    let is_abandoned = subscriptions.is_empty();
-    if is_abandoned {
-        index.remove(key);
-    }
-    is_abandoned
+    subscriptions.is_empty()
 }
 
 /// One with the same text from among the youngest, or a new one. Alike ones that do not meet here

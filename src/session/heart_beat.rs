@@ -67,7 +67,9 @@ fn millis(text: &str) -> Result<Duration, Malformed> {
 /// The beats of a connected session.
 #[derive(Debug)]
 pub(super) struct HeartBeat {
-    agreed: Agreed,
+    /// What was agreed, in milliseconds, packed because every idle session has it; zero for no beats.
+    out_ms: u32,
+    incoming_ms: u32,
     heard: Instant,
     sent: Instant,
     ponged: Option<Instant>,
@@ -86,8 +88,13 @@ pub(super) enum Due {
 
 impl HeartBeat {
     pub(super) fn new(now: Instant, agreed: Agreed) -> Self {
+        let ms = |interval: Option<Duration>| {
+            let ms = interval.map_or(0, |interval| interval.as_millis());
+            u32::try_from(ms).unwrap_or(u32::MAX)
+        };
         Self {
-            agreed,
+            out_ms: ms(agreed.out),
+            incoming_ms: ms(agreed.incoming),
             heard: now,
             sent: now,
             ponged: None,
@@ -116,12 +123,16 @@ impl HeartBeat {
 
     /// What was agreed.
     pub(super) fn agreed(&self) -> Agreed {
-        self.agreed
+        let interval = |ms: u32| (ms > 0).then(|| Duration::from_millis(ms.into()));
+        Agreed {
+            out: interval(self.out_ms),
+            incoming: interval(self.incoming_ms),
+        }
     }
 
     /// Nothing more is expected of the client.
     pub(super) fn expect_nothing(&mut self) {
-        self.agreed.incoming = None;
+        self.incoming_ms = 0;
     }
 
     /// What is due. `idle` is how long a client may be silent that promised no beats; zero for ever.
@@ -143,11 +154,13 @@ impl HeartBeat {
 
     fn beat_at(&self) -> Option<Instant> {
         let early = |interval: Duration| interval - EARLY.min(interval / 5);
-        self.agreed.out.map(|interval| self.sent + early(interval))
+        self.agreed()
+            .out
+            .map(|interval| self.sent + early(interval))
     }
 
     fn lost_at(&self, idle: Duration) -> Option<Instant> {
-        match self.agreed.incoming {
+        match self.agreed().incoming {
             Some(interval) => {
                 let excused = self.ponged.map(|at| at + PONG_EXCUSES);
                 excused.max(Some(self.heard + interval * 2 + MARGIN))

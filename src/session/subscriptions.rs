@@ -125,7 +125,10 @@ impl Subscriptions {
     /// Removes the one that the SUBSCRIBE with this ticket added, if it is still there.
     pub(super) fn forget(&mut self, id: &str, ticket: Ticket) {
         if let Ok(place) = self.position(id)
-            && self.by_id.get(place).is_some_and(|one| one.ticket == ticket)
+            && self
+                .by_id
+                .get(place)
+                .is_some_and(|one| one.ticket == ticket)
         {
             self.by_id.remove(place);
         }

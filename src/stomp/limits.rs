@@ -8,14 +8,15 @@ pub const BODY_BYTES_CEILING: usize = 16 * 1024 * 1024;
 /// The largest head that may be configured, in octets.
 pub const HEAD_BYTES_CEILING: usize = 1024 * 1024;
 
-/// How large a frame may be. All in octets, but for the count.
+/// How large a frame may be. All in octets, but for the count. Every idle connection has them, so they
+/// are packed: no ceiling needs more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    body_bytes_max: usize,
-    headers_max: usize,
-    header_bytes_max: usize,
-    head_bytes_max: usize,
-    head_bytes_unauthenticated_max: usize,
+    body_bytes_max: u32,
+    headers_max: u32,
+    header_bytes_max: u32,
+    head_bytes_max: u32,
+    head_bytes_unauthenticated_max: u32,
 }
 
 /// Limits that contradict themselves. Tell the operator, whose setting it is, and do not start.
@@ -49,7 +50,7 @@ impl Limits {
     ) -> Result<Self, InvalidLimits> {
         let check = |name, found, least, most| {
             if (least..=most).contains(&found) {
-                Ok(found)
+                Ok(small(found))
             } else {
                 Err(InvalidLimits {
                     name,
@@ -63,13 +64,13 @@ impl Limits {
         Ok(Self {
             body_bytes_max: check("body_bytes_max", body_bytes_max, 1, BODY_BYTES_CEILING)?,
             headers_max: check("headers_max", headers_max, 1, 1024)?,
-            header_bytes_max: check("header_bytes_max", header_bytes_max, 16, head)?,
+            header_bytes_max: check("header_bytes_max", header_bytes_max, 16, head_bytes_max)?,
             head_bytes_max: head,
             head_bytes_unauthenticated_max: check(
                 "head_bytes_unauthenticated_max",
                 head_bytes_unauthenticated_max,
                 64,
-                head,
+                head_bytes_max,
             )?,
         })
     }
@@ -77,31 +78,31 @@ impl Limits {
     /// The body.
     #[must_use]
     pub fn body_bytes_max(&self) -> usize {
-        self.body_bytes_max
+        self.body_bytes_max as usize
     }
 
     /// The number of headers.
     #[must_use]
     pub fn headers_max(&self) -> usize {
-        self.headers_max
+        self.headers_max as usize
     }
 
     /// One header line.
     #[must_use]
     pub fn header_bytes_max(&self) -> usize {
-        self.header_bytes_max
+        self.header_bytes_max as usize
     }
 
     /// Command and headers together.
     #[must_use]
     pub fn head_bytes_max(&self) -> usize {
-        self.head_bytes_max
+        self.head_bytes_max as usize
     }
 
     /// Command and headers together before the client is authenticated.
     #[must_use]
     pub fn head_bytes_unauthenticated_max(&self) -> usize {
-        self.head_bytes_unauthenticated_max
+        self.head_bytes_unauthenticated_max as usize
     }
 }
 
@@ -116,6 +117,11 @@ impl Default for Limits {
             head_bytes_unauthenticated_max: 16 * 1024,
         }
     }
+}
+
+/// No ceiling is beyond this.
+fn small(found: usize) -> u32 {
+    u32::try_from(found).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -146,11 +152,11 @@ mod tests {
     fn the_default_is_valid() {
         let it = Limits::default();
         let again = Limits::new(
-            it.body_bytes_max,
-            it.headers_max,
-            it.header_bytes_max,
-            it.head_bytes_max,
-            it.head_bytes_unauthenticated_max,
+            it.body_bytes_max(),
+            it.headers_max(),
+            it.header_bytes_max(),
+            it.head_bytes_max(),
+            it.head_bytes_unauthenticated_max(),
         );
         assert_eq!(again, Ok(it));
     }

@@ -324,7 +324,9 @@ impl Decoder {
     /// Counts octets on the wire that belong to the message at hand.
     fn spend(&mut self, octets: u32) -> Result<(), Violation> {
         self.wire_bytes = self.wire_bytes.saturating_add(octets);
-        let max = self.message_bytes_max.saturating_add(small(FRAGMENTS_BYTES));
+        let max = self
+            .message_bytes_max
+            .saturating_add(small(FRAGMENTS_BYTES));
         match self.wire_bytes > max {
             true => Err(Violation::TooLong),
             false => Ok(()),

@@ -208,7 +208,10 @@ mod tests {
     fn only_text_is_sent_as_text() {
         assert_eq!(Framed::message("한".as_bytes()).on_wire()[0], 0x81);
         assert_eq!(Framed::message(b"\xff").on_wire()[0], 0x82);
-        assert_eq!(Framed::message(b"a").in_binary().on_wire()[..], *b"\x82\x01a");
+        assert_eq!(
+            Framed::message(b"a").in_binary().on_wire()[..],
+            *b"\x82\x01a"
+        );
         assert_eq!(Framed::pong(b"a").in_binary(), Framed::pong(b"a"));
         assert_eq!(Framed::pong(b"a").on_wire()[..], *b"\x8a\x01a");
         assert_eq!(Framed::BEAT, Framed::message(b"\n"));

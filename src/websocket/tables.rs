@@ -106,7 +106,10 @@ fn messages_of_every_length_come_as_they_were_sent() {
         let payload: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
         check(&frame(0x82, &payload), &[message(&payload)]);
     }
-    check(&frame(0x81, "한글 😀".as_bytes()), &[message("한글 😀".as_bytes())]);
+    check(
+        &frame(0x81, "한글 😀".as_bytes()),
+        &[message("한글 😀".as_bytes())],
+    );
 }
 
 #[test]
@@ -165,7 +168,10 @@ fn pings_of_every_length_are_answered_with_what_they_hold() {
 #[test]
 fn a_close_ends_everything() {
     let after = frame(0x81, b"too late");
-    check(&[frame(0x88, b""), after.clone()].concat(), &[Seen::Closed(1005)]);
+    check(
+        &[frame(0x88, b""), after.clone()].concat(),
+        &[Seen::Closed(1005)],
+    );
     check(&frame(0x88, b"\x03\xe8bye"), &[Seen::Closed(1000)]);
     let amid = [frame(0x01, b"a"), frame(0x88, b"\x0f\xa0"), after].concat();
     check(&amid, &[Seen::Closed(4000)]);
@@ -190,14 +196,26 @@ fn what_the_rfc_forbids_is_malformed() {
         ("nothing is there that could go on", frame(0x00, b"")),
         ("a control frame is in fragments", masked(0x09, 0x80)),
         ("a control frame is in fragments", masked(0x08, 0x80)),
-        ("a control frame holds more than 125 octets", frame(0x89, &[0; 126])),
+        (
+            "a control frame holds more than 125 octets",
+            frame(0x89, &[0; 126]),
+        ),
         (close, frame(0x88, b"\x03")),
         (close, frame(0x88, b"\x03\xed")),
         (close, frame(0x88, b"\x03\xe8\xff")),
         (length, vec![0x82, 0x80 | 126, 0, 125, 0, 0, 0, 0]),
-        (length, vec![0x82, 0x80 | 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0]),
-        (length, vec![0x82, 0x80 | 127, 0x80, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]),
-        (length, vec![0x82, 0x80 | 127, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        (
+            length,
+            vec![0x82, 0x80 | 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0],
+        ),
+        (
+            length,
+            vec![0x82, 0x80 | 127, 0x80, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0],
+        ),
+        (
+            length,
+            vec![0x82, 0x80 | 127, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        ),
     ];
     for (words, octets) in cases {
         check(&octets, &[Seen::Broken(words)]);
@@ -214,7 +232,10 @@ fn what_is_wrong_is_said_before_the_rest_is_there() {
     let mut decoder = Decoder::new(MAX);
     let mut octets = *b"\x81\x05";
     let found = decoder.next(&mut &mut octets[..]);
-    assert_eq!(found, Err(Violation::Malformed("a frame of a client is not masked")));
+    assert_eq!(
+        found,
+        Err(Violation::Malformed("a frame of a client is not masked"))
+    );
 }
 
 #[test]

@@ -105,6 +105,9 @@ mod tests {
     fn a_verdict_does_not_wait_for_the_end() {
         let mut text = Utf8::default();
         assert!(text.take(b"\xf4"));
-        assert!(!text.take(b"\x90"), "no continuation makes a character of it");
+        assert!(
+            !text.take(b"\x90"),
+            "no continuation makes a character of it"
+        );
     }
 }

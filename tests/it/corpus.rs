@@ -16,6 +16,8 @@ mod destinations;
 mod session;
 #[path = "../../fuzz/checks/sockjs.rs"]
 mod sockjs;
+#[path = "../../fuzz/checks/websocket.rs"]
+mod websocket;
 
 /// Every file of a corpus, in the order of names.
 fn inputs(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
@@ -39,6 +41,7 @@ static DECODER: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| octets("decoder"));
 static SESSION: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| octets("session"));
 static DESTINATIONS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| octets("destinations"));
 static SOCKJS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| octets("sockjs"));
+static WEBSOCKET: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| octets("websocket"));
 
 fn octets(target: &str) -> Vec<Vec<u8>> {
     inputs(target)
@@ -100,6 +103,11 @@ fn sockjs_withstands_its_corpus() {
     replay("sockjs", sockjs::check);
 }
 
+#[test]
+fn the_frames_of_websocket_withstand_their_corpus() {
+    replay("websocket", websocket::check);
+}
+
 proptest! {
     #[test]
     fn the_decoder_withstands_what_is_near_its_corpus(input in any_input(&DECODER)) {
@@ -119,5 +127,10 @@ proptest! {
     #[test]
     fn sockjs_withstands_what_is_near_its_corpus(input in any_input(&SOCKJS)) {
         sockjs::check(&input);
+    }
+
+    #[test]
+    fn the_frames_of_websocket_withstand_what_is_near_their_corpus(input in any_input(&WEBSOCKET)) {
+        websocket::check(&input);
     }
 }

@@ -252,7 +252,9 @@ impl Client {
             None => Vec::new(),
         };
         let mut decoder = self.decoder.lock().unwrap();
-        octets.iter().for_each(|octets| decoder.push(octets.octets(false)));
+        octets
+            .iter()
+            .for_each(|octets| decoder.push(octets.octets(false)));
         let next = || decoder.next(self.version).unwrap();
         Ok(std::iter::from_fn(next).collect())
     }

@@ -201,7 +201,14 @@ mod tests {
 
     /// A masked frame whose key is zero.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-        let mut octets = vec![first, 0x80 | u8::try_from(payload.len()).unwrap(), 0, 0, 0, 0];
+        let mut octets = vec![
+            first,
+            0x80 | u8::try_from(payload.len()).unwrap(),
+            0,
+            0,
+            0,
+            0,
+        ];
         octets.extend(payload);
         octets
     }
@@ -215,7 +222,10 @@ mod tests {
             let is_over = matches!(one, Received::Gone);
             told.push(match one {
                 Received::Octets { octets, empty } => {
-                    format!("{} {empty}", String::from_utf8_lossy(&octets).escape_debug())
+                    format!(
+                        "{} {empty}",
+                        String::from_utf8_lossy(&octets).escape_debug()
+                    )
                 }
                 other => format!("{other:?}"),
             });

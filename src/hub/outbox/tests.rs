@@ -59,10 +59,7 @@ async fn a_waiting_driver_is_woken_by_a_push() {
     tokio::pin!(waiting);
     assert!(futures_util::poll!(&mut waiting).is_pending());
     outbox.push(framed("a"));
-    assert_eq!(
-        waiting.await,
-        Pulled::Frames(vec![framed("a")])
-    );
+    assert_eq!(waiting.await, Pulled::Frames(vec![framed("a")]));
 }
 
 #[tokio::test]
@@ -129,7 +126,10 @@ impl Wire for Tap {
             return Err(Error::from(ErrorKind::BrokenPipe));
         }
         let mut room = self.room.lock().unwrap();
-        let octets: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let octets: Vec<u8> = slices
+            .iter()
+            .flat_map(|slice| slice.iter().copied())
+            .collect();
         let written = octets.len().min(*room);
         if written == 0 {
             return Err(Error::from(ErrorKind::WouldBlock));
@@ -206,10 +206,7 @@ async fn a_blocked_outbox_is_cut_when_it_is_full_and_a_frame_that_has_begun_is_k
     outbox.push(framed("ef"));
     assert_eq!(outbox.pull().await, Pulled::Blocked);
     assert!(!outbox.push(framed("g")), "two frames are the limit");
-    assert_eq!(
-        outbox.pull().await,
-        Pulled::Cut(CloseReason::SLOW_CONSUMER)
-    );
+    assert_eq!(outbox.pull().await, Pulled::Cut(CloseReason::SLOW_CONSUMER));
     let (left, begun) = outbox.take_over().await.into_parts();
     assert_eq!((left.into(), begun), (vec![framed("abcd")], 1));
     assert!(!outbox.push(framed("h")));
