@@ -88,13 +88,15 @@ impl Broker {
         let mut waiting = FuturesUnordered::new();
         loop {
             tokio::select! {
+                // What is answered goes first. It leaves a turn to the rest, since only what was polled
+                // can be answered.
                 biased;
+                Some((sent, appended)) = waiting.next(), if !waiting.is_empty() => {
+                    self.answered(sent, appended);
+                }
                 () = self.commits.fresh_now.notified() => {
                     let fresh = std::mem::take(&mut *lock(&self.commits.fresh));
                     waiting.extend(fresh.into_iter().map(OnItsWay::committed));
-                }
-                Some((sent, appended)) = waiting.next(), if !waiting.is_empty() => {
-                    self.answered(sent, appended);
                 }
             }
         }

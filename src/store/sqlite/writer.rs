@@ -242,7 +242,6 @@ impl Writer {
         if has_moved {
             unit.put_position(unit.position)?;
         }
-        drop(unit);
         transaction.commit()?;
         self.state.position += i64::from(has_moved);
         Ok(())

@@ -181,7 +181,7 @@ impl Crowd {
                 Some(Pulled::Frames(frames)) => {
                     self.received.set(self.received.get() + frames.len() as u64);
                 }
-                Some(Pulled::Cut(reason)) => panic!("{}: {reason:?}", device.session.id),
+                Some(other) => panic!("{}: {other:?}", device.session.id),
                 None => {}
             }
         }
