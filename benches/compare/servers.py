@@ -38,6 +38,11 @@ SETTINGS = {
 }
 
 
+# A shell over a server that starts others: when the pipe closes, because it was closed here or because the script
+# is gone, all of the group ends.
+GUARD = '"$@" & read _; kill -KILL 0'
+
+
 class Failed(Exception):
     """A server does not start, or something that it needs is missing."""
 
@@ -104,7 +109,9 @@ class Stack:
     def end(self):
         # In the order of their start reversed: nodes before what they stand on.
         for child in reversed(self.children):
-            if child.poll() is None:
+            if child.stdin:
+                child.stdin.close()
+            elif child.poll() is None:
                 child.terminate()
             try:
                 child.wait(10)
@@ -123,12 +130,15 @@ class Stack:
     def path(self, name):
         return os.path.join(self.folder, name)
 
-    def start(self, name, command, env=None, cwd=None, user=None, counts=True):
-        log = open(self.path(name + ".log"), "wb")
-        child = subprocess.Popen(
-            command, env=env, cwd=cwd, user=user, stdin=subprocess.DEVNULL, stdout=log,
-            stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=die_with_parent,
-        )
+    def start(self, name, command, env=None, cwd=None, user=None, counts=True, is_guarded=False):
+        if is_guarded:
+            command = ["/bin/sh", "-c", GUARD, name, *command]
+        with open(self.path(name + ".log"), "wb") as log:
+            child = subprocess.Popen(
+                command, env=env, cwd=cwd, user=user, stdin=subprocess.PIPE if is_guarded else subprocess.DEVNULL,
+                stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                preexec_fn=None if is_guarded else die_with_parent,
+            )
         self.children.append(child)
         if counts:
             self.pids.append(child.pid)
@@ -212,7 +222,7 @@ class Stack:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none",
         }
         self.start("epmd", ["epmd", "-port", str(epmd), "-address", "127.0.0.1"], env=surroundings, counts=False)
-        child = self.start("rabbitmq", [RABBITMQ], env=surroundings)
+        child = self.start("rabbitmq", [RABBITMQ], env=surroundings, is_guarded=True)
         self.wait("rabbitmq", child, lambda: opens(port) and "completed with" in self.said("rabbitmq"))
         return f"amqp://guest:guest@127.0.0.1:{port}/%2f"
 
