@@ -81,6 +81,8 @@ pub(super) struct Connection {
     sends: usize,
     clock: Clock,
     idle: IdleMessages,
+    /// Octets of long messages since others had their turn.
+    taken: usize,
     /// The code of the last refusal that was counted, so that its close is not counted again.
     refused: Option<Code>,
     _permits: Places,
@@ -109,6 +111,7 @@ impl Connection {
             sends: 0,
             clock: Clock::new(&edge.wheel, now, edge.settings.ping_after),
             idle: IdleMessages::new(now, edge.settings.idle_messages_per_10_s),
+            taken: 0,
             refused: None,
             active: Active::new(socket.transport(), None),
             _permits: opened.permits,

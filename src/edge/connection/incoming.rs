@@ -17,6 +17,9 @@ use crate::session::Input;
 /// a thousand requests in one message must not leave a thousand answers waiting to be written.
 const PIECE_BYTES: usize = 4 << 10;
 
+/// After so many octets of one client others have their turn.
+const TURN_BYTES: usize = 32 << 10;
+
 impl Connection {
     pub(super) async fn received(&mut self, received: Received) -> Step {
         self.clock.heard();
@@ -66,7 +69,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Others have their turn between the pieces. What follows a cut is not looked at.
+    /// What follows a cut is not looked at.
     async fn take_in_pieces(&mut self, octets: &[u8]) -> Step {
         for piece in octets.chunks(PIECE_BYTES) {
             if self.outbox.as_deref().is_some_and(Outbox::is_cut) {
@@ -80,9 +83,19 @@ impl Connection {
                 self.settled(settled);
                 self.perform().await?;
             }
-            tokio::task::yield_now().await;
+            self.give_way(piece.len()).await;
         }
         Ok(())
+    }
+
+    /// Lets others have their turn now and then: not amid a message of usual length, which would be
+    /// kept in part meanwhile, and as many of them as there are connections.
+    async fn give_way(&mut self, octets: usize) {
+        self.taken += octets;
+        if self.taken > TURN_BYTES {
+            self.taken = 0;
+            tokio::task::yield_now().await;
+        }
     }
 
     fn count_idle_messages(&mut self, count: u32) {
