@@ -14,8 +14,9 @@
 //! task to write.
 
 mod incoming;
+mod leaving;
+mod outgoing;
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -25,20 +26,20 @@ use tokio::time::{Instant, timeout};
 
 use super::attached::Attached;
 use super::clock::{Clock, IdleMessages};
-use super::ending::{Ending, cut_problem, taken_within};
+use super::ending::Ending;
 use super::meters::Active;
 use super::settling::{Settled, Settling, next_settled, pull};
 use super::socket::{Received, Socket};
 use super::{Edge, Places};
 use crate::hub::{Outbox, Pulled};
 use crate::identity::Handshake;
-use crate::model::{CloseReason, Code, Problem};
+use crate::model::{Code, Problem};
 use crate::session::{Connect, Event, Input, Output, Session};
 use crate::stomp::Version;
 use crate::websocket::Framed;
 
 /// How many SENDs of one session may be unsettled; beyond it nothing is read.
-const UNSETTLED_MAX: usize = 64;
+const UNSETTLED_MAX: u32 = 64;
 
 /// What the handshake hands to the driver.
 #[derive(Debug)]
@@ -78,11 +79,11 @@ pub(super) struct Connection {
     /// Requests whose outcome is not known; there only while there are any.
     unsettled: Option<Box<FuturesUnordered<Settling>>>,
     /// How many of them are SENDs.
-    sends: usize,
+    sends: u32,
     clock: Clock,
     idle: IdleMessages,
     /// Octets of long messages since others had their turn.
-    taken: usize,
+    taken: u32,
     /// The code of the last refusal that was counted, so that its close is not counted again.
     refused: Option<Code>,
     _permits: Places,
@@ -113,7 +114,7 @@ impl Connection {
             idle: IdleMessages::new(now, edge.settings.idle_messages_per_10_s),
             taken: 0,
             refused: None,
-            active: Active::new(socket.transport(), None),
+            active: edge.meters.active(socket.transport(), None),
             _permits: opened.permits,
             socket,
             edge,
@@ -192,19 +193,6 @@ impl Connection {
         }
     }
 
-    /// Says something of our own, behind everything that was said before.
-    async fn say(&mut self, frame: Framed) -> Step {
-        let Some(outbox) = &self.outbox else {
-            self.is_unflushed = true;
-            return self.write(&frame).await;
-        };
-        if self.has_wire {
-            self.edge.meters.transmitted(frame.octets(false));
-        }
-        outbox.push_own(frame);
-        Ok(())
-    }
-
     /// Hands a request to the app. What it says comes later, except for CONNECT.
     async fn handle(&mut self, event: Event) -> Step {
         self.edge.meters.received(&event);
@@ -231,7 +219,7 @@ impl Connection {
             Event::Commit(it) => (it.ticket, Box::pin(app.commit(live, it)).await),
             Event::Connect(_) => return Ok(()),
         };
-        self.sends += usize::from(is_send);
+        self.sends += u32::from(is_send);
         let mut settling = Settling {
             ticket,
             is_send,
@@ -256,7 +244,10 @@ impl Connection {
         };
         let input = match verdict {
             Ok((live, accepted)) => {
-                self.active = Active::new(self.socket.transport(), Some(accepted.kind));
+                self.active = self
+                    .edge
+                    .meters
+                    .active(self.socket.transport(), Some(accepted.kind));
                 if let Some(wire) = self.socket.wire() {
                     live.outbox.attach(wire, &self.edge.flusher);
                     self.has_wire = true;
@@ -275,64 +266,13 @@ impl Connection {
             .set_beats(self.session.agreed_beats().0.is_some());
     }
 
-    async fn pulled(&mut self, pulled: Pulled) -> Step {
-        match pulled {
-            Pulled::Frames(frames) => {
-                for frame in frames {
-                    // A peer that takes a frame now and then must not outlive its own cut.
-                    if self.outbox.as_deref().is_some_and(Outbox::is_cut) {
-                        return Ok(());
-                    }
-                    self.write(&frame).await?;
-                }
-                self.flush().await?;
-                self.session.handle_input(std_now(), Input::Transmitted);
-            }
-            Pulled::Blocked => Box::pin(self.go_on()).await?,
-            Pulled::Gone => return Err(Ending::Gone),
-            Pulled::Cut(reason) => {
-                // Nothing more comes out of it; what follows is said to the socket itself.
-                Box::pin(self.take_over()).await?;
-                let problem = cut_problem(&reason);
-                self.session
-                    .handle_input(std_now(), Input::End { problem, reason });
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits for a peer that takes no more, and writes what waits for it.
-    async fn go_on(&mut self) -> Step {
-        let stall = self.edge.settings.outbox_stall;
-        while let Some(outbox) = &self.outbox
-            && !outbox.is_cut()
-        {
-            let writable = timeout(stall, self.socket.writable());
-            writable.await.map_err(|_| Ending::Stalled)??;
-            if outbox.go_on() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes back what waits in the outbox: from now on this task writes.
-    async fn take_over(&mut self) -> Step {
-        if let Some(outbox) = self.outbox.take() {
-            let unwritten = outbox.take_over().await;
-            self.is_unflushed = true;
-            self.socket.put_back(unwritten).await?;
-        }
-        Ok(())
-    }
-
     fn settled(&mut self, settled: Settled) {
         let Settled {
             ticket,
             is_send,
             outcome,
         } = settled;
-        self.sends -= usize::from(is_send);
+        self.sends -= u32::from(is_send);
         if let Err(problem) = &outcome {
             self.count_refusal(problem.code);
         }
@@ -371,90 +311,9 @@ impl Connection {
         Ok(())
     }
 
-    /// The node ends: what was accepted is finished, then the client is told to come back.
-    async fn drain(&mut self) -> Step {
-        let linger = self.edge.settings.linger;
-        let finished = async {
-            while self.unsettled.is_some() {
-                let settled = next_settled(&mut self.unsettled).await;
-                self.settled(settled);
-                self.perform().await?;
-            }
-            Ok::<_, Ending>(())
-        };
-        if let Ok(step) = timeout(linger, finished).await {
-            step?;
-        }
-        let reason = CloseReason::RESTART;
-        self.session.handle_input(
-            std_now(),
-            Input::End {
-                problem: None,
-                reason,
-            },
-        );
-        self.perform().await?;
-        Err(Ending::Ours(CloseReason::RESTART))
-    }
-
-    async fn write(&mut self, frame: &Framed) -> Step {
-        let stall = self.edge.settings.outbox_stall;
-        self.edge.meters.transmitted(frame.octets(false));
-        taken_within(stall, pin!(self.socket.write(frame))).await
-    }
-
-    async fn flush(&mut self) -> Step {
-        let stall = self.edge.settings.outbox_stall;
-        taken_within(stall, pin!(self.socket.flush())).await
-    }
-
     fn count_refusal(&mut self, code: Code) {
         self.refused = Some(code);
         self.edge.meters.refused(code);
-    }
-
-    /// Says goodbye while the app forgets the session.
-    async fn end(&mut self, ending: Ending) {
-        let (reason, code) = ending.close();
-        if let Some(reason) = &reason {
-            self.count_close(reason);
-        }
-        self.edge.meters.closed(code);
-        tracing::debug!(code, "a connection ends");
-        let linger = self.edge.settings.linger;
-        // Whatever was begun for the session and is not settled ends now, not after the goodbye: a
-        // consumer that lives on takes messages from others.
-        self.unsettled = None;
-        let goodbye = async {
-            let left = match self.outbox.take() {
-                Some(outbox) => Some(outbox.take_over().await),
-                None => None,
-            };
-            if matches!(ending, Ending::Gone) {
-                return;
-            }
-            if let Some(left) = left
-                && !matches!(
-                    timeout(linger, self.socket.put_back(left)).await,
-                    Ok(Ok(()))
-                )
-            {
-                tracing::debug!("a peer did not take what was left");
-            }
-            self.socket.close(reason.as_ref(), linger).await;
-        };
-        futures_util::future::join(goodbye, self.attached.detach()).await;
-    }
-
-    /// Counts the error that a close tells of, unless it was counted where it arose.
-    fn count_close(&self, reason: &CloseReason) {
-        let word = reason.text.split(';').next().unwrap_or_default();
-        let code = Code::ALL.iter().copied().find(|code| code.as_str() == word);
-        if let Some(code) = code
-            && self.refused != Some(code)
-        {
-            self.edge.meters.refused(code);
-        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! Not here: the recorder and its text (`node`). Invariant: every label is one of a fixed set;
 //! nothing that a client writes becomes a label.
 
+use std::sync::{Mutex, PoisonError};
+
 use metrics::{Counter, Gauge, counter, gauge};
 
 use crate::model::{Code, Kind};
@@ -30,7 +32,12 @@ const CLOSE_CODES: [u16; 19] = [
 pub(super) struct Meters {
     frames_in: [Counter; IN.len()],
     frames_out: [Counter; OUT.len()],
+    /// The active connections by transport and kind: a dozen at most. A std mutex: held for one search.
+    active: Mutex<Vec<(Labels, Gauge)>>,
 }
+
+/// Transport and kind.
+type Labels = (&'static str, &'static str);
 
 impl Meters {
     pub(super) fn new() -> Self {
@@ -38,6 +45,7 @@ impl Meters {
         Self {
             frames_in: IN.map(|command| frames("in", command)),
             frames_out: OUT.map(|command| frames("out", command)),
+            active: Mutex::default(),
         }
     }
 
@@ -74,6 +82,25 @@ impl Meters {
         message.clone()
     }
 
+    /// One connection more, whose client is not known yet (`None`), or is.
+    pub(super) fn active(&self, transport: &'static str, kind: Option<Kind>) -> Active {
+        let labels = (transport, kind.map_or("connecting", Kind::as_str));
+        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = active.iter().find(|(known, _)| *known == labels);
+        let gauge = match known {
+            Some((_, gauge)) => gauge.clone(),
+            None => {
+                let (transport, kind) = labels;
+                let gauge =
+                    gauge!("chat_connections_active", "transport" => transport, "kind" => kind);
+                active.push((labels, gauge.clone()));
+                gauge
+            }
+        };
+        gauge.increment(1.0);
+        Active(gauge)
+    }
+
     /// Something was refused.
     pub(super) fn refused(&self, code: Code) {
         counter!("stomp_errors_total", "code" => code.as_str()).increment(1);
@@ -92,16 +119,6 @@ impl Meters {
 /// Counts one connection among the active ones for as long as it lives.
 #[derive(Debug)]
 pub(super) struct Active(Gauge);
-
-impl Active {
-    /// A connection whose client is not known yet (`None`), or is.
-    pub(super) fn new(transport: &'static str, kind: Option<Kind>) -> Self {
-        let kind = kind.map_or("connecting", Kind::as_str);
-        let gauge = gauge!("chat_connections_active", "transport" => transport, "kind" => kind);
-        gauge.increment(1.0);
-        Self(gauge)
-    }
-}
 
 impl Drop for Active {
     fn drop(&mut self) {

@@ -180,6 +180,11 @@ impl<'a> TopicDelivery<'a> {
     }
 }
 
+/// A MESSAGE with the head of WebSocket before it.
+pub(super) fn framed(message: &Message<'_>) -> Framed {
+    Framed::filled(encode::message_behind(Framed::ROOM, message))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,9 +206,4 @@ mod tests {
             "/my/sub/a.b/ü",
         );
     }
-}
-
-/// A MESSAGE with the head of WebSocket before it.
-pub(super) fn framed(message: &Message<'_>) -> Framed {
-    Framed::filled(encode::message_behind(Framed::ROOM, message))
 }

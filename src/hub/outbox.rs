@@ -22,6 +22,8 @@
 //! out ([`Outbox::pulled_beyond`]). An outbox for which nobody ever waited does not count and wakes
 //! nobody.
 
+mod queue;
+
 use std::future::poll_fn;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
@@ -31,12 +33,13 @@ use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
 use smallvec::SmallVec;
-use tokio::sync::Notify;
 
 use super::flusher::Flusher;
 use super::wire::{Line, Unwritten, Wire, Wrote};
 use crate::model::CloseReason;
 use crate::websocket::Framed;
+pub(super) use queue::Turn;
+use queue::{Call, Queue};
 
 /// How much an outbox holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,104 +79,6 @@ pub struct Outbox {
 /// A place in the order of frames: behind everything that was queued when it was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(u64);
-
-#[derive(Debug, Default)]
-struct Queue {
-    /// Room for one, which is what an outbox mostly holds; that of a crowd is given back.
-    frames: SmallVec<[Framed; 1]>,
-    /// Octets of what is pushed and has not gone out, those in the hands of a writer among them.
-    bytes: usize,
-    /// So many frames are in the hands of a writer, or were when the wire took no more.
-    in_hand: usize,
-    /// How many of the frames others have pushed since somebody wrote.
-    deliveries: u32,
-    turn: Turn,
-    /// The way past the driver; taken out by whoever writes.
-    line: Option<Box<Line>>,
-    /// When something was written last that did not pass the driver.
-    written: Option<Instant>,
-    /// Set once; afterwards nothing more is queued. Boxed, because nearly no session has one.
-    cut: Option<Box<CloseReason>>,
-    /// There from the first one on who waits.
-    watch: Option<Box<Watch>>,
-}
-
-/// Whose turn it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// Nothing is to be written.
-    #[default]
-    Idle,
-    /// A flusher will come; without a wire, the driver.
-    Listed,
-    /// Somebody writes, and looks at the queue again before he leaves.
-    Writing,
-    /// The socket takes no more; the driver waits for it.
-    Blocked,
-    /// The driver has taken over what was left, or the line is dead.
-    Over,
-}
-
-/// What is kept for those who wait for the driver.
-#[derive(Debug, Default)]
-struct Watch {
-    /// How many frames went out since somebody waits.
-    pulled: u64,
-    /// Wakes them.
-    moved: Arc<Notify>,
-}
-
-impl Queue {
-    /// Drops what waits and queues nothing more. What a writer has in hand is his.
-    fn end(&mut self, reason: CloseReason) {
-        self.frames = SmallVec::new();
-        self.bytes = 0;
-        self.cut = Some(Box::new(reason));
-    }
-
-    fn held(&self) -> usize {
-        self.frames.len() + self.in_hand
-    }
-
-    fn has_room(&self, limits: OutboxLimits) -> bool {
-        self.held() * 2 < limits.frames_max.max(2) && self.bytes * 2 < limits.bytes_max
-    }
-
-    fn watch(&mut self) -> &mut Watch {
-        self.watch.get_or_insert_default()
-    }
-
-    /// Whom to wake when the lock is free again.
-    fn waiting(&self) -> Option<Arc<Notify>> {
-        self.watch.as_ref().map(|watch| Arc::clone(&watch.moved))
-    }
-
-    /// So many frames went out. Returns whom to wake.
-    fn gone_out(&mut self, frames: usize) -> Option<Arc<Notify>> {
-        let watch = self.watch.as_mut().filter(|_| frames > 0)?;
-        watch.pulled += frames as u64;
-        Some(Arc::clone(&watch.moved))
-    }
-
-    /// There is something to write. Returns what the pusher has to do.
-    fn list(&mut self) -> Call {
-        if self.turn != Turn::Idle {
-            return Call::Nobody;
-        }
-        self.turn = Turn::Listed;
-        match &self.line {
-            Some(line) => Call::Flusher(line.flusher.clone()),
-            None => Call::Driver,
-        }
-    }
-}
-
-/// Whom a pusher calls.
-enum Call {
-    Nobody,
-    Driver,
-    Flusher(Flusher),
-}
 
 impl Outbox {
     /// An empty outbox.

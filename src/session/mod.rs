@@ -119,7 +119,7 @@ pub struct Session {
     last_receipt: Option<Box<str>>,
     tickets: u64,
     /// Counts the messages that the session writes itself, for their `message-id`.
-    told: u64,
+    told: u32,
     outputs: VecDeque<Output>,
     /// The deadline that the driver knows.
     armed: Option<Instant>,

@@ -219,7 +219,7 @@ impl Session {
             verdict,
             of,
         };
-        let is_own = acks::is_own(&acknowledge.of, self.told);
+        let is_own = acks::is_own(&acknowledge.of, self.told.into());
         match transactions::id(headers)? {
             Some(id) => {
                 let step = (!is_own).then_some(Step::Acknowledge(acknowledge));

@@ -108,8 +108,8 @@ impl Session {
 
     /// Writes to a queue of this session only. Returns whether it is subscribed to.
     fn tell(&mut self, now: Instant, queue: UserQueue, body: &[u8]) -> bool {
-        self.told += 1;
-        let message_id = acks::own_message_id(self.told);
+        self.told = self.told.saturating_add(1);
+        let message_id = acks::own_message_id(self.told.into());
         let frames: Vec<_> = self
             .subscriptions
             .to_queue(queue)

@@ -18,7 +18,7 @@ use crate::session::Input;
 const PIECE_BYTES: usize = 4 << 10;
 
 /// After so many octets of one client others have their turn.
-const TURN_BYTES: usize = 32 << 10;
+const TURN_BYTES: u32 = 32 << 10;
 
 impl Connection {
     pub(super) async fn received(&mut self, received: Received) -> Step {
@@ -91,7 +91,8 @@ impl Connection {
     /// Lets others have their turn now and then: not amid a message of usual length, which would be
     /// kept in part meanwhile, and as many of them as there are connections.
     async fn give_way(&mut self, octets: usize) {
-        self.taken += octets;
+        let octets = u32::try_from(octets).unwrap_or(u32::MAX);
+        self.taken = self.taken.saturating_add(octets);
         if self.taken > TURN_BYTES {
             self.taken = 0;
             tokio::task::yield_now().await;

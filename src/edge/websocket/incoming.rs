@@ -220,14 +220,10 @@ mod tests {
         let mut received = incoming.read(&mut octets);
         while let Some(one) = received {
             let is_over = matches!(one, Received::Gone);
-            told.push(match one {
-                Received::Octets { octets, empty } => {
-                    format!(
-                        "{} {empty}",
-                        String::from_utf8_lossy(&octets).escape_debug()
-                    )
-                }
-                other => format!("{other:?}"),
+            told.push(if let Received::Octets { octets, empty } = &one {
+                format!("{} {empty}", String::from_utf8_lossy(octets).escape_debug())
+            } else {
+                format!("{one:?}")
             });
             if is_over {
                 break;

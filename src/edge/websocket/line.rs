@@ -93,13 +93,13 @@ impl WebSocket {
                 },
             }
         };
-        Poll::Ready(match received {
-            Received::Pinged(Some(pong)) if self.incoming.is_whole() => {
-                self.pong = Some(pong);
-                Received::Pinged(None)
-            }
-            received => received,
-        })
+        if self.incoming.is_whole()
+            && let Received::Pinged(Some(pong)) = received
+        {
+            self.pong = Some(pong);
+            return Poll::Ready(Received::Pinged(None));
+        }
+        Poll::Ready(received)
     }
 
     /// Answers a ping where the driver does not, unless other octets wait: it goes out behind them.
@@ -161,8 +161,10 @@ impl WebSocket {
                 let _away = self.receive().await;
                 messages += 1;
             }
-            // What the peer sends is not understood any more, only read away.
-            self.duplex.read_away().await;
+            if self.incoming.closed().is_none() {
+                // What the peer sends is not understood any more, only read away.
+                self.duplex.read_away().await;
+            }
             Ok::<_, Gone>(())
         };
         if timeout(linger, goodbye).await.is_err() {

@@ -216,15 +216,16 @@ async fn an_endpoint_is_as_its_settings_say() {
         "SEND\\ndestination:/topic/a\\n\\n{}\\u0000",
         "x".repeat(4_096)
     );
-    for frame in [
-        "CONNECT\\nheart-beat:0,0\\n\\n\\u0000",
-        "SUBSCRIBE\\nid:s\\ndestination:/topic/a\\n\\n\\u0000",
-        &send,
-    ] {
+    let connect = "CONNECT\\nheart-beat:0,0\\n\\n\\u0000";
+    let subscribe = "SUBSCRIBE\\nid:s\\ndestination:/topic/a\\n\\n\\u0000";
+    for frame in [connect, subscribe, &send] {
         let sent = post(at, &format!("{url}/xhr_send"), &format!("[\"{frame}\"]")).await;
         assert_eq!(sent.status(), 204);
+        if frame == connect {
+            // Awaited, because what comes close together is given out in one array.
+            assert!(raw.chunk().await.unwrap().starts_with("a[\"CONNECTED\\n"));
+        }
     }
-    assert!(raw.chunk().await.unwrap().starts_with("a[\"CONNECTED\\n"));
     assert!(raw.chunk().await.unwrap().starts_with("a[\"MESSAGE\\n"));
     assert_eq!(raw.chunk().await, None, "long enough");
     let began = Instant::now();

@@ -1,0 +1,114 @@
+//! The state behind the lock of an outbox: what waits, what is in hand, and whose turn it is.
+//!
+//! Not here: locking and waking (`outbox`). Invariant: what is counted as waiting is what was pushed and has not gone
+//! out, in the hands of a writer or not.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+
+use super::OutboxLimits;
+use crate::hub::flusher::Flusher;
+use crate::hub::wire::Line;
+use crate::model::CloseReason;
+use crate::websocket::Framed;
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    /// Room for one, which is what an outbox mostly holds; that of a crowd is given back.
+    pub(super) frames: SmallVec<[Framed; 1]>,
+    /// Octets of what is pushed and has not gone out, those in the hands of a writer among them.
+    pub(super) bytes: usize,
+    /// So many frames are in the hands of a writer, or were when the wire took no more.
+    pub(super) in_hand: usize,
+    /// How many of the frames others have pushed since somebody wrote.
+    pub(super) deliveries: u32,
+    pub(super) turn: Turn,
+    /// The way past the driver; taken out by whoever writes.
+    pub(super) line: Option<Box<Line>>,
+    /// When something was written last that did not pass the driver.
+    pub(super) written: Option<Instant>,
+    /// Set once; afterwards nothing more is queued. Boxed, because nearly no session has one.
+    pub(super) cut: Option<Box<CloseReason>>,
+    /// There from the first one on who waits.
+    pub(super) watch: Option<Box<Watch>>,
+}
+
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::hub) enum Turn {
+    /// Nothing is to be written.
+    #[default]
+    Idle,
+    /// A flusher will come; without a wire, the driver.
+    Listed,
+    /// Somebody writes, and looks at the queue again before he leaves.
+    Writing,
+    /// The socket takes no more; the driver waits for it.
+    Blocked,
+    /// The driver has taken over what was left, or the line is dead.
+    Over,
+}
+
+/// What is kept for those who wait for the driver.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// How many frames went out since somebody waits.
+    pub(super) pulled: u64,
+    /// Wakes them.
+    pub(super) moved: Arc<Notify>,
+}
+
+impl Queue {
+    /// Drops what waits and queues nothing more. What a writer has in hand is his.
+    pub(super) fn end(&mut self, reason: CloseReason) {
+        self.frames = SmallVec::new();
+        self.bytes = 0;
+        self.cut = Some(Box::new(reason));
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.frames.len() + self.in_hand
+    }
+
+    pub(super) fn has_room(&self, limits: OutboxLimits) -> bool {
+        self.held() * 2 < limits.frames_max.max(2) && self.bytes * 2 < limits.bytes_max
+    }
+
+    pub(super) fn watch(&mut self) -> &mut Watch {
+        self.watch.get_or_insert_default()
+    }
+
+    /// Whom to wake when the lock is free again.
+    pub(super) fn waiting(&self) -> Option<Arc<Notify>> {
+        self.watch.as_ref().map(|watch| Arc::clone(&watch.moved))
+    }
+
+    /// So many frames went out. Returns whom to wake.
+    pub(super) fn gone_out(&mut self, frames: usize) -> Option<Arc<Notify>> {
+        let watch = self.watch.as_mut().filter(|_| frames > 0)?;
+        watch.pulled += frames as u64;
+        Some(Arc::clone(&watch.moved))
+    }
+
+    /// There is something to write. Returns what the pusher has to do.
+    pub(super) fn list(&mut self) -> Call {
+        if self.turn != Turn::Idle {
+            return Call::Nobody;
+        }
+        self.turn = Turn::Listed;
+        match &self.line {
+            Some(line) => Call::Flusher(line.flusher.clone()),
+            None => Call::Driver,
+        }
+    }
+}
+
+/// Whom a pusher calls.
+pub(super) enum Call {
+    Nobody,
+    Driver,
+    Flusher(Flusher),
+}
