@@ -28,8 +28,9 @@ pub(super) struct Incoming {
     is_over: bool,
     /// The code with which the client has closed.
     closed: Option<u16>,
-    /// What was read and not looked at.
+    /// What was read and not looked at, from this place on: it is not moved for each message in it.
     unread: Vec<u8>,
+    unread_at: usize,
     /// What there is of a message that is to be whole.
     gathered: Vec<u8>,
     /// What came behind octets that are told first. Boxed, because it is rarely there.
@@ -47,6 +48,7 @@ impl Incoming {
             is_over: false,
             closed: None,
             unread: read_already.to_vec(),
+            unread_at: 0,
             gathered: Vec::new(),
             next: None,
         }
@@ -84,7 +86,13 @@ impl Incoming {
             return None;
         }
         let mut octets = std::mem::take(&mut self.unread);
-        self.understand(&mut octets)
+        let from = std::mem::take(&mut self.unread_at);
+        let (received, left) = self.understand(octets.get_mut(from..).unwrap_or_default());
+        if left > 0 {
+            self.unread_at = octets.len() - left;
+            self.unread = octets;
+        }
+        received
     }
 
     /// That nothing can be told although a message has begun: once for each.
@@ -98,11 +106,17 @@ impl Incoming {
     pub(super) fn read(&mut self, octets: &mut [u8]) -> Option<Received> {
         match octets.is_empty() {
             true => Some(self.over(Received::Gone)),
-            false => self.understand(octets),
+            false => {
+                let (received, left) = self.understand(octets);
+                let unread = octets.get(octets.len() - left..).unwrap_or_default();
+                self.unread = unread.to_vec();
+                received
+            }
         }
     }
 
-    fn understand(&mut self, octets: &mut [u8]) -> Option<Received> {
+    /// What the octets say, and how many of them are left for later.
+    fn understand(&mut self, octets: &mut [u8]) -> (Option<Received>, usize) {
         let mut left = octets;
         let mut pieces = Pieces::default();
         let other = loop {
@@ -138,15 +152,16 @@ impl Incoming {
                 }
             }
         };
-        if !self.is_over {
-            self.unread = left.to_vec();
-        }
+        let left = match self.is_over {
+            true => 0,
+            false => left.len(),
+        };
         match (pieces.told(), other) {
             (Some(octets), other) => {
                 self.next = other.map(Box::new);
-                Some(octets)
+                (Some(octets), left)
             }
-            (None, other) => other,
+            (None, other) => (other, left),
         }
     }
 
