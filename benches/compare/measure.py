@@ -108,7 +108,8 @@ class Measuring:
             said = done.stderr.strip()
         except subprocess.TimeoutExpired:
             said = f"it did not end within {limit} s"
-        figures = {"failed": said.splitlines()[0] if said else "no words"}
+        # In one line: an ERROR frame says its cause behind the first.
+        figures = {"failed": " | ".join(said.splitlines())[:500] if said else "no words"}
         if os.path.exists(path + ".json"):
             with open(path + ".json") as file:
                 whole = json.load(file)["figures"]

@@ -41,6 +41,9 @@ use crate::websocket::Framed;
 pub(super) use queue::Turn;
 use queue::{Call, Queue};
 
+/// How often whoever pushes looks whether somebody who writes has made room.
+const TURNS_MAX: usize = 64;
+
 /// How much an outbox holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutboxLimits {
@@ -101,14 +104,12 @@ impl Outbox {
     /// Queues one encoded frame. When it does not fit the session is cut as a slow consumer.
     /// Returns whether the frame was queued.
     pub fn push(self: &Arc<Self>, frame: Framed) -> bool {
-        let mut queue = self.lock();
+        let mut queue = self.relieved(frame.len());
         if queue.cut.is_some() || queue.turn == Turn::Over {
             return false;
         }
-        let held = queue.held();
-        let full =
-            held >= self.limits.frames_max || queue.bytes + frame.len() > self.limits.bytes_max;
-        if full && held > 0 {
+        if queue.is_full(self.limits, frame.len()) {
+            let held = queue.held();
             metrics::counter!("chat_messages_total", "path" => "dropped")
                 .increment(1 + held as u64);
             queue.end(CloseReason::SLOW_CONSUMER);
@@ -127,6 +128,27 @@ impl Outbox {
         if queue.cut.is_none() && queue.turn != Turn::Over {
             self.take(queue, frame);
         }
+    }
+
+    /// The queue, after whoever pushes has written himself what waits for a flusher, if that is much:
+    /// a burst must not cut a peer that takes everything. Where somebody writes already and there is
+    /// no room, he is waited for, as long as some system calls take that do not wait.
+    fn relieved(&self, bytes: usize) -> MutexGuard<'_, Queue> {
+        let mut queue = self.lock();
+        for _ in 0..TURNS_MAX {
+            let is_listed = queue.turn == Turn::Listed && queue.line.is_some();
+            if is_listed && !queue.has_room(self.limits) {
+                drop(queue);
+                self.write(Turn::Listed, &mut Unwritten::default(), Instant::now());
+            } else if queue.turn == Turn::Writing && queue.is_full(self.limits, bytes) {
+                drop(queue);
+                std::thread::yield_now();
+            } else {
+                return queue;
+            }
+            queue = self.lock();
+        }
+        queue
     }
 
     fn take(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>, frame: Framed) {
@@ -296,15 +318,14 @@ impl Outbox {
         Some(unwritten)
     }
 
-    /// Writes what waits, if it is still the turn of whoever calls. Returns how many deliveries went
-    /// into the hands of this call. `hands` is empty before and after.
-    pub(super) fn write(&self, turn: Turn, hands: &mut Unwritten, now: Instant) -> u32 {
+    /// Writes what waits, if it is still the turn of whoever calls. `hands` is empty before and after.
+    pub(super) fn write(&self, turn: Turn, hands: &mut Unwritten, now: Instant) {
         let mut queue = self.lock();
         if queue.turn != turn {
-            return 0;
+            return;
         }
         let Some(mut line) = queue.line.take() else {
-            return 0;
+            return;
         };
         queue.turn = Turn::Writing;
         queue.written = Some(now);
@@ -333,11 +354,12 @@ impl Outbox {
                 }
                 continue;
             };
+            line.flusher.count(deliveries);
             self.hand_back(queue, line, hands, turn);
             if let Some(moved) = waiting {
                 moved.notify_waiters();
             }
-            return deliveries;
+            return;
         }
     }
 

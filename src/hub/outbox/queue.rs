@@ -73,6 +73,12 @@ impl Queue {
         self.frames.len() + self.in_hand
     }
 
+    /// Whether a frame of so many octets does not fit; one always does when nothing waits.
+    pub(super) fn is_full(&self, limits: OutboxLimits, bytes: usize) -> bool {
+        let held = self.held();
+        held > 0 && (held >= limits.frames_max || self.bytes + bytes > limits.bytes_max)
+    }
+
     pub(super) fn has_room(&self, limits: OutboxLimits) -> bool {
         self.held() * 2 < limits.frames_max.max(2) && self.bytes * 2 < limits.bytes_max
     }

@@ -254,3 +254,15 @@ async fn a_websocket_is_written_with_its_heads() {
     let taken = std::mem::take(&mut *tap.taken.lock().unwrap());
     assert_eq!(taken, b"\x81\x02ab\x81\x01c");
 }
+
+#[tokio::test]
+async fn a_burst_larger_than_the_outbox_does_not_cut_a_peer_that_takes_everything() {
+    let tap = Tap::open(1_000);
+    let (outbox, _tracker) = attached(&tap);
+    for number in 0..100 {
+        assert!(outbox.push(framed("ab")), "{number}");
+    }
+    flushed().await;
+    assert_eq!(tap.taken(), "ab".repeat(100));
+    assert_eq!(outbox.try_pull(), None);
+}
