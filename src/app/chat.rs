@@ -88,7 +88,7 @@ impl App {
         let now = (self.clock)();
         let keep = match sender.kind {
             Kind::Anonymous => Some(now.after(self.settings.visitor_history)),
-            Kind::Member => None,
+            Kind::Member | Kind::Bot | Kind::Admin => None,
         };
         let append = Append {
             room,
@@ -304,6 +304,8 @@ mod tests {
             name: String::new(),
             network: client_identifier.clone(),
             client_identifier,
+            sign_in: None,
+            expires_at: None,
         });
         Live {
             session,

@@ -115,7 +115,7 @@ impl App {
     async fn make_room(self: &Arc<Self>, user: &UserId, kind: Kind) {
         let sessions_max = match kind {
             Kind::Anonymous => self.settings.sessions_visitor_max,
-            Kind::Member => self.settings.sessions_member_max,
+            Kind::Member | Kind::Bot | Kind::Admin => self.settings.sessions_member_max,
         };
         let Ok(located) = self
             .broker

@@ -246,7 +246,9 @@ impl App {
                 })
             }
             // What goes to this session alone the session writes itself; here it only counts.
-            Destination::UserQueue(UserQueue::Errors | UserQueue::Replies) => {
+            Destination::UserQueue(
+                UserQueue::Errors | UserQueue::Replies | UserQueue::Notifications,
+            ) => {
                 Box::pin(future::ready(Ok(Reply::default())))
             }
             Destination::Topic(topic) => {
@@ -273,7 +275,9 @@ impl App {
             Destination::Topic(topic) => self.topic_unsubscribe(live, topic, &unsubscribe.id),
             Destination::User(rest) => self.user_unsubscribe(live, rest, &unsubscribe.id),
             Destination::TempQueue(name) => self.reply_unsubscribe(live, name, &unsubscribe.id),
-            Destination::UserQueue(UserQueue::Errors | UserQueue::Replies)
+            Destination::UserQueue(
+                UserQueue::Errors | UserQueue::Replies | UserQueue::Notifications,
+            )
             | Destination::App(_)
             | Destination::Queue(_)
             | Destination::ReplyQueue(_) => {}

@@ -36,7 +36,7 @@ struct Buckets {
 impl Buckets {
     fn of(sender: &Principal) -> Self {
         let own = match sender.kind {
-            Kind::Member => format!("rate:auth:{}", sender.user_id),
+            Kind::Member | Kind::Bot | Kind::Admin => format!("rate:auth:{}", sender.user_id),
             Kind::Anonymous if sender.standing.is_loose() => {
                 format!("rate:anon:{}", sender.client_identifier)
             }
@@ -134,7 +134,7 @@ impl App {
         }
         let sender = &live.principal;
         let rate = match sender.kind {
-            Kind::Member => self.settings.rate_member,
+            Kind::Member | Kind::Bot | Kind::Admin => self.settings.rate_member,
             Kind::Anonymous => self.settings.rate_visitor,
         };
         let made = || Box::new(Buckets::of(sender));
@@ -159,7 +159,7 @@ impl App {
     /// How many messages a session may send at once, if that is limited.
     pub(super) fn burst(&self, live: &Live) -> Option<u32> {
         let own = match live.principal.kind {
-            Kind::Member => self.settings.rate_member,
+            Kind::Member | Kind::Bot | Kind::Admin => self.settings.rate_member,
             Kind::Anonymous => self.settings.rate_visitor,
         };
         let rates = [own, self.settings.rate_network].into_iter();

@@ -19,7 +19,10 @@ impl Broker {
         while let Some(incoming) = incoming.recv().await {
             match incoming {
                 Incoming::Payload(payload) => self.receive(payload),
-                Incoming::Interrupted => self.repair(),
+                Incoming::Interrupted => {
+                    self.repair();
+                    self.notices.want_all();
+                }
             }
         }
     }
@@ -51,6 +54,7 @@ impl Broker {
                 let gap = lock(&self.flows_in).head(now, sender, number.unwrap_or(0));
                 if gap && self.settings.rules.flow_heads {
                     self.repair();
+                    self.notices.want_all();
                 }
             }
             ParcelBody::Envelopes(envelopes) => {
@@ -65,6 +69,7 @@ impl Broker {
                     && self.settings.rules.repair_on_gap
                 {
                     self.repair();
+                    self.notices.want_all();
                 }
             }
         }

@@ -6,7 +6,7 @@
 //! Whatever the bus or location lose, delay, double or reorder, the inboxes of `routing` keep the
 //! order, and repair finds what is missing.
 //!
-//! The parts: [`commits`] hands to the store and delivers what is committed, [`router`] looks locations up and publishes, [`inbound`] takes what other nodes
+//! The parts: [`notices`] has people looked at again, [`commits`] hands to the store and delivers what is committed, [`router`] looks locations up and publishes, [`inbound`] takes what other nodes
 //! publish, [`repair`] asks the store what was missed, [`lease`] keeps this node registered and
 //! known, [`interest`] the topics that this node wants, [`attachment`] the sessions, [`consume`] the
 //! consumers of queues.
@@ -19,6 +19,7 @@ pub mod inbound;
 pub mod interest;
 pub mod lease;
 mod meters;
+mod notices;
 mod outbound;
 pub mod repair;
 pub mod router;
@@ -38,6 +39,7 @@ use tokio_util::task::TaskTracker;
 pub use commits::Committed;
 pub use consume::Consume;
 pub use interest::TooManyPatterns;
+pub use notices::Reviews;
 pub use rules::Rules;
 
 use crate::bus::queue::Queues;
@@ -161,6 +163,7 @@ pub struct Broker {
     connected: connected::Connected,
     interest: interest::Interests,
     attachment: attachment::Attachments,
+    notices: notices::Notices,
     /// Wakes the repair task.
     repair_wanted: Notify,
     /// The conversations in which something is missing, with the members for whom. A room is in
@@ -205,6 +208,7 @@ impl Broker {
             connected: connected::Connected::default(),
             interest: interest::Interests::default(),
             attachment: attachment::Attachments::default(),
+            notices: notices::Notices::default(),
             repair_wanted: Notify::new(),
             fetches: Mutex::default(),
             entropy: Mutex::new(StdRng::seed_from_u64(settings.seed)),
@@ -323,6 +327,9 @@ impl Broker {
         let (session, reason) = match control {
             Control::Replace(session) => (session, CloseReason::REPLACED),
             Control::SignOut(session) => (session, CloseReason::SIGNED_OUT),
+            Control::Review(user) => return self.notices.want(user),
+            Control::ReviewAll => return self.notices.want_all(),
+            Control::TraceAsk(_) | Control::TraceAnswer { .. } => return,
         };
         if let Some(session) = self.hub.session(*session) {
             session.outbox.cut(reason);

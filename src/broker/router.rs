@@ -82,6 +82,11 @@ impl Outgoing {
         }
     }
 
+    /// The numbers of the flows, for whoever publishes to everybody.
+    pub(super) async fn lock_flows(&self) -> tokio::sync::MutexGuard<'_, FlowsOut> {
+        self.flows.lock().await
+    }
+
     fn may_flood(&self) -> bool {
         let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut level = lock(&self.flood);
@@ -318,13 +323,13 @@ impl Broker {
 
     /// The nodes that are alive as far as this one knows. This one is among them, because another
     /// life of it may be, too; what a life tells itself it does not hear.
-    fn known_nodes(&self) -> Vec<NodeId> {
+    pub(super) fn known_nodes(&self) -> Vec<NodeId> {
         let mut nodes: BTreeSet<NodeId> = self.lease.peers().into_iter().collect();
         nodes.extend(lock(&self.flows_in).senders().cloned());
         nodes.into_iter().collect()
     }
 
-    fn parcel(&self, flows: Vec<(NodeId, u64)>, body: ParcelBody) -> Parcel {
+    pub(super) fn parcel(&self, flows: Vec<(NodeId, u64)>, body: ParcelBody) -> Parcel {
         Parcel {
             sender: self.here.clone(),
             incarnation: self.incarnation,
@@ -334,7 +339,7 @@ impl Broker {
     }
 
     /// Names a publication: the sender's life and the number in its first flow.
-    fn publication_id(&self, numbers: &[(NodeId, u64)]) -> String {
+    pub(super) fn publication_id(&self, numbers: &[(NodeId, u64)]) -> String {
         let (target, number) = numbers
             .first()
             .map_or(("none", 0), |(target, number)| (target.as_str(), *number));

@@ -320,6 +320,8 @@ pub(super) fn principal(record: UserRecord, ask: &Ask<'_>) -> Principal {
         name: record.name,
         client_identifier: ask.client.clone(),
         network: ask.network.clone(),
+        sign_in: None,
+        expires_at: None,
     }
 }
 

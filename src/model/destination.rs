@@ -28,11 +28,19 @@ pub enum UserQueue {
     Errors,
     /// Answers to what this session sent with a `correlation-id`; this session only.
     Replies,
+    /// What the service has to say of the session itself: a token that ends, an upgrade, a
+    /// subscription that was taken away; this session only.
+    Notifications,
 }
 
 impl UserQueue {
     /// Every queue there is, for tables and documentation.
-    pub const ALL: [Self; 3] = [Self::Messages, Self::Errors, Self::Replies];
+    pub const ALL: [Self; 4] = [
+        Self::Messages,
+        Self::Errors,
+        Self::Replies,
+        Self::Notifications,
+    ];
 
     /// The whole destination, as the client writes it and finds it in MESSAGE.
     #[must_use]
@@ -41,6 +49,7 @@ impl UserQueue {
             Self::Messages => "/user/queue/messages",
             Self::Errors => "/user/queue/errors",
             Self::Replies => "/user/queue/replies",
+            Self::Notifications => "/user/queue/notifications",
         }
     }
 }

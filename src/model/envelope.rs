@@ -28,6 +28,10 @@ const TAG_TOPIC: u8 = 2;
 const TAG_CONTROL: u8 = 3;
 const COMMAND_REPLACE: u8 = 1;
 const COMMAND_SIGN_OUT: u8 = 2;
+const COMMAND_REVIEW: u8 = 3;
+const COMMAND_REVIEW_ALL: u8 = 4;
+const COMMAND_TRACE_ASK: u8 = 5;
+const COMMAND_TRACE_ANSWER: u8 = 6;
 
 /// A message addressed for the bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +62,33 @@ pub enum Control {
     Replace(SessionId),
     /// Close this session with 4410: its user has signed out for good.
     SignOut(SessionId),
+    /// Something about this user has changed in the store (his kind, a ban, the end of a sign-in, his
+    /// name): look at him, and at his sessions here, again.
+    Review(UserId),
+    /// The bans and mutes have changed: read them, and look at every session here, again.
+    ReviewAll,
+    /// Say what became of this message here.
+    TraceAsk(TraceAsk),
+    /// What became of a message at the node that answers: JSON.
+    TraceAnswer {
+        /// The number of the question.
+        question: u64,
+        /// The node that answers.
+        node: NodeId,
+        /// What it knows, as JSON.
+        body: Bytes,
+    },
+}
+
+/// A question to another node: what became of a message there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceAsk {
+    /// Distinguishes the questions of the node that asks.
+    pub question: u64,
+    /// The node that asks.
+    pub asker: NodeId,
+    /// The message.
+    pub message: MessageId,
 }
 
 /// What the bus carries at once from one node to one or several.
@@ -179,18 +210,47 @@ fn put_envelope(out: &mut BytesMut, envelope: &Envelope) {
             TAG_TOPIC
         }
         Envelope::Control(control) => {
-            let (command, session) = match control {
-                Control::Replace(session) => (COMMAND_REPLACE, session),
-                Control::SignOut(session) => (COMMAND_SIGN_OUT, session),
-            };
-            out.put_u8(command);
-            out.put_u128(session.0);
+            put_control(out, control);
             TAG_CONTROL
         }
     };
     let size = length(out.len() - start - 5);
     out[start] = tag;
     out[start + 1..start + 5].copy_from_slice(&size.to_be_bytes());
+}
+
+fn put_control(out: &mut BytesMut, control: &Control) {
+    match control {
+        Control::Replace(session) => {
+            out.put_u8(COMMAND_REPLACE);
+            out.put_u128(session.0);
+        }
+        Control::SignOut(session) => {
+            out.put_u8(COMMAND_SIGN_OUT);
+            out.put_u128(session.0);
+        }
+        Control::Review(user) => {
+            out.put_u8(COMMAND_REVIEW);
+            put_short(out, user.as_str());
+        }
+        Control::ReviewAll => out.put_u8(COMMAND_REVIEW_ALL),
+        Control::TraceAsk(ask) => {
+            out.put_u8(COMMAND_TRACE_ASK);
+            out.put_u64(ask.question);
+            put_short(out, ask.asker.as_str());
+            out.put_u128(ask.message.0);
+        }
+        Control::TraceAnswer {
+            question,
+            node,
+            body,
+        } => {
+            out.put_u8(COMMAND_TRACE_ANSWER);
+            out.put_u64(*question);
+            put_short(out, node.as_str());
+            put_long(out, body);
+        }
+    }
 }
 
 fn put_message(out: &mut BytesMut, message: &StoredMessage) {
@@ -223,17 +283,35 @@ fn get_envelope(tag: u8, mut octets: Bytes) -> Result<Option<Envelope>, ParcelEr
             })
         }
         TAG_CONTROL => {
-            let command = get(octets, 1)?[0];
-            let mut session = || Ok(SessionId(get(octets, 16)?.get_u128()));
-            match command {
-                COMMAND_REPLACE => Envelope::Control(Control::Replace(session()?)),
-                COMMAND_SIGN_OUT => Envelope::Control(Control::SignOut(session()?)),
-                _ => return Ok(None),
-            }
+            return Ok(get_control(octets)?.map(Envelope::Control));
         }
         _ => return Ok(None),
     };
     Ok(Some(envelope))
+}
+
+/// `None` for a command of a later version.
+fn get_control(octets: &mut Bytes) -> Result<Option<Control>, ParcelError> {
+    let command = get(octets, 1)?[0];
+    let session = |octets: &mut Bytes| Ok(SessionId(get(octets, 16)?.get_u128()));
+    let control = match command {
+        COMMAND_REPLACE => Control::Replace(session(octets)?),
+        COMMAND_SIGN_OUT => Control::SignOut(session(octets)?),
+        COMMAND_REVIEW => Control::Review(get_name(octets)?),
+        COMMAND_REVIEW_ALL => Control::ReviewAll,
+        COMMAND_TRACE_ASK => Control::TraceAsk(TraceAsk {
+            question: get_u64(octets)?,
+            asker: get_name(octets)?,
+            message: MessageId(get(octets, 16)?.get_u128()),
+        }),
+        COMMAND_TRACE_ANSWER => Control::TraceAnswer {
+            question: get_u64(octets)?,
+            node: get_name(octets)?,
+            body: get_long(octets)?,
+        },
+        _ => return Ok(None),
+    };
+    Ok(Some(control))
 }
 
 fn get_message(octets: &mut Bytes) -> Result<StoredMessage, ParcelError> {

@@ -65,6 +65,22 @@ impl FromStr for SessionId {
     }
 }
 
+/// One sign-in of an account on a device, until it signs out: `dev_` and 26 characters. Also the
+/// family of its refresh tokens, and the claim `sid` of its access tokens.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SignInId(pub u128);
+
+impl FromStr for SignInId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        text.strip_prefix("dev_")
+            .and_then(parse_base32)
+            .map(Self)
+            .ok_or(InvalidId("id of a sign-in"))
+    }
+}
+
 /// A broker process, `[a-z0-9-]{1,32}` and never `all`: it becomes part of a routing key.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(Arc<str>);
@@ -242,6 +258,7 @@ macro_rules! written_as {
 written_as! {
     UserId: |id| &id.0;
     SessionId: |id| &base32(id.0, 26);
+    SignInId: |id| &format!("dev_{}", base32(id.0, 26));
     NodeId: |id| &id.0;
     Incarnation: |id| &format!("{:016x}", id.0);
     MessageId: |id| &base32(id.0, 26);
@@ -280,6 +297,7 @@ mod tests {
         assert_eq!(user.to_string().parse(), Ok(user));
         for bits in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef << 40] {
             assert_eq!(SessionId(bits).to_string().parse(), Ok(SessionId(bits)));
+            assert_eq!(SignInId(bits).to_string().parse(), Ok(SignInId(bits)));
             assert_eq!(RoomId(bits).to_string().parse(), Ok(RoomId(bits)));
             assert_eq!(MessageId(bits).to_string().parse(), Ok(MessageId(bits)));
         }

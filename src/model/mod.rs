@@ -17,10 +17,10 @@ pub mod time;
 
 pub use acknowledgement::{AckMode, Verdict};
 pub use destination::{Destination, InvalidDestination, UserQueue};
-pub use envelope::{Control, Envelope, Parcel, ParcelBody, ParcelError, TopicMessage};
+pub use envelope::{Control, Envelope, Parcel, ParcelBody, ParcelError, TopicMessage, TraceAsk};
 pub use ids::{
     ClientId, ClientIdentifier, Incarnation, InvalidId, MessageId, NodeId, RoomId, SessionId,
-    UserId,
+    SignInId, UserId,
 };
 pub use message::StoredMessage;
 pub use pattern::{InvalidPattern, Pattern, is_pattern};

@@ -2,7 +2,7 @@
 //!
 //! Not here: how that is found out (`identity`), nor what he may do (`policy`).
 
-use super::ids::{ClientIdentifier, UserId};
+use super::ids::{ClientIdentifier, SignInId, UserId};
 use super::time::UnixMillis;
 
 /// What kind of user a principal is; also the header `kind` of CONNECTED.
@@ -10,17 +10,38 @@ use super::time::UnixMillis;
 pub enum Kind {
     /// A visitor without an account.
     Anonymous,
-    /// The holder of an account.
+    /// The holder of an account, or a user of a site.
     Member,
+    /// An account that a program uses.
+    Bot,
+    /// An account that looks after the service.
+    Admin,
 }
 
 impl Kind {
+    /// Every kind, for tables and documentation.
+    pub const ALL: [Self; 4] = [Self::Anonymous, Self::Member, Self::Bot, Self::Admin];
+
+    /// Whether it stands for an account rather than for a visitor.
+    #[must_use]
+    pub fn has_account(self) -> bool {
+        self != Self::Anonymous
+    }
+
+    /// The kind of this word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
     /// The word on the wire and in metric labels.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Anonymous => "anonymous",
             Self::Member => "member",
+            Self::Bot => "bot",
+            Self::Admin => "admin",
         }
     }
 }
@@ -88,6 +109,10 @@ pub enum Proof {
     Hint,
     /// Created just now.
     New,
+    /// The password of an account.
+    Password,
+    /// An access token of an account, or of a site.
+    Jwt,
 }
 
 impl Proof {
@@ -98,6 +123,8 @@ impl Proof {
             Self::Token => "token",
             Self::Hint => "hint",
             Self::New => "new",
+            Self::Password => "password",
+            Self::Jwt => "jwt",
         }
     }
 }
@@ -117,4 +144,8 @@ pub struct Principal {
     pub client_identifier: ClientIdentifier,
     /// The network of the connection (IPv4 address or IPv6 /64), keyed like the fingerprint.
     pub network: ClientIdentifier,
+    /// The sign-in that it came by; none of a visitor, and none of a site's own user.
+    pub sign_in: Option<SignInId>,
+    /// When what it presented ends; none of a visitor, whose secret slides.
+    pub expires_at: Option<UnixMillis>,
 }

@@ -7,6 +7,11 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
+use super::time::UnixMillis;
+
+/// Where a visitor becomes the holder of an account.
+const UPGRADE_URL: &str = "/api/v1/auth/upgrade";
+
 macro_rules! codes {
     ($($variant:ident $text:literal $status:literal $close:literal $title:literal;)*) => {
         /// A stable code of a refusal, with its HTTP status, its WebSocket close code when it ends
@@ -52,13 +57,24 @@ codes! {
     BadRequest "bad_request" 400 1002 "The request cannot be understood";
     ValidationFailed "validation_failed" 422 1008 "A field is not as it must be";
     Unauthorized "unauthorized" 401 4401 "Authentication is needed";
+    TokenExpired "token_expired" 401 4401 "The token has expired";
+    TokenReused "token_reused" 401 4401 "A refresh token was used twice";
+    ProofRequired "proof_required" 403 4403 "The visitor's secret is needed";
     Forbidden "forbidden" 403 4403 "Not allowed";
     AnonymousNotAllowed "anonymous_not_allowed" 403 4403 "Only for accounts";
+    Banned "banned" 403 4403 "Banned";
+    Muted "muted" 403 1008 "Muted";
     NotFound "not_found" 404 1008 "Not found";
     UnknownDestination "unknown_destination" 404 1008 "Unknown destination";
     RecipientOffline "recipient_offline" 404 1008 "The recipient cannot be reached";
     Conflict "conflict" 409 1008 "Conflict";
+    EmailTaken "email_taken" 409 1008 "The e-mail address is in use";
+    IdempotencyInProgress "idempotency_in_progress" 409 1008 "The same request is being done";
+    IdempotencyMismatch "idempotency_mismatch" 422 1008 "The key belongs to another request";
+    IdentityMoved "identity_moved" 410 1008 "The visitor is an account now";
+    Expired "expired" 410 1008 "Used or expired";
     PayloadTooLarge "payload_too_large" 413 1009 "Too large";
+    UnsupportedMedia "unsupported_media" 415 1003 "Not a media type that is taken";
     RateLimited "rate_limited" 429 4429 "Too many messages";
     TryLater "try_later" 429 1013 "Try again later";
     LimitExceeded "limit_exceeded" 409 1008 "A limit is exceeded";
@@ -82,6 +98,8 @@ pub struct Problem {
     pub field: Option<Cow<'static, str>>,
     /// The caller's own name for the message that was refused.
     pub client_id: Option<String>,
+    /// Until when it stays so.
+    pub until: Option<UnixMillis>,
 }
 
 impl Problem {
@@ -93,7 +111,15 @@ impl Problem {
             retry_after_ms: None,
             field: None,
             client_id: None,
+            until: None,
         }
+    }
+
+    /// The same, with the time until which it stays so.
+    #[must_use]
+    pub fn until(mut self, until: Option<UnixMillis>) -> Self {
+        self.until = until;
+        self
     }
 
     /// The same, with the field that it concerns.
@@ -133,6 +159,12 @@ impl Problem {
         if let Some(millis) = self.retry_after_ms {
             put("retry_after_ms", json!(millis));
         }
+        if let Some(until) = self.until {
+            put("until", json!(until.to_string()));
+        }
+        if self.code == Code::AnonymousNotAllowed {
+            put("upgrade_url", json!(UPGRADE_URL));
+        }
         object
     }
 }
@@ -154,6 +186,10 @@ impl CloseReason {
     pub const RESTART: Self = Self::of(1012, "draining");
     /// 4401: the identity belongs to somebody else now; connect again for one of your own.
     pub const IDENTITY_LOST: Self = Self::of(4401, "unauthorized");
+    /// 4401: what the client presented has ended, and it brought nothing new in time.
+    pub const TOKEN_EXPIRED: Self = Self::of(4401, "token_expired");
+    /// 4403: the user, his browser or his network is banned.
+    pub const BANNED: Self = Self::of(4403, "banned");
     /// 4408: nothing was heard for too long.
     pub const HEART_BEAT_LOST: Self = Self::of(4408, "heart_beat_lost");
     /// 4409: a newer session of the user took the place.

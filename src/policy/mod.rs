@@ -11,6 +11,6 @@ pub mod reach;
 pub mod rules;
 
 pub use destinations::{is_reserved, may_send, may_subscribe};
-pub use permission::{Action, is_permitted, permit};
+pub use permission::{Action, Grant, grant, is_permitted, permit};
 pub use reach::{may_reach, recipient_offline};
 pub use rules::{InvalidRules, Rules};

@@ -51,7 +51,7 @@ struct Rule {
     who: Who,
 }
 
-/// A set of kinds of user. Bots and administrators can be named already; no session is one yet.
+/// A set of kinds of user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Who(u8);
 
@@ -67,6 +67,8 @@ impl Who {
         let one = match kind {
             Kind::Anonymous => Self::ANONYMOUS,
             Kind::Member => Self::MEMBER,
+            Kind::Bot => Self::BOT,
+            Kind::Admin => Self::ADMIN,
         };
         self.0 & one.0 != 0
     }
@@ -222,7 +224,7 @@ fn refusal(kind: Kind, who: Who) -> Problem {
             Code::AnonymousNotAllowed,
             "Visitors without an account may not use this destination.",
         ),
-        Kind::Anonymous | Kind::Member => {
+        Kind::Anonymous | Kind::Member | Kind::Bot | Kind::Admin => {
             Problem::new(Code::Forbidden, "You may not use this destination.")
         }
     }

@@ -4,6 +4,7 @@
 //! Invariant: the store is the truth and linearizable. What is committed is on disk (fsync); no
 //! reader ever sees `seq` n of a conversation without n - 1, and commit order is `seq` order.
 
+pub mod accounts;
 mod alike;
 mod backlog;
 pub mod memory;
@@ -12,6 +13,7 @@ mod rows;
 mod sql;
 pub mod sqlite;
 
+pub use accounts::AccountStore;
 pub use memory::MemoryStore;
 pub use postgres::{PostgresSettings, PostgresStore};
 pub use sqlite::{SqliteSettings, SqliteStore};

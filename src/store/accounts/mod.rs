@@ -1,0 +1,105 @@
+//! The contract of accounts: who signs in with what, on which devices, and who may not.
+//!
+//! One store is behind it and [`super::Store`]. Each question is written once, in SQL that both
+//! databases speak (`questions`), and runs in one transaction; the engines give it their connection
+//! (`sql::Sql`). Not here: passwords and tokens themselves, which come as hashes (`identity`).
+//! Invariant: a change happens as a whole or not at all, and of two that exclude each other (two
+//! registrations of one e-mail, two uses of one link) exactly one happens.
+
+mod types;
+
+pub use types::*;
+
+use async_trait::async_trait;
+
+use super::{StoreError, TokenHash};
+use crate::model::{MessageId, SignInId, UnixMillis, UserId};
+
+/// Declares the questions: the trait, and for each engine how it asks them. `reads` see one moment,
+/// `changes` are one transaction.
+macro_rules! contract {
+    (
+        reads { $($(#[doc = $rdoc:literal])* $rmod:ident::$rname:ident($($rarg:ident: $rty:ty),*) -> $rout:ty;)* }
+        changes { $($(#[doc = $wdoc:literal])* $wmod:ident::$wname:ident($($warg:ident: $wty:ty),*) -> $wout:ty;)* }
+    ) => {
+        /// Accounts, sign-ins, bans, and what else is kept for them.
+        #[async_trait]
+        pub trait AccountStore: Send + Sync + std::fmt::Debug {
+            $($(#[doc = $rdoc])* async fn $rname(&self, $($rarg: $rty),*) -> Result<$rout, StoreError>;)*
+            $($(#[doc = $wdoc])* async fn $wname(&self, $($warg: $wty),*) -> Result<$wout, StoreError>;)*
+        }
+    };
+}
+
+contract! {
+    reads {
+        /// The account of a user; none of a visitor.
+        people::account(user: UserId) -> Option<Account>;
+        /// The account with this e-mail, without regard to case.
+        people::account_by_email(email: String) -> Option<Account>;
+        /// The accounts in the order of their ids, at most `limit` after `after`.
+        people::accounts(after: Option<UserId>, limit: u32) -> Vec<Account>;
+        /// Everything that says whether a sign-in still stands: one question for each request and
+        /// each review.
+        people::standing(user: UserId, sign_in: Option<SignInId>) -> Option<Standing>;
+        /// Who an address stands for now: itself, or the account that it was merged into.
+        people::follow(user: UserId) -> UserId;
+        /// The sign-ins of a user that have not ended, the latest first.
+        devices::sign_ins(user: UserId) -> Vec<SignIn>;
+        /// The bans and mutes that stand at this time.
+        bans::bans(now: UnixMillis) -> Vec<Ban>;
+        /// What was done by those who look after the service, latest first, before `before`.
+        bans::audit(before: Option<MessageId>, limit: u32) -> Vec<Audit>;
+        /// The account that a visitor with this secret became a part of.
+        merge::moved(token: TokenHash) -> Option<UserId>;
+    }
+    changes {
+        /// Makes a new user with an account and his first sign-in. `EmailTaken` leaves nothing behind.
+        people::register(new: NewAccount) -> Registered;
+        /// Makes a visitor the holder of an account, with the same address: his secrets end, what he
+        /// wrote and still is there becomes permanent.
+        people::upgrade(new: NewAccount, token: TokenHash) -> Registered;
+        /// Makes sure that a site's own user is known. Returns whether he is new.
+        people::admit_external(external: External) -> bool;
+        /// A site's visitor becomes the site's user: what he has moves to that user, as in a merge.
+        merge::merge(merge: Merge) -> Merged;
+        /// Replaces the password; every sign-in but `keep` ends. `false` when there is no account.
+        people::set_password(user: UserId, password: String, keep: Option<SignInId>, now: UnixMillis) -> bool;
+        /// Changes the name that is shown.
+        people::set_name(user: UserId, name: String) -> bool;
+        /// Changes the role of an account.
+        people::set_role(user: UserId, role: Role) -> bool;
+        /// Changes who may write to an account.
+        people::set_dm_policy(user: UserId, policy: DmPolicy) -> bool;
+        /// Opens a sign-in with its first refresh token.
+        devices::sign_in(new: NewSignIn) -> ();
+        /// Exchanges a refresh token for its successor, or finds that it was used before.
+        refresh::exchange(exchange: Exchange) -> Exchanged;
+        /// Ends one sign-in of a user. `false` when it is not there, or not his.
+        devices::end_sign_in(user: UserId, sign_in: SignInId, now: UnixMillis) -> bool;
+        /// Ends all sign-ins of a user. Returns how many.
+        devices::end_all(user: UserId, now: UnixMillis) -> u64;
+        /// The user of a sign-in was seen now.
+        devices::touch(sign_in: SignInId, now: UnixMillis) -> ();
+        /// Puts a one-use token aside.
+        devices::put_once(once: Once) -> ();
+        /// Uses a one-use token: nobody gets it a second time.
+        devices::use_once(token: TokenHash, purpose: Purpose, now: UnixMillis) -> Option<UserId>;
+        /// Gives a visitor another secret and ends all that he had; `false` when he is none.
+        devices::replace_secret(user: UserId, token: TokenHash, expires_at: UnixMillis) -> bool;
+        /// Bans or mutes. One that there is for the same subject is replaced.
+        bans::put_ban(ban: Ban) -> ();
+        /// Lifts a ban or a mute.
+        bans::lift(subject: Subject, act: BanAct) -> bool;
+        /// Notes what somebody did.
+        bans::note(audit: Audit) -> ();
+        /// Begins a request with an idempotency key, or finds what became of it.
+        idempotency::begin(request: KeyedRequest) -> Begun;
+        /// Keeps the answer of a request that was begun.
+        idempotency::finish(key: TokenHash, status: u16, answer: Vec<u8>) -> ();
+        /// Forgets a request that was begun and came to nothing.
+        idempotency::abandon(key: TokenHash) -> ();
+        /// Removes what has expired: sign-ins, one-use tokens, bans, answers. Returns how many rows.
+        devices::purge_accounts(now: UnixMillis) -> u64;
+    }
+}
