@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::model::{Principal, Proof, UnixMillis};
 
+pub mod accounts;
 pub mod decision;
 pub mod fingerprint;
 pub mod handshake;
