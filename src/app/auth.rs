@@ -49,11 +49,14 @@ impl App {
 
     async fn renew(&self, accounts: &Accounts, live: &Live, token: &str) -> Result<Reply, Problem> {
         let before = live.activity.speaker();
-        let mut after = accounts.renew(&before.principal, token).await?;
+        let whence = live.activity.whence();
+        let mut after = accounts.authenticate(&whence, token).await?;
         if after.user_id != before.principal.user_id {
             let words = "This token is of another user. Connect anew with it.";
             return Err(Problem::new(Code::Forbidden, words));
         }
+        // Where it is has not changed, and is known better than from its address alone.
+        after.client_identifier = before.principal.client_identifier.clone();
         after.standing = before.principal.standing;
         let expires_at = after.expires_at;
         let mute = before.mute.as_deref().cloned();
@@ -89,9 +92,8 @@ impl App {
                 name: body.name,
                 device: live.hub.device.to_string(),
             };
-            accounts
-                .upgrade_session(&live.principal(), &secret, upgrade)
-                .await
+            let whence = live.activity.whence();
+            accounts.upgrade(&whence, &secret, upgrade).await
         };
         match asked.await {
             Ok(pair) => {
@@ -107,7 +109,16 @@ impl App {
 fn told(pair: &Pair) -> Reply {
     Reply {
         headers: Vec::new(),
-        result: Some(pair.to_json()),
+        result: Some(json!({
+            "user_id": pair.user_id.as_str(),
+            "kind": pair.kind.as_str(),
+            "name": pair.name,
+            "access_token": pair.access_token,
+            "token_type": "Bearer",
+            "expires_in": pair.expires_in,
+            "refresh_token": pair.refresh_token,
+            "refresh_expires_in": pair.refresh_expires_in,
+        })),
     }
 }
 

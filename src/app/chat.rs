@@ -306,7 +306,7 @@ mod tests {
             session,
             outbox,
             hub,
-            activity: Arc::new(Activity::new(speaker)),
+            activity: Arc::new(Activity::new(speaker, [192, 0, 2, 1].into())),
         }
     }
 

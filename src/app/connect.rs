@@ -45,7 +45,7 @@ impl App {
             session: hub.id,
             outbox,
             hub: Arc::clone(&hub),
-            activity: Arc::new(Activity::new(speaker)),
+            activity: Arc::new(Activity::new(speaker, handshake.address)),
         };
         if opened.proof == Proof::Password {
             live.activity.own_its_sign_in();

@@ -4,6 +4,7 @@
 //! message is taken from the bucket of its writer and from that of his network; a session that does
 //! not heed the refusals is closed.
 
+use std::net::IpAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::speaker::{Speaker, Speaking};
 use super::{App, Live};
+use crate::identity::Handshake;
 use crate::model::{ClientIdentifier, CloseReason, Code, Kind, Problem};
 use crate::policy::bucket::{self, Level, Rate, Verdict};
 
@@ -26,6 +28,8 @@ pub struct Activity {
     /// Who it speaks for.
     speaking: Speaking,
     owns_sign_in: AtomicBool,
+    /// Where its client is.
+    address: IpAddr,
     /// A std mutex: it is held for some arithmetic.
     state: Mutex<State>,
 }
@@ -49,20 +53,26 @@ enum Frames {
 }
 
 impl Activity {
-    pub(super) fn new(speaker: Arc<Speaker>) -> Self {
+    pub(super) fn new(speaker: Arc<Speaker>, address: IpAddr) -> Self {
         Self {
             started: Instant::now(),
             speaking: Speaking::new(speaker),
             owns_sign_in: AtomicBool::new(false),
+            address,
             state: Mutex::default(),
         }
     }
 
     /// The same session in a transaction whose messages were taken from the buckets.
     pub(super) fn prepaid(&self) -> Self {
-        let activity = Self::new(self.speaker());
+        let activity = Self::new(self.speaker(), self.address);
         activity.lock().frames = Frames::Prepaid;
         activity
+    }
+
+    /// What is known of the client for whoever looks at where it is.
+    pub(super) fn whence(&self) -> Handshake {
+        Handshake::without_page(self.address)
     }
 
     /// The session was let in by a password: its sign-in is its own and ends with it.
@@ -204,7 +214,8 @@ mod tests {
     use crate::app::tests::somebody;
 
     fn activity() -> Activity {
-        Activity::new(Speaker::new(Arc::new(somebody("a")), None))
+        let speaker = Speaker::new(Arc::new(somebody("a")), None);
+        Activity::new(speaker, std::net::Ipv4Addr::LOCALHOST.into())
     }
 
     #[test]
