@@ -78,13 +78,13 @@ impl App {
     async fn prepare(&self, live: &Live, send: &Send) -> Result<(Append, u32), Problem> {
         let remaining = self.take_message(live).await?;
         let draft = draft(&send.body, &self.settings)?;
-        let sender = &live.principal;
-        let room = RoomId::direct(&sender.user_id, &draft.to);
-        let to_holder = if draft.to == sender.user_id {
-            None
+        let sender = &*live.principal();
+        let (to, to_holder) = if draft.to == sender.user_id {
+            (draft.to, None)
         } else {
             self.check_reach(sender, &draft.to, true).await?
         };
+        let room = RoomId::direct(&sender.user_id, &to);
         let now = (self.clock)();
         let keep = match sender.kind {
             Kind::Anonymous => Some(now.after(self.settings.visitor_history)),
@@ -95,7 +95,7 @@ impl App {
             id: self.ids.next(now),
             from: sender.user_id.clone(),
             from_name: sender.name.clone(),
-            to: draft.to,
+            to,
             client_id: draft.client_id,
             text: draft.text,
             timestamp: now,
@@ -109,7 +109,8 @@ impl App {
         Ok((append, remaining))
     }
 
-    /// Whether the recipient exists and may be written to. That holds only while he is in the hands
+    /// The address of the recipient, who exists and may be written to: another one than was written when
+    /// he has become a part of an account since. That holds only while he is in the hands
     /// that are returned, which the store looks at once more when it commits: then, and where every
     /// change of hands goes through this process, what is remembered of him is good enough for a yes.
     pub(super) async fn check_reach(
@@ -117,7 +118,7 @@ impl App {
         sender: &Principal,
         to: &UserId,
         is_checked_again: bool,
-    ) -> Result<Option<Holder>, Problem> {
+    ) -> Result<(UserId, Option<Holder>), Problem> {
         let life = match is_checked_again || self.broker.is_alone() {
             true => RECIPIENT_LIFE,
             false => MOMENT,
@@ -126,7 +127,7 @@ impl App {
             let standing = known.standing;
             let is_live = !standing.is_loose() || self.broker.was_connected(to);
             if may_reach(&sender.user_id, to, standing, false, is_live).is_ok() {
-                return Ok(standing.holder());
+                return Ok((known.user_id, standing.holder()));
             }
         }
         let Some(recipient) = self.visitors.recipient(to).await? else {
@@ -137,7 +138,7 @@ impl App {
         self.visitors
             .check_reach(sender, &recipient, is_live)
             .await?;
-        Ok(recipient.standing.holder())
+        Ok((recipient.user_id, recipient.standing.holder()))
     }
 }
 
@@ -211,7 +212,7 @@ fn receipt(committed: &Committed, remaining: u32) -> Reply {
 /// passed to somebody else ends.
 fn refusal(error: &AppendError, live: &Live) -> Problem {
     match error {
-        AppendError::Store(StoreError::ChangedHands(user)) if *user == live.principal.user_id => {
+        AppendError::Store(StoreError::ChangedHands(user)) if *user == live.hub.user => {
             live.outbox.cut(CloseReason::IDENTITY_LOST);
             let words = "This address is not yours any more. Connect again for one of your own.";
             Problem::new(Code::Unauthorized, words)
@@ -250,7 +251,10 @@ mod tests {
     use super::super::AppSettings;
     use super::*;
     use crate::hub::{HubSession, Outbox, Pulled};
-    use crate::model::{ClientIdentifier, SessionId, Standing, UnixMillis};
+    use crate::app::rates::Activity;
+    use crate::app::speaker::Speaker;
+    use crate::app::tests::somebody;
+    use crate::model::{SessionId, Standing, UnixMillis};
 
     fn check(body: &str, expected: Result<&str, (Code, Option<&str>)>) {
         let settings = AppSettings {
@@ -296,23 +300,14 @@ mod tests {
             since,
             Arc::clone(&outbox),
         );
-        let client_identifier: ClientIdentifier = "0".repeat(26).parse().unwrap();
-        let principal = Arc::new(Principal {
-            user_id,
-            kind: Kind::Anonymous,
-            standing: Standing::Loose { taken_at: None },
-            name: String::new(),
-            network: client_identifier.clone(),
-            client_identifier,
-            sign_in: None,
-            expires_at: None,
-        });
+        let mut principal = somebody(user);
+        principal.standing = Standing::Loose { taken_at: None };
+        let speaker = Speaker::new(Arc::new(principal), None);
         Live {
             session,
-            principal,
             outbox,
             hub,
-            activity: Arc::default(),
+            activity: Arc::new(Activity::new(speaker, [192, 0, 2, 1].into())),
         }
     }
 

@@ -245,6 +245,7 @@ fn edge_state(
     let app = App::new(
         Arc::clone(broker),
         Arc::clone(&visitors),
+        None,
         Arc::clone(&engines.quota),
         config.app(),
         Arc::clone(&people.clock),
