@@ -1,4 +1,4 @@
-//! Connecting: the pools, what every connection sets, the schema.
+//! Connecting: the pools, what every connection sets, the schema, and the words of errors.
 //!
 //! Invariant: every connection goes to a primary, commits to disk before it answers, and ends its
 //! statements by itself; no error has the password in its words.
@@ -6,7 +6,9 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
+};
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{Config, NoTls};
 
@@ -130,6 +132,26 @@ pub(super) fn words(err: &tokio_postgres::Error) -> String {
         source = inner.source();
     }
     words
+}
+
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(err: tokio_postgres::Error) -> Self {
+        Self::Unavailable(format!("PostgreSQL: {}", words(&err)))
+    }
+}
+
+impl From<PoolError> for StoreError {
+    fn from(err: PoolError) -> Self {
+        match err {
+            // Every connection is at work: more is asked than they can answer.
+            PoolError::Timeout(TimeoutType::Wait) => Self::Overloaded,
+            PoolError::Backend(err) => err.into(),
+            PoolError::Closed => super::closed(),
+            other @ (PoolError::Timeout(_)
+            | PoolError::NoRuntimeSpecified
+            | PoolError::PostCreateHook(_)) => Self::Unavailable(format!("PostgreSQL: {other}")),
+        }
+    }
 }
 
 fn config(url: &str, settings: &PostgresSettings, plans: &str) -> Result<Config, StoreError> {
