@@ -4,6 +4,7 @@
 //! 0 for done, 1 for failed, 2 for a command line that cannot be understood.
 
 mod bench;
+mod keep;
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -58,6 +59,21 @@ enum Command {
     Serve,
     /// Load a STOMP server over WebSocket, this one or another, and say what it took
     Bench(Box<bench::Args>),
+    /// Bring the schema of the store up to date (a node does it too when it starts)
+    Migrate,
+    /// Copy the SQLite database to a new file, while a node may run
+    Backup {
+        /// The new file
+        file: PathBuf,
+    },
+    /// Put a copy in the place of the SQLite database, while no node runs
+    Restore {
+        /// The copy
+        file: PathBuf,
+        /// Put away the database that is there; it stays beside it as *.before-restore
+        #[arg(long)]
+        yes: bool,
+    },
     /// Ask the node of this configuration whether it is ready; exit code 0 when it is
     Health,
     /// Look at the configuration without starting anything
@@ -178,6 +194,9 @@ pub fn main() -> ExitCode {
         Command::Serve => run::serve(&config, &layers::not_used(&sources.environment)),
         // Done above.
         Command::Bench(_) => ExitCode::SUCCESS,
+        Command::Migrate => keep::migrate(&config),
+        Command::Backup { file } => keep::backup(&config, &file),
+        Command::Restore { file, yes } => keep::restore(&config, &file, yes),
         Command::Health => health(&config),
         Command::Config { action } => {
             let text = match action {

@@ -9,6 +9,7 @@
 )]
 
 mod anonymous_identity;
+mod backup;
 mod bad_clients;
 mod bad_input;
 mod bench_command;
