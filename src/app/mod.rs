@@ -248,9 +248,7 @@ impl App {
             // What goes to this session alone the session writes itself; here it only counts.
             Destination::UserQueue(
                 UserQueue::Errors | UserQueue::Replies | UserQueue::Notifications,
-            ) => {
-                Box::pin(future::ready(Ok(Reply::default())))
-            }
+            ) => Box::pin(future::ready(Ok(Reply::default()))),
             Destination::Topic(topic) => {
                 let topic = Arc::clone(topic);
                 let sink = self.sink(live, subscribe, &subscriber);

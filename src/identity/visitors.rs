@@ -87,6 +87,18 @@ impl Visitors {
         (self.clock)()
     }
 
+    /// The fingerprint of a client.
+    #[must_use]
+    pub fn client(&self, handshake: &Handshake) -> ClientIdentifier {
+        self.key.client(handshake.address, &handshake.user_agent)
+    }
+
+    /// The network of a client, keyed like the fingerprint.
+    #[must_use]
+    pub fn network(&self, handshake: &Handshake) -> ClientIdentifier {
+        self.key.network(handshake.address)
+    }
+
     /// The identity for a CONNECT. `visitor_token` is the header of that name: a secret, `new`, or
     /// nothing; `accept_language` names a visitor who is created.
     ///

@@ -22,7 +22,7 @@ use super::kept::{self, Kept, KeptError};
 use super::{greeting, telemetry};
 use crate::app::App;
 use crate::broker::{Broker, BrokerSettings, Parts};
-use crate::edge::{self, EdgeState, InvalidOrigin};
+use crate::edge::{self, EdgeState, InvalidOrigin, RestKey, RestParts};
 use crate::hub::Hub;
 use crate::identity::{Clock, FingerprintKey, Visitors};
 use crate::location::LocationError;
@@ -219,12 +219,17 @@ fn edge_state(
     let render = metrics.clone();
     let settings = config.edge(connections_max);
     let render = Box::new(move || render.render());
+    let rest = RestParts {
+        quota: Arc::clone(&engines.quota),
+        key: RestKey::derive(kept.secret.reveal().as_bytes()),
+    };
     Ok(EdgeState::new(
         settings,
         app,
         visitors,
         Arc::new(health),
         render,
+        rest,
     )?)
 }
 
