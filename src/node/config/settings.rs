@@ -244,6 +244,12 @@ settings! {
             "Requests of one person to REST in a minute, and as many at once; a network has 20 times as many. 0 is off.", "429 `rate_limited`";
         http_auth_per_min "HTTP_AUTH_PER_MIN" []: u32 = "10", Rule::Between("0", "1000000"),
             "Requests from one network to `/api/v1/auth/*`, and of those who are not authenticated, in a minute; 0 is off.", "429 `rate_limited`";
+        rate_strict_windows "RATE_STRICT_WINDOWS" []: bool = "false", Rule::Any,
+            "Whether no minute may have more than the numbers above, bursts included, rather than that many on average and a burst on top.", "";
+        connect_per_net "CONNECT_PER_NET" []: u32 = "3000", Rule::Between("0", "10000000"),
+            "CONNECT frames from one network in a minute, on average, counted for all nodes; 0 is off.", "`try_later`";
+        connect_burst "CONNECT_BURST" []: u32 = "2000", Rule::Between("0", "10000000"),
+            "CONNECT frames from one network at once; 0 is off.", "`try_later`";
         client_frames_per_10s "CLIENT_FRAMES_PER_10S" []: u32 = "100", Rule::Between("10", "1000000"),
             "Other frames of a client in 10 seconds, beyond the negotiated beats.", "`rate_limited`";
     }
