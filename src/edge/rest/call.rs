@@ -7,16 +7,42 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Query;
-use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, SET_COOKIE};
+use axum::http::header::{
+    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, SET_COOKIE,
+};
 use axum::http::{Response, StatusCode, Uri};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+pub(super) use serde_json::Value;
 
 use super::caller::Caller;
 use crate::edge::{Edge, reply};
 use crate::model::{Code, Problem};
+
+static REPLAY: HeaderName = HeaderName::from_static("idempotent-replay");
+
+/// Declares a body whose members are not fixed.
+macro_rules! any_object {
+    (#[doc = $about:literal] $name:ident) => {
+        #[doc = $about]
+        #[derive(Debug)]
+        struct $name;
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
+                ObjectBuilder::new()
+                    .schema_type(SchemaType::new(Type::Object))
+                    .description(Some($about.trim()))
+                    .into()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
+    };
+}
+pub(super) use any_object;
 
 /// A request that has passed the gate.
 pub(super) struct Call {
@@ -163,6 +189,10 @@ pub(super) struct Reply {
     pub(super) cookies: Vec<HeaderValue>,
     /// Where the new thing is.
     pub(super) location: Option<HeaderValue>,
+    /// Whether the body is a problem that was kept.
+    pub(super) is_problem: bool,
+    /// Whether it is the answer to the same request before.
+    pub(super) is_replay: bool,
 }
 
 impl Reply {
@@ -180,6 +210,8 @@ impl Reply {
             body,
             cookies: Vec::new(),
             location: None,
+            is_problem: false,
+            is_replay: false,
         }
     }
 
@@ -206,6 +238,13 @@ impl Reply {
         let headers = response.headers_mut();
         if self.body.is_empty() {
             headers.remove(CONTENT_TYPE);
+        }
+        if self.is_problem {
+            let media = HeaderValue::from_static("application/problem+json");
+            headers.insert(CONTENT_TYPE, media);
+        }
+        if self.is_replay {
+            headers.insert(REPLAY.clone(), HeaderValue::from_static("true"));
         }
         for cookie in self.cookies {
             headers.append(SET_COOKIE, cookie);

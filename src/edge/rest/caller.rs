@@ -98,11 +98,13 @@ impl Caller {
             // Whoever may come without one is not sent away because of one; its use judges it.
             Credential::Visitor(_) if !route.who.is_closed() => return Ok(()),
             Credential::Visitor(secret) => {
-                edge.visitors
-                    .authenticate(&self.handshake, secret.reveal())
-                    .await?
+                let accounts = edge.app.accounts()?;
+                accounts.visitor(&self.handshake, secret.reveal()).await?
             }
-            Credential::Bearer(_) => return Err(self.missing(route.who)),
+            Credential::Bearer(token) => {
+                let accounts = edge.app.accounts()?;
+                accounts.authenticate(&self.handshake, token.reveal()).await?
+            }
         };
         if let Who::Permitted(action) = route.who {
             permit(principal.kind, action)?;

@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use super::call::{Call, Reply, is_json, not_found};
 use super::caller::{Caller, peer};
+use super::idempotency::Keyed;
 use super::limits::{self, Counted};
 use super::route::{Class, SharedRoute};
 use crate::edge::{Edge, reply};
@@ -47,7 +48,9 @@ async fn answer(
         Some(_) => read(body, &parts.headers, edge.settings.request_body_bytes_max).await?,
         None => Bytes::new(),
     };
-    count(&edge, &route, &mut caller, &body, counted).await?;
+    let admitted = count(&edge, &route, &mut caller, &body, counted).await;
+    let asked = (&parts.method, &parts.uri, &*body);
+    let keyed = Keyed::of(&edge.rest.kept, &edge.rest.key, &caller, asked, &parts.headers);
     let parameters = RawPathParams::from_request_parts(&mut parts, &()).await;
     let parameters = parameters.map_err(|_| not_found())?;
     let parameters = parameters.iter();
@@ -61,14 +64,30 @@ async fn answer(
         uri: parts.uri,
         edge,
     };
-    if call
-        .parameters
-        .iter()
-        .any(|(_, value)| value.contains('\0'))
-    {
+    if call.parameters.iter().any(|(_, value)| value.contains('\0')) {
         return Err(not_found());
     }
-    (route.handler)(call).await
+    match (keyed?, admitted) {
+        (None, Ok(())) => {
+            (route.handler)(call).await
+        }
+        (Some(keyed), Ok(())) => match keyed.begin(&call).await? {
+            Some(reply) => Ok(reply),
+            None => keyed.run(route, call).await,
+        },
+        // The secret may have ended by the very request that is asked for again.
+        (Some(keyed), Err(problem)) if problem.code.status() == 401 => {
+            match keyed.begin(&call).await {
+                Ok(Some(reply)) => Ok(reply),
+                Ok(None) => {
+                    keyed.abandon().await;
+                    Err(problem)
+                }
+                Err(_) => Err(problem),
+            }
+        }
+        (_, Err(problem)) => Err(problem),
+    }
 }
 
 /// Takes a token from each bucket that the request is counted in, and finds out who asks.

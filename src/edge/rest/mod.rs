@@ -10,16 +10,22 @@
 //! caller     who asks                            csrf     whether a cookie counts
 //! limits     how often                           trace    X-Request-Id
 //! call       a request and an answer             cursor   where a list goes on
-//! keys       what is derived from the secret     visitor, me, service   the handlers
+//! keys       what is derived from the secret     idempotency   what is done once
+//! service, visitor, auth, link, me, admin        the handlers
 //! ```
 
+mod admin;
+mod auth;
 mod call;
 mod caller;
 mod csrf;
 mod cursor;
+mod device;
 mod gate;
+mod idempotency;
 mod keys;
 mod limits;
+mod link;
 mod me;
 mod openapi;
 mod route;
@@ -37,6 +43,7 @@ use axum::routing::{MethodFilter, on};
 
 use super::{Edge, cors, routes};
 use crate::quota::Quota;
+use crate::store::AccountStore;
 
 pub use keys::RestKey;
 pub use openapi::openapi;
@@ -50,6 +57,8 @@ const BASE: &str = "/api/v1";
 pub struct RestParts {
     /// How often somebody may ask.
     pub quota: Arc<dyn Quota>,
+    /// Where the answers of requests with an `Idempotency-Key` are kept.
+    pub kept: Arc<dyn AccountStore>,
     /// The key of cursors and of kept answers.
     pub key: RestKey,
 }

@@ -5,9 +5,7 @@
 use axum::http::StatusCode;
 use bytes::Bytes;
 use serde::Serialize;
-use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::ToSchema;
 
 use super::call::{Call, Reply};
 use super::route::{Class, Route, Who};
@@ -43,20 +41,10 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
-/// An OpenAPI document.
-#[derive(Debug)]
-struct Document;
-
-impl PartialSchema for Document {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new()
-            .schema_type(SchemaType::new(Type::Object))
-            .description(Some("An OpenAPI 3.1 document."))
-            .into()
-    }
+super::call::any_object! {
+    /// An OpenAPI 3.1 document.
+    Document
 }
-
-impl ToSchema for Document {}
 
 /// A token for requests that rely on a cookie.
 #[derive(Debug, Serialize, ToSchema)]
