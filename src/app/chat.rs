@@ -250,10 +250,10 @@ pub(super) fn store_problem(error: StoreError) -> Problem {
 mod tests {
     use super::super::AppSettings;
     use super::*;
-    use crate::hub::{HubSession, Outbox, Pulled};
     use crate::app::rates::Activity;
     use crate::app::speaker::Speaker;
     use crate::app::tests::somebody;
+    use crate::hub::{HubSession, Outbox, Pulled};
     use crate::model::{SessionId, Standing, UnixMillis};
 
     fn check(body: &str, expected: Result<&str, (Code, Option<&str>)>) {

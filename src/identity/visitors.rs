@@ -109,11 +109,6 @@ impl Visitors {
         self.key.network(handshake.address)
     }
 
-    /// Something of this user has changed on another node: what is remembered of him is old.
-    pub fn forget(&self, user_id: &UserId) {
-        self.recipients.forget(user_id);
-    }
-
     /// The identity for a CONNECT. `visitor_token` is the header of that name: a secret, `new`, or
     /// nothing; `accept_language` names a visitor who is created.
     ///
@@ -292,7 +287,6 @@ impl Visitors {
         self.location.as_ref()
     }
 
-    #[expect(dead_code, reason = "recipients follow addresses by it")]
     pub(super) fn accounts(&self) -> Option<&dyn AccountStore> {
         self.accounts.as_deref()
     }

@@ -202,6 +202,7 @@ async fn start(config: &Config) -> Result<Node, StartError> {
 struct People {
     visitors: Arc<Visitors>,
     accounts: Arc<Accounts>,
+    rest_key: RestKey,
     clock: Clock,
 }
 
@@ -227,6 +228,7 @@ impl People {
         Ok(Self {
             visitors,
             accounts,
+            rest_key: RestKey::derive(kept.secret.reveal().as_bytes()),
             clock,
         })
     }
@@ -245,7 +247,7 @@ fn edge_state(
     let app = App::new(
         Arc::clone(broker),
         Arc::clone(&visitors),
-        None,
+        Some(Arc::clone(&people.accounts)),
         Arc::clone(&engines.quota),
         config.app(),
         Arc::clone(&people.clock),
@@ -261,7 +263,8 @@ fn edge_state(
     let render = Box::new(move || render.render());
     let rest = RestParts {
         quota: Arc::clone(&engines.quota),
-        key: RestKey::derive(kept.secret.reveal().as_bytes()),
+        kept: Arc::clone(&engines.accounts),
+        key: people.rest_key.clone(),
     };
     Ok(EdgeState::new(
         settings,

@@ -302,7 +302,9 @@ async fn register(call: Call) -> Result<Reply, Problem> {
         device: device::name(&call.caller, asked.device_name, asked.device_id),
     };
     let accounts = call.edge.app.accounts()?;
-    let pair = accounts.register(&call.caller.handshake, registration).await?;
+    let pair = accounts
+        .register(&call.caller.handshake, registration)
+        .await?;
     Reply::json(StatusCode::CREATED, &Tokens::of(pair))
 }
 
@@ -339,7 +341,9 @@ async fn upgrade(call: Call) -> Result<Reply, Problem> {
         device: device::name(caller, asked.device_name, asked.device_id),
     };
     let accounts = edge.app.accounts()?;
-    let pair = accounts.upgrade(&caller.handshake, proof(caller)?, upgrade).await?;
+    let pair = accounts
+        .upgrade(&caller.handshake, proof(caller)?, upgrade)
+        .await?;
     edge.app.review(&pair.user_id).await;
     let reply = Reply::json(StatusCode::OK, &Tokens::of(pair))?;
     Ok(without_cookie(&call, reply))
@@ -362,7 +366,9 @@ async fn site(call: Call) -> Result<Reply, Problem> {
 async fn refresh(call: Call) -> Result<Reply, Problem> {
     let asked: RefreshRequest = call.body()?;
     let app = &call.edge.app;
-    let refreshed = app.accounts()?.refresh(&call.caller.handshake, &asked.refresh_token);
+    let refreshed = app
+        .accounts()?
+        .refresh(&call.caller.handshake, &asked.refresh_token);
     match refreshed.await {
         Ok(pair) => Reply::json(StatusCode::OK, &Tokens::of(pair)),
         Err(refused) => {
@@ -388,7 +394,9 @@ async fn change_password(call: Call) -> Result<Reply, Problem> {
     let (app, principal) = (&call.edge.app, call.caller.principal()?);
     let accounts = app.accounts()?;
     let from = &call.caller.handshake;
-    accounts.change_password(from, principal, &asked.old, &asked.new).await?;
+    accounts
+        .change_password(from, principal, &asked.old, &asked.new)
+        .await?;
     app.review(&principal.user_id).await;
     Ok(Reply::nothing())
 }
@@ -397,7 +405,9 @@ async fn forgot(call: Call) -> Result<Reply, Problem> {
     let asked: ForgotRequest = call.body()?;
     let language = call.caller.language.as_deref();
     let accounts = call.edge.app.accounts()?;
-    accounts.forgot(&call.caller.handshake, &asked.email, language).await?;
+    accounts
+        .forgot(&call.caller.handshake, &asked.email, language)
+        .await?;
     Ok(Reply::nothing())
 }
 
@@ -405,7 +415,10 @@ async fn reset(call: Call) -> Result<Reply, Problem> {
     let asked: ResetRequest = call.body()?;
     let app = &call.edge.app;
     let from = &call.caller.handshake;
-    let user = app.accounts()?.reset(from, &asked.token, &asked.new).await?;
+    let user = app
+        .accounts()?
+        .reset(from, &asked.token, &asked.new)
+        .await?;
     app.review(&user).await;
     Ok(Reply::nothing())
 }

@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Query;
-use axum::http::header::{
-    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, SET_COOKIE,
-};
+use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, SET_COOKIE};
 use axum::http::{Response, StatusCode, Uri};
 use bytes::Bytes;
 use serde::Serialize;

@@ -103,7 +103,9 @@ impl Caller {
             }
             Credential::Bearer(token) => {
                 let accounts = edge.app.accounts()?;
-                accounts.authenticate(&self.handshake, token.reveal()).await?
+                accounts
+                    .authenticate(&self.handshake, token.reveal())
+                    .await?
             }
         };
         if let Who::Permitted(action) = route.who {

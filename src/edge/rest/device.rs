@@ -24,7 +24,10 @@ const SYSTEMS: [(&str, &str); 6] = [
 
 /// The name that the client gives, else a few words of what it runs on.
 pub(super) fn name(caller: &Caller, name: Option<String>, id: Option<String>) -> String {
-    let given = [name, id].into_iter().flatten().find(|name| !name.trim().is_empty());
+    let given = [name, id]
+        .into_iter()
+        .flatten()
+        .find(|name| !name.trim().is_empty());
     given.unwrap_or_else(|| described(&caller.handshake.user_agent))
 }
 

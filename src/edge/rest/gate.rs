@@ -50,7 +50,13 @@ async fn answer(
     };
     let admitted = count(&edge, &route, &mut caller, &body, counted).await;
     let asked = (&parts.method, &parts.uri, &*body);
-    let keyed = Keyed::of(&edge.rest.kept, &edge.rest.key, &caller, asked, &parts.headers);
+    let keyed = Keyed::of(
+        &edge.rest.kept,
+        &edge.rest.key,
+        &caller,
+        asked,
+        &parts.headers,
+    );
     let parameters = RawPathParams::from_request_parts(&mut parts, &()).await;
     let parameters = parameters.map_err(|_| not_found())?;
     let parameters = parameters.iter();
@@ -64,13 +70,15 @@ async fn answer(
         uri: parts.uri,
         edge,
     };
-    if call.parameters.iter().any(|(_, value)| value.contains('\0')) {
+    if call
+        .parameters
+        .iter()
+        .any(|(_, value)| value.contains('\0'))
+    {
         return Err(not_found());
     }
     match (keyed?, admitted) {
-        (None, Ok(())) => {
-            (route.handler)(call).await
-        }
+        (None, Ok(())) => (route.handler)(call).await,
         (Some(keyed), Ok(())) => match keyed.begin(&call).await? {
             Some(reply) => Ok(reply),
             None => keyed.run(route, call).await,

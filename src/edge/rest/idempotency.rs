@@ -274,6 +274,9 @@ mod tests {
         let again = again.into_reply(StatusCode::from_u16(status).unwrap());
         assert!(again.is_replay);
         assert_eq!((again.body, again.cookies), (reply.body, reply.cookies));
-        assert_eq!((again.status, again.location), (reply.status, reply.location));
+        assert_eq!(
+            (again.status, again.location),
+            (reply.status, reply.location)
+        );
     }
 }

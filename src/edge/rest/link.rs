@@ -60,7 +60,9 @@ struct Redeem {
 
 async fn link(call: Call) -> Result<Reply, Problem> {
     let accounts = call.edge.app.accounts()?;
-    let link_token = accounts.link(&call.caller.handshake, call.caller.secret()?).await?;
+    let link_token = accounts
+        .link(&call.caller.handshake, call.caller.secret()?)
+        .await?;
     let url = format!("{}/#link={link_token}", accounts.settings().public_url);
     let code = QrCode::new(url.as_bytes())
         .map_err(|_| Problem::new(Code::Internal, "The link is too long for a QR code."))?;
@@ -81,10 +83,15 @@ async fn redeem(call: Call) -> Result<Reply, Problem> {
     let asked: Redeem = call.body()?;
     let (edge, caller) = (&call.edge, &call.caller);
     let accounts = edge.app.accounts()?;
-    let opened = accounts.redeem(&caller.handshake, &asked.link_token).await?;
+    let opened = accounts
+        .redeem(&caller.handshake, &asked.link_token)
+        .await?;
     edge.app.review(&opened.principal.user_id).await;
     // The cookie is for pages: others keep what the answer tells.
-    let secret = opened.secret_to_tell.as_deref().filter(|_| caller.handshake.from_page);
+    let secret = opened
+        .secret_to_tell
+        .as_deref()
+        .filter(|_| caller.handshake.from_page);
     let cookies = edge.visitors.cookies();
     let cookie = secret.and_then(|secret| cookies.set_cookie_of(secret, caller.secure));
     let reply = Reply::json(StatusCode::OK, &Visitor::of(edge, opened))?;

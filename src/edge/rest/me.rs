@@ -99,7 +99,10 @@ struct Erase {
 
 /// A page of somebody's own copy.
 #[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "the items are rendered as they were sent, by hand")]
+#[expect(
+    dead_code,
+    reason = "the items are rendered as they were sent, by hand"
+)]
 struct Export {
     /// His address.
     user_id: String,
@@ -169,21 +172,34 @@ struct Page {
 }
 
 async fn profile(call: Call) -> Result<Reply, Problem> {
-    Reply::json(StatusCode::OK, &shown(&call, call.caller.principal()?).await?)
+    Reply::json(
+        StatusCode::OK,
+        &shown(&call, call.caller.principal()?).await?,
+    )
 }
 
 async fn shown(call: &Call, principal: &Principal) -> Result<Profile, Problem> {
     let account = match principal.kind.has_account() {
-        true => call.edge.app.accounts()?.profile(&principal.user_id).await?,
+        true => {
+            call.edge
+                .app
+                .accounts()?
+                .profile(&principal.user_id)
+                .await?
+        }
         false => None,
     };
-    let name = account.as_ref().map_or(&principal.name, |account| &account.name);
+    let name = account
+        .as_ref()
+        .map_or(&principal.name, |account| &account.name);
     Ok(Profile {
         user_id: principal.user_id.to_string(),
         kind: principal.kind.as_str(),
         name: name.clone(),
         dm_policy: account.as_ref().map(|account| account.dm_policy.as_str()),
-        created_at: account.as_ref().map(|account| account.created_at.to_string()),
+        created_at: account
+            .as_ref()
+            .map(|account| account.created_at.to_string()),
         email: account.map(|account| account.email),
     })
 }
@@ -241,7 +257,9 @@ async fn check_password(
         let words = "Send the password of the account once more.";
         Problem::new(Code::ValidationFailed, words).in_field("password")
     })?;
-    let checked = accounts.password(from, user_id.as_str(), password, "").await;
+    let checked = accounts
+        .password(from, user_id.as_str(), password, "")
+        .await;
     checked.map(drop)
 }
 

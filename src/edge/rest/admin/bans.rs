@@ -164,14 +164,19 @@ async fn put(call: Call) -> Result<Reply, Problem> {
             return Err(Problem::new(Code::ValidationFailed, words));
         }
     };
-    let act = asked.act.as_deref().map_or(Some(BanAct::Ban), BanAct::from_word);
+    let act = asked
+        .act
+        .as_deref()
+        .map_or(Some(BanAct::Ban), BanAct::from_word);
     let act = act.ok_or_else(|| {
         Problem::new(Code::ValidationFailed, "Write ban or mute.").in_field("act")
     })?;
     let now = edge.visitors.now();
     let until = end_of(&asked, now)?;
     let accounts = edge.app.accounts()?;
-    accounts.put_ban(actor, subject.clone(), act, until, &asked.reason).await?;
+    accounts
+        .put_ban(actor, subject.clone(), act, until, &asked.reason)
+        .await?;
     edge.app.review_bans().await;
     let shown = Shown::of(Ban {
         subject,
@@ -181,15 +186,19 @@ async fn put(call: Call) -> Result<Reply, Problem> {
         by: actor.user_id.to_string(),
         created_at: now,
     });
-    let path = format!("/api/v1/admin/bans/{}/{}/{}", shown.kind, shown.subject, shown.act);
+    let path = format!(
+        "/api/v1/admin/bans/{}/{}/{}",
+        shown.kind, shown.subject, shown.act
+    );
     Ok(Reply::json(StatusCode::CREATED, &shown)?.at(&path))
 }
 
 fn end_of(asked: &NewBan, now: UnixMillis) -> Result<Option<UnixMillis>, Problem> {
     match (asked.seconds, &asked.until) {
         (None, None) => Ok(None),
-        (Some(0), _) => Err(Problem::new(Code::ValidationFailed, "It lasts a second at least.")
-            .in_field("seconds")),
+        (Some(0), _) => Err(
+            Problem::new(Code::ValidationFailed, "It lasts a second at least.").in_field("seconds"),
+        ),
         (Some(seconds), None) => Ok(Some(now.after(Duration::from_secs(seconds)))),
         (None, Some(until)) => UnixMillis::from_rfc3339(until).map(Some).ok_or_else(|| {
             let words = "Write a time such as 2026-01-31T00:00:00Z.";

@@ -32,7 +32,9 @@ pub(super) fn routes() -> Vec<Route> {
             .by(ADMIN, CLASS)
             .gives::<User>(StatusCode::OK),
         Route::delete("/api/v1/admin/users/{id}", erase)
-            .about("Forget an account or a visitor: the row, the secrets, the words of the messages.")
+            .about(
+                "Forget an account or a visitor: the row, the secrets, the words of the messages.",
+            )
             .by(ADMIN, CLASS)
             .gives_nothing(),
         Route::put("/api/v1/admin/users/{id}/role", set_role)
@@ -177,7 +179,10 @@ async fn erase(call: Call) -> Result<Reply, Problem> {
         return Err(Problem::new(Code::Forbidden, words));
     }
     let accounts = app.accounts()?;
-    accounts.standing(&user, None).await?.ok_or_else(not_found)?;
+    accounts
+        .standing(&user, None)
+        .await?
+        .ok_or_else(not_found)?;
     app.erase(&user).await?;
     accounts.note_erasure(actor, &user).await;
     tracing::info!(user_id = %user, "somebody was forgotten by an admin");
