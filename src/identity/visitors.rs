@@ -97,6 +97,12 @@ impl Visitors {
         (self.clock)()
     }
 
+    /// The fingerprint of a client.
+    #[must_use]
+    pub fn client(&self, handshake: &Handshake) -> ClientIdentifier {
+        self.key.client(handshake.address, &handshake.user_agent)
+    }
+
     /// The client's network, as limits and bans name it.
     #[must_use]
     pub fn network(&self, handshake: &Handshake) -> ClientIdentifier {
