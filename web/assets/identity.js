@@ -205,6 +205,7 @@ export class Identity extends EventTarget {
     this.signedIn = false;
     this.kind = 'anonymous';
     this.email = null;
+    this.permissions = [];
     this.#tell('ended');
   }
 

@@ -27,6 +27,7 @@ export class Pane {
     this.stateLine = find('.state');
     this.account = find('.account');
     this.may = find('.may');
+    this.ways = find('.ways');
     this.outcome = find('.outcome');
     this.peers = find('.peers');
     this.log = find('.log');
@@ -85,8 +86,14 @@ export class Pane {
     const known = key.find((one) => one && hasWords(one)) ?? key[2];
     const line = words(state === 'closed' ? known : key[2], { reason, until: until && moment(until) });
     if (text.textContent !== line) text.textContent = line;
-    for (const old of this.stateLine.querySelectorAll('button')) old.remove();
-    this.stateLine.append(...this.#ways());
+    const ways = this.#ways();
+    if (ways.length > 0) this.say('');
+    // Drawn anew only when they are others: a button that has the focus keeps it.
+    const names = ways.map((way) => way.textContent).join();
+    if (this.ways.dataset.names === names) return;
+    this.ways.dataset.names = names;
+    this.ways.replaceChildren(...ways);
+    this.ways.hidden = ways.length === 0;
   }
 
   /** What there is to do about a connection that does not come back by itself. */

@@ -96,7 +96,8 @@ export function signIn(pane, from, said) {
   const { visitor } = pane;
   const email = sheet.emailField();
   const password = present('password', 'password');
-  const asks = visitor.identity.kind === 'anonymous' && visitor.hasConversations;
+  const isVisitor = visitor.identity.kind === 'anonymous' && visitor.state !== 'closed';
+  const asks = isVisitor && visitor.hasConversations;
   const merge = asks ? choice() : null;
   sheet.show({
     pane: visitor.key,
@@ -237,9 +238,10 @@ function deviceItem(pane, { id, device, last_seen: seen, current, online }, from
     await devices(pane, from);
     sheet.tell(words('device_signed_out', { device: name }));
   };
-  const state = online ? words('device_online') : words('device_seen', { time: moment(seen) });
+  const isHere = current || online;
+  const state = isHere ? words('device_online') : words('device_seen', { time: moment(seen) });
   return el(
-    'li', { class: online ? 'online' : null, 'data-device': id },
+    'li', { class: isHere ? 'online' : null, 'data-device': id },
     el('span', {}, el('b', {}, name), el('small', {}, current ? `${words('this_device')}, ${state}` : state)),
     sheet.doing(words('sign_out'), end, { 'aria-label': words('sign_out_device', { device: name }) }),
   );

@@ -44,6 +44,7 @@ export class Visitor extends EventTarget {
     this.key = key;
     this.identity = new Identity({ key, fresh });
     this.identity.addEventListener('refreshed', () => this.#present());
+    this.identity.addEventListener('ended', () => this.#ended());
     /** connecting, connected, offline, replaced, closed */
     this.state = 'connecting';
     this.reason = '';
@@ -167,11 +168,7 @@ export class Visitor extends EventTarget {
       try {
         return await this.identity.credentials();
       } catch (problem) {
-        if (problem.isUnknown) {
-          this.client.deactivate();
-          this.#become('closed', 'account_ended');
-          break;
-        }
+        if (problem.isUnknown) break;
         this.#become('offline');
         const pause = Math.max(wait, problem.retry_after_ms ?? 0);
         await new Promise((resolve) => setTimeout(resolve, pause));
@@ -363,17 +360,18 @@ export class Visitor extends EventTarget {
     this.#become('connecting');
     try {
       await this.identity.refresh();
-      if (settled) {
-        this.connect();
-        return;
-      }
     } catch (problem) {
-      if (!problem.isUnknown) {
-        // Not a word about the sign-in: the server is away, and connecting waits for it.
-        this.connect();
-        return;
-      }
+      if (problem.isUnknown) return;
+      // Not a word about the sign-in: the server is away, and connecting waits for it.
     }
+    if (settled) this.connect();
+    else this.#become('closed', 'unauthorized');
+  }
+
+  /** The account is signed out, here or by another device. */
+  #ended() {
+    if (this.turning) return;
+    this.client.deactivate();
     this.#become('closed', 'account_ended');
   }
 
