@@ -101,7 +101,7 @@ export function form({ fields, more = [], action, submit, place = 'form' }) {
   const go = el('button', { type: 'submit', class: 'primary' }, words(action));
   const node = el(
     'form', { novalidate: true, method: 'dialog' },
-    ...fields.map((one) => one.node), ...more, alert, go,
+    ...fields.map((one) => one.node), alert, go, ...more,
   );
   const refuse = (problem) => {
     const text = inWords(problem, place, 'form');
