@@ -19,6 +19,7 @@ pub mod session;
 // 2: engines. The contract in `mod.rs`, the engines beside it, the embedded one first.
 pub mod bus;
 pub mod location;
+pub mod mail;
 pub mod quota;
 pub mod store;
 

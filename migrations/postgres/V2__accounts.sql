@@ -98,6 +98,7 @@ CREATE TABLE keyed_requests (
     request bytea NOT NULL,
     status bigint,
     answer bytea,
+    begun_at bigint NOT NULL,
     expires_at bigint NOT NULL
 );
 

@@ -98,6 +98,7 @@ CREATE TABLE keyed_requests (
     request BLOB NOT NULL,
     status INTEGER,
     answer BLOB,
+    begun_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 

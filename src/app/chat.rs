@@ -78,7 +78,7 @@ impl App {
     async fn prepare(&self, live: &Live, send: &Send) -> Result<(Append, u32), Problem> {
         let remaining = self.take_message(live).await?;
         let draft = draft(&send.body, &self.settings)?;
-        let sender = &live.principal;
+        let sender = &*live.principal();
         let room = RoomId::direct(&sender.user_id, &draft.to);
         let to_holder = if draft.to == sender.user_id {
             None
@@ -211,7 +211,7 @@ fn receipt(committed: &Committed, remaining: u32) -> Reply {
 /// passed to somebody else ends.
 fn refusal(error: &AppendError, live: &Live) -> Problem {
     match error {
-        AppendError::Store(StoreError::ChangedHands(user)) if *user == live.principal.user_id => {
+        AppendError::Store(StoreError::ChangedHands(user)) if *user == live.hub.user => {
             live.outbox.cut(CloseReason::IDENTITY_LOST);
             let words = "This address is not yours any more. Connect again for one of your own.";
             Problem::new(Code::Unauthorized, words)
@@ -250,7 +250,10 @@ mod tests {
     use super::super::AppSettings;
     use super::*;
     use crate::hub::{HubSession, Outbox, Pulled};
-    use crate::model::{ClientIdentifier, SessionId, Standing, UnixMillis};
+    use crate::app::rates::Activity;
+    use crate::app::speaker::Speaker;
+    use crate::app::tests::somebody;
+    use crate::model::{SessionId, Standing, UnixMillis};
 
     fn check(body: &str, expected: Result<&str, (Code, Option<&str>)>) {
         let settings = AppSettings {
@@ -296,23 +299,14 @@ mod tests {
             since,
             Arc::clone(&outbox),
         );
-        let client_identifier: ClientIdentifier = "0".repeat(26).parse().unwrap();
-        let principal = Arc::new(Principal {
-            user_id,
-            kind: Kind::Anonymous,
-            standing: Standing::Loose { taken_at: None },
-            name: String::new(),
-            network: client_identifier.clone(),
-            client_identifier,
-            sign_in: None,
-            expires_at: None,
-        });
+        let mut principal = somebody(user);
+        principal.standing = Standing::Loose { taken_at: None };
+        let speaker = Speaker::new(Arc::new(principal), None);
         Live {
             session,
-            principal,
             outbox,
             hub,
-            activity: Arc::default(),
+            activity: Arc::new(Activity::new(speaker, [192, 0, 2, 1].into())),
         }
     }
 

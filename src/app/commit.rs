@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use super::{Activity, App, Live, Pending, refused, unknown};
+use super::{App, Live, Pending, refused, unknown};
 use crate::model::{Code, Destination, Problem, Verdict};
 use crate::session::{Commit, Reply, Send, Step};
 
@@ -88,7 +88,7 @@ impl App {
             })?;
         }
         Ok(Live {
-            activity: Arc::new(Activity::prepaid()),
+            activity: Arc::new(live.activity.prepaid()),
             ..live.clone()
         })
     }

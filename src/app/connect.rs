@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use super::rates::Activity;
+use super::speaker::{Mute, Speaker};
 use super::{App, Live};
+use crate::broker::Reviews;
 use crate::hub::{HubSession, Outbox};
-use crate::identity::{Handshake, Token, is_ticket, is_visitor_token};
+use crate::identity::{Handshake, Opened, Token, is_ticket, is_visitor_token};
 use crate::location::SessionEntry;
 use crate::model::{CloseReason, Code, Kind, Principal, Problem, Proof, SessionId, UserId};
 use crate::session::{Accepted, Connect};
@@ -26,9 +28,8 @@ impl App {
         handshake: &Handshake,
         connect: &Connect,
     ) -> Result<(Live, Accepted), Problem> {
-        let token = visitor_token(handshake, connect)?;
-        let language = connect.accept_language.as_deref();
-        let opened = self.visitors.connect(handshake, token, language).await?;
+        let opened = self.open(handshake, connect).await?;
+        let mute = self.check_bans(&opened).await?;
         let user = opened.principal.user_id.clone();
         let outbox = Arc::new(Outbox::new(self.settings.outbox));
         let hub = HubSession::new(
@@ -38,13 +39,30 @@ impl App {
             (self.clock)(),
             Arc::clone(&outbox),
         );
-        let is_attached = self.broker.attach(Arc::clone(&hub)).await;
         let principal = Arc::new(opened.principal);
+        let speaker = Speaker::new(Arc::clone(&principal), mute);
+        let live = Live {
+            session: hub.id,
+            outbox,
+            hub: Arc::clone(&hub),
+            activity: Arc::new(Activity::new(speaker, handshake.address)),
+        };
+        if opened.proof == Proof::Password {
+            live.activity.own_its_sign_in();
+        }
+        // Before it can be found, so that a change that comes now finds it here.
+        self.lives().insert(hub.id, live.clone());
+        let is_attached = self.broker.attach(Arc::clone(&hub)).await;
         if !is_attached {
             self.check_holder_later(&hub, &principal);
         } else if opened.proof != Proof::New {
             // A new identity has no other session: nobody knows its secret yet.
             self.make_room(&user, principal.kind).await;
+        }
+        if principal.kind.has_account() {
+            // What changed since the token was looked at was told before there was a session.
+            self.broker.want_reviews(Reviews::of(&user));
+            self.expiries.watch(hub.id, principal.expires_at);
         }
         let mut headers = Vec::new();
         if let Some(secret) = opened.secret_to_tell {
@@ -53,7 +71,9 @@ impl App {
         if let Some(status) = opened.status {
             headers.push(("visitor-token-status", status.to_owned()));
         }
-        headers.push(("token-expires-in", opened.expires_in_s.to_string()));
+        if opened.proof != Proof::Password {
+            headers.push(("token-expires-in", opened.expires_in_s.to_string()));
+        }
         let accepted = Accepted {
             session: hub.id,
             user_id: user,
@@ -63,23 +83,85 @@ impl App {
             limits: self.settings.limits_json.clone(),
             headers,
         };
-        let live = Live {
-            session: hub.id,
-            principal,
-            outbox,
-            hub,
-            activity: Arc::new(Activity::default()),
-        };
         Ok((live, accepted))
+    }
+
+    /// Finds out for whom the client speaks.
+    async fn open(&self, handshake: &Handshake, connect: &Connect) -> Result<Opened, Problem> {
+        let network = self.visitors.network(handshake);
+        self.take_connect(&network).await?;
+        match credentials(handshake, connect)? {
+            Credentials::Visitor(token) => {
+                let language = connect.accept_language.as_deref();
+                self.visitors.connect(handshake, token, language).await
+            }
+            Credentials::Token(token) => {
+                let principal = self.accounts()?.authenticate(handshake, token).await?;
+                Ok(self.opened(principal, Proof::Jwt))
+            }
+            Credentials::Password(login, password) => {
+                let accounts = self.accounts()?;
+                let device = device(connect);
+                let principal = accounts.password(handshake, login, password, &device);
+                Ok(self.opened(principal.await?, Proof::Password))
+            }
+        }
+    }
+
+    fn opened(&self, principal: Principal, proof: Proof) -> Opened {
+        let now = (self.clock)();
+        let expires_at = principal.expires_at.unwrap_or(now);
+        metrics::counter!("identity_opened_total", "proof" => proof.as_str()).increment(1);
+        Opened {
+            expires_in_s: expires_at.since(now).as_secs(),
+            principal,
+            proof,
+            secret_to_tell: None,
+            status: None,
+        }
+    }
+
+    /// Whether the client is kept out; if not, whether it is kept from writing.
+    async fn check_bans(&self, opened: &Opened) -> Result<Option<Mute>, Problem> {
+        let Some(accounts) = &self.accounts else {
+            return Ok(None);
+        };
+        let found = accounts.verdict(&opened.principal);
+        if let Some(ban) = found.ban {
+            if opened.proof == Proof::Password {
+                self.end_sign_in(&opened.principal).await;
+            }
+            let words = format!("You are banned: {}", ban.reason);
+            return Err(Problem::new(Code::Banned, words).until(ban.until));
+        }
+        Ok(found.mute.map(|mute| Mute {
+            until: mute.until,
+            reason: mute.reason.into(),
+        }))
+    }
+
+    /// Ends the sign-in that a session has opened for itself alone.
+    async fn end_sign_in(&self, principal: &Principal) {
+        if let (Some(accounts), Some(sign_in)) = (&self.accounts, principal.sign_in)
+            && let Err(problem) = accounts.end_sign_in(&principal.user_id, sign_in).await
+        {
+            tracing::debug!(code = problem.code.as_str(), "a sign-in is left to expire");
+        }
     }
 
     /// The connection is gone, in whatever way: everything of the session is forgotten.
     pub async fn disconnect(self: &Arc<Self>, live: &Live) {
         // The location goes first: who comes back by his fingerprint must not find himself.
         self.broker.detach(live.session).await;
+        self.lives().remove(&live.session);
         self.replies.forget(live.session);
         self.shares.forget(live.session);
-        if let Err(problem) = self.visitors.disconnected(&live.principal).await {
+        let principal = live.principal();
+        self.expiries.forget(live.session, principal.expires_at);
+        if live.activity.ends_its_sign_in() {
+            self.end_sign_in(&principal).await;
+        }
+        if let Err(problem) = self.visitors.disconnected(&principal).await {
             tracing::debug!(
                 code = problem.code.as_str(),
                 "the end of a visit was not noted"
@@ -134,57 +216,77 @@ impl App {
     }
 }
 
-/// The visitor's secret: of CONNECT, else what came with the handshake. Any other kind of secret
-/// there is an account's.
-fn visitor_token<'a>(
+/// What a client shows of itself.
+#[derive(Debug, PartialEq, Eq)]
+enum Credentials<'a> {
+    /// A visitor's secret, `new`, or nothing.
+    Visitor(Option<&'a str>),
+    /// An access token.
+    Token(&'a str),
+    /// An e-mail and a password.
+    Password(&'a str, &'a str),
+}
+
+/// What counts of what a client shows: of CONNECT, else what came with the handshake.
+fn credentials<'a>(
     handshake: &'a Handshake,
     connect: &'a Connect,
-) -> Result<Option<&'a str>, Problem> {
-    if let Some(token) = token_of_connect(connect)? {
-        return Ok(Some(token));
+) -> Result<Credentials<'a>, Problem> {
+    let of_connect = credentials_of_connect(connect)?;
+    if of_connect != Credentials::Visitor(None) {
+        return Ok(of_connect);
     }
-    match handshake.presented.as_ref().map(Token::reveal) {
-        Some(token) if !is_visitor_token(token) && !is_ticket(token) => Err(no_accounts()),
-        presented => Ok(presented),
-    }
+    Ok(match handshake.presented.as_ref().map(Token::reveal) {
+        Some(token) if !is_visitor_token(token) && !is_ticket(token) => Credentials::Token(token),
+        presented => Credentials::Visitor(presented),
+    })
 }
 
-/// The visitor's secret, wherever CONNECT has it: its own header, `authorization` (`Visitor <secret>`
-/// or `Bearer <secret>`), or `passcode`, for clients that can set nothing else.
-fn token_of_connect(connect: &Connect) -> Result<Option<&str>, Problem> {
+/// A token stands in `authorization` (`Visitor <secret>` or `Bearer <token>`), in a header of its own,
+/// or in `passcode`, for clients that can set nothing else. An account beats a visitor: who shows both
+/// has signed in since. `guest` with `guest` is what RabbitMQ's clients say when they have neither.
+fn credentials_of_connect(connect: &Connect) -> Result<Credentials<'_>, Problem> {
     let given = |value: &'_ Option<String>| value.as_deref().is_some_and(|text| !text.is_empty());
+    let passcode = connect.passcode.as_deref().unwrap_or_default();
+    let login = connect.login.as_deref().unwrap_or_default();
+    if given(&connect.authorization) {
+        let credentials = connect.authorization.as_deref().unwrap_or_default();
+        let (scheme, token) = credentials.split_once(' ').unwrap_or_default();
+        let token = token.trim();
+        return match scheme.to_ascii_lowercase().as_str() {
+            "visitor" | "bearer" if is_visitor_token(token) => {
+                Ok(Credentials::Visitor(Some(token)))
+            }
+            "bearer" if !token.is_empty() => Ok(Credentials::Token(token)),
+            _ => {
+                let words = "Write the header authorization as `Bearer <token>`.";
+                Err(Problem::new(Code::Unauthorized, words))
+            }
+        };
+    }
     if let Some(token) = connect.visitor_token.as_deref() {
-        return no_account(connect, given).map(|()| Some(token));
+        return Ok(Credentials::Visitor(Some(token)));
     }
-    let credentials = connect.authorization.as_deref().unwrap_or_default();
-    let (scheme, token) = credentials.split_once(' ').unwrap_or_default();
-    let is_scheme = ["visitor", "bearer"].contains(&scheme.to_ascii_lowercase().as_str());
-    if is_scheme && is_visitor_token(token.trim()) {
-        return Ok(Some(token.trim()));
+    if is_visitor_token(passcode) {
+        return Ok(Credentials::Visitor(Some(passcode)));
     }
-    match connect.passcode.as_deref() {
-        Some(token) if is_visitor_token(token) => Ok(Some(token)),
-        _ => no_account(connect, given).map(|()| None),
+    if is_token(passcode) {
+        return Ok(Credentials::Token(passcode));
     }
+    if (login.is_empty() && passcode.is_empty()) || (login == "guest" && passcode == "guest") {
+        return Ok(Credentials::Visitor(None));
+    }
+    Ok(Credentials::Password(login, passcode))
 }
 
-/// Accounts are not served yet; whoever comes with a password must not become a visitor unawares.
-/// `guest` with `guest` is what RabbitMQ's clients say when they have none.
-fn no_account(connect: &Connect, given: impl Fn(&Option<String>) -> bool) -> Result<(), Problem> {
-    let is_guest = [&connect.login, &connect.passcode]
-        .iter()
-        .all(|value| value.as_deref() == Some("guest"));
-    let has_login = given(&connect.login) || given(&connect.passcode);
-    if !given(&connect.authorization) && (is_guest || !has_login) {
-        return Ok(());
-    }
-    Err(no_accounts())
-}
-
-fn no_accounts() -> Problem {
-    let words = "This server has no accounts. Connect without login, passcode and authorization; \
-                 a visitor comes back with `visitor-token`.";
-    Problem::new(Code::Unauthorized, words)
+/// Whether a text has the shape of an access token (RFC 7519: three parts with points between them)
+/// rather than that of a password, which may have points too but no such parts.
+fn is_token(text: &str) -> bool {
+    let is_part = |part: &str| {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        !part.is_empty() && part.bytes().all(allowed)
+    };
+    text.starts_with("eyJ") && text.split('.').count() == 3 && text.split('.').all(is_part)
 }
 
 /// What the client calls its device, cut at a character.

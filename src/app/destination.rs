@@ -25,7 +25,7 @@ impl App {
         {
             send.destination = aimed?;
         }
-        may_send(rules, live.principal.kind, &send.destination)?;
+        may_send(rules, live.principal().kind, &send.destination)?;
         self.address_replies(live, send)
     }
 
@@ -35,11 +35,12 @@ impl App {
         live: &Live,
         destination: &Destination,
     ) -> Result<(), Problem> {
-        let (rules, kind) = (&self.settings.rules, live.principal.kind);
+        let principal = live.principal();
+        let (rules, kind) = (&self.settings.rules, principal.kind);
         let Destination::User(rest) = destination else {
             return may_subscribe(rules, kind, destination);
         };
-        let own = own(&live.principal.user_id, rest);
+        let own = own(&principal.user_id, rest);
         may_subscribe(rules, kind, &Destination::User(own.into()))
     }
 

@@ -4,21 +4,28 @@
 //! Invariant: a RECEIPT says committed for what is stored, handed over for what is not.
 
 mod acknowledge;
+mod auth;
 pub mod chat;
 mod commit;
 pub mod connect;
 mod destination;
+mod expiry;
 mod ids;
+mod notify;
 mod queue;
 pub mod rates;
 pub mod relay;
 mod reply;
+mod review;
 mod shares;
+mod speaker;
 pub mod topic;
+mod trace;
 pub mod user;
 
+use std::collections::BTreeMap;
 use std::future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -28,6 +35,7 @@ pub use relay::{InvalidRelays, Relays};
 
 use crate::broker::Broker;
 use crate::hub::{HubSession, Opening, Outbox, OutboxLimits, Sink, Subscriber, Window};
+use crate::identity::accounts::Accounts;
 use crate::identity::{Clock, Visitors};
 use crate::model::{
     AckMode, Code, Destination, Prefixes, Principal, Problem, SessionId, UserQueue,
@@ -38,7 +46,7 @@ use crate::quota::Quota;
 use crate::session::{Reply, Send, Subscribe, Unsubscribe};
 
 /// The names under `/app/` that the service itself serves.
-pub const FEATURES: &[&str] = &["chat.send"];
+pub const FEATURES: &[&str] = &["chat.send", "auth.refresh", "auth.upgrade"];
 
 /// What becomes of a request, once it is known. Dropping it does not undo the request.
 pub type Pending = BoxFuture<'static, Result<Reply, Problem>>;
@@ -48,14 +56,20 @@ pub type Pending = BoxFuture<'static, Result<Reply, Problem>>;
 pub struct Live {
     /// The session.
     pub session: SessionId,
-    /// Who it speaks for.
-    pub principal: Arc<Principal>,
     /// What is to be written to it.
     pub outbox: Arc<Outbox>,
     /// The session as the hub knows it.
     hub: Arc<HubSession>,
     /// What it has done lately.
     activity: Arc<Activity>,
+}
+
+impl Live {
+    /// Who it speaks for now.
+    #[must_use]
+    pub fn principal(&self) -> Arc<Principal> {
+        Arc::clone(&self.activity.speaker().principal)
+    }
 }
 
 /// The limits of the features. All of them are settings of the node.
@@ -73,6 +87,8 @@ pub struct AppSettings {
     pub rate_network: Rate,
     /// Other frames of one connection.
     pub rate_frames: Rate,
+    /// CONNECTs from one network.
+    pub rate_connect: Rate,
     /// Sessions of one visitor.
     pub sessions_visitor_max: usize,
     /// Sessions of one member.
@@ -116,6 +132,10 @@ impl Default for AppSettings {
                 capacity: 100,
                 per_10_min: 6_000,
             },
+            rate_connect: Rate {
+                capacity: 2_000,
+                per_10_min: 30_000,
+            },
             sessions_visitor_max: 3,
             sessions_member_max: 20,
             session_patterns_max: 16,
@@ -142,6 +162,10 @@ pub struct App {
     ids: ids::MessageIds,
     replies: reply::ReplyQueues,
     shares: shares::Shares,
+    expiries: expiry::Expiries,
+    /// Everybody who is connected to this node. A std mutex: held for a look-up.
+    lives: Mutex<BTreeMap<SessionId, Live>>,
+    accounts: Option<Arc<Accounts>>,
     clock: Clock,
 }
 
@@ -154,17 +178,18 @@ impl std::fmt::Debug for App {
 }
 
 impl App {
-    /// The service on these parts.
+    /// The service on these parts. Without accounts it is for visitors alone.
     #[must_use]
     pub fn new(
         broker: Arc<Broker>,
         visitors: Arc<Visitors>,
+        accounts: Option<Arc<Accounts>>,
         quota: Arc<dyn Quota>,
         settings: AppSettings,
         clock: Clock,
     ) -> Arc<Self> {
         let ids = ids::MessageIds::new();
-        Arc::new(Self {
+        let app = Arc::new(Self {
             broker,
             visitors,
             quota,
@@ -172,8 +197,35 @@ impl App {
             ids,
             replies: reply::ReplyQueues::default(),
             shares: shares::Shares::default(),
+            expiries: expiry::Expiries::default(),
+            lives: Mutex::default(),
+            accounts,
             clock,
-        })
+        });
+        if let Some(accounts) = &app.accounts {
+            let reviewing = Arc::clone(&app).review_loop(Arc::clone(accounts));
+            app.broker.spawn(reviewing);
+            app.broker.spawn(Arc::clone(&app).expiry_loop());
+        }
+        app
+    }
+
+    /// The accounts, where there are any.
+    ///
+    /// # Errors
+    /// `unauthorized` where there are none.
+    pub fn accounts(&self) -> Result<&Arc<Accounts>, Problem> {
+        let none = || Problem::new(Code::Unauthorized, "This server has no accounts.");
+        self.accounts.as_ref().ok_or_else(none)
+    }
+
+    /// A session that is connected here.
+    fn live(&self, session: SessionId) -> Option<Live> {
+        self.lives().get(&session).cloned()
+    }
+
+    fn lives(&self) -> MutexGuard<'_, BTreeMap<SessionId, Live>> {
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a SEND. Await the call before the next request of the session, so that order is kept;
@@ -189,6 +241,12 @@ impl App {
     async fn dispatch(self: &Arc<Self>, live: &Live, send: Send) -> Pending {
         match &send.destination {
             Destination::App(name) if &**name == "chat.send" => self.chat_send(live, &send).await,
+            Destination::App(name) if &**name == "auth.refresh" => {
+                self.auth_refresh(live, &send).await
+            }
+            Destination::App(name) if &**name == "auth.upgrade" => {
+                self.auth_upgrade(live, &send).await
+            }
             Destination::Topic(_) | Destination::ReplyQueue(_) => self.topic_send(live, send).await,
             Destination::User(rest) => {
                 let rest = Arc::clone(rest);
@@ -246,9 +304,10 @@ impl App {
                 })
             }
             // What goes to this session alone the session writes itself; here it only counts.
-            Destination::UserQueue(
-                UserQueue::Errors | UserQueue::Replies | UserQueue::Notifications,
-            ) => {
+            Destination::UserQueue(UserQueue::Notifications) => {
+                self.notifications_subscribe(live, subscribe)
+            }
+            Destination::UserQueue(UserQueue::Errors | UserQueue::Replies) => {
                 Box::pin(future::ready(Ok(Reply::default())))
             }
             Destination::Topic(topic) => {
@@ -275,9 +334,10 @@ impl App {
             Destination::Topic(topic) => self.topic_unsubscribe(live, topic, &unsubscribe.id),
             Destination::User(rest) => self.user_unsubscribe(live, rest, &unsubscribe.id),
             Destination::TempQueue(name) => self.reply_unsubscribe(live, name, &unsubscribe.id),
-            Destination::UserQueue(
-                UserQueue::Errors | UserQueue::Replies | UserQueue::Notifications,
-            )
+            Destination::UserQueue(UserQueue::Notifications) => {
+                self.notifications_unsubscribe(live, &unsubscribe.id);
+            }
+            Destination::UserQueue(UserQueue::Errors | UserQueue::Replies)
             | Destination::App(_)
             | Destination::Queue(_)
             | Destination::ReplyQueue(_) => {}

@@ -4,11 +4,16 @@
 //! message is taken from the bucket of its writer and from that of his network; a session that does
 //! not heed the refusals is closed.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::speaker::{Speaker, Speaking};
 use super::{App, Live};
-use crate::model::{CloseReason, Code, Kind, Principal, Problem};
+use crate::identity::Handshake;
+use crate::model::{ClientIdentifier, CloseReason, Code, Kind, Problem};
 use crate::policy::bucket::{self, Level, Rate, Verdict};
 
 /// So many refusals within [`REFUSALS_WITHIN`] close the connection with 4429.
@@ -20,35 +25,13 @@ const REFUSALS_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Activity {
     started: Instant,
-    /// The buckets of its messages; made for the first of them.
-    buckets: OnceLock<Box<Buckets>>,
+    /// Who it speaks for.
+    speaking: Speaking,
+    owns_sign_in: AtomicBool,
+    /// Where its client is.
+    address: IpAddr,
     /// A std mutex: it is held for some arithmetic.
     state: Mutex<State>,
-}
-
-/// The keys of the buckets from which a message is taken.
-#[derive(Debug)]
-struct Buckets {
-    own: Box<str>,
-    network: Box<str>,
-}
-
-impl Buckets {
-    fn of(sender: &Principal) -> Self {
-        let own = match sender.kind {
-            Kind::Member | Kind::Bot | Kind::Admin => format!("rate:auth:{}", sender.user_id),
-            Kind::Anonymous if sender.standing.is_loose() => {
-                format!("rate:anon:{}", sender.client_identifier)
-            }
-            // Without the fingerprint: whoever has a secret could come with another user agent, and
-            // with it find a full bucket.
-            Kind::Anonymous => format!("rate:anon:{}", sender.user_id),
-        };
-        Self {
-            own: own.into(),
-            network: format!("rate:net:{}", sender.network).into(),
-        }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -69,22 +52,46 @@ enum Frames {
     Prepaid,
 }
 
-impl Default for Activity {
-    fn default() -> Self {
+impl Activity {
+    pub(super) fn new(speaker: Arc<Speaker>, address: IpAddr) -> Self {
         Self {
             started: Instant::now(),
-            buckets: OnceLock::new(),
+            speaking: Speaking::new(speaker),
+            owns_sign_in: AtomicBool::new(false),
+            address,
             state: Mutex::default(),
         }
     }
-}
 
-impl Activity {
-    /// Of a transaction whose messages were taken from the buckets.
-    pub(super) fn prepaid() -> Self {
-        let activity = Self::default();
+    /// The same session in a transaction whose messages were taken from the buckets.
+    pub(super) fn prepaid(&self) -> Self {
+        let activity = Self::new(self.speaker(), self.address);
         activity.lock().frames = Frames::Prepaid;
         activity
+    }
+
+    /// What is known of the client for whoever looks at where it is.
+    pub(super) fn whence(&self) -> Handshake {
+        Handshake::without_page(self.address)
+    }
+
+    /// The session was let in by a password: its sign-in is its own and ends with it.
+    pub(super) fn own_its_sign_in(&self) {
+        self.owns_sign_in.store(true, Relaxed);
+    }
+
+    pub(super) fn ends_its_sign_in(&self) -> bool {
+        self.owns_sign_in.load(Relaxed)
+    }
+
+    /// Who the session speaks for now.
+    pub(super) fn speaker(&self) -> Arc<Speaker> {
+        self.speaking.now()
+    }
+
+    /// From now on it speaks for somebody else, or for the same one who may do something else.
+    pub(super) fn speak_for(&self, speaker: Arc<Speaker>) {
+        self.speaking.set(speaker);
     }
 
     fn is_prepaid(&self) -> bool {
@@ -132,13 +139,10 @@ impl App {
         if live.activity.is_prepaid() {
             return Ok(u32::MAX);
         }
-        let sender = &live.principal;
-        let rate = match sender.kind {
-            Kind::Member | Kind::Bot | Kind::Admin => self.settings.rate_member,
-            Kind::Anonymous => self.settings.rate_visitor,
-        };
-        let made = || Box::new(Buckets::of(sender));
-        let buckets = live.activity.buckets.get_or_init(made);
+        let speaker = live.activity.speaker();
+        speaker.check_mute(|| (self.clock)())?;
+        let rate = self.own_rate(speaker.principal.kind);
+        let buckets = speaker.buckets();
         let own = self.quota.take(&buckets.own, rate).await;
         let shared = match own {
             Verdict::Allowed { .. } => {
@@ -156,15 +160,32 @@ impl App {
         }
     }
 
-    /// How many messages a session may send at once, if that is limited.
-    pub(super) fn burst(&self, live: &Live) -> Option<u32> {
-        let own = match live.principal.kind {
+    /// How fast somebody of this kind may write.
+    fn own_rate(&self, kind: Kind) -> Rate {
+        match kind {
             Kind::Member | Kind::Bot | Kind::Admin => self.settings.rate_member,
             Kind::Anonymous => self.settings.rate_visitor,
-        };
+        }
+    }
+
+    /// How many messages a session may send at once, if that is limited.
+    pub(super) fn burst(&self, live: &Live) -> Option<u32> {
+        let own = self.own_rate(live.principal().kind);
         let rates = [own, self.settings.rate_network].into_iter();
         let limits = rates.filter(|rate| !rate.is_off());
         limits.map(|rate| rate.capacity).min()
+    }
+
+    /// Takes one CONNECT from those of a network.
+    pub(super) async fn take_connect(&self, network: &ClientIdentifier) -> Result<(), Problem> {
+        let rate = self.settings.rate_connect;
+        match self.quota.take(&format!("rate:connect:{network}"), rate).await {
+            Verdict::Allowed { .. } => Ok(()),
+            Verdict::Refused { retry_after_ms } => {
+                let words = "Your network connects too often. Try again later.";
+                Err(Problem::new(Code::TryLater, words).retry_after_ms(retry_after_ms))
+            }
+        }
     }
 
     /// Takes one frame that is no message from the bucket of the connection.
@@ -190,10 +211,16 @@ fn too_fast(live: &Live, retry_after_ms: u64) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::tests::somebody;
+
+    fn activity() -> Activity {
+        let speaker = Speaker::new(Arc::new(somebody("a")), None);
+        Activity::new(speaker, std::net::Ipv4Addr::LOCALHOST.into())
+    }
 
     #[test]
     fn frames_of_one_connection_are_limited() {
-        let activity = Activity::default();
+        let activity = activity();
         let rate = Rate {
             capacity: 3,
             per_10_min: 1,
@@ -204,14 +231,14 @@ mod tests {
             capacity: 0,
             per_10_min: 0,
         };
-        assert!(Activity::default().take_frame(off).is_ok());
-        let prepaid = Activity::prepaid();
+        assert!(activity.take_frame(off).is_ok());
+        let prepaid = activity.prepaid();
         assert!((0..5).all(|_| prepaid.take_frame(rate).is_ok()));
     }
 
     #[test]
     fn three_hundred_refusals_in_a_minute_are_abuse() {
-        let activity = Activity::default();
+        let activity = activity();
         let verdicts: Vec<bool> = (0..REFUSALS_MAX).map(|_| activity.is_abusive()).collect();
         assert_eq!(verdicts.iter().filter(|abusive| **abusive).count(), 1);
         assert_eq!(verdicts.last(), Some(&true));

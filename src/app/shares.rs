@@ -21,7 +21,7 @@ enum Share {
 
 /// The subscriptions of one session that count, by id; the ticket distinguishes one from an earlier
 /// one with the same id.
-type Counted = BTreeMap<Box<str>, (Share, Ticket)>;
+type Counted = BTreeMap<Box<str>, (Share, Ticket, Destination)>;
 
 /// What the sessions of this node use. One map for all, because few sessions have any.
 #[derive(Debug, Default)]
@@ -51,13 +51,14 @@ impl Shares {
         let mut sessions = self.lock();
         let used = sessions.get(&session).map_or(0, |counted| {
             let others = counted.iter().filter(|(id, _)| **id != asked.id);
-            others.filter(|(_, (other, _))| *other == share).count()
+            others.filter(|(_, (other, ..))| *other == share).count()
         });
         if used >= max {
             return false;
         }
         let counted = sessions.entry(session).or_default();
-        counted.insert(asked.id.clone(), (share, asked.ticket));
+        let one = (share, asked.ticket, asked.destination.clone());
+        counted.insert(asked.id.clone(), one);
         true
     }
 
@@ -67,7 +68,10 @@ impl Shares {
         let Some(counted) = sessions.get_mut(&session) else {
             return;
         };
-        if counted.get(id).is_some_and(|(_, ticket)| which(*ticket)) {
+        if counted
+            .get(id)
+            .is_some_and(|(_, ticket, _)| which(*ticket))
+        {
             counted.remove(id);
         }
         if counted.is_empty() {
@@ -78,6 +82,16 @@ impl Shares {
     /// The subscription has ended.
     pub(super) fn ended(&self, session: SessionId, id: &str) {
         self.give_back(session, id, |_| true);
+    }
+
+    /// The subscriptions to queues of a session.
+    pub(super) fn queues_of(&self, session: SessionId) -> Vec<(Destination, Box<str>)> {
+        let sessions = self.lock();
+        let counted = sessions.get(&session).into_iter().flatten();
+        let queues = counted.filter(|(_, (share, ..))| *share == Share::Consumer);
+        queues
+            .map(|(id, (_, _, destination))| (destination.clone(), id.clone()))
+            .collect()
     }
 
     /// The session is gone.

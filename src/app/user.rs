@@ -64,11 +64,11 @@ impl App {
     /// then holds for this moment only: nothing is stored that could look once more, so whoever takes
     /// over a loose identity before the fan-out gets the message (docs/guarantees.md says so).
     async fn addressee(&self, live: &Live, name: &str) -> Result<UserId, Problem> {
-        if name == live.principal.user_id.as_str() {
-            return Ok(live.principal.user_id.clone());
+        if name == live.hub.user.as_str() {
+            return Ok(live.hub.user.clone());
         }
         let user = name.parse().map_err(|_no_id| nobody())?;
-        match self.check_reach(&live.principal, &user, false).await {
+        match self.check_reach(&live.principal(), &user, false).await {
             Ok(_) => Ok(user),
             Err(problem) if problem.code == Code::NotFound => Err(nobody()),
             Err(problem) => Err(problem),
@@ -109,7 +109,7 @@ impl App {
 
 /// What a subscription to `/user/<rest>` listens to: the user's, and the session's own.
 fn keys(live: &Live, rest: &str) -> Result<[Box<str>; 2], Problem> {
-    let own = own(&live.principal.user_id, rest);
+    let own = own(&live.hub.user, rest);
     if UserQueue::ALL
         .into_iter()
         .any(|queue| *queue.as_str() == format!("/user/{own}"))
@@ -118,7 +118,7 @@ fn keys(live: &Live, rest: &str) -> Result<[Box<str>; 2], Problem> {
             "Subscribe to the queues of the service without a name, as /user/queue/messages.";
         return Err(Problem::new(Code::Forbidden, words));
     }
-    let user = user_key(&live.principal.user_id, own)?;
+    let user = user_key(&live.hub.user, own)?;
     Ok([user, session_key(live.session, own)])
 }
 

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Broker, lock};
+use super::{Broker, Reviews, lock};
 use crate::bus::Incoming;
 use crate::hub::Delivery;
-use crate::model::{Envelope, Parcel, ParcelBody};
+use crate::hub::trace::Step;
+use crate::model::{Envelope, NodeId, Parcel, ParcelBody};
 
 impl Broker {
     pub(super) async fn inbound_loop(self: Arc<Self>, mut incoming: mpsc::Receiver<Incoming>) {
@@ -21,7 +22,7 @@ impl Broker {
                 Incoming::Payload(payload) => self.receive(payload),
                 Incoming::Interrupted => {
                     self.repair();
-                    self.notices.want_all();
+                    self.notices.want(Reviews::everybody());
                 }
             }
         }
@@ -54,7 +55,7 @@ impl Broker {
                 let gap = lock(&self.flows_in).head(now, sender, number.unwrap_or(0));
                 if gap && self.settings.rules.flow_heads {
                     self.repair();
-                    self.notices.want_all();
+                    self.notices.want(Reviews::everybody());
                 }
             }
             ParcelBody::Envelopes(envelopes) => {
@@ -62,22 +63,26 @@ impl Broker {
                 // A topic would be delivered twice; a conversation would notice by itself.
                 if !numbered.is_some_and(|numbered| numbered.repetition) {
                     for envelope in envelopes {
-                        self.accept(envelope);
+                        self.accept(envelope, &parcel.sender);
                     }
                 }
                 if numbered.is_some_and(|numbered| numbered.gap)
                     && self.settings.rules.repair_on_gap
                 {
                     self.repair();
-                    self.notices.want_all();
+                    self.notices.want(Reviews::everybody());
                 }
             }
         }
     }
 
-    fn accept(self: &Arc<Self>, envelope: Envelope) {
+    fn accept(self: &Arc<Self>, envelope: Envelope, sender: &NodeId) {
         match envelope {
-            Envelope::Message(message) => self.offer(&Delivery::new(message)),
+            Envelope::Message(message) => {
+                let received = Step::Received(sender.clone());
+                self.hub.trace.note(message.id, received);
+                self.offer(&Delivery::new(message));
+            }
             Envelope::Topic(topic) => {
                 let id = self.next_message_id();
                 self.hub.topics.fan_out(&topic, id);

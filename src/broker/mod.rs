@@ -24,6 +24,7 @@ mod outbound;
 pub mod repair;
 pub mod router;
 pub mod rules;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,6 +45,7 @@ pub use rules::Rules;
 
 use crate::bus::queue::Queues;
 use crate::bus::{Bus, Incoming};
+use crate::hub::trace::Step;
 use crate::hub::{Delivery, Hub};
 use crate::location::{Location, LocationError};
 use crate::model::{
@@ -164,6 +166,7 @@ pub struct Broker {
     interest: interest::Interests,
     attachment: attachment::Attachments,
     notices: notices::Notices,
+    questions: trace::Questions,
     /// Wakes the repair task.
     repair_wanted: Notify,
     /// The conversations in which something is missing, with the members for whom. A room is in
@@ -209,6 +212,7 @@ impl Broker {
             interest: interest::Interests::default(),
             attachment: attachment::Attachments::default(),
             notices: notices::Notices::default(),
+            questions: trace::Questions::default(),
             repair_wanted: Notify::new(),
             fetches: Mutex::default(),
             entropy: Mutex::new(StdRng::seed_from_u64(settings.seed)),
@@ -308,6 +312,8 @@ impl Broker {
         if let Some(session) = without_echo.and_then(|id| self.hub.session(id)) {
             session.exempt(room, seq);
         }
+        let stored = Step::Stored(seq);
+        self.hub.trace.note(delivery.message.id, stored);
         self.offer(&delivery);
         self.meters.local.increment(1);
         if !self.settings.alone {
@@ -323,13 +329,18 @@ impl Broker {
     }
 
     /// Does what another node (or this one) commands.
-    fn obey(&self, control: &Control) {
+    fn obey(self: &Arc<Self>, control: &Control) {
         let (session, reason) = match control {
             Control::Replace(session) => (session, CloseReason::REPLACED),
             Control::SignOut(session) => (session, CloseReason::SIGNED_OUT),
-            Control::Review(user) => return self.notices.want(user),
-            Control::ReviewAll => return self.notices.want_all(),
-            Control::TraceAsk(_) | Control::TraceAnswer { .. } => return,
+            Control::Review(user) => return self.notices.want(Reviews::of(user)),
+            Control::ReviewBans => return self.notices.want(Reviews::bans()),
+            Control::TraceAsk(ask) => return self.answer_trace(ask),
+            Control::TraceAnswer {
+                question,
+                node,
+                body,
+            } => return self.questions.answered(*question, node, body),
         };
         if let Some(session) = self.hub.session(*session) {
             session.outbox.cut(reason);

@@ -21,7 +21,9 @@ const NAMED_MAX: usize = 10_000;
 pub struct Reviews {
     /// These users.
     pub users: BTreeSet<UserId>,
-    /// Everybody.
+    /// Everybody, because of bans: the store need not be asked about each.
+    pub bans: bool,
+    /// Everybody, in every respect.
     pub all: bool,
 }
 
@@ -32,21 +34,47 @@ pub(super) struct Notices {
     now: Notify,
 }
 
+impl Reviews {
+    /// This user.
+    #[must_use]
+    pub fn of(user: &UserId) -> Self {
+        Self {
+            users: BTreeSet::from([user.clone()]),
+            ..Self::default()
+        }
+    }
+
+    /// Everybody, because of bans.
+    #[must_use]
+    pub fn bans() -> Self {
+        Self {
+            bans: true,
+            ..Self::default()
+        }
+    }
+
+    /// Everybody, in every respect.
+    #[must_use]
+    pub fn everybody() -> Self {
+        Self {
+            all: true,
+            ..Self::default()
+        }
+    }
+}
+
 impl Notices {
-    pub(super) fn want(&self, user: &UserId) {
+    pub(super) fn want(&self, reviews: Reviews) {
         {
             let mut wanted = lock(&self.wanted);
-            wanted.users.insert(user.clone());
+            wanted.users.extend(reviews.users);
+            wanted.bans |= reviews.bans;
+            wanted.all |= reviews.all;
             if wanted.users.len() > NAMED_MAX {
                 wanted.users.clear();
                 wanted.all = true;
             }
         }
-        self.now.notify_one();
-    }
-
-    pub(super) fn want_all(&self) {
-        lock(&self.wanted).all = true;
         self.now.notify_one();
     }
 }
@@ -56,14 +84,20 @@ impl Broker {
     /// again. Resolves when the bus has taken it; while the bus is away the other nodes look at
     /// everybody when it is back.
     pub async fn review(self: &Arc<Self>, user: &UserId) {
-        self.notices.want(user);
+        self.notices.want(Reviews::of(user));
         self.tell_everybody(Control::Review(user.clone())).await;
     }
 
-    /// The bans have changed: every node reads them and looks at everybody again.
-    pub async fn review_all(self: &Arc<Self>) {
-        self.notices.want_all();
-        self.tell_everybody(Control::ReviewAll).await;
+    /// The bans have changed: every node reads them and holds everybody who is connected against
+    /// them.
+    pub async fn review_bans(self: &Arc<Self>) {
+        self.notices.want(Reviews::bans());
+        self.tell_everybody(Control::ReviewBans).await;
+    }
+
+    /// Has somebody looked at again by this node alone.
+    pub fn want_reviews(&self, reviews: Reviews) {
+        self.notices.want(reviews);
     }
 
     /// Waits until somebody is to be looked at, and gives what is known by then.

@@ -120,7 +120,7 @@ impl Broker {
                         through: range.through,
                     };
                     for session in self.hub.sessions_of_all(&users) {
-                        session.fetched(room, answered, &rows);
+                        session.fetched(room, answered, &rows, &self.hub.trace);
                     }
                     metrics::counter!("chat_messages_total", "path" => "repaired").increment(count);
                     if range.through <= hole.after {

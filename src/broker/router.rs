@@ -247,6 +247,7 @@ impl Broker {
         match published {
             Ok(confirm) => {
                 self.meters.remote.increment(count);
+                self.note_published(targets, &outbound);
                 let broker = Arc::clone(self);
                 let messages = outbound.into_iter().filter_map(Outbound::handed).collect();
                 self.spawn(async move { broker.confirmed(confirm, messages).await });

@@ -9,6 +9,7 @@ pub mod flusher;
 pub mod outbox;
 pub mod session;
 pub mod topics;
+pub mod trace;
 pub mod window;
 pub mod windows;
 pub mod wire;
@@ -18,9 +19,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 pub use delivery::{Delivery, Shown, Subscriber};
 pub use flusher::Flusher;
-pub use outbox::{Mark, Outbox, OutboxLimits, Pulled};
+pub use outbox::{Mark, Outbox, OutboxLimits, Place, Pulled};
 pub use session::HubSession;
 pub use topics::{Sink, Topics};
+pub use trace::Trace;
 pub use window::{Content, Opening, Settled, Window};
 pub use windows::NeverIssued;
 pub use wire::{Unwritten, Wire};
@@ -34,6 +36,8 @@ pub struct Hub {
     index: RwLock<Index>,
     /// Who subscribes to which `/topic/**` here.
     pub topics: Topics,
+    /// What became of the last messages here.
+    pub trace: Trace,
 }
 
 #[derive(Debug, Default)]
@@ -129,7 +133,7 @@ impl Hub {
             // All are offered it; `any` would stop at the first with a hole.
             if sessions
                 .iter()
-                .filter(|session| session.offer(delivery))
+                .filter(|session| session.offer(delivery, &self.trace))
                 .count()
                 > 0
             {

@@ -83,6 +83,10 @@ pub struct Outbox {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(u64);
 
+/// The place of a frame among all that were ever queued in one outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place(u64);
+
 impl Outbox {
     /// An empty outbox.
     #[must_use]
@@ -104,9 +108,14 @@ impl Outbox {
     /// Queues one encoded frame. When it does not fit the session is cut as a slow consumer.
     /// Returns whether the frame was queued.
     pub fn push(self: &Arc<Self>, frame: Framed) -> bool {
+        self.push_traced(frame).is_some()
+    }
+
+    /// The same. Returns the place of the frame among all that were ever queued here.
+    pub fn push_traced(self: &Arc<Self>, frame: Framed) -> Option<Place> {
         let mut queue = self.relieved(frame.len());
         if queue.cut.is_some() || queue.turn == Turn::Over {
-            return false;
+            return None;
         }
         if queue.is_full(self.limits, frame.len()) {
             let held = queue.held();
@@ -114,11 +123,19 @@ impl Outbox {
                 .increment(1 + held as u64);
             queue.end(CloseReason::SLOW_CONSUMER);
             self.tell_cut(queue);
-            return false;
+            return None;
         }
         queue.deliveries += 1;
+        let place = Place(queue.pushed);
         self.take(queue, frame);
-        true
+        Some(place)
+    }
+
+    /// Whether the frame at this place has gone out.
+    #[must_use]
+    pub fn has_gone_out(&self, place: Place) -> bool {
+        let queue = self.lock();
+        queue.cut.is_none() && (place.0 + queue.held() as u64) < queue.pushed
     }
 
     /// Queues what the session itself says. It always fits: while the peer does not read, nothing of
@@ -153,6 +170,7 @@ impl Outbox {
 
     fn take(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>, frame: Framed) {
         queue.bytes += frame.len();
+        queue.pushed += 1;
         queue.frames.push(frame);
         let call = queue.list();
         drop(queue);

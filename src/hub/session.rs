@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::delivery::{Delivery, Subscriber};
 use super::outbox::Outbox;
+use super::trace::{Step, Trace};
 use super::window::{Content, Opening, Settled, Window};
 use super::windows::{NeverIssued, Windows};
 use crate::model::{CloseReason, RoomId, SessionId, UnixMillis, UserId, UserQueue, Verdict};
@@ -175,7 +176,7 @@ impl HubSession {
     }
 
     /// Offers a message. Returns whether something before it is missing.
-    pub fn offer(&self, delivery: &Arc<Delivery>) -> bool {
+    pub fn offer(&self, delivery: &Arc<Delivery>, trace: &Trace) -> bool {
         let message = &delivery.message;
         let mut is_behind = false;
         for open in &mut self.lock().inboxes {
@@ -183,7 +184,7 @@ impl HubSession {
                 .inbox
                 .offer(message.room, message.seq, Arc::clone(delivery))
             {
-                Offer::Deliver(due) => open.queue(&self.outbox, &self.user, &due),
+                Offer::Deliver(due) => open.queue(self, &due, trace),
                 Offer::Nothing => {}
                 Offer::Hole => is_behind = true,
             }
@@ -224,9 +225,9 @@ impl HubSession {
 
     /// Takes rows of the store that answer a hole, as long as there is room: what is repaired must
     /// not cut a client that reads or acknowledges at its own pace. What finds no room stays missing.
-    pub fn fetched(&self, room: RoomId, hole: Hole, rows: &[Arc<Delivery>]) {
+    pub fn fetched(&self, room: RoomId, hole: Hole, rows: &[Arc<Delivery>], trace: &Trace) {
         for open in &mut self.lock().inboxes {
-            open.fetched(room, hole, rows, &self.outbox, &self.user);
+            open.fetched(room, hole, rows, self, trace);
         }
     }
 
@@ -295,13 +296,21 @@ impl HubSession {
 }
 
 impl OpenInbox {
-    fn queue(&self, outbox: &Arc<Outbox>, user: &UserId, due: &[Arc<Delivery>]) {
+    fn queue(&self, of: &HubSession, due: &[Arc<Delivery>], trace: &Trace) {
+        let user = &of.user;
         for delivery in due {
-            match &self.window {
+            let step = match &self.window {
                 None => {
-                    outbox.push(delivery.frame(&self.subscriber, user));
+                    let place = of.outbox.push_traced(delivery.frame(&self.subscriber, user));
+                    place.map(|place| Step::Queued(of.id, place))
                 }
-                Some(window) => window.offer(content(delivery, &self.subscriber, user)),
+                Some(window) => {
+                    window.offer(content(delivery, &self.subscriber, user));
+                    Some(Step::Windowed(of.id))
+                }
+            };
+            if let Some(step) = step {
+                trace.note(delivery.message.id, step);
             }
         }
     }
@@ -315,24 +324,24 @@ impl OpenInbox {
         room: RoomId,
         hole: Hole,
         rows: &[Arc<Delivery>],
-        outbox: &Arc<Outbox>,
-        user: &UserId,
+        of: &HubSession,
+        trace: &Trace,
     ) {
         let mut after = hole.after;
         for row in rows {
-            if !self.has_room(outbox) {
+            if !self.has_room(&of.outbox) {
                 return;
             }
             let through = row.message.seq;
             let next = [(through, Arc::clone(row))];
             let due = self.inbox.fetched(room, Hole { after, through }, next);
-            self.queue(outbox, user, &due);
+            self.queue(of, &due, trace);
             after = through;
         }
         // Behind the last row there is only what retention has removed.
         let through = hole.through;
         let due = self.inbox.fetched(room, Hole { after, through }, []);
-        self.queue(outbox, user, &due);
+        self.queue(of, &due, trace);
     }
 }
 

@@ -91,9 +91,9 @@ fn a_closed_subscription_gets_nothing_more_even_under_the_same_id() {
     let hole = session.hole(room).unwrap();
     session.close_inbox("s");
     session.open_inbox("s", 2, subscriber("s"), None);
-    session.fetched(room, hole, &[message(1), message(2), message(3)]);
+    session.fetched(room, hole, &[message(1), message(2), message(3)], &Trace::default());
     assert_eq!(session.settle_inbox(2, &[(room, 3)]), vec![]);
-    session.fetched(room, hole, &[message(1), message(2), message(3)]);
+    session.fetched(room, hole, &[message(1), message(2), message(3)], &Trace::default());
     assert_eq!(frames(&session), Vec::<String>::new());
     assert_eq!(hub.offer(&message(4)), vec![]);
     assert_eq!(frames(&session).len(), 1);
@@ -185,7 +185,7 @@ fn a_repair_waits_for_a_client_that_reads_slowly_instead_of_cutting_it() {
     let mut read = Vec::new();
     while let Some(hole) = session.hole(room) {
         let missing = &rows[usize::try_from(hole.after).unwrap()..];
-        session.fetched(room, hole, missing);
+        session.fetched(room, hole, missing, &Trace::default());
         let some = frames(&session);
         assert!((1..=5).contains(&some.len()), "half of the outbox at most");
         read.extend(some);

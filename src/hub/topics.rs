@@ -105,6 +105,24 @@ impl Topics {
         topics.into_iter().map(|topic| Box::from(&*topic)).collect()
     }
 
+    /// The subscriptions of a session: topics and patterns, each with its subscription's id.
+    #[must_use]
+    pub fn of_session(&self, session: SessionId) -> Vec<(Arc<str>, Box<str>)> {
+        let index = self.read();
+        let names = index.sessions.get(&session).into_iter().flatten();
+        let mut found = Vec::new();
+        for name in names {
+            let subscriptions = match pattern(name) {
+                Some(pattern) => index.patterns.get(&pattern),
+                None => index.topics.get(name),
+            };
+            let own = subscriptions.into_iter().flatten();
+            let own = own.filter(|one| one.session == session);
+            found.extend(own.map(|one| (Arc::clone(name), Box::from(&*one.id))));
+        }
+        found
+    }
+
     /// Whether somebody here wants the topic; of a pattern, whether somebody wants that pattern.
     #[must_use]
     pub fn is_wanted(&self, topic: &str) -> bool {

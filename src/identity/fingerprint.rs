@@ -59,9 +59,15 @@ impl FingerprintKey {
         self.identifier(&[network_prefix(address).as_bytes()])
     }
 
+    /// The key under which wrong passwords of an account are counted.
+    #[must_use]
+    pub fn account(&self, login: &str) -> ClientIdentifier {
+        self.identifier(&[b"login\0", login.as_bytes()])
+    }
+
     /// A MAC over the parts in a row. What is authenticated for different purposes must differ in
     /// its first octets: networks begin with a digit or a letter up to `f` and have no NUL, client
-    /// fingerprints have one after the network, cookies begin with `sb_vid`.
+    /// fingerprints have one after the network, cookies begin with `sb_vid`, accounts with `login`.
     pub(super) fn mac(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new(&self.0.into());
         for part in parts {

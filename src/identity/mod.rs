@@ -1,4 +1,5 @@
-//! Who someone is: fingerprints, visitors' secrets, and the decision which identity a CONNECT gets.
+//! Who someone is: fingerprints, visitors' secrets, the decision which identity a CONNECT gets, and
+//! accounts with their tokens.
 //!
 //! Not here: what he may do (`policy`), where he is (`location`). Three notions are kept apart: the
 //! hint (fingerprint) recognises, the proof (secret) opens, the address (`user_id`) receives.
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use crate::model::{Principal, Proof, UnixMillis};
 
+pub mod accounts;
 pub mod decision;
 pub mod fingerprint;
 pub mod handshake;
@@ -22,6 +24,7 @@ pub mod settings;
 mod ticket;
 pub mod visitors;
 
+pub use accounts::Accounts;
 pub use fingerprint::{FingerprintKey, client_address};
 pub use handshake::{Handshake, Token};
 pub use random::RandomUnavailable;

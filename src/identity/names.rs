@@ -21,7 +21,7 @@ pub(super) fn visitor_name(user_id: &UserId, accept_language: Option<&str>) -> S
 }
 
 /// Whether Korean comes before English in an `Accept-Language` list (RFC 9110 section 12.5.4).
-fn prefers_korean(list: &str) -> bool {
+pub(super) fn prefers_korean(list: &str) -> bool {
     let quality_of = |language: &str| {
         list.split(',')
             .filter_map(|entry| {

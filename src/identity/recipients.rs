@@ -15,6 +15,7 @@ use super::visitors::Visitors;
 use crate::model::{Kind, Principal, Problem, RoomId, Standing, UnixMillis, UserId};
 use crate::policy::may_reach;
 use crate::store::UserRecord;
+use crate::store::accounts::DmPolicy;
 
 /// How many users are remembered.
 const USERS_MAX: usize = 10_000;
@@ -31,6 +32,8 @@ pub struct Recipient {
     pub standing: Standing,
     /// Visitor or member.
     pub kind: Kind,
+    /// Who may begin to write to him; everybody to a visitor.
+    pub dm_policy: DmPolicy,
 }
 
 /// The users that were written to lately.
@@ -142,6 +145,7 @@ impl From<UserRecord> for Recipient {
             user_id: record.user_id,
             standing: record.standing,
             kind: record.kind,
+            dm_policy: DmPolicy::default(),
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::model::{
 };
 use crate::policy::bucket::{Rate, Verdict};
 use crate::quota::Quota;
-use crate::store::{Store, TokenHash, UserRecord};
+use crate::store::{AccountStore, Store, TokenHash, UserRecord};
 
 /// How long a page of somebody's own copy may be, in messages.
 const EXPORT_PAGE: u32 = 1_000;
@@ -41,6 +41,8 @@ pub struct Visitors {
     /// A std mutex: it guards one number and is never held across an await.
     minting: Mutex<Minting>,
     recipients: Recipients,
+    /// Where an address is looked up that was merged into an account, and who may write to one.
+    accounts: Option<Arc<dyn AccountStore>>,
 }
 
 impl Visitors {
@@ -66,7 +68,15 @@ impl Visitors {
             clock,
             minting,
             recipients: Recipients::new(),
+            accounts: None,
         }
+    }
+
+    /// The same, beside accounts: what is written to a visitor who became a part of one goes there.
+    #[must_use]
+    pub fn with_accounts(mut self, accounts: Arc<dyn AccountStore>) -> Self {
+        self.accounts = Some(accounts);
+        self
     }
 
     /// How visitors are treated.
@@ -85,6 +95,17 @@ impl Visitors {
     #[must_use]
     pub fn now(&self) -> UnixMillis {
         (self.clock)()
+    }
+
+    /// The client's network, as limits and bans name it.
+    #[must_use]
+    pub fn network(&self, handshake: &Handshake) -> ClientIdentifier {
+        self.key.network(handshake.address)
+    }
+
+    /// Something of this user has changed on another node: what is remembered of him is old.
+    pub fn forget(&self, user_id: &UserId) {
+        self.recipients.forget(user_id);
     }
 
     /// The identity for a CONNECT. `visitor_token` is the header of that name: a secret, `new`, or
@@ -263,6 +284,19 @@ impl Visitors {
 
     pub(super) fn location(&self) -> &dyn Location {
         self.location.as_ref()
+    }
+
+    #[expect(dead_code, reason = "recipients follow addresses by it")]
+    pub(super) fn accounts(&self) -> Option<&dyn AccountStore> {
+        self.accounts.as_deref()
+    }
+
+    pub(super) fn key(&self) -> &FingerprintKey {
+        &self.key
+    }
+
+    pub(super) fn quota(&self) -> &dyn Quota {
+        self.quota.as_ref()
     }
 
     pub(super) fn recipients(&self) -> &Recipients {

@@ -29,7 +29,7 @@ const TAG_CONTROL: u8 = 3;
 const COMMAND_REPLACE: u8 = 1;
 const COMMAND_SIGN_OUT: u8 = 2;
 const COMMAND_REVIEW: u8 = 3;
-const COMMAND_REVIEW_ALL: u8 = 4;
+const COMMAND_REVIEW_BANS: u8 = 4;
 const COMMAND_TRACE_ASK: u8 = 5;
 const COMMAND_TRACE_ANSWER: u8 = 6;
 
@@ -65,8 +65,8 @@ pub enum Control {
     /// Something about this user has changed in the store (his kind, a ban, the end of a sign-in, his
     /// name): look at him, and at his sessions here, again.
     Review(UserId),
-    /// The bans and mutes have changed: read them, and look at every session here, again.
-    ReviewAll,
+    /// The bans and mutes have changed: read them, and hold every session here against them.
+    ReviewBans,
     /// Say what became of this message here.
     TraceAsk(TraceAsk),
     /// What became of a message at the node that answers: JSON.
@@ -233,7 +233,7 @@ fn put_control(out: &mut BytesMut, control: &Control) {
             out.put_u8(COMMAND_REVIEW);
             put_short(out, user.as_str());
         }
-        Control::ReviewAll => out.put_u8(COMMAND_REVIEW_ALL),
+        Control::ReviewBans => out.put_u8(COMMAND_REVIEW_BANS),
         Control::TraceAsk(ask) => {
             out.put_u8(COMMAND_TRACE_ASK);
             out.put_u64(ask.question);
@@ -298,7 +298,7 @@ fn get_control(octets: &mut Bytes) -> Result<Option<Control>, ParcelError> {
         COMMAND_REPLACE => Control::Replace(session(octets)?),
         COMMAND_SIGN_OUT => Control::SignOut(session(octets)?),
         COMMAND_REVIEW => Control::Review(get_name(octets)?),
-        COMMAND_REVIEW_ALL => Control::ReviewAll,
+        COMMAND_REVIEW_BANS => Control::ReviewBans,
         COMMAND_TRACE_ASK => Control::TraceAsk(TraceAsk {
             question: get_u64(octets)?,
             asker: get_name(octets)?,

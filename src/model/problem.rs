@@ -81,6 +81,7 @@ codes! {
     Internal "internal" 500 1011 "Internal error";
     BrokerUnavailable "broker_unavailable" 503 1008 "The message routes are unavailable";
     StoreUnavailable "store_unavailable" 503 1008 "The store is unavailable";
+    Overloaded "overloaded" 503 1013 "Too much to do";
     Draining "draining" 503 1012 "The node is restarting";
 }
 

@@ -18,9 +18,10 @@ use crate::policy::bucket::Rate;
 impl Config {
     pub(super) fn app(&self) -> AppSettings {
         let settings = &self.settings;
-        let rate = |per_min: u32, burst: u32| Rate {
-            capacity: if per_min == 0 { 0 } else { burst },
-            per_10_min: per_min.saturating_mul(10),
+        let is_strict = settings.rate_strict_windows;
+        let rate = |per_min: u32, burst: u32| match is_strict {
+            true => Rate::within_a_minute(per_min, burst),
+            false => Rate::on_average(per_min, burst),
         };
         AppSettings {
             message_chars_max: settings.message_chars as usize,
@@ -28,6 +29,7 @@ impl Config {
             rate_visitor: rate(settings.rate_anon_per_min, settings.rate_burst),
             rate_member: rate(settings.rate_auth_per_min, settings.rate_burst),
             rate_network: rate(settings.rate_net_per_min, settings.rate_net_burst),
+            rate_connect: rate(settings.connect_per_net, settings.connect_burst),
             rate_frames: Rate {
                 capacity: settings.client_frames_per_10s,
                 per_10_min: settings.client_frames_per_10s.saturating_mul(60),

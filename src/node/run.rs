@@ -206,6 +206,7 @@ fn edge_state(
     let app = App::new(
         Arc::clone(broker),
         Arc::clone(&visitors),
+        None,
         Arc::clone(&engines.quota),
         config.app(),
         clock,

@@ -20,6 +20,27 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// So many per minute on average, and a burst on top of it after a while of silence: a minute may
+    /// have both.
+    #[must_use]
+    pub fn on_average(per_min: u32, burst: u32) -> Self {
+        Self {
+            capacity: if per_min == 0 { 0 } else { burst },
+            per_10_min: per_min.saturating_mul(10),
+        }
+    }
+
+    /// Never more than so many in any minute: what a burst may take is missing from the refill, so that
+    /// both together are the number.
+    #[must_use]
+    pub fn within_a_minute(per_min: u32, burst: u32) -> Self {
+        let burst = burst.min(per_min);
+        Self {
+            capacity: burst,
+            per_10_min: (per_min - burst).saturating_mul(10),
+        }
+    }
+
     /// Whether there is no limit at all.
     #[must_use]
     pub fn is_off(self) -> bool {
@@ -151,6 +172,26 @@ mod tests {
         check(0, 600, 1, allowed(1));
         check(5, 0, 10, refused(1_500));
         check(0, 30_000, 0, allowed(100));
+    }
+
+    #[test]
+    fn a_minute_has_the_burst_on_top_or_within() {
+        let most = |rate: Rate| {
+            let mut level = Level::full(0, rate);
+            let mut admitted = 0;
+            for now_ms in 0..60_000 {
+                let (after, verdict) = take(level, now_ms, rate, 1);
+                level = after;
+                admitted += u32::from(matches!(verdict, Verdict::Allowed { .. }));
+            }
+            admitted
+        };
+        assert_eq!(most(Rate::on_average(200, 100)), 299);
+        assert_eq!(most(Rate::on_average(500, 100)), 599);
+        assert_eq!(most(Rate::within_a_minute(200, 100)), 199);
+        assert_eq!(most(Rate::within_a_minute(200, 500)), 200);
+        assert!(Rate::on_average(0, 100).is_off());
+        assert!(Rate::within_a_minute(0, 100).is_off());
     }
 
     #[test]

@@ -34,7 +34,7 @@ fn example(pattern: &str) -> Destination {
 fn may(cell: &str, kind: Kind) -> bool {
     match cell {
         "no" => false,
-        "members" => kind == Kind::Member,
+        "members" => kind.has_account(),
         _ => true,
     }
 }
@@ -47,7 +47,7 @@ fn the_documented_destinations_are_those_of_the_rules() {
     for row in rows {
         for pattern in named(row[0]) {
             let destination = example(pattern);
-            for kind in [Kind::Anonymous, Kind::Member] {
+            for kind in Kind::ALL {
                 let found = may_send(&rules, kind, &destination).is_ok();
                 assert_eq!(found, may(row[1], kind), "SEND {pattern}: {kind:?}");
                 let found = may_subscribe(&rules, kind, &destination).is_ok();
@@ -81,7 +81,7 @@ fn the_documented_rules_and_names_are_those_of_the_service() {
     assert!(rows.len() >= 4, "the table was not found");
     for pattern in rows.iter().flat_map(|row| named(row[0])) {
         let destination = example(pattern);
-        for kind in [Kind::Anonymous, Kind::Member] {
+        for kind in Kind::ALL {
             let open =
                 Rules::parse("all /topic/** anyone; all /queue/** anyone; send /user/** anyone");
             let sent = may_send(&open.unwrap(), kind, &destination);

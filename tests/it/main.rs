@@ -39,6 +39,7 @@ mod faults_queues;
 mod faults_store;
 mod hostile_clients;
 mod instruction_gate;
+mod limits_cluster;
 mod nginx_sockjs;
 mod one_node;
 mod open_destinations;

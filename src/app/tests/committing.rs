@@ -177,7 +177,7 @@ async fn a_direct_message_in_a_transaction_is_one_like_any_other() {
     two.subscribe("/user/queue/messages", AckMode::ClientIndividual, 1)
         .await;
     one.subscribe(TOPIC, AckMode::Auto, 1).await;
-    let to = two.live.principal.user_id.to_string();
+    let to = two.live.principal().user_id.to_string();
     let body = |text: &str| format!(r#"{{"to":"{to}","message":"{text}"}}"#);
     let steps = vec![
         step(&one, "/app/chat.send", &body("hello")),

@@ -92,6 +92,7 @@ impl Rig {
             nodes.push(App::new(
                 broker.await.unwrap(),
                 Arc::new(visitors),
+                None,
                 quota,
                 shape.settings.clone(),
                 Arc::clone(&clock),

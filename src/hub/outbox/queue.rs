@@ -23,6 +23,8 @@ pub(super) struct Queue {
     pub(super) bytes: usize,
     /// So many frames are in the hands of a writer, or were when the wire took no more.
     pub(super) in_hand: usize,
+    /// How many frames were ever queued.
+    pub(super) pushed: u64,
     /// How many of the frames others have pushed since somebody wrote.
     pub(super) deliveries: u32,
     pub(super) turn: Turn,

@@ -31,6 +31,18 @@ fn parcel() -> Parcel {
             Envelope::Topic(topic),
             Envelope::Control(Control::Replace(SessionId(3))),
             Envelope::Control(Control::SignOut(SessionId(4))),
+            Envelope::Control(Control::Review("user_a".parse().unwrap())),
+            Envelope::Control(Control::ReviewBans),
+            Envelope::Control(Control::TraceAsk(TraceAsk {
+                question: 5,
+                asker: "c".parse().unwrap(),
+                message: MessageId(9),
+            })),
+            Envelope::Control(Control::TraceAnswer {
+                question: 5,
+                node: "d".parse().unwrap(),
+                body: Bytes::from_static(b"{}"),
+            }),
         ]),
     }
 }

@@ -238,6 +238,12 @@ settings! {
             "Messages from one network in a minute, on average; 0 is off.", "`rate_limited`";
         rate_net_burst "RATE_NET_BURST" []: u32 = "1000", Rule::Between("0", "10000000"),
             "Messages from one network at once; 0 is off.", "`rate_limited`";
+        rate_strict_windows "RATE_STRICT_WINDOWS" []: bool = "false", Rule::Any,
+            "Whether no minute may have more than the numbers above, bursts included, rather than that many on average and a burst on top.", "";
+        connect_per_net "CONNECT_PER_NET" []: u32 = "3000", Rule::Between("0", "10000000"),
+            "CONNECT frames from one network in a minute, on average, counted for all nodes; 0 is off.", "`try_later`";
+        connect_burst "CONNECT_BURST" []: u32 = "2000", Rule::Between("0", "10000000"),
+            "CONNECT frames from one network at once; 0 is off.", "`try_later`";
         client_frames_per_10s "CLIENT_FRAMES_PER_10S" []: u32 = "100", Rule::Between("10", "1000000"),
             "Other frames of a client in 10 seconds, beyond the negotiated beats.", "`rate_limited`";
     }

@@ -1,32 +1,85 @@
 //! The contract of accounts: who signs in with what, on which devices, and who may not.
 //!
 //! One store is behind it and [`super::Store`]. Each question is written once, in SQL that both
-//! databases speak (`questions`), and runs in one transaction; the engines give it their connection
+//! databases speak (the modules here), and runs in one transaction; the engines give it their connection
 //! (`sql::Sql`). Not here: passwords and tokens themselves, which come as hashes (`identity`).
 //! Invariant: a change happens as a whole or not at all, and of two that exclude each other (two
 //! registrations of one e-mail, two uses of one link) exactly one happens.
 
+mod bans;
+mod devices;
+mod idempotency;
+mod merge;
+mod moving;
+mod people;
+mod refresh;
+pub(super) mod sql;
 mod types;
 
 pub use types::*;
 
 use async_trait::async_trait;
 
-use super::{StoreError, TokenHash};
+use super::{PostgresStore, SqliteStore, StoreError, TokenHash};
 use crate::model::{MessageId, SignInId, UnixMillis, UserId};
 
-/// Declares the questions: the trait, and for each engine how it asks them. `reads` see one moment,
-/// `changes` are one transaction.
+/// Declares the questions: the trait, and for each engine how it asks them. `reads` are one statement
+/// each and so see one moment, `changes` are one transaction, and so are `moves`, which may touch
+/// messages, conversations and the hands of identities and may take long.
 macro_rules! contract {
     (
         reads { $($(#[doc = $rdoc:literal])* $rmod:ident::$rname:ident($($rarg:ident: $rty:ty),*) -> $rout:ty;)* }
         changes { $($(#[doc = $wdoc:literal])* $wmod:ident::$wname:ident($($warg:ident: $wty:ty),*) -> $wout:ty;)* }
+        moves { $($(#[doc = $mdoc:literal])* $mmod:ident::$mname:ident($($marg:ident: $mty:ty),*) -> $mout:ty;)* }
     ) => {
         /// Accounts, sign-ins, bans, and what else is kept for them.
         #[async_trait]
         pub trait AccountStore: Send + Sync + std::fmt::Debug {
             $($(#[doc = $rdoc])* async fn $rname(&self, $($rarg: $rty),*) -> Result<$rout, StoreError>;)*
             $($(#[doc = $wdoc])* async fn $wname(&self, $($warg: $wty),*) -> Result<$wout, StoreError>;)*
+            $($(#[doc = $mdoc])* async fn $mname(&self, $($marg: $mty),*) -> Result<$mout, StoreError>;)*
+        }
+
+        #[async_trait]
+        impl AccountStore for SqliteStore {
+            $(async fn $rname(&self, $($rarg: $rty),*) -> Result<$rout, StoreError> {
+                self.ask_accounts(move |sql| sql::ready($rmod::$rname(sql, $(&$rarg),*))).await
+            })*
+            $(async fn $wname(&self, $($warg: $wty),*) -> Result<$wout, StoreError> {
+                self.change_accounts(move |sql| sql::ready($wmod::$wname(sql, $(&$warg),*))).await
+            })*
+            $(async fn $mname(&self, $($marg: $mty),*) -> Result<$mout, StoreError> {
+                self.move_accounts(move |sql| sql::ready($mmod::$mname(sql, $(&$marg),*))).await
+            })*
+        }
+
+        #[async_trait]
+        impl AccountStore for PostgresStore {
+            $(async fn $rname(&self, $($rarg: $rty),*) -> Result<$rout, StoreError> {
+                let mut sql = self.ask_accounts().await?;
+                let outcome = sql::in_time(sql.limit(), $rmod::$rname(&mut sql, $(&$rarg),*)).await;
+                sql.end(outcome)
+            })*
+            $(async fn $wname(&self, $($warg: $wty),*) -> Result<$wout, StoreError> {
+                let mut attempt = 0;
+                loop {
+                    let mut sql = self.change_accounts(&mut attempt).await?;
+                    let outcome = sql::in_time(sql.limit(), $wmod::$wname(&mut sql, $(&$warg),*)).await;
+                    if let Some(outcome) = sql.commit(outcome, attempt).await {
+                        return outcome;
+                    }
+                }
+            })*
+            $(async fn $mname(&self, $($marg: $mty),*) -> Result<$mout, StoreError> {
+                let mut attempt = 0;
+                loop {
+                    let mut sql = self.move_accounts(&mut attempt).await?;
+                    let outcome = sql::in_time(sql.limit(), $mmod::$mname(&mut sql, $(&$marg),*)).await;
+                    if let Some(outcome) = sql.commit(outcome, attempt).await {
+                        return outcome;
+                    }
+                }
+            })*
         }
     };
 }
@@ -56,13 +109,9 @@ contract! {
     changes {
         /// Makes a new user with an account and his first sign-in. `EmailTaken` leaves nothing behind.
         people::register(new: NewAccount) -> Registered;
-        /// Makes a visitor the holder of an account, with the same address: his secrets end, what he
-        /// wrote and still is there becomes permanent.
-        people::upgrade(new: NewAccount, token: TokenHash) -> Registered;
-        /// Makes sure that a site's own user is known. Returns whether he is new.
-        people::admit_external(external: External) -> bool;
-        /// A site's visitor becomes the site's user: what he has moves to that user, as in a merge.
-        merge::merge(merge: Merge) -> Merged;
+        /// Makes sure that a site's own user is known. His name becomes that of
+        /// the token.
+        people::admit_external(external: External) -> Admitted;
         /// Replaces the password; every sign-in but `keep` ends. `false` when there is no account.
         people::set_password(user: UserId, password: String, keep: Option<SignInId>, now: UnixMillis) -> bool;
         /// Changes the name that is shown.
@@ -99,7 +148,16 @@ contract! {
         idempotency::finish(key: TokenHash, status: u16, answer: Vec<u8>) -> ();
         /// Forgets a request that was begun and came to nothing.
         idempotency::abandon(key: TokenHash) -> ();
-        /// Removes what has expired: sign-ins, one-use tokens, bans, answers. Returns how many rows.
+        /// Removes what has expired: sign-ins, one-use tokens, bans, answers. At most 1,000 rows of
+        /// each; returns how many, so whoever asks goes on until it is 0.
         devices::purge_accounts(now: UnixMillis) -> u64;
+    }
+    moves {
+        /// Makes a visitor the holder of an account, with the same address: his secrets end, what he
+        /// wrote and still is there becomes permanent.
+        people::upgrade(new: NewAccount, token: TokenHash) -> Registered;
+        /// A visitor becomes a part of an account, or of a site's user: what he wrote and received
+        /// since he is in these hands goes behind what is there in that user's conversations.
+        merge::merge(merge: Merge) -> Merged;
     }
 }

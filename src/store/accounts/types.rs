@@ -172,6 +172,18 @@ pub struct External {
     pub now: UnixMillis,
 }
 
+/// What became of a site's user who came with a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admitted {
+    /// He is known from now on.
+    New,
+    /// He was known before.
+    Known,
+    /// The address is a visitor's, or has an account here, or was a visitor's who became a part of
+    /// somebody: no site may speak for it. Nothing was changed.
+    Taken,
+}
+
 /// A visitor becomes a part of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Merge {

@@ -5,6 +5,7 @@
 //! what an answer says was true at one moment; `seq` of a conversation is given under the lock of
 //! its row, so commit order is `seq` order on every node.
 
+mod accounts;
 mod columns;
 mod connect;
 mod hands;

@@ -17,9 +17,9 @@ use crate::store::rows::millis;
 use crate::store::{NewVisitor, StoreError, TakeOver, TokenHash, sql};
 
 /// How often a change is tried when PostgreSQL ends it because of another.
-const ATTEMPTS_MAX: u32 = 6;
+pub(super) const ATTEMPTS_MAX: u32 = 6;
 /// How long the changes may take that touch everything of somebody.
-const SWEEP_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const SWEEP_TIMEOUT: Duration = Duration::from_secs(60);
 /// Visitors removed in one transaction; each takes four statements.
 const PURGE_VISITORS: i64 = 100;
 
@@ -246,7 +246,7 @@ fn unless_zero(rows: u64) -> Option<u64> {
     (rows > 0).then_some(rows)
 }
 
-fn is_somebody_elses(err: &Error) -> bool {
+pub(super) fn is_somebody_elses(err: &Error) -> bool {
     err.code().is_some_and(|code| {
         *code == SqlState::T_R_DEADLOCK_DETECTED || *code == SqlState::T_R_SERIALIZATION_FAILURE
     })

@@ -5,6 +5,7 @@
 //! commit order is the order of the queue; a commit is on disk (WAL, `synchronous=FULL`) before it
 //! is answered.
 
+mod accounts;
 mod append;
 mod ledger;
 mod open;

@@ -70,6 +70,11 @@ impl<'a> Unit<'a> {
         Ok(())
     }
 
+    /// A head moves in this batch beside the ledger.
+    pub(super) fn moves_a_head(&self) {
+        self.has_moved_a_head.set(true);
+    }
+
     /// Writes what is known and not written yet. Some head moved: then this batch takes its position.
     fn write_the_ledger(&self) -> Result<(), Error> {
         let has_moved = self.ledger().write(self.conn, self.position)?;

@@ -265,6 +265,7 @@ impl Model {
                 assert!(!self.firm.contains(&address), "opened a firm identity");
                 self.taken_over += usize::from(holder != Some(who));
             }
+            Proof::Password | Proof::Jwt => panic!("nobody here has signed in"),
         }
         if opened.proof == Proof::New && matches!(habit, Habit::Browses | Habit::OpensTab) {
             self.firm.insert(address.clone());

@@ -6,6 +6,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
+use crate::hub::Trace;
 use super::*;
 
 #[test]
@@ -122,7 +123,7 @@ fn a_conversation_goes_through_the_window_of_its_subscription() {
     assert!(session.has_room_for(room));
     let hole = session.hole(room).unwrap();
     let rows: Vec<_> = (3..=40).map(message).collect();
-    session.fetched(room, hole, &rows);
+    session.fetched(room, hole, &rows, &Trace::default());
     assert!(!session.has_room_for(room) && session.hole(room).is_some());
     let mut n = 2;
     let mut seen = 1;
@@ -135,7 +136,7 @@ fn a_conversation_goes_through_the_window_of_its_subscription() {
         if session.has_room_for(room) {
             let hole = session.hole(room).unwrap();
             let missing = &rows[usize::try_from(hole.after).unwrap() - 2..];
-            session.fetched(room, hole, missing);
+            session.fetched(room, hole, missing, &Trace::default());
         }
     }
     hub.remove(session.id);

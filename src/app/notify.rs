@@ -1,0 +1,59 @@
+//! What the service has to say of a session itself, on its `/user/queue/notifications`.
+//!
+//! Not here: what there is to say (`review`, `expiry`). Invariant: it goes to this one session, on
+//! whatever node somebody else of the same user is, and to nobody who subscribes with wildcards.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::{App, Live, Pending};
+use crate::hub::{Shown, Subscriber};
+use crate::model::{SessionId, TopicMessage};
+use crate::session::{Reply, Subscribe};
+
+impl App {
+    /// Subscribes a session to what is said of it.
+    pub(super) fn notifications_subscribe(&self, live: &Live, subscribe: &Subscribe) -> Pending {
+        let subscriber = Subscriber {
+            version: subscribe.version,
+            id: subscribe.named.then(|| Arc::from(&*subscribe.id)),
+            shown: Shown::As(subscribe.written.as_ref().into()),
+        };
+        let sink = self.sink(live, subscribe, &subscriber);
+        let topics = &self.broker.hub.topics;
+        topics.add(
+            &key(live.session),
+            live.session,
+            &subscribe.id,
+            subscriber,
+            sink,
+        );
+        Box::pin(std::future::ready(Ok(Reply::default())))
+    }
+
+    pub(super) fn notifications_unsubscribe(&self, live: &Live, id: &str) {
+        let topics = &self.broker.hub.topics;
+        topics.remove(&key(live.session), live.session, id);
+    }
+
+    /// Says something to one session, if it wants to hear it.
+    pub(super) fn notify(&self, session: SessionId, body: &Value) {
+        let message = TopicMessage {
+            destination: key(session),
+            headers: vec![(
+                "content-type".into(),
+                "application/json;charset=utf-8".into(),
+            )],
+            body: Bytes::from(body.to_string()),
+        };
+        let id = self.broker.next_message_id();
+        self.broker.hub.topics.fan_out(&message, id);
+    }
+}
+
+/// No destination that a client can write is called so.
+fn key(session: SessionId) -> Box<str> {
+    format!("/session/{session}/notifications").into()
+}

@@ -1,0 +1,1 @@
+//! Forged tokens of every class, and what happens to each.

@@ -1,0 +1,42 @@
+//! The settings of accounts, with the defaults of the documentation.
+//!
+//! Not here: where they are read from (`node`), the keys (`jwt`), a site's issuers (`issuers`).
+
+use std::time::Duration;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// How accounts are treated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountSettings {
+    /// `REFRESH_TTL`: how long a refresh token can be used.
+    pub refresh_ttl: Duration,
+    /// `LOGIN_FAILURES`: wrong passwords for one account in 15 minutes; zero switches it off.
+    pub failures_per_account: u32,
+    /// `LOGIN_FAILURES_PER_NET`: wrong passwords from one network in 15 minutes; zero switches it
+    /// off.
+    pub failures_per_net: u32,
+    /// `LOGIN_PER_NET`: sign-ins from one network in ten minutes; zero switches it off.
+    pub logins_per_net: u32,
+    /// `REGISTER_PER_NET`: new accounts and letters from one network in ten minutes; zero switches
+    /// it off.
+    pub registrations_per_net: u32,
+    /// `ANON_TOKEN_TTL`: how long the secret of a visitor lives who came by a link.
+    pub visitor_token_ttl: Duration,
+    /// `PUBLIC_URL`: where people reach the service, without a `/` at the end; for links in letters.
+    pub public_url: String,
+}
+
+impl Default for AccountSettings {
+    fn default() -> Self {
+        Self {
+            refresh_ttl: 7 * 24 * 60 * MINUTE,
+            failures_per_account: 5,
+            failures_per_net: 5,
+            logins_per_net: 100,
+            registrations_per_net: 10,
+            visitor_token_ttl: 30 * 24 * 60 * MINUTE,
+            public_url: "http://localhost:8080".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What goes on with a sign-in: its refresh tokens, the list of devices, its end.
+//!
+//! Not here: how one begins (`entering`). Invariant: a refresh token is good once. Whoever brings it
+//! again within ten seconds gets the same successor, so that a lost answer locks nobody out; later it
+//! ends the sign-in, because then two have it.
+
+use super::tokens::{Opaque, Use};
+use super::{Accounts, GRACE, Holder, Pair, RefreshRefused, no_random, random, store_away};
+use crate::identity::handshake::Handshake;
+use crate::model::{Code, Kind, Principal, Problem, SignInId, UserId};
+use crate::store::accounts::{Exchange, Exchanged, SignIn};
+
+impl Accounts {
+    /// Exchanges a refresh token for its successor and another access token.
+    ///
+    /// # Errors
+    /// `unauthorized` for what is none, has expired or has ended; `token_reused`, and then `ended`
+    /// names whose sessions are to be looked at; `banned`, `store_unavailable`.
+    pub async fn refresh(&self, from: &Handshake, token: &str) -> Result<Pair, RefreshRefused> {
+        let token = Opaque::parse(Use::Refresh, token).ok_or_else(no_refresh)?;
+        let successor = token.successor(self.jwt.refresh_key());
+        let now = self.now();
+        let exchange = Exchange {
+            token: token.hash(),
+            successor: successor.hash(),
+            successor_expires_at: now.after(self.settings.refresh_ttl),
+            grace_ms: u64::try_from(GRACE.as_millis()).unwrap_or(u64::MAX),
+            now,
+        };
+        let exchanged = self.store.exchange(exchange).await.map_err(store_away)?;
+        let (user_id, sign_in) = match exchanged {
+            Exchanged::Done { user_id, sign_in } => (user_id, sign_in),
+            Exchanged::Reused { user_id, sign_in } => {
+                tracing::warn!(%user_id, %sign_in, "a refresh token was used twice");
+                let who = user_id.as_str();
+                self.note(who, "token_reused", who, sign_in.to_string())
+                    .await;
+                let words = "This refresh token was used before, so the sign-in has ended; sign in \
+                             again, and change the password if that was not you.";
+                return Err(RefreshRefused {
+                    problem: Problem::new(Code::TokenReused, words),
+                    ended: Some(user_id),
+                });
+            }
+            Exchanged::Unknown => return Err(no_refresh().into()),
+        };
+        let standing = self.store.standing(user_id.clone(), Some(sign_in)).await;
+        let standing = standing.map_err(store_away)?;
+        let standing = standing
+            .filter(|it| it.is_signed_in)
+            .ok_or_else(no_refresh)?;
+        let holder = Holder {
+            user_id: &user_id,
+            kind: standing.kind,
+            name: &standing.name,
+        };
+        self.admit(&self.principal(from, &holder, Some(sign_in), None))?;
+        Ok(self.pair(&holder, sign_in, &successor, now)?)
+    }
+
+    /// Signs out: this sign-in, or every one. A visitor's secrets end.
+    ///
+    /// # Errors
+    /// When the store is away; `unauthorized` for a site's user, who signs out there.
+    pub async fn logout(&self, principal: &Principal, all: bool) -> Result<(), Problem> {
+        let (user, now) = (principal.user_id.clone(), self.now());
+        if principal.kind == Kind::Anonymous {
+            // A secret that nobody knows takes the place of those that he had.
+            let token = random().map_err(no_random)?;
+            let replaced = self.store.replace_secret(user, token, now).await;
+            return replaced.map(drop).map_err(store_away);
+        }
+        let Some(sign_in) = principal.sign_in else {
+            return Err(Problem::new(
+                Code::Forbidden,
+                "You were signed in by another service; sign out there.",
+            ));
+        };
+        match all {
+            true => self.store.end_all(user, now).await.map(drop),
+            false => self.store.end_sign_in(user, sign_in, now).await.map(drop),
+        }
+        .map_err(store_away)
+    }
+
+    /// The sign-ins of a user, the latest first.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn sign_ins(&self, user: &UserId) -> Result<Vec<SignIn>, Problem> {
+        self.store.sign_ins(user.clone()).await.map_err(store_away)
+    }
+
+    /// Ends one of a user's own sign-ins.
+    ///
+    /// # Errors
+    /// `not_found` when he has no such one; `store_unavailable`.
+    pub async fn end_sign_in(&self, user: &UserId, sign_in: SignInId) -> Result<(), Problem> {
+        let ended = self.store.end_sign_in(user.clone(), sign_in, self.now());
+        match ended.await.map_err(store_away)? {
+            true => Ok(()),
+            false => Err(Problem::new(
+                Code::NotFound,
+                "You have no such sign-in; it may have ended already.",
+            )),
+        }
+    }
+}
+
+/// One answer for everything that is no living refresh token.
+fn no_refresh() -> Problem {
+    Problem::new(
+        Code::Unauthorized,
+        "This refresh token is not valid any more; sign in again.",
+    )
+}
