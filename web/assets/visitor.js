@@ -258,11 +258,13 @@ export class Visitor extends EventTarget {
 
   /** What the server has to say of the session itself. */
   #notified(body) {
-    if (body.type === 'UPGRADED') {
+    if (body.type === 'UPGRADED' || body.type === 'MEMBER') {
       this.identity.upgraded(body);
-      this.#tell('upgraded');
+      if (body.type === 'UPGRADED') this.#tell('upgraded');
     } else if (body.kind === 'token_expiring') {
       this.identity.refresh().catch(() => {});
+    } else if (body.kind === 'mute') {
+      this.#tell('problem', { code: 'muted', until: body.until });
     }
   }
 
