@@ -92,6 +92,7 @@ export class Pane {
     const names = ways.map((way) => way.textContent).join();
     if (this.ways.dataset.names === names) return;
     this.ways.dataset.names = names;
+    if (this.ways.contains(document.activeElement)) this.input.focus();
     this.ways.replaceChildren(...ways);
     this.ways.hidden = ways.length === 0;
   }
@@ -263,7 +264,9 @@ export class Pane {
 
   /** Says how something went that he has asked for. */
   say(text) {
-    this.outcome.textContent = text;
+    // Emptied first: the same words once more are read out once more.
+    this.outcome.textContent = '';
+    setTimeout(() => { this.outcome.textContent = text; });
     clearTimeout(this.fading);
     this.fading = setTimeout(() => { this.outcome.textContent = ''; }, SHOWN_MS);
   }

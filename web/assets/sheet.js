@@ -62,6 +62,9 @@ dialog.addEventListener('close', () => {
   if (dialog.open) return;
   // Passwords do not stay in the page.
   body.replaceChildren();
+  // What had the focus before may be gone: a way back to a connection that is there again.
+  const pane = document.getElementById(`pane-${dialog.dataset.pane}`);
+  if (document.activeElement === document.body) pane?.querySelector('.account').focus();
   closed();
 });
 
