@@ -79,12 +79,12 @@ impl App {
         let remaining = self.take_message(live).await?;
         let draft = draft(&send.body, &self.settings)?;
         let sender = &*live.principal();
-        let room = RoomId::direct(&sender.user_id, &draft.to);
-        let to_holder = if draft.to == sender.user_id {
-            None
+        let (to, to_holder) = if draft.to == sender.user_id {
+            (draft.to, None)
         } else {
             self.check_reach(sender, &draft.to, true).await?
         };
+        let room = RoomId::direct(&sender.user_id, &to);
         let now = (self.clock)();
         let keep = match sender.kind {
             Kind::Anonymous => Some(now.after(self.settings.visitor_history)),
@@ -95,7 +95,7 @@ impl App {
             id: self.ids.next(now),
             from: sender.user_id.clone(),
             from_name: sender.name.clone(),
-            to: draft.to,
+            to,
             client_id: draft.client_id,
             text: draft.text,
             timestamp: now,
@@ -109,7 +109,8 @@ impl App {
         Ok((append, remaining))
     }
 
-    /// Whether the recipient exists and may be written to. That holds only while he is in the hands
+    /// The address of the recipient, who exists and may be written to: another one than was written when
+    /// he has become a part of an account since. That holds only while he is in the hands
     /// that are returned, which the store looks at once more when it commits: then, and where every
     /// change of hands goes through this process, what is remembered of him is good enough for a yes.
     pub(super) async fn check_reach(
@@ -117,7 +118,7 @@ impl App {
         sender: &Principal,
         to: &UserId,
         is_checked_again: bool,
-    ) -> Result<Option<Holder>, Problem> {
+    ) -> Result<(UserId, Option<Holder>), Problem> {
         let life = match is_checked_again || self.broker.is_alone() {
             true => RECIPIENT_LIFE,
             false => MOMENT,
@@ -126,7 +127,7 @@ impl App {
             let standing = known.standing;
             let is_live = !standing.is_loose() || self.broker.was_connected(to);
             if may_reach(&sender.user_id, to, standing, false, is_live).is_ok() {
-                return Ok(standing.holder());
+                return Ok((known.user_id, standing.holder()));
             }
         }
         let Some(recipient) = self.visitors.recipient(to).await? else {
@@ -137,7 +138,7 @@ impl App {
         self.visitors
             .check_reach(sender, &recipient, is_live)
             .await?;
-        Ok(recipient.standing.holder())
+        Ok((recipient.user_id, recipient.standing.holder()))
     }
 }
 
@@ -249,10 +250,10 @@ pub(super) fn store_problem(error: StoreError) -> Problem {
 mod tests {
     use super::super::AppSettings;
     use super::*;
-    use crate::hub::{HubSession, Outbox, Pulled};
     use crate::app::rates::Activity;
     use crate::app::speaker::Speaker;
     use crate::app::tests::somebody;
+    use crate::hub::{HubSession, Outbox, Pulled};
     use crate::model::{SessionId, Standing, UnixMillis};
 
     fn check(body: &str, expected: Result<&str, (Code, Option<&str>)>) {

@@ -5,6 +5,7 @@
 //! (`identity`, by REST and by `auth`), how the nodes hear of it (`broker::notices`). Invariant: after a
 //! review a session does what its user may do now, or it is closed with the reason.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::{App, Live};
 use crate::broker::Reviews;
 use crate::identity::accounts::Accounts;
 use crate::model::{
-    CloseReason, Destination, Kind, Principal, Problem, SessionId, Standing as Hands,
+    CloseReason, Destination, Kind, Principal, Problem, SessionId, SignInId, Standing as Hands,
     UserId,
 };
 use crate::store::accounts::{BanAct, Standing};
@@ -39,6 +40,14 @@ impl App {
     /// A ban or a mute was made or lifted: everybody who is connected to any node is held against it.
     pub async fn review_bans(self: &Arc<Self>) {
         self.broker.review_bans().await;
+    }
+
+    /// The sign-ins of a user that have a session on this node.
+    #[must_use]
+    pub fn sign_ins_here(&self, user: &UserId) -> BTreeSet<SignInId> {
+        let sessions = self.broker.hub.sessions_of(user).into_iter();
+        let live = sessions.filter_map(|session| self.live(session.id));
+        live.filter_map(|live| live.principal().sign_in).collect()
     }
 
     pub(super) async fn review_loop(self: Arc<Self>, accounts: Arc<Accounts>) {

@@ -13,9 +13,8 @@ use quick_cache::sync::Cache;
 use super::problem::store_away;
 use super::visitors::Visitors;
 use crate::model::{Kind, Principal, Problem, RoomId, Standing, UnixMillis, UserId};
-use crate::policy::may_reach;
-use crate::store::UserRecord;
-use crate::store::accounts::DmPolicy;
+use crate::policy::{DmPolicy, may_reach, may_write};
+use crate::store::{StoreError, UserRecord};
 
 /// How many users are remembered.
 const USERS_MAX: usize = 10_000;
@@ -71,11 +70,12 @@ impl Recipients {
         (now.since(read_at) < life).then_some(recipient)
     }
 
-    fn note(&self, recipient: &Recipient, now: UnixMillis, before: &Before) {
+    /// Remembers who was found at this address: himself, or the account that he is a part of now.
+    fn note(&self, address: &UserId, recipient: &Recipient, now: UnixMillis, before: &Before) {
         let known = (recipient.clone(), now);
-        self.known.insert(recipient.user_id.clone(), known);
+        self.known.insert(address.clone(), known);
         if self.before().0 != before.0 {
-            self.known.remove(&recipient.user_id);
+            self.known.remove(address);
         }
     }
 }
@@ -87,7 +87,9 @@ impl Visitors {
         self.recipients().get(user_id, self.now(), life)
     }
 
-    /// The user with this address, visitor or member, as he is now; `None` when there is none.
+    /// The user with this address, visitor or member, as he is now; `None` when there is none. For
+    /// the address of a visitor who became a part of an account that is the account, with its own
+    /// address.
     ///
     /// # Errors
     /// When the store is away.
@@ -98,12 +100,70 @@ impl Visitors {
             return Ok(Some(recipient));
         }
         let before = self.recipients().before();
-        let record = self.store().user(user_id).await.map_err(store_away)?;
-        let recipient = record.map(Recipient::from);
+        let recipient = self.found(user_id).await.map_err(store_away)?;
         if let Some(recipient) = &recipient {
-            self.recipients().note(recipient, now, &before);
+            self.recipients().note(user_id, recipient, now, &before);
         }
         Ok(recipient)
+    }
+
+    async fn found(&self, user_id: &UserId) -> Result<Option<Recipient>, StoreError> {
+        let record = self.store().user(user_id).await?;
+        let Some(accounts) = self.accounts() else {
+            return Ok(record.map(Recipient::from));
+        };
+        let record = match record {
+            Some(record) => Some(record),
+            None => {
+                let account = accounts.follow(user_id.clone()).await?;
+                match account == *user_id {
+                    true => None,
+                    false => self.store().user(&account).await?,
+                }
+            }
+        };
+        let Some(mut recipient) = record.map(Recipient::from) else {
+            return Ok(None);
+        };
+        if recipient.kind.has_account() {
+            let standing = accounts.standing(recipient.user_id.clone(), None).await?;
+            let Some(standing) = standing else {
+                return Ok(None);
+            };
+            recipient.kind = standing.kind;
+            recipient.dm_policy = standing.dm_policy;
+        }
+        Ok(Some(recipient))
+    }
+
+    /// Whether the recipient lets this sender write to him (`policy::may_write`), asking the store
+    /// only when that depends on what he wrote.
+    ///
+    /// # Errors
+    /// `forbidden`, or that the store is away.
+    pub async fn check_write(
+        &self,
+        sender: &Principal,
+        recipient: &Recipient,
+    ) -> Result<(), Problem> {
+        let policy = recipient.dm_policy;
+        let is_own = sender.user_id == recipient.user_id;
+        if is_own || policy == DmPolicy::Everyone {
+            return Ok(());
+        }
+        if may_write(policy, sender.kind, false).is_ok() {
+            return Ok(());
+        }
+        let room = RoomId::direct(&sender.user_id, &recipient.user_id);
+        // What was written to a former holder of the sender's address was not written to him.
+        let since = sender.standing.taken_at().unwrap_or_default();
+        let wrote = self.store().wrote_since(room, &recipient.user_id, since);
+        may_write(policy, sender.kind, wrote.await.map_err(store_away)?)
+    }
+
+    /// Something of this user has changed, perhaps by another node: he is read anew.
+    pub fn forget(&self, user_id: &UserId) {
+        self.recipients().forget(user_id);
     }
 
     /// Whether a message of `sender` may go to the recipient now (`policy::may_reach`), asking the

@@ -15,6 +15,7 @@ mod bench_command;
 mod clients_cluster;
 mod cluster_start;
 mod configuration;
+mod conformance_accounts;
 mod conformance_bus;
 mod conformance_location;
 mod conformance_queues;

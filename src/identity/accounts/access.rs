@@ -9,7 +9,7 @@ use super::{Accounts, Banned, Holder, store_away};
 use crate::identity::handshake::Handshake;
 use crate::identity::secret::Secret;
 use crate::model::{Code, Kind, Principal, Problem, SignInId, UserId};
-use crate::store::accounts::{Account, External, Standing};
+use crate::store::accounts::{Account, Admitted, External, Standing};
 
 impl Accounts {
     /// Who an access token speaks for: one of ours, or of a site.
@@ -78,8 +78,11 @@ impl Accounts {
                 name: name.clone(),
                 now,
             };
-            let known = self.store.admit_external(external).await;
-            known.map_err(store_away)?;
+            let admitted = self.store.admit_external(external).await;
+            match admitted.map_err(store_away)? {
+                Admitted::New | Admitted::Known => {}
+                Admitted::Taken => return Err(refused()),
+            }
             self.admitted.note(&user_id, &name);
         }
         Ok(principal)
@@ -132,6 +135,12 @@ impl Accounts {
     ) -> Result<Option<Standing>, Problem> {
         let standing = self.store.standing(user.clone(), sign_in).await;
         standing.map_err(store_away)
+    }
+
+    /// The public keys of access tokens, as a JWK set.
+    #[must_use]
+    pub fn jwks(&self) -> serde_json::Value {
+        self.jwt.jwks()
     }
 
     /// What keeps this principal out or from writing now, from memory.

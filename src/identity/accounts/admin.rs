@@ -228,6 +228,7 @@ impl Accounts {
 
     /// Notes that somebody was forgotten, by himself or by an admin, after `Visitors::erase`.
     pub async fn note_erasure(&self, actor: &Principal, user: &UserId) {
+        self.admitted.forget(user);
         self.acted(actor, "erase", user, String::new()).await;
     }
 

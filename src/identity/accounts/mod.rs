@@ -12,6 +12,7 @@ mod bans;
 mod email;
 mod entering;
 mod failures;
+mod fetch;
 mod issuers;
 pub mod jwt;
 mod letters;
@@ -29,7 +30,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-pub use issuers::{InvalidIssuer, IssuerSettings, Issuers, KeySource};
+pub use issuers::{
+    InvalidIssuer, IssuerSettings, IssuerSpec, Issuers, KeyPlace, KeySource, read_issuers,
+};
 pub use jwt::{Jwt, JwtSettings, KeyError, KeyMaterial};
 pub use settings::AccountSettings;
 pub use types::{Banned, LoggedIn, Login, Pair, RefreshRefused, Registration, Upgrade};

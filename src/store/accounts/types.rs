@@ -3,6 +3,7 @@
 //! Not here: what is done with it. Invariant: no secret stands in a value of these, only hashes.
 
 use crate::model::{ClientIdentifier, Kind, MessageId, SignInId, UnixMillis, UserId};
+pub use crate::policy::DmPolicy;
 use crate::store::TokenHash;
 
 /// What an account may do.
@@ -40,39 +41,6 @@ impl Role {
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == word)
-    }
-}
-
-/// Who may begin to write to an account.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DmPolicy {
-    /// Everybody, visitors too.
-    #[default]
-    Everyone,
-    /// Holders of accounts.
-    Members,
-    /// Those to whom its holder has written.
-    Contacts,
-}
-
-impl DmPolicy {
-    /// Every policy.
-    pub const ALL: [Self; 3] = [Self::Everyone, Self::Members, Self::Contacts];
-
-    /// The word in the database and on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Everyone => "everyone",
-            Self::Members => "members",
-            Self::Contacts => "contacts",
-        }
-    }
-
-    /// The policy of this word.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|policy| policy.as_str() == word)
     }
 }
 

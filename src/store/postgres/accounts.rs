@@ -4,7 +4,6 @@
 //! ended it because of somebody else's; a connection whose transaction has not ended in order is
 //! given up and never lent again.
 
-use std::future::Future;
 use std::time::Duration;
 
 use deadpool_postgres::Object;
@@ -12,6 +11,7 @@ use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Error, Row as Found};
 
+use super::connect::words;
 use super::visits::{ATTEMPTS_MAX, SWEEP_TIMEOUT, is_somebody_elses};
 use super::{PostgresStore, late};
 use crate::store::StoreError;
@@ -128,9 +128,9 @@ impl Connected<'_> {
     }
 
     /// An error, and whether the next attempt may go better.
-    fn failed(&mut self, err: Error) -> StoreError {
-        self.is_to_be_tried_again |= is_somebody_elses(&err);
-        err.into()
+    fn failed(&mut self, err: &Error) -> StoreError {
+        self.is_to_be_tried_again |= is_somebody_elses(err);
+        StoreError::Unavailable(format!("PostgreSQL: {}", words(err)))
     }
 }
 
@@ -155,35 +155,23 @@ impl Sql for Connected<'_> {
         &self.store.store_id
     }
 
-    fn execute(
-        &mut self,
-        statement: &str,
-        params: &[Value],
-    ) -> impl Future<Output = Result<u64, StoreError>> + Send {
-        async move {
-            let client = self.client()?;
-            let outcome = async {
-                let statement = client.prepare_cached(statement).await?;
-                client.execute(&statement, &borrowed(params)).await
-            };
-            outcome.await.map_err(|err| self.failed(err))
-        }
+    async fn execute(&mut self, statement: &str, params: &[Value]) -> Result<u64, StoreError> {
+        let client = self.client()?;
+        let outcome = async {
+            let statement = client.prepare_cached(statement).await?;
+            client.execute(&statement, &borrowed(params)).await
+        };
+        outcome.await.map_err(|err| self.failed(&err))
     }
 
-    fn query(
-        &mut self,
-        statement: &str,
-        params: &[Value],
-    ) -> impl Future<Output = Result<Vec<Row>, StoreError>> + Send {
-        async move {
-            let client = self.client()?;
-            let outcome = async {
-                let statement = client.prepare_cached(statement).await?;
-                client.query(&statement, &borrowed(params)).await
-            };
-            let found = outcome.await.map_err(|err| self.failed(err))?;
-            found.iter().map(row).collect()
-        }
+    async fn query(&mut self, statement: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
+        let client = self.client()?;
+        let outcome = async {
+            let statement = client.prepare_cached(statement).await?;
+            client.query(&statement, &borrowed(params)).await
+        };
+        let found = outcome.await.map_err(|err| self.failed(&err))?;
+        found.iter().map(row).collect()
     }
 }
 

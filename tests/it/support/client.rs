@@ -219,6 +219,29 @@ impl Client {
         answer
     }
 
+    /// Sends CONNECT with these header lines; the answer, whatever it is.
+    pub(crate) async fn connect_as(&mut self, headers: &[(&str, &str)]) -> Frame {
+        let mut frame = "CONNECT\naccept-version:1.2\nhost:x\nheart-beat:0,0\n".to_owned();
+        for (name, value) in headers {
+            frame.push_str(&format!("{name}:{value}\n"));
+        }
+        frame.push_str("\n\0");
+        self.send(&frame).await;
+        let answer = self.frame().await;
+        self.user = answer.header("user-name").to_owned();
+        self.secret = answer.header("visitor-token").to_owned();
+        answer
+    }
+
+    /// Connects somebody with an access token.
+    pub(crate) async fn member(address: SocketAddr, access_token: &str) -> Self {
+        let mut client = Self::open(address).await;
+        let bearer = format!("Bearer {access_token}");
+        let connected = client.connect_as(&[("authorization", &bearer)]).await;
+        assert_eq!(connected.command, "CONNECTED", "{connected:?}");
+        client
+    }
+
     /// `user-name`.
     pub(crate) fn user(&self) -> &str {
         &self.user

@@ -1,0 +1,1 @@
+//! Tokens of sites: whose are taken, and whose are not.
