@@ -8,6 +8,7 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod accounts_cluster;
 mod anonymous_identity;
 mod backup;
 mod bad_clients;
