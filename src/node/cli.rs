@@ -6,6 +6,7 @@
 
 mod bench;
 mod client;
+mod keep;
 mod service;
 mod shown;
 
@@ -69,6 +70,21 @@ enum Command {
     Serve,
     /// Load a STOMP server over WebSocket, this one or another, and say what it took
     Bench(Box<bench::Args>),
+    /// Bring the schema of the store up to date (a node does it too when it starts)
+    Migrate,
+    /// Copy the SQLite database to a new file, while a node may run
+    Backup {
+        /// The new file
+        file: PathBuf,
+    },
+    /// Put a copy in the place of the SQLite database, while no node runs
+    Restore {
+        /// The copy
+        file: PathBuf,
+        /// Put away the database that is there; it stays beside it as *.before-restore
+        #[arg(long)]
+        yes: bool,
+    },
     /// Ask the node of this configuration whether it is ready; exit code 0 when it is
     Health,
     /// Accounts of a running node
@@ -255,6 +271,9 @@ fn configured(command: Command, flags: Flags) -> ExitCode {
         Command::Route { user, asking } => service::run(&config, &asking, Ask::Route(user)),
         // Done above.
         Command::Bench(_) | Command::Policy { .. } | Command::Openapi { .. } => ExitCode::SUCCESS,
+        Command::Migrate => keep::migrate(&config),
+        Command::Backup { file } => keep::backup(&config, &file),
+        Command::Restore { file, yes } => keep::restore(&config, &file, yes),
         Command::Health => health(&config),
         Command::Config { action } => {
             let text = match action {

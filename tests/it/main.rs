@@ -9,6 +9,7 @@
 )]
 
 mod anonymous_identity;
+mod backup;
 mod bad_clients;
 mod bad_input;
 mod bench_command;
@@ -45,6 +46,7 @@ mod nginx_sockjs;
 mod one_node;
 mod open_destinations;
 mod page;
+mod page_accounts;
 mod process;
 mod queue_cluster;
 mod queue_work;

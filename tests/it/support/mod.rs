@@ -15,6 +15,7 @@ pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod rabbitmq;
 pub(crate) mod redis;
+pub(crate) mod sheet;
 pub(crate) mod stompjs;
 mod stompjs_work;
 pub(crate) mod stream;
