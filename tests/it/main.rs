@@ -43,6 +43,7 @@ mod faults_store;
 mod hostile_clients;
 mod instruction_gate;
 mod limits_cluster;
+mod login_flood;
 mod nginx_sockjs;
 mod one_node;
 mod open_destinations;
