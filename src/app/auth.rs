@@ -60,8 +60,7 @@ impl App {
         after.standing = before.principal.standing;
         let expires_at = after.expires_at;
         let mute = before.mute.as_deref().cloned();
-        live.activity
-            .speak_for(Speaker::new(Arc::new(after), mute));
+        live.activity.speak_for(Speaker::new(Arc::new(after), mute));
         self.expiries
             .forget(live.session, before.principal.expires_at);
         self.expiries.watch(live.session, expires_at);

@@ -179,7 +179,11 @@ impl App {
     /// Takes one CONNECT from those of a network.
     pub(super) async fn take_connect(&self, network: &ClientIdentifier) -> Result<(), Problem> {
         let rate = self.settings.rate_connect;
-        match self.quota.take(&format!("rate:connect:{network}"), rate).await {
+        match self
+            .quota
+            .take(&format!("rate:connect:{network}"), rate)
+            .await
+        {
             Verdict::Allowed { .. } => Ok(()),
             Verdict::Refused { retry_after_ms } => {
                 let words = "Your network connects too often. Try again later.";

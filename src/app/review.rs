@@ -15,8 +15,7 @@ use super::{App, Live};
 use crate::broker::Reviews;
 use crate::identity::accounts::Accounts;
 use crate::model::{
-    CloseReason, Destination, Kind, Principal, Problem, SessionId, Standing as Hands,
-    UserId,
+    CloseReason, Destination, Kind, Principal, Problem, SessionId, Standing as Hands, UserId,
 };
 use crate::store::accounts::{BanAct, Standing};
 

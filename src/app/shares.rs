@@ -68,10 +68,7 @@ impl Shares {
         let Some(counted) = sessions.get_mut(&session) else {
             return;
         };
-        if counted
-            .get(id)
-            .is_some_and(|(_, ticket, _)| which(*ticket))
-        {
+        if counted.get(id).is_some_and(|(_, ticket, _)| which(*ticket)) {
             counted.remove(id);
         }
         if counted.is_empty() {

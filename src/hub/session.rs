@@ -301,7 +301,9 @@ impl OpenInbox {
         for delivery in due {
             let step = match &self.window {
                 None => {
-                    let place = of.outbox.push_traced(delivery.frame(&self.subscriber, user));
+                    let place = of
+                        .outbox
+                        .push_traced(delivery.frame(&self.subscriber, user));
                     place.map(|place| Step::Queued(of.id, place))
                 }
                 Some(window) => {

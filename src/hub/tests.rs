@@ -91,9 +91,19 @@ fn a_closed_subscription_gets_nothing_more_even_under_the_same_id() {
     let hole = session.hole(room).unwrap();
     session.close_inbox("s");
     session.open_inbox("s", 2, subscriber("s"), None);
-    session.fetched(room, hole, &[message(1), message(2), message(3)], &Trace::default());
+    session.fetched(
+        room,
+        hole,
+        &[message(1), message(2), message(3)],
+        &Trace::default(),
+    );
     assert_eq!(session.settle_inbox(2, &[(room, 3)]), vec![]);
-    session.fetched(room, hole, &[message(1), message(2), message(3)], &Trace::default());
+    session.fetched(
+        room,
+        hole,
+        &[message(1), message(2), message(3)],
+        &Trace::default(),
+    );
     assert_eq!(frames(&session), Vec::<String>::new());
     assert_eq!(hub.offer(&message(4)), vec![]);
     assert_eq!(frames(&session).len(), 1);

@@ -286,7 +286,6 @@ impl Visitors {
         self.location.as_ref()
     }
 
-    #[expect(dead_code, reason = "recipients follow addresses by it")]
     pub(super) fn accounts(&self) -> Option<&dyn AccountStore> {
         self.accounts.as_deref()
     }

@@ -83,7 +83,8 @@ impl Default for Rules {
 
 impl Rules {
     /// The default of the setting `DESTINATION_RULES`.
-    pub const DEFAULT: &str = "all /topic/** anyone; all /queue/** anyone; send /user/** member+bot+admin";
+    pub const DEFAULT: &str =
+        "all /topic/** anyone; all /queue/** anyone; send /user/** member+bot+admin";
 
     /// Reads a table.
     ///

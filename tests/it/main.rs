@@ -8,6 +8,7 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod accounts;
 mod anonymous_identity;
 mod bad_clients;
 mod bad_input;
@@ -41,6 +42,7 @@ mod faults_store;
 mod hostile_clients;
 mod instruction_gate;
 mod limits_cluster;
+mod mail;
 mod nginx_sockjs;
 mod one_node;
 mod open_destinations;

@@ -6,8 +6,8 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-use crate::hub::Trace;
 use super::*;
+use crate::hub::Trace;
 
 #[test]
 fn who_does_not_acknowledge_is_cut_before_too_much_waits() {
