@@ -8,6 +8,7 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod accounts;
 mod accounts_cluster;
 mod anonymous_identity;
 mod backup;
@@ -44,6 +45,7 @@ mod hostile_clients;
 mod instruction_gate;
 mod limits_cluster;
 mod login_flood;
+mod mail;
 mod nginx_sockjs;
 mod one_node;
 mod open_destinations;
