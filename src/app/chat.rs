@@ -142,7 +142,6 @@ impl App {
         self.visitors
             .check_reach(sender, &recipient, is_live)
             .await?;
-        self.visitors.check_write(sender, &recipient).await?;
         Ok((recipient.user_id, recipient.standing.holder()))
     }
 }
