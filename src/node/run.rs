@@ -24,7 +24,7 @@ use super::upkeep::upkeep;
 use super::{greeting, telemetry};
 use crate::app::App;
 use crate::broker::{Broker, BrokerSettings, Parts};
-use crate::edge::{self, EdgeState, InvalidOrigin};
+use crate::edge::{self, EdgeState, InvalidOrigin, RestKey, RestParts};
 use crate::hub::Hub;
 use crate::identity::{Accounts, Clock, FingerprintKey, Visitors};
 use crate::location::LocationError;
@@ -202,6 +202,7 @@ async fn start(config: &Config) -> Result<Node, StartError> {
 struct People {
     visitors: Arc<Visitors>,
     accounts: Arc<Accounts>,
+    rest_key: RestKey,
     clock: Clock,
 }
 
@@ -227,6 +228,7 @@ impl People {
         Ok(Self {
             visitors,
             accounts,
+            rest_key: RestKey::derive(kept.secret.reveal().as_bytes()),
             clock,
         })
     }
@@ -245,7 +247,7 @@ fn edge_state(
     let app = App::new(
         Arc::clone(broker),
         Arc::clone(&visitors),
-        None,
+        Some(Arc::clone(&people.accounts)),
         Arc::clone(&engines.quota),
         config.app(),
         Arc::clone(&people.clock),
@@ -259,12 +261,18 @@ fn edge_state(
     let render = metrics.clone();
     let settings = config.edge(connections_max);
     let render = Box::new(move || render.render());
+    let rest = RestParts {
+        quota: Arc::clone(&engines.quota),
+        kept: Arc::clone(&engines.accounts),
+        key: people.rest_key.clone(),
+    };
     Ok(EdgeState::new(
         settings,
         app,
         visitors,
         Arc::new(health),
         render,
+        rest,
     )?)
 }
 

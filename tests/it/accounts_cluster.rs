@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::api::{Member, PASSWORD, call, post};
+use crate::support::cli::make_admin;
 use crate::support::client::{Client, Ending, Received};
-use crate::support::cluster::Cluster;
+use crate::support::cluster::{Cluster, SECRET};
 use crate::support::node::Node;
 
 /// Within this every node has followed.
@@ -79,13 +80,8 @@ async fn signing_out_everywhere_on_one_node_closes_the_sockets_on_all() {
     for node in &nodes {
         for token in [&member, &other] {
             let bearer = token.bearer();
-            let me = call(
-                node.address(),
-                "GET",
-                "/api/v1/me",
-                &[("Authorization", &bearer)],
-                None,
-            );
+            let headers = [("Authorization", bearer.as_str())];
+            let me = call(node.address(), "GET", "/api/v1/me", &headers, None);
             assert_eq!(me.await.problem(401), "unauthorized");
             let mut client = Client::open(node.address()).await;
             let refused = client.connect_as(&[("authorization", &bearer)]).await;
@@ -118,14 +114,8 @@ async fn ending_one_device_leaves_the_others() {
     let id = phones.expect("the phone")["id"].as_str().unwrap();
 
     let since = Instant::now();
-    let ended = call(
-        a,
-        "DELETE",
-        &format!("/api/v1/me/sessions/{id}"),
-        &headers,
-        None,
-    );
-    ended.await.expect(204);
+    let path = format!("/api/v1/me/sessions/{id}");
+    call(a, "DELETE", &path, &headers, None).await.expect(204);
     for ending in all_end(on_phone, since).await {
         assert_eq!(ending.code, 4410, "{ending:?}");
     }
@@ -173,7 +163,7 @@ async fn bans_mutes_and_roles_hold_on_every_node_within_a_second() {
     let nodes = three(&cluster).await;
     let a = nodes[0].address();
     let admin = Member::register(a, "root@example.org").await;
-    crate::support::cli::make_admin(&nodes[0], &cluster, &admin.user_id).await;
+    make_admin(&nodes[0], SECRET, &admin.user_id).await;
     let admin = Member::login(a, "root@example.org", "desk").await;
     let bearer = admin.bearer();
     let headers = [("Authorization", bearer.as_str())];
@@ -253,12 +243,8 @@ async fn a_visitor_on_three_nodes_becomes_a_member_on_the_sockets_that_he_has() 
     }
     let visitor = format!("Visitor {secret}");
     let body = json!({"email": "mina@example.org", "password": PASSWORD, "name": "Mina"});
-    let pair = post(
-        a,
-        "/api/v1/auth/upgrade",
-        &[("Authorization", &visitor)],
-        &body,
-    );
+    let headers = [("Authorization", visitor.as_str())];
+    let pair = post(a, "/api/v1/auth/upgrade", &headers, &body);
     let pair = Member::of(&pair.await.expect(200));
     assert_eq!(pair.user_id, user, "the same address");
     for client in &mut clients {
@@ -283,12 +269,7 @@ async fn a_visitor_on_three_nodes_becomes_a_member_on_the_sockets_that_he_has() 
         }
     }
     // The secret has ended with the visitor.
-    let again = post(
-        a,
-        "/api/v1/auth/upgrade",
-        &[("Authorization", &visitor)],
-        &body,
-    );
+    let again = post(a, "/api/v1/auth/upgrade", &headers, &body);
     assert_eq!(again.await.problem(403), "proof_required");
 }
 

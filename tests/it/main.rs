@@ -9,7 +9,9 @@
 )]
 
 mod accounts;
+mod accounts_cluster;
 mod anonymous_identity;
+mod backup;
 mod bad_clients;
 mod bad_input;
 mod bench_command;
@@ -42,11 +44,13 @@ mod faults_store;
 mod hostile_clients;
 mod instruction_gate;
 mod limits_cluster;
+mod login_flood;
 mod mail;
 mod nginx_sockjs;
 mod one_node;
 mod open_destinations;
 mod page;
+mod page_accounts;
 mod process;
 mod queue_cluster;
 mod queue_work;

@@ -127,6 +127,8 @@ settings! {
             "Pages that may connect besides those that this server serves itself.", "403";
         allow_no_origin "ALLOW_NO_ORIGIN" []: bool = "true", Rule::Any,
             "Whether clients that send no `Origin` (they are no browsers) may connect.", "403";
+        csrf_enabled "CSRF_ENABLED" []: bool = "true", Rule::Any,
+            "Whether requests to REST that rely on the visitor's cookie need the header `X-CSRF-Token`.", "403";
         trusted_proxies "TRUSTED_PROXIES" []: Networks = "", Rule::Any,
             "Proxies whose `X-Forwarded-For` is believed.", "";
         jwt_secret "JWT_SECRET" []: Option<Secret> = "", Rule::Length(32),
@@ -154,8 +156,8 @@ settings! {
         gatrix_api_secret "GATRIX_API_SECRET" []: Option<Secret> = "", Rule::Any,
             "The secret with which it is asked.", "";
         login_failures "LOGIN_FAILURES" []: u32 = "5", Rule::Between("0", "1000"),
-            "Wrong passwords for one account in 15 minutes; 0 is off.", "`rate_limited`";
-        login_failures_per_net "LOGIN_FAILURES_PER_NET" []: u32 = "5", Rule::Between("0", "100000"),
+            "Wrong passwords for one account from one network in 15 minutes, and ten times as many from all networks; 0 is off.", "`rate_limited`";
+        login_failures_per_net "LOGIN_FAILURES_PER_NET" []: u32 = "50", Rule::Between("0", "100000"),
             "Wrong passwords from one network in 15 minutes; 0 is off.", "`rate_limited`";
         login_per_net "LOGIN_PER_NET" []: u32 = "100", Rule::Between("0", "1000000"),
             "Tries to sign in from one network in 10 minutes; 0 is off.", "`rate_limited`";
@@ -275,6 +277,10 @@ settings! {
             "Messages from one network in a minute, on average; 0 is off.", "`rate_limited`";
         rate_net_burst "RATE_NET_BURST" []: u32 = "1000", Rule::Between("0", "10000000"),
             "Messages from one network at once; 0 is off.", "`rate_limited`";
+        http_per_min "HTTP_PER_MIN" []: u32 = "120", Rule::Between("0", "1000000"),
+            "Requests of one person to REST in a minute, and as many at once; a network has 20 times as many. 0 is off.", "429 `rate_limited`";
+        http_auth_per_min "HTTP_AUTH_PER_MIN" []: u32 = "10", Rule::Between("0", "1000000"),
+            "Requests from one network to `/api/v1/auth/*`, and of those who are not authenticated, in a minute; 0 is off.", "429 `rate_limited`";
         rate_strict_windows "RATE_STRICT_WINDOWS" []: bool = "false", Rule::Any,
             "Whether no minute may have more than the numbers above, bursts included, rather than that many on average and a burst on top.", "";
         connect_per_net "CONNECT_PER_NET" []: u32 = "3000", Rule::Between("0", "10000000"),

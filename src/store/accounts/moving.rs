@@ -21,9 +21,10 @@ const BEGIN: &str = "INSERT INTO conversations (room, head, epoch, changed) \
 /// Two of one writer may have one key, when he was two until now: the first keeps it.
 const MOVE_KEYS: &str = "INSERT INTO message_keys (room, sender, client_id, seq) \
     SELECT $1, CASE WHEN k.sender = $2 THEN $3 ELSE k.sender END, k.client_id, $4 + p.place \
-    FROM (SELECT seq, row_number() OVER (ORDER BY seq) AS place FROM messages \
-        WHERE room = $5 AND accepted_at >= $6) p \
-    JOIN message_keys k ON k.room = $5 AND k.seq = p.seq \
+    FROM (SELECT seq, from_user, client_id, row_number() OVER (ORDER BY seq) AS place \
+        FROM messages WHERE room = $5 AND accepted_at >= $6) p \
+    JOIN message_keys k ON k.room = $5 AND k.sender = p.from_user \
+        AND k.client_id = p.client_id AND k.seq = p.seq \
     WHERE true ORDER BY p.seq ON CONFLICT (room, sender, client_id) DO NOTHING";
 /// A message whose key did not go along has none any more.
 const MOVE_MESSAGES: &str = "INSERT INTO messages (room, seq, id, from_user, from_name, to_user, \

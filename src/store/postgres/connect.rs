@@ -1,4 +1,4 @@
-//! Connecting: the pools, what every connection sets, the schema.
+//! Connecting: the pools, what every connection sets, the schema, and the words of errors.
 //!
 //! Invariant: every connection goes to a primary, commits to disk before it answers, and ends its
 //! statements by itself; no error has the password in its words.
@@ -6,11 +6,13 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
+};
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{Config, NoTls};
 
-use super::PostgresSettings;
+use super::{PostgresSettings, PostgresStore};
 use crate::store::{StoreError, alike, sql};
 
 mod embedded {
@@ -61,13 +63,45 @@ pub(super) fn pools(url: &str, settings: &PostgresSettings) -> Result<(Pool, Poo
     ))
 }
 
+impl PostgresStore {
+    /// Brings the schema up to date without opening the store. Returns its version before (0 when
+    /// there was none) and now.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::connect`].
+    pub async fn migrate(url: &str, settings: &PostgresSettings) -> Result<(i64, i64), StoreError> {
+        settings.check()?;
+        let (_, pool) = pools(url, settings)?;
+        let prepared = prepared(&pool).await?;
+        Ok((prepared.before, prepared.now))
+    }
+}
+
 /// Brings the schema up to date and yields the id of the store.
 pub(super) async fn prepare(pool: &Pool) -> Result<String, StoreError> {
+    prepared(pool).await.map(|prepared| prepared.store_id)
+}
+
+/// What was found and done.
+pub(super) struct Prepared {
+    store_id: String,
+    /// The version of the schema before; 0 when there was none.
+    pub(super) before: i64,
+    /// The version of the schema now.
+    pub(super) now: i64,
+}
+
+pub(super) async fn prepared(pool: &Pool) -> Result<Prepared, StoreError> {
     let mut client = pool.get().await?;
     let outcome = tokio::time::timeout(SCHEMA_TIMEOUT, async {
         check_server(&client).await?;
-        migrate(&mut client).await?;
-        store_id(&client).await
+        let before = migrate(&mut client).await?;
+        let (store_id, now) = (store_id(&client).await?, schema(&client).await?);
+        Ok(Prepared {
+            store_id,
+            before,
+            now,
+        })
     })
     .await
     .map_err(|_| super::late())
@@ -98,6 +132,26 @@ pub(super) fn words(err: &tokio_postgres::Error) -> String {
         source = inner.source();
     }
     words
+}
+
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(err: tokio_postgres::Error) -> Self {
+        Self::Unavailable(format!("PostgreSQL: {}", words(&err)))
+    }
+}
+
+impl From<PoolError> for StoreError {
+    fn from(err: PoolError) -> Self {
+        match err {
+            // Every connection is at work: more is asked than they can answer.
+            PoolError::Timeout(TimeoutType::Wait) => Self::Overloaded,
+            PoolError::Backend(err) => err.into(),
+            PoolError::Closed => super::closed(),
+            other @ (PoolError::Timeout(_)
+            | PoolError::NoRuntimeSpecified
+            | PoolError::PostCreateHook(_)) => Self::Unavailable(format!("PostgreSQL: {other}")),
+        }
+    }
 }
 
 fn config(url: &str, settings: &PostgresSettings, plans: &str) -> Result<Config, StoreError> {
@@ -151,11 +205,27 @@ async fn check_server(client: &Object) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn migrate(client: &mut Object) -> Result<(), StoreError> {
+/// The version of the schema; 0 when there is none.
+async fn schema(client: &Object) -> Result<i64, StoreError> {
+    let is_there = "SELECT to_regclass('refinery_schema_history') IS NOT NULL";
+    if !client
+        .query_one(is_there, &[])
+        .await?
+        .try_get::<_, bool>(0)?
+    {
+        return Ok(0);
+    }
+    let newest = "SELECT coalesce(max(version), 0)::bigint FROM refinery_schema_history";
+    Ok(client.query_one(newest, &[]).await?.try_get(0)?)
+}
+
+/// Brings the schema up to date; yields its version before.
+async fn migrate(client: &mut Object) -> Result<i64, StoreError> {
     let lock = format!(
         "SET statement_timeout = 0; SET lock_timeout = 0; SELECT pg_advisory_lock({SCHEMA_LOCK})"
     );
     client.batch_execute(&lock).await?;
+    let before = schema(client).await?;
     embedded::migrations::runner()
         // One transaction, so that a schema and its entry in the history are never apart.
         .set_grouped(true)
@@ -169,7 +239,8 @@ async fn migrate(client: &mut Object) -> Result<(), StoreError> {
             ))
         })?;
     let unlock = format!("SELECT pg_advisory_unlock({SCHEMA_LOCK})");
-    Ok(client.batch_execute(&unlock).await?)
+    client.batch_execute(&unlock).await?;
+    Ok(before)
 }
 
 /// The first who asks makes it; everybody reads what is there.

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_postgres::{Object, Pool, PoolError};
+use deadpool_postgres::{Object, Pool};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_postgres::Row;
@@ -370,26 +370,6 @@ fn message_row(row: &Row, at: usize) -> Result<MessageRow, tokio_postgres::Error
         text: row.try_get(at + 8)?,
         accepted_at: row.try_get(at + 9)?,
     })
-}
-
-impl From<tokio_postgres::Error> for StoreError {
-    fn from(err: tokio_postgres::Error) -> Self {
-        Self::Unavailable(format!("PostgreSQL: {}", connect::words(&err)))
-    }
-}
-
-impl From<PoolError> for StoreError {
-    fn from(err: PoolError) -> Self {
-        match err {
-            // Every connection is at work: more is asked than they can answer.
-            PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => Self::Overloaded,
-            PoolError::Backend(err) => err.into(),
-            PoolError::Closed => closed(),
-            other @ (PoolError::Timeout(_)
-            | PoolError::NoRuntimeSpecified
-            | PoolError::PostCreateHook(_)) => Self::Unavailable(format!("PostgreSQL: {other}")),
-        }
-    }
 }
 
 fn late() -> StoreError {

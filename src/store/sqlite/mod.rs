@@ -1,12 +1,13 @@
 //! The embedded engine: one SQLite file, for one process.
 //!
 //! Not here: the writer's thread and its group commit (`writer`), the readers' threads (`reader`),
-//! what is written (`append`, `visits`). Invariant: every change goes through the one writer, so
+//! what is written (`append`, `visits`, `accounts`), copies (`backup`). Invariant: every change goes through the one writer, so
 //! commit order is the order of the queue; a commit is on disk (WAL, `synchronous=FULL`) before it
 //! is answered.
 
 mod accounts;
 mod append;
+pub mod backup;
 mod ledger;
 mod open;
 mod reader;
@@ -28,9 +29,9 @@ use tokio::sync::oneshot;
 
 use super::alike::{storable, stretch};
 use super::backlog::Backlog;
-use super::rows::{millis, room, signed, unsigned, user};
+use super::rows::millis;
 use super::{
-    Append, Commit, Head, Heads, NewVisitor, Position, Range, Store, StoreError, TakeOver,
+    Append, Commit, Heads, NewVisitor, Position, Range, Store, StoreError, TakeOver,
     TokenHash, UserRecord, sql,
 };
 use crate::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
@@ -188,7 +189,8 @@ impl Store for SqliteStore {
         let users: Vec<&str> = users.iter().map(UserId::as_str).collect();
         let users = serde_json::to_string(&users)
             .map_err(|err| StoreError::Unavailable(err.to_string()))?;
-        self.read(move |conn| read_heads(conn, &users, since)).await
+        self.read(move |conn| reader::heads(conn, &users, since))
+            .await
     }
 
     async fn range(
@@ -202,7 +204,7 @@ impl Store for SqliteStore {
             // Nothing is asked for, so the answer is complete as far as it was before.
             return Ok(stretch(Vec::new(), (after, after), limit, 0));
         }
-        self.read(move |conn| read_range(conn, room, (after, through), limit))
+        self.read(move |conn| reader::range(conn, room, (after, through), limit))
             .await
     }
 
@@ -357,53 +359,6 @@ impl Store for SqliteStore {
             }
         }
     }
-}
-
-fn read_heads(conn: &mut Connection, users: &str, since: Position) -> Result<Heads, StoreError> {
-    // One transaction, so that the position and the heads are of one moment.
-    let moment = conn.transaction()?;
-    let position = open::position(&moment)?;
-    let mut heads = Vec::new();
-    {
-        let mut statement = moment.prepare_cached(append::HEADS)?;
-        let mut rows = statement.query(params![users, signed(since.0)])?;
-        while let Some(row) = rows.next()? {
-            heads.push(Head {
-                user: user(row.get_ref(0)?.as_str().unwrap_or_default())?,
-                room: room(row.get_ref(1)?.as_blob().unwrap_or_default())?,
-                seq: unsigned(row.get(2)?),
-            });
-        }
-    }
-    moment.finish()?;
-    Ok(Heads {
-        position: Position(unsigned(position)),
-        heads,
-    })
-}
-
-fn read_range(
-    conn: &Connection,
-    room: RoomId,
-    (after, through): (u64, u64),
-    limit: u32,
-) -> Result<Range, StoreError> {
-    let mut statement = conn.prepare_cached(sql::RANGE)?;
-    let mut rows = statement.query(params![
-        signed(after),
-        signed(through),
-        room.0.to_be_bytes(),
-        limit
-    ])?;
-    let (mut head, mut found) = (0, Vec::new());
-    while let Some(row) = rows.next()? {
-        head = unsigned(row.get(0)?);
-        // Without any message the join leaves its columns empty.
-        if row.get_ref(1)? != rusqlite::types::ValueRef::Null {
-            found.push(append::message_row(row, 1)?.try_into()?);
-        }
-    }
-    Ok(stretch(found, (after, through), limit, head))
 }
 
 impl From<rusqlite::Error> for StoreError {

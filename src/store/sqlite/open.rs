@@ -44,18 +44,7 @@ pub(super) fn open(path: &Path, settings: &SqliteSettings) -> Result<Opened, Sto
     create_private(path).map_err(|err| named(path, &err.to_string()))?;
     let mut writer = open_writer(path, settings).map_err(name)?;
     check(&writer).map_err(|found| damaged(path, &found))?;
-    embedded::migrations::runner()
-        // One transaction, so that a schema and its entry in the history are never apart.
-        .set_grouped(true)
-        // A node of the version before may start beside a newer schema, because migrations only add.
-        .set_abort_missing(false)
-        .run(&mut writer)
-        .map_err(|err| {
-            named(
-                path,
-                &format!("its schema cannot be brought up to date: {err}"),
-            )
-        })?;
+    bring_up_to_date(&mut writer, path)?;
     let store_id = store_id(&writer).map_err(|err| named(path, &err.to_string()))?;
     let position = position(&writer).map_err(name)?;
     let readers = (0..settings.readers)
@@ -69,6 +58,41 @@ pub(super) fn open(path: &Path, settings: &SqliteSettings) -> Result<Opened, Sto
         store_id,
         position,
     })
+}
+
+/// The schema as this version knows it.
+pub(super) fn bring_up_to_date(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    embedded::migrations::runner()
+        // One transaction, so that a schema and its entry in the history are never apart.
+        .set_grouped(true)
+        // A node of the version before may start beside a newer schema, because migrations only add.
+        .set_abort_missing(false)
+        .run(conn)
+        .map(drop)
+        .map_err(|err| {
+            let words = format!("its schema cannot be brought up to date: {err}");
+            named(path, &words)
+        })
+}
+
+/// The newest version of the schema that this version knows.
+pub(super) fn newest_schema() -> i64 {
+    let runner = embedded::migrations::runner();
+    let versions = runner.get_migrations().iter().map(|it| it.version());
+    versions.max().map_or(0, i64::from)
+}
+
+/// The version of the schema in a file; `None` when it is no database of this program.
+pub(super) fn schema(conn: &Connection) -> Result<Option<i64>, rusqlite::Error> {
+    let history = "SELECT 1 FROM sqlite_schema WHERE name = 'refinery_schema_history'";
+    if !conn.prepare(history)?.exists([])? {
+        return Ok(None);
+    }
+    conn.query_row(
+        "SELECT max(version) FROM refinery_schema_history",
+        [],
+        |row| row.get(0),
+    )
 }
 
 /// The file whose name is this one's with an ending.
@@ -89,7 +113,7 @@ pub(super) fn position(conn: &Connection) -> Result<i64, rusqlite::Error> {
 
 /// A lock of its own file, not SQLite's: it is held through all phases, and SQLite's would keep our
 /// own readers out too. The kernel gives it up when the process dies.
-fn lock(path: &Path) -> Result<File, StoreError> {
+pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
     let lock_path = beside(path, ".lock");
     let file = OpenOptions::new()
         .create(true)
@@ -110,7 +134,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
 
 /// Creates the file for its owner alone, before SQLite would create it for everybody; the files
 /// beside it get the same mode from SQLite.
-fn create_private(path: &Path) -> io::Result<()> {
+pub(super) fn create_private(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true);
     #[cfg(unix)]
@@ -171,7 +195,7 @@ fn prepare(conn: &Connection, settings: &SqliteSettings) -> Result<(), rusqlite:
 }
 
 /// Reads the whole file once; the first thing found wrong is in the error.
-fn check(conn: &Connection) -> Result<(), String> {
+pub(super) fn check(conn: &Connection) -> Result<(), String> {
     let found = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
     match found {
         Ok(found) if found == "ok" => Ok(()),
@@ -186,11 +210,11 @@ fn store_id(conn: &Connection) -> Result<String, StoreError> {
     Ok(conn.query_row(sql::META, ["store_id"], |row| row.get(0))?)
 }
 
-fn damaged(path: &Path, found: &str) -> StoreError {
+pub(super) fn damaged(path: &Path, found: &str) -> StoreError {
     let words = format!("it is damaged or no SQLite file ({found}); restore it from a backup");
     named(path, &words)
 }
 
-fn named(path: &Path, what: &str) -> StoreError {
+pub(super) fn named(path: &Path, what: &str) -> StoreError {
     StoreError::Unavailable(format!("the database file {}: {what}", path.display()))
 }

@@ -1,4 +1,5 @@
-//! The threads that read, each with a connection that cannot write.
+//! The threads that read, each with a connection that cannot write, and what is more than one
+//! statement for them.
 //!
 //! Invariant: a question waits in a bounded queue and wakes one thread; readers never hold the writer
 //! up, because the log lets both work at once.
@@ -7,10 +8,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
-use super::closed;
-use crate::store::StoreError;
+use super::{append, closed, open};
+use crate::model::RoomId;
+use crate::store::alike::stretch;
+use crate::store::rows::{room, signed, unsigned, user};
+use crate::store::{Head, Heads, Position, Range, StoreError, sql};
 
 /// Something to be read; it answers by itself.
 pub(super) type Question = Box<dyn FnOnce(&mut Connection) + Send>;
@@ -103,4 +107,57 @@ pub(super) fn start(
         })
         .collect::<Result<_, _>>()?;
     Ok((readers, handles))
+}
+
+/// The heads that moved after a position.
+pub(super) fn heads(
+    conn: &mut Connection,
+    users: &str,
+    since: Position,
+) -> Result<Heads, StoreError> {
+    // One transaction, so that the position and the heads are of one moment.
+    let moment = conn.transaction()?;
+    let position = open::position(&moment)?;
+    let mut heads = Vec::new();
+    {
+        let mut statement = moment.prepare_cached(append::HEADS)?;
+        let mut rows = statement.query(params![users, signed(since.0)])?;
+        while let Some(row) = rows.next()? {
+            heads.push(Head {
+                user: user(row.get_ref(0)?.as_str().unwrap_or_default())?,
+                room: room(row.get_ref(1)?.as_blob().unwrap_or_default())?,
+                seq: unsigned(row.get(2)?),
+            });
+        }
+    }
+    moment.finish()?;
+    Ok(Heads {
+        position: Position(unsigned(position)),
+        heads,
+    })
+}
+
+/// A stretch of a conversation.
+pub(super) fn range(
+    conn: &Connection,
+    room: RoomId,
+    (after, through): (u64, u64),
+    limit: u32,
+) -> Result<Range, StoreError> {
+    let mut statement = conn.prepare_cached(sql::RANGE)?;
+    let mut rows = statement.query(params![
+        signed(after),
+        signed(through),
+        room.0.to_be_bytes(),
+        limit
+    ])?;
+    let (mut head, mut found) = (0, Vec::new());
+    while let Some(row) = rows.next()? {
+        head = unsigned(row.get(0)?);
+        // Without any message the join leaves its columns empty.
+        if row.get_ref(1)? != rusqlite::types::ValueRef::Null {
+            found.push(append::message_row(row, 1)?.try_into()?);
+        }
+    }
+    Ok(stretch(found, (after, through), limit, head))
 }

@@ -9,7 +9,7 @@ use super::world::{PASSWORD, World, from};
 
 fn unlimited() -> AccountSettings {
     AccountSettings {
-        failures_per_account: 0,
+        failures: 0,
         failures_per_net: 0,
         logins_per_net: 0,
         ..AccountSettings::default()
