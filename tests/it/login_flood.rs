@@ -45,7 +45,11 @@ async fn flood(node: &Node, until: Instant) -> Answers {
     let offers = (0..count).map(|number| async move {
         sleep_until(began + gap * number).await;
         let is_right = number % 2 == 0;
-        let password = if is_right { PASSWORD } else { "not the password" };
+        let password = if is_right {
+            PASSWORD
+        } else {
+            "not the password"
+        };
         let body = json!({"email": "mina@example.org", "password": password});
         let answer = post(at, "/api/v1/auth/login", &[], &body).await;
         (is_right, answer)
@@ -106,7 +110,9 @@ async fn a_hundred_and_ten_logins_a_second_leave_the_chat_alone() {
     loud.sort_unstable();
     let (alone, beside) = (p99(&quiet), p99(&loud));
     let grown = peak_mib(&node) - before_mib;
-    println!("{OFFERED} logins/s offered: {all:?}; p99 {alone:?} alone, {beside:?} beside them; {grown} MiB more");
+    println!(
+        "{OFFERED} logins/s offered: {all:?}; p99 {alone:?} alone, {beside:?} beside them; {grown} MiB more"
+    );
     assert!(all.signed_in + all.wrong > 100, "{all:?}");
     // Below this a machine that does something else for a moment decides.
     let most = (alone * 2).max(Duration::from_millis(40));
@@ -127,9 +133,21 @@ async fn five_hundred_logins_at_once_are_answered_and_bounded() {
     let answers = futures_util::future::join_all(offers).await;
     let with = |status: u16| answers.iter().filter(|it| it.status == status).count();
     let (signed_in, refused) = (with(200), with(503));
-    assert_eq!(signed_in + refused, 500, "{signed_in} in, {refused} refused");
-    assert!(signed_in > 0 && refused > 0, "{signed_in} in, {refused} refused");
-    assert!(answers.iter().filter(|it| it.status == 503).all(|it| it.header("retry-after").is_some()));
+    assert_eq!(
+        signed_in + refused,
+        500,
+        "{signed_in} in, {refused} refused"
+    );
+    assert!(
+        signed_in > 0 && refused > 0,
+        "{signed_in} in, {refused} refused"
+    );
+    assert!(
+        answers
+            .iter()
+            .filter(|it| it.status == 503)
+            .all(|it| it.header("retry-after").is_some())
+    );
     let grown = peak_mib(&node) - before_mib;
     println!("500 logins at once: {signed_in} in, {refused} refused, {grown} MiB more");
     assert!(grown < MEMORY_MIB, "{grown} MiB more than before");
