@@ -301,9 +301,9 @@ async fn migrate_makes_a_schema_and_says_when_there_is_nothing_to_do() {
         "{said}"
     );
     let tracker = TaskTracker::new();
-    let store = PostgresStore::connect(&url, &PostgresSettings::default(), &tracker);
+    let settings = PostgresSettings::default();
+    let store = PostgresStore::connect(&url, &settings, &tracker).await;
     store
-        .await
         .unwrap()
         .purge(UnixMillis(0), UnixMillis(0))
         .await
