@@ -37,9 +37,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// A file and the path at which it is served.
 type Served = (String, PathBuf);
 
-/// The page itself at `/`, everything beside it under `/assets/`.
+/// The page itself at `/`, that of the API at `/docs`, everything beside them under `/assets/`.
 fn page_files(web: &Path) -> Result<Vec<Served>, Box<dyn Error>> {
-    let mut files = vec![("/".to_owned(), web.join("index.html"))];
+    let mut files = vec![
+        ("/".to_owned(), web.join("index.html")),
+        ("/docs".to_owned(), web.join("docs.html")),
+    ];
     let mut assets: Vec<_> = fs::read_dir(web.join("assets"))?.collect::<Result<_, _>>()?;
     assets.sort_by_key(fs::DirEntry::file_name);
     for asset in assets {

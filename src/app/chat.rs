@@ -123,7 +123,9 @@ impl App {
             true => RECIPIENT_LIFE,
             false => MOMENT,
         };
-        if let Some(known) = self.visitors.remembered(to, life) {
+        let known = self.visitors.remembered(to, life);
+        // Whether somebody has written to the sender before only the store knows.
+        if let Some(known) = known.filter(|known| known.lets_write(sender)) {
             let standing = known.standing;
             let is_live = !standing.is_loose() || self.broker.was_connected(to);
             if may_reach(&sender.user_id, to, standing, false, is_live).is_ok() {

@@ -5,6 +5,7 @@
 //! (`identity`, by REST and by `auth`), how the nodes hear of it (`broker::notices`). Invariant: after a
 //! review a session does what its user may do now, or it is closed with the reason.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use super::{App, Live};
 use crate::broker::Reviews;
 use crate::identity::accounts::Accounts;
 use crate::model::{
-    CloseReason, Destination, Kind, Principal, Problem, SessionId, Standing as Hands, UserId,
+    CloseReason, Destination, Kind, Principal, Problem, SessionId, SignInId, Standing as Hands,
+    UserId,
 };
 use crate::store::accounts::{BanAct, Standing};
 
@@ -38,6 +40,22 @@ impl App {
     /// A ban or a mute was made or lifted: everybody who is connected to any node is held against it.
     pub async fn review_bans(self: &Arc<Self>) {
         self.broker.review_bans().await;
+    }
+
+    /// A visitor goes on in another browser: his sessions elsewhere end, on every node.
+    pub async fn carried_away(self: &Arc<Self>, user: &UserId) {
+        self.visitors.forget(user);
+        if let Err(error) = self.broker.sign_out(user).await {
+            tracing::debug!(%error, "sessions on other nodes end with their secret");
+        }
+    }
+
+    /// The sign-ins of a user that have a session on this node.
+    #[must_use]
+    pub fn sign_ins_here(&self, user: &UserId) -> BTreeSet<SignInId> {
+        let sessions = self.broker.hub.sessions_of(user).into_iter();
+        let live = sessions.filter_map(|session| self.live(session.id));
+        live.filter_map(|live| live.principal().sign_in).collect()
     }
 
     pub(super) async fn review_loop(self: Arc<Self>, accounts: Arc<Accounts>) {

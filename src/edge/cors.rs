@@ -8,7 +8,8 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD,
+    HeaderMap, HeaderValue, ORIGIN, VARY,
 };
 use axum::http::{Method, Response, StatusCode};
 use axum::middleware::Next;
@@ -57,10 +58,13 @@ fn preflight() -> Response<Body> {
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     let mut put = |name, value| headers.insert(name, HeaderValue::from_static(value));
-    put(ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, DELETE");
+    put(
+        ACCESS_CONTROL_ALLOW_METHODS,
+        "GET, POST, PUT, PATCH, DELETE",
+    );
     put(
         ACCESS_CONTROL_ALLOW_HEADERS,
-        "authorization, content-type, idempotency-key",
+        "authorization, content-type, idempotency-key, x-csrf-token, x-request-id",
     );
     put(ACCESS_CONTROL_MAX_AGE, "600");
     response
@@ -68,5 +72,11 @@ fn preflight() -> Response<Body> {
 
 fn admit(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static(
+            "ratelimit, ratelimit-policy, retry-after, x-request-id, location, idempotent-replay",
+        ),
+    );
     headers.append(VARY, HeaderValue::from_static("origin"));
 }

@@ -6,11 +6,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use axum::body::Body;
-use axum::http::{Response, StatusCode};
-use serde_json::{Value, json};
+use axum::http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::reply;
 use crate::model::UnixMillis;
 
 /// How long the check of the parts may take before it counts as failed.
@@ -72,31 +71,76 @@ impl Health {
         }
     }
 
-    fn to_json(self) -> Value {
-        let part = |state: PartState| json!({"status": state.as_str()});
-        let mut body = json!({
-            "status": self.status(),
-            "info": {
-                "database": part(self.database),
-                "redis": part(self.redis),
-                "rabbitmq": part(self.rabbitmq),
+    fn shown(self) -> Ready {
+        let part = |state: PartState| Part {
+            status: state.as_str(),
+        };
+        Ready {
+            status: self.status(),
+            info: Parts {
+                database: part(self.database),
+                redis: part(self.redis),
+                rabbitmq: part(self.rabbitmq),
+                node: self.draining.then_some(Part { status: "draining" }),
             },
-        });
-        if self.draining {
-            body["info"]["node"] = json!({"status": "draining"});
         }
-        body
     }
 }
 
-/// `GET /api/v1/health/live`: the process answers.
-pub(super) fn live(now: UnixMillis) -> Response<Body> {
-    let body = json!({"status": "ok", "timestamp": now.to_string()});
-    reply::json(StatusCode::OK, &body)
+/// Whether new work should be sent to a node.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Ready {
+    /// `ok`, `degraded` (what is stored is safe, delivery to other nodes follows), or `error`.
+    status: &'static str,
+    /// The parts that it leans on.
+    info: Parts,
 }
 
-/// `GET /api/v1/health/ready` and `GET /health`.
-pub(super) async fn ready(source: &dyn HealthSource, draining: bool) -> Response<Body> {
+/// The parts that a node leans on.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReadyParts)]
+struct Parts {
+    /// The store.
+    #[schema(inline)]
+    database: Part,
+    /// Where nodes find each other's users.
+    #[schema(inline)]
+    redis: Part,
+    /// The way to other nodes.
+    #[schema(inline)]
+    rabbitmq: Part,
+    /// The node itself, while it is ending.
+    #[schema(inline)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<Part>,
+}
+
+/// One part.
+#[derive(Debug, Serialize, ToSchema)]
+struct Part {
+    /// `up`, `down`, `not_used`; of the node `draining`.
+    status: &'static str,
+}
+
+/// The process answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Live {
+    /// `ok`.
+    status: &'static str,
+    /// The time of this node.
+    timestamp: String,
+}
+
+/// The process answers.
+pub(super) fn live(now: UnixMillis) -> Live {
+    Live {
+        status: "ok",
+        timestamp: now.to_string(),
+    }
+}
+
+/// Looks at the parts.
+pub(super) async fn ready(source: &dyn HealthSource, draining: bool) -> (StatusCode, Ready) {
     let looked = tokio::time::timeout(CHECK_TIMEOUT, source.health()).await;
     let mut health = looked.unwrap_or(Health {
         database: PartState::Down,
@@ -109,7 +153,7 @@ pub(super) async fn ready(source: &dyn HealthSource, draining: bool) -> Response
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
     };
-    reply::json(status, &health.to_json())
+    (status, health.shown())
 }
 
 #[cfg(test)]
@@ -127,7 +171,7 @@ mod tests {
                 rabbitmq,
                 draining,
             };
-            assert_eq!(health.to_json()["status"], status, "{health:?}");
+            assert_eq!(health.shown().status, status, "{health:?}");
             assert_eq!(health.is_ready(), ready, "{health:?}");
         };
         check([Up, NotUsed, NotUsed], false, "ok", true);

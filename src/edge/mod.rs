@@ -9,7 +9,8 @@
 //! listener  accept loops, socket options, places            admission  how many may come in
 //! arrival   PROXY protocol and TLS, before any request      origin     which pages may talk to us
 //! http      HTTP/1.1 by hyper                               handshake  RFC 6455, section 4.2
-//! routes    paths, health, metrics, page, REST              wheel      the alarms of all connections
+//! routes    paths, metrics, page                            wheel      the alarms of all connections
+//! rest      the API: its table of routes, gate, document    health     whether the node can work
 //! websocket, tcp  octets of one client                      socket     one variant per transport
 //! duplex    both directions of an open connection           scratch    memory for reading
 //! connection  one task per connection: socket, session, app, outbox
@@ -60,6 +61,7 @@ pub use address::AddressLog;
 pub use health::{Health, HealthSource, PartState};
 pub use listener::{Listeners, serve};
 pub use origin::{InvalidOrigin, is_origin};
+pub use rest::{RestKey, RestParts, openapi};
 pub use settings::{EdgeSettings, MessageKind, ProxyHead};
 pub use tls::{Certificates, TlsError};
 
@@ -85,6 +87,7 @@ pub struct EdgeState {
     visitors: Arc<Visitors>,
     health: Arc<dyn HealthSource>,
     metrics: MetricsText,
+    rest: RestParts,
     certificates: Option<Arc<Certificates>>,
 }
 
@@ -99,6 +102,7 @@ impl EdgeState {
         visitors: Arc<Visitors>,
         health: Arc<dyn HealthSource>,
         metrics: MetricsText,
+        rest: RestParts,
     ) -> Result<Self, InvalidOrigin> {
         let origins = origin::Allowed::new(&settings.origins, settings.allow_no_origin)?;
         Ok(Self {
@@ -108,6 +112,7 @@ impl EdgeState {
             visitors,
             health,
             metrics,
+            rest,
             certificates: None,
         })
     }

@@ -12,6 +12,7 @@ use axum::http::{Response, StatusCode};
 use serde_json::Value;
 
 use super::admission::Refusal;
+use super::rest::Members;
 use crate::model::{Code, Problem};
 
 /// A problem with the status that belongs to its code.
@@ -24,7 +25,8 @@ pub(super) fn problem(problem: &Problem) -> Response<Body> {
 pub(super) fn problem_as(status: StatusCode, problem: &Problem) -> Response<Body> {
     let mut object = problem.to_json();
     object.insert("status".to_owned(), status.as_u16().into());
-    let mut response = json(status, &Value::Object(object));
+    let mut response = json(status, &Value::Object(object.clone()));
+    response.extensions_mut().insert(Members(object));
     let headers = response.headers_mut();
     headers.insert(
         CONTENT_TYPE,

@@ -5,14 +5,15 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{Response, StatusCode};
-use axum::routing::{delete, get, post};
-use axum::{Router, middleware};
+use axum::routing::get;
+use serde_json::json;
 
-use super::{Edge, cors, health, page, reply, rest, sockjs};
+use super::{Edge, health, page, reply, rest, sockjs};
 use crate::model::{Code, Problem};
 
 /// All routes.
@@ -22,10 +23,8 @@ pub(super) fn router(edge: &Arc<Edge>) -> Router {
     }
     let mut router = Router::new()
         .route("/health", get(ready))
-        .route("/api/v1/health/ready", get(ready))
-        .route("/api/v1/health/live", get(live))
         .route("/metrics", get(metrics))
-        .merge(rest(edge));
+        .merge(rest::router(edge));
     for path in &edge.settings.websocket_paths {
         router = router.merge(sockjs::routes(edge, path));
     }
@@ -39,35 +38,9 @@ pub(super) fn router(edge: &Arc<Edge>) -> Router {
         .with_state(Arc::clone(edge))
 }
 
-/// REST, behind the guard that looks at the Origin of pages. OPTIONS is routed so that the guard,
-/// which answers it for pages of other origins, sees it.
-fn rest(edge: &Arc<Edge>) -> Router<Arc<Edge>> {
-    Router::new()
-        .route(
-            "/api/v1/auth/anonymous",
-            post(rest::anonymous).options(refuse_method),
-        )
-        .route(
-            "/api/v1/auth/ticket",
-            post(rest::ticket).options(refuse_method),
-        )
-        .route(
-            "/api/v1/me/export",
-            get(rest::export).options(refuse_method),
-        )
-        .route("/api/v1/me", delete(rest::erase).options(refuse_method))
-        .layer(middleware::from_fn_with_state(
-            Arc::clone(edge),
-            cors::guard,
-        ))
-}
-
 async fn ready(State(edge): State<Arc<Edge>>) -> Response<Body> {
-    health::ready(edge.health.as_ref(), edge.shutdown.is_cancelled()).await
-}
-
-async fn live(State(edge): State<Arc<Edge>>) -> Response<Body> {
-    health::live(edge.visitors.now())
+    let (status, ready) = health::ready(edge.health.as_ref(), edge.shutdown.is_cancelled()).await;
+    reply::json(status, &json!(ready))
 }
 
 async fn metrics(State(edge): State<Arc<Edge>>) -> Response<Body> {
@@ -88,7 +61,7 @@ fn not_found() -> Response<Body> {
     ))
 }
 
-async fn refuse_method() -> Response<Body> {
+pub(super) async fn refuse_method() -> Response<Body> {
     let problem = Problem::new(Code::BadRequest, "This path does not take that method.");
     reply::problem_as(StatusCode::METHOD_NOT_ALLOWED, &problem)
 }

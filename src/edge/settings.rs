@@ -69,6 +69,13 @@ pub struct EdgeSettings {
     pub request_timeout: Duration,
     /// The body of an HTTP request, in octets.
     pub request_body_bytes_max: usize,
+    /// Requests of one principal to REST in a minute; zero for no limit.
+    pub http_per_min: u32,
+    /// Requests of one network to `/auth/*`, and of those who are not authenticated; zero for no
+    /// limit.
+    pub http_auth_per_min: u32,
+    /// Whether requests that rely on a cookie need the header `X-CSRF-Token`.
+    pub csrf_enabled: bool,
     /// How long one frame may wait for a peer that does not read.
     pub outbox_stall: Duration,
     /// After how long without an octet a WebSocket ping goes out.
@@ -107,6 +114,9 @@ impl EdgeSettings {
             header_read_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             request_body_bytes_max: 64 << 10,
+            http_per_min: 120,
+            http_auth_per_min: 10,
+            csrf_enabled: true,
             outbox_stall: Duration::from_secs(10),
             ping_after: Duration::from_secs(25),
             linger: Duration::from_secs(5),

@@ -137,6 +137,13 @@ impl VisitorCookies {
         self.header(value, self.life.as_secs(), tls)
     }
 
+    /// The `Set-Cookie` header that gives a browser this secret; `None` for what is none.
+    #[must_use]
+    pub fn set_cookie_of(&self, secret: &str, tls: bool) -> Option<String> {
+        let value = self.value_of(&Secret::parse(secret)?);
+        Some(self.set_cookie(&value, tls))
+    }
+
     /// The `Set-Cookie` header that makes a browser forget the cookie.
     #[must_use]
     pub fn clear_cookie(&self, tls: bool) -> String {

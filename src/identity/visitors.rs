@@ -97,15 +97,16 @@ impl Visitors {
         (self.clock)()
     }
 
+    /// The fingerprint of a client.
+    #[must_use]
+    pub fn client(&self, handshake: &Handshake) -> ClientIdentifier {
+        self.key.client(handshake.address, &handshake.user_agent)
+    }
+
     /// The client's network, as limits and bans name it.
     #[must_use]
     pub fn network(&self, handshake: &Handshake) -> ClientIdentifier {
         self.key.network(handshake.address)
-    }
-
-    /// Something of this user has changed on another node: what is remembered of him is old.
-    pub fn forget(&self, user_id: &UserId) {
-        self.recipients.forget(user_id);
     }
 
     /// The identity for a CONNECT. `visitor_token` is the header of that name: a secret, `new`, or
@@ -286,7 +287,6 @@ impl Visitors {
         self.location.as_ref()
     }
 
-    #[expect(dead_code, reason = "recipients follow addresses by it")]
     pub(super) fn accounts(&self) -> Option<&dyn AccountStore> {
         self.accounts.as_deref()
     }

@@ -23,6 +23,13 @@ impl UnixMillis {
         Self(self.0.saturating_sub(millis(by)))
     }
 
+    /// The time that is written in RFC 3339; `None` for what is none, and before 1970.
+    #[must_use]
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        let time: jiff::Timestamp = text.parse().ok()?;
+        u64::try_from(time.as_millisecond()).ok().map(Self)
+    }
+
     /// How long ago `earlier` was; zero when it is in the future.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
@@ -54,6 +61,10 @@ mod tests {
             UnixMillis(1_767_225_600_123).to_string(),
             "2026-01-01T00:00:00.123Z"
         );
+        let read = UnixMillis::from_rfc3339("2026-01-01T01:00:00.123+01:00");
+        assert_eq!(read, Some(UnixMillis(1_767_225_600_123)));
+        assert_eq!(UnixMillis::from_rfc3339("tomorrow"), None);
+        assert_eq!(UnixMillis::from_rfc3339("1969-01-01T00:00:00Z"), None);
         assert_eq!(UnixMillis(u64::MAX).to_string(), "9999-12-30T22:00:00.999Z");
     }
 }

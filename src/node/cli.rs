@@ -1,10 +1,14 @@
 //! The command line: what a person types, and the exit code that comes back.
 //!
 //! Not here: what the settings mean (`config`), the node itself (`run`). Invariant: exit codes are
-//! 0 for done, 1 for failed, 2 for a command line that cannot be understood.
+//! 0 for done, 1 for failed, 2 for a command line that cannot be understood, 3 for a node that does not
+//! answer, 4 for what whoever asks may not do.
 
 mod bench;
+mod client;
 mod keep;
+mod service;
+mod shown;
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -14,6 +18,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use self::service::Ask;
 use super::config::{Config, Mistake, Source, Sources, layers, reference};
 use super::run;
 
@@ -30,6 +35,9 @@ Examples:
   stompbox --set RATE_ANON_PER_MIN=0       any setting, by its name
   stompbox config check                    say whether the configuration is right
   stompbox config print                    every setting, with what it is for
+  stompbox user create --email kim@example.com --name Kim --role admin < password
+  stompbox ban add --network 192.0.2.1 --seconds 3600 --reason spam
+  stompbox route user_0123456789abc        where somebody is, and how a message would go
   stompbox bench fanout --pid PID          what a delivery costs, at any STOMP server
 
   REDIS_URL=redis://... RABBITMQ_URL=amqp://... DATABASE_URL=postgres://... \\
@@ -38,7 +46,10 @@ Examples:
 Settings come from their defaults, then ./stompbox.toml, then the environment, then flags; later
 ones win. `stompbox config print` explains each one, and docs/configuration.md has them in a table.
 
-Exit codes: 0 done, 1 failed, 2 the command line cannot be understood.";
+What asks a node uses the service's own secret: JWT_SECRET, or the one in DATA_DIR.
+
+Exit codes: 0 done, 1 failed, 2 the command line cannot be understood, 3 the node does not answer,
+4 forbidden.";
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -76,6 +87,56 @@ enum Command {
     },
     /// Ask the node of this configuration whether it is ready; exit code 0 when it is
     Health,
+    /// Accounts of a running node
+    User {
+        #[command(subcommand)]
+        action: service::User,
+        #[command(flatten)]
+        asking: service::Asking,
+    },
+    /// Access tokens of a running node
+    Token {
+        #[command(subcommand)]
+        action: service::Token,
+        #[command(flatten)]
+        asking: service::Asking,
+    },
+    /// Bans and mutes of a running node
+    Ban {
+        #[command(subcommand)]
+        action: service::Ban,
+        #[command(flatten)]
+        asking: service::Asking,
+    },
+    /// What became of a message, on every node
+    Trace {
+        /// The id of the message
+        id: String,
+        #[command(flatten)]
+        asking: service::Asking,
+    },
+    /// Where a user is, and the way that a message to him would take
+    Route {
+        /// The address: user_...
+        user: String,
+        #[command(flatten)]
+        asking: service::Asking,
+    },
+    /// What each kind of user may do
+    Policy {
+        /// Write a table of Markdown
+        #[arg(long, conflicts_with = "json")]
+        markdown: bool,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The OpenAPI document of REST
+    Openapi {
+        /// It is JSON in any case
+        #[arg(long)]
+        json: bool,
+    },
     /// Look at the configuration without starting anything
     Config {
         #[command(subcommand)]
@@ -173,27 +234,43 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if answer.use_stderr() { 2 } else { 0 });
         }
     };
-    // What measures a server has no configuration of its own.
-    if let Some(Command::Bench(arguments)) = cli.command {
-        return bench::run(*arguments);
+    // What measures a server has no configuration of its own, nor has what is always the same.
+    match cli.command {
+        Some(Command::Bench(arguments)) => bench::run(*arguments),
+        Some(Command::Policy { markdown, json }) => show(&match (markdown, json) {
+            (true, _) => shown::policy_markdown(),
+            (false, true) => shown::policy_json(),
+            (false, false) => shown::policy(),
+        }),
+        Some(Command::Openapi { .. }) => show(&shown::json(&crate::edge::openapi())),
+        command => configured(command.unwrap_or(Command::Serve), cli.flags),
     }
+}
+
+/// Runs a command that needs a configuration.
+fn configured(command: Command, flags: Flags) -> ExitCode {
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     let sources = Sources {
-        file: cli.flags.config.clone(),
+        file: flags.config.clone(),
         directory: PathBuf::from("."),
         environment,
-        flags: cli.flags.layer(),
+        flags: flags.layer(),
     };
     let config = match Config::load(&sources) {
         Ok(config) => config,
         Err(mistake) => return refuse(&mistake),
     };
-    match cli.command.unwrap_or(Command::Serve) {
+    match command {
         Command::Serve => run::serve(&config, &layers::not_used(&sources.environment)),
+        Command::User { action, asking } => service::run(&config, &asking, Ask::User(action)),
+        Command::Token { action, asking } => service::run(&config, &asking, Ask::Token(action)),
+        Command::Ban { action, asking } => service::run(&config, &asking, Ask::Ban(action)),
+        Command::Trace { id, asking } => service::run(&config, &asking, Ask::Trace(id)),
+        Command::Route { user, asking } => service::run(&config, &asking, Ask::Route(user)),
         // Done above.
-        Command::Bench(_) => ExitCode::SUCCESS,
+        Command::Bench(_) | Command::Policy { .. } | Command::Openapi { .. } => ExitCode::SUCCESS,
         Command::Migrate => keep::migrate(&config),
         Command::Backup { file } => keep::backup(&config, &file),
         Command::Restore { file, yes } => keep::restore(&config, &file, yes),
@@ -227,13 +304,7 @@ fn show(text: &str) -> ExitCode {
 
 /// Asks over HTTP, as an orchestrator would: for images that hold no other client.
 fn health(config: &Config) -> ExitCode {
-    let settings = &config.settings;
-    let host = match settings.server_host {
-        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        host @ (IpAddr::V4(_) | IpAddr::V6(_)) => host,
-    };
-    let address = SocketAddr::new(host, settings.server_port);
+    let address = address(config);
     match ask(address) {
         Ok(answer) => {
             let ready = answer.starts_with("HTTP/1.1 200 ");
@@ -246,6 +317,17 @@ fn health(config: &Config) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Where the node of this configuration can be reached from here.
+fn address(config: &Config) -> SocketAddr {
+    let settings = &config.settings;
+    let host = match settings.server_host {
+        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        host @ (IpAddr::V4(_) | IpAddr::V6(_)) => host,
+    };
+    SocketAddr::new(host, settings.server_port)
 }
 
 fn ask(address: SocketAddr) -> io::Result<String> {

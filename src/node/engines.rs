@@ -24,7 +24,7 @@ use crate::quota::{MemoryQuota, RedisQuota};
 use crate::quota::{Quota, QuotaError, QuotaSettings};
 use crate::store::postgres::{PostgresSettings, PostgresStore};
 use crate::store::sqlite::{SqliteSettings, SqliteStore};
-use crate::store::{Store, StoreError};
+use crate::store::{AccountStore, Store, StoreError};
 
 /// How many payloads of other nodes wait at an embedded node: there are none.
 const LONE_INCOMING: usize = 16;
@@ -65,6 +65,8 @@ pub(super) enum EngineError {
 #[derive(Debug)]
 pub(super) struct Engines {
     pub(super) store: Arc<dyn Store>,
+    /// The same store, for accounts.
+    pub(super) accounts: Arc<dyn AccountStore>,
     pub(super) location: Arc<dyn Location>,
     pub(super) quota: Arc<dyn Quota>,
     pub(super) bus: Arc<dyn Bus>,
@@ -80,25 +82,14 @@ pub(super) async fn open(
     tracker: &TaskTracker,
     end: &CancellationToken,
 ) -> Result<(Engines, mpsc::Receiver<Incoming>), EngineError> {
-    let store: Arc<dyn Store> = match &config.database {
-        Database::Sqlite(path) => {
-            if let Some(directory) = path.parent() {
-                fs::create_dir_all(directory).map_err(EngineError::Directory)?;
-            }
-            SqliteStore::open(path, &SqliteSettings::default()).map_err(EngineError::Store)?
-        }
-        Database::Postgres(url) => {
-            let settings = PostgresSettings::default();
-            let opened = PostgresStore::connect(url.reveal(), &settings, tracker).await;
-            opened.map_err(EngineError::Store)?
-        }
-    };
+    let (store, accounts) = open_store(config, tracker).await?;
     let node = kept.node.clone();
     let Mode::Cluster { redis, rabbitmq } = &config.mode else {
         let exchange = MemoryExchange::new(LONE_INCOMING);
         let (bus, incoming) = MemoryBus::attach(&exchange, node.clone());
         let engines = Engines {
             store,
+            accounts,
             location: MemoryCluster::lone().node(node, incarnation),
             quota: Arc::new(MemoryQuota::new(QuotaSettings::default())),
             bus,
@@ -133,10 +124,36 @@ pub(super) async fn open(
     let queues = RabbitQueues::connect(url, &node, settings, config.queues(), tasks, stop).await?;
     let engines = Engines {
         store,
+        accounts,
         location,
         quota,
         bus,
         queues,
     };
     Ok((engines, incoming))
+}
+
+/// One store, as the two contracts that it keeps.
+async fn open_store(
+    config: &Config,
+    tracker: &TaskTracker,
+) -> Result<(Arc<dyn Store>, Arc<dyn AccountStore>), EngineError> {
+    match &config.database {
+        Database::Sqlite(path) => {
+            if let Some(directory) = path.parent() {
+                fs::create_dir_all(directory).map_err(EngineError::Directory)?;
+            }
+            let opened = SqliteStore::open(path, &SqliteSettings::default());
+            let store = opened.map_err(EngineError::Store)?;
+            let accounts: Arc<dyn AccountStore> = Arc::<SqliteStore>::clone(&store);
+            Ok((store, accounts))
+        }
+        Database::Postgres(url) => {
+            let settings = PostgresSettings::default();
+            let opened = PostgresStore::connect(url.reveal(), &settings, tracker).await;
+            let store = opened.map_err(EngineError::Store)?;
+            let accounts: Arc<dyn AccountStore> = Arc::<PostgresStore>::clone(&store);
+            Ok((store, accounts))
+        }
+    }
 }

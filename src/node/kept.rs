@@ -32,6 +32,15 @@ pub enum KeptError {
         /// What it should hold.
         what: &'static str,
     },
+    /// Nothing was kept here yet.
+    #[error(
+        "DATA_DIR: {} is not there; name the directory of the running node with --data-dir, or give \
+         JWT_SECRET", path.display()
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// The system gave no random octets.
     #[error("the system gives no random octets: {0}")]
     Random(getrandom::Error),
@@ -63,6 +72,32 @@ pub fn open(config: &Config) -> Result<Kept, KeptError> {
         (None, Mode::Alone | Mode::Cluster { .. }) => kept_secret(&directory.join("jwt-secret"))?,
     };
     Ok(Kept { node, secret })
+}
+
+/// What a node that has run here knows itself by; nothing is made.
+///
+/// # Errors
+/// When there is no such node.
+pub fn known(config: &Config) -> Result<Kept, KeptError> {
+    let path = config.settings.data_dir.join("jwt-secret");
+    let is_known = config.settings.jwt_secret.is_some() || path.exists();
+    let missing = (!is_known).then_some(KeptError::Missing { path });
+    let secret = match (missing, &config.settings.jwt_secret) {
+        (Some(missing), _) => return Err(missing),
+        (None, Some(secret)) => secret.clone(),
+        (None, None) => kept_secret(&config.settings.data_dir.join("jwt-secret"))?,
+    };
+    let node = config.settings.server_id.clone();
+    // The name is of no use to whoever only asks.
+    let node = node.or_else(|| "cli".parse().ok());
+    let broken = || KeptError::Broken {
+        path: config.settings.data_dir.clone(),
+        what: "name of a node",
+    };
+    Ok(Kept {
+        node: node.ok_or_else(broken)?,
+        secret,
+    })
 }
 
 fn make_directory(directory: &Path) -> Result<(), KeptError> {

@@ -3,6 +3,7 @@
 //! This room may import every other and is imported by none. Invariant: only here, and in the
 //! files of the engines, does the name of an engine stand.
 
+mod accounts;
 pub mod cli;
 pub mod config;
 mod doors;
@@ -13,3 +14,4 @@ pub mod kept;
 mod records;
 pub mod run;
 pub mod telemetry;
+mod upkeep;

@@ -125,6 +125,9 @@ impl Config {
             connection_burst: settings.connection_burst,
             connections_per_net: settings.connections_per_net,
             idle_messages_per_10_s: settings.client_frames_per_10s.saturating_add(beats),
+            http_per_min: settings.http_per_min,
+            http_auth_per_min: settings.http_auth_per_min,
+            csrf_enabled: settings.csrf_enabled,
             outbox_stall: settings.outbox_stall,
             // Half of the time for the closes; the other half for everything after them.
             drain_spread_max: settings.shutdown_timeout / 2,

@@ -14,29 +14,24 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::accounts::{self, AccountsError};
 use super::config::{Config, Mode};
 use super::doors::{self, DoorError};
 use super::engines::{self, EngineError, Engines};
 use super::health::Parts as HealthParts;
 use super::kept::{self, Kept, KeptError};
+use super::upkeep::upkeep;
 use super::{greeting, telemetry};
 use crate::app::App;
 use crate::broker::{Broker, BrokerSettings, Parts};
-use crate::edge::{self, EdgeState, InvalidOrigin};
+use crate::edge::{self, EdgeState, InvalidOrigin, RestKey, RestParts};
 use crate::hub::Hub;
-use crate::identity::{Clock, FingerprintKey, Visitors};
+use crate::identity::{Accounts, Clock, FingerprintKey, Visitors};
 use crate::location::LocationError;
-use crate::model::{Incarnation, UnixMillis};
-use crate::store::Store;
+use crate::model::{Incarnation, Problem, UnixMillis};
 
 /// File descriptors that are not for clients.
 const FILES_RESERVED: u64 = 512;
-
-/// How often what has expired is removed.
-const PURGE_EVERY: Duration = Duration::from_secs(3_600);
-
-/// How often the gauges are read.
-const GAUGES_EVERY: Duration = Duration::from_secs(5);
 
 /// Why the node does not start. Each says in one line what to do.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +50,10 @@ enum StartError {
     Signals(std::io::Error),
     #[error("the metrics cannot be set up: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    #[error(transparent)]
+    Accounts(#[from] AccountsError),
+    #[error("DATABASE_URL: the bans cannot be read: {}", .0.detail)]
+    Bans(Problem),
     #[error("the system gives no random octets: {0}")]
     Random(getrandom::Error),
 }
@@ -157,7 +156,20 @@ async fn start(config: &Config) -> Result<Node, StartError> {
     };
     let broker = Broker::start(parts, settings, work.clone(), stop_work.clone()).await?;
     let connections_max = connections_max(config);
-    let state = edge_state(config, &kept, &engines, &broker, &metrics, connections_max)?;
+    let people = People::new(config, &kept, &engines, &work)?;
+    people
+        .accounts
+        .reload_bans()
+        .await
+        .map_err(StartError::Bans)?;
+    let state = edge_state(
+        config,
+        &people,
+        &engines,
+        &broker,
+        &metrics,
+        connections_max,
+    )?;
     let state = Arc::new(state.with_tls(doors.certificates.clone()));
     let (edge, stop_edge) = (TaskTracker::new(), CancellationToken::new());
     let serving = edge::serve(doors.listeners, state, edge.clone(), stop_edge.clone());
@@ -169,6 +181,7 @@ async fn start(config: &Config) -> Result<Node, StartError> {
     }
     let upkeep = upkeep(
         Arc::clone(&engines.store),
+        Arc::clone(&people.accounts),
         Arc::clone(&broker),
         metrics,
         config.settings.anon_identity_ttl,
@@ -185,31 +198,59 @@ async fn start(config: &Config) -> Result<Node, StartError> {
     })
 }
 
+/// Who looks after identities: visitors, and accounts beside them.
+struct People {
+    visitors: Arc<Visitors>,
+    accounts: Arc<Accounts>,
+    rest_key: RestKey,
+    clock: Clock,
+}
+
+impl People {
+    fn new(
+        config: &Config,
+        kept: &Kept,
+        engines: &Engines,
+        work: &TaskTracker,
+    ) -> Result<Self, StartError> {
+        let clock: Clock = Arc::new(wall_clock);
+        let visitors = Visitors::new(
+            Arc::clone(&engines.store),
+            Arc::clone(&engines.location),
+            Arc::clone(&engines.quota),
+            fingerprint_key(config, kept),
+            config.visitors(),
+            Arc::clone(&clock),
+        );
+        let visitors = Arc::new(visitors.with_accounts(Arc::clone(&engines.accounts)));
+        let store = Arc::clone(&engines.accounts);
+        let accounts = accounts::open(config, kept, store, Arc::clone(&visitors), work.clone())?;
+        Ok(Self {
+            visitors,
+            accounts,
+            rest_key: RestKey::derive(kept.secret.reveal().as_bytes()),
+            clock,
+        })
+    }
+}
+
 /// What the edge is made with: the features over the broker, and who looks after identities.
 fn edge_state(
     config: &Config,
-    kept: &Kept,
+    people: &People,
     engines: &Engines,
     broker: &Arc<Broker>,
     metrics: &PrometheusHandle,
     connections_max: usize,
 ) -> Result<EdgeState, StartError> {
-    let clock: Clock = Arc::new(wall_clock);
-    let visitors = Arc::new(Visitors::new(
-        Arc::clone(&engines.store),
-        Arc::clone(&engines.location),
-        Arc::clone(&engines.quota),
-        fingerprint_key(config, kept),
-        config.visitors(),
-        Arc::clone(&clock),
-    ));
+    let visitors = Arc::clone(&people.visitors);
     let app = App::new(
         Arc::clone(broker),
         Arc::clone(&visitors),
-        None,
+        Some(Arc::clone(&people.accounts)),
         Arc::clone(&engines.quota),
         config.app(),
-        clock,
+        Arc::clone(&people.clock),
     );
     let health = HealthParts {
         store: Arc::clone(&engines.store),
@@ -220,12 +261,18 @@ fn edge_state(
     let render = metrics.clone();
     let settings = config.edge(connections_max);
     let render = Box::new(move || render.render());
+    let rest = RestParts {
+        quota: Arc::clone(&engines.quota),
+        kept: Arc::clone(&engines.accounts),
+        key: people.rest_key.clone(),
+    };
     Ok(EdgeState::new(
         settings,
         app,
         visitors,
         Arc::new(health),
         render,
+        rest,
     )?)
 }
 
@@ -278,46 +325,6 @@ impl Signals {
     }
 }
 
-/// Removes what has expired and reads the gauges, for as long as the node runs.
-async fn upkeep(
-    store: Arc<dyn Store>,
-    broker: Arc<Broker>,
-    metrics: PrometheusHandle,
-    identity_ttl: Duration,
-) {
-    let mut purge = tokio::time::interval(PURGE_EVERY);
-    let mut gauges = tokio::time::interval(GAUGES_EVERY);
-    loop {
-        tokio::select! {
-            _ = purge.tick() => {
-                let now = wall_clock();
-                stay(&*store, &broker, now).await;
-                match store.purge(now, now.before(identity_ttl)).await {
-                    Ok(0) => {}
-                    Ok(rows) => tracing::info!(rows, "what had expired was removed"),
-                    Err(error) => tracing::warn!(%error, "what has expired is removed later"),
-                }
-            }
-            _ = gauges.tick() => {
-                let topics = u32::try_from(broker.hub.topics.len()).unwrap_or(u32::MAX);
-                metrics::gauge!("chat_channels_active").set(f64::from(topics));
-                // Histograms are folded into buckets here rather than when somebody looks.
-                metrics.run_upkeep();
-            }
-        }
-    }
-}
-
-/// Whoever is connected is seen now, so that he is not removed as somebody who went away.
-async fn stay(store: &dyn Store, broker: &Broker, now: UnixMillis) {
-    for user in broker.hub.users() {
-        if let Err(error) = store.seen(&user, now).await {
-            tracing::warn!(%error, "who is connected was not noted");
-            return;
-        }
-    }
-}
-
 fn fingerprint_key(config: &Config, kept: &Kept) -> FingerprintKey {
     match &config.settings.fp_key {
         Some(key) => FingerprintKey::from_bytes(key.reveal().as_bytes()),
@@ -334,7 +341,7 @@ fn connections_max(config: &Config) -> usize {
     usize::try_from(fit).unwrap_or(usize::MAX)
 }
 
-fn wall_clock() -> UnixMillis {
+pub(super) fn wall_clock() -> UnixMillis {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

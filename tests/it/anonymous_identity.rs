@@ -6,6 +6,7 @@
 
 mod engines;
 mod limits;
+mod members;
 mod people;
 mod races;
 mod reach;

@@ -302,8 +302,9 @@ async fn migrate_makes_a_schema_and_says_when_there_is_nothing_to_do() {
     );
     let tracker = TaskTracker::new();
     let settings = PostgresSettings::default();
-    let store = PostgresStore::connect(&url, &settings, &tracker).await;
+    let store = PostgresStore::connect(&url, &settings, &tracker);
     store
+        .await
         .unwrap()
         .purge(UnixMillis(0), UnixMillis(0))
         .await

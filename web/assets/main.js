@@ -1,6 +1,8 @@
 // The page: two visitors side by side, or one who follows a link to somebody (`/?to=<user_id>`).
 
-import { currentLanguage, fill, languages, nameOf, speak, words } from './words.js';
+import { copyFrom } from './dom.js';
+import { redeem, reset } from './person.js';
+import { currentLanguage, fill, languages, nameOf, names, speak, words } from './words.js';
 import { Pane } from './pane.js';
 import { Visitor } from './visitor.js';
 
@@ -63,6 +65,7 @@ function add(options, side) {
 function asGuest() {
   document.body.classList.add('guest');
   const pane = add({ key: `guest.${to}`, fresh: true }, 'you');
+  pane.home = to;
   pane.show(to);
   pane.visitor.connect();
   pane.input.focus();
@@ -77,6 +80,7 @@ function asTwo() {
       const { userId } = pane.visitor;
       if (userId && userId !== pane.known) {
         pane.known = userId;
+        other.home = userId;
         other.show(userId);
       }
       invite(left.visitor.userId);
@@ -90,6 +94,13 @@ function asTwo() {
   };
   pair(left, right);
   pair(right, left);
+  for (const [pane, other] of [[left, right], [right, left]]) {
+    // A visitor who has become a part of an account: the other side goes on with the account.
+    pane.visitor.addEventListener('moved', ({ detail: { from, to: now } }) => {
+      other.visitor.rename(from, now);
+      if (other.peer === from) other.show(now);
+    });
+  }
   // One after the other: two handshakes at once that bring no cookie would each be given one, and
   // the browser would keep the second, which is nobody's.
   const follow = () => {
@@ -98,8 +109,27 @@ function asTwo() {
     right.visitor.connect();
   };
   left.visitor.addEventListener('change', follow);
-  left.visitor.connect();
   left.input.focus();
+  const start = () => {
+    if (!left.visitor.client.active) left.visitor.connect();
+  };
+  // What a link has brought comes first: connecting would make a visitor whom nobody needs.
+  if (!landed(left, start)) start();
+  addEventListener('hashchange', () => landed(left, start));
+}
+
+/** Shows what a link has brought behind the `#`, where no server sees it: `link` or `reset`. */
+function landed(pane, start) {
+  const brought = new URLSearchParams(location.hash.slice(1));
+  const view = [[redeem, brought.get('link')], [reset, brought.get('reset')]].find(([, token]) => token);
+  if (!view) return false;
+  const [show, token] = view;
+  show(pane, token, () => {
+    // Neither in the history nor in what somebody copies from the address line.
+    history.replaceState(null, '', location.pathname + location.search);
+    start();
+  });
+  return true;
 }
 
 function invite(userId) {
@@ -111,13 +141,7 @@ function invite(userId) {
 }
 
 async function copy() {
-  try {
-    await navigator.clipboard.writeText($('link').value);
-  } catch {
-    // The clipboard is only there on https and localhost; the selection is everywhere.
-    $('link').select();
-    document.execCommand('copy');
-  }
+  await copyFrom($('link'));
   $('copy').dataset.words = 'copied';
   fill(document);
   setTimeout(() => {
@@ -130,6 +154,7 @@ for (const button of document.querySelectorAll('[data-language]')) {
   button.addEventListener('click', () => speak(button.dataset.language));
 }
 languages.addEventListener('change', draw);
+names.addEventListener('change', drawSwitch);
 $('copy').addEventListener('click', copy);
 $('link').addEventListener('focus', () => $('link').select());
 

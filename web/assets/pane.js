@@ -1,15 +1,21 @@
-// One visitor on the screen: who, connected or not, conversations, messages, composer.
+// One person on the screen: who, what he may do, connected or not, conversations, messages, composer.
 
-import { currentLanguage, fill, hasWords, languages, nameOf, words } from './words.js';
+import { button, moment } from './dom.js';
+import { person, signIn, tags } from './person.js';
+import { inWords } from './problems.js';
+import { currentLanguage, fill, hasWords, languages, nameOf, names, words } from './words.js';
 
-const PROBLEM_SHOWN_MS = 8_000;
+/** How long a problem, or the outcome of something, stays on the screen. */
+const SHOWN_MS = 8_000;
 
 export class Pane {
-  /** @param visitor who is shown; @param side the key of the words for his place */
+  /** @param visitor the person who is shown; @param side the key of the words for his place */
   constructor(visitor, side) {
     this.visitor = visitor;
     this.side = side;
     this.peer = null;
+    /** With whom somebody new begins. */
+    this.home = null;
     this.unread = new Map();
     this.items = new Map();
     const template = document.getElementById('pane').content;
@@ -19,7 +25,10 @@ export class Pane {
     this.avatar = find('.avatar');
     this.title = find('h2');
     this.stateLine = find('.state');
-    this.sideLine = find('.side');
+    this.account = find('.account');
+    this.may = find('.may');
+    this.ways = find('.ways');
+    this.outcome = find('.outcome');
     this.peers = find('.peers');
     this.log = find('.log');
     this.list = find('ol');
@@ -41,6 +50,7 @@ export class Pane {
     this.items.clear();
     for (const message of this.visitor.conversations.get(peer) ?? []) this.#put(message);
     this.log.removeAttribute('aria-busy');
+    this.log.scrollTop = this.log.scrollHeight;
     this.draw();
   }
 
@@ -51,7 +61,7 @@ export class Pane {
     this.root.setAttribute('aria-label', `${words(this.side)}: ${name}`);
     this.title.textContent = name;
     this.title.title = visitor.userId ?? '';
-    this.sideLine.textContent = words(this.side);
+    this.#drawPerson(name);
     this.avatar.textContent = visitor.userId ? visitor.userId.slice(-2) : '··';
     this.#drawState();
     this.#drawPeers();
@@ -59,41 +69,63 @@ export class Pane {
     fill(this.root);
   }
 
+  #drawPerson(name) {
+    const { identity } = this.visitor;
+    const kind = words(`kind_${identity.kind}`);
+    this.root.dataset.kind = identity.kind;
+    this.account.querySelector('span').textContent = kind;
+    this.account.setAttribute('aria-label', words('account_of', { name, kind }));
+    this.may.replaceChildren(...tags(identity.permissions));
+    this.may.hidden = this.may.childElementCount === 0;
+  }
+
   #drawState() {
-    const { state, reason } = this.visitor;
+    const { state, reason, until } = this.visitor;
     const [, text] = this.stateLine.children;
-    const line = words(`state_${state}`, { reason });
+    const key = [until && `closed_${reason}_until`, `closed_${reason}`, `state_${state}`];
+    const known = key.find((one) => one && hasWords(one)) ?? key[2];
+    const line = words(state === 'closed' ? known : key[2], { reason, until: until && moment(until) });
     if (text.textContent !== line) text.textContent = line;
-    this.stateLine.querySelector('button')?.remove();
-    if (state === 'replaced') {
-      const button = document.createElement('button');
-      button.type = 'button';
-      button.textContent = words('take_back');
-      button.addEventListener('click', () => this.visitor.connect());
-      this.stateLine.append(button);
-    }
+    const ways = this.#ways();
+    if (ways.length > 0) this.say('');
+    // Drawn anew only when they are others: a button that has the focus keeps it.
+    const names = ways.map((way) => way.textContent).join();
+    if (this.ways.dataset.names === names) return;
+    this.ways.dataset.names = names;
+    if (this.ways.contains(document.activeElement)) this.input.focus();
+    this.ways.replaceChildren(...ways);
+    this.ways.hidden = ways.length === 0;
+  }
+
+  /** What there is to do about a connection that does not come back by itself. */
+  #ways() {
+    const { visitor } = this;
+    const { state, reason } = visitor;
+    const anew = (key) => button(words(key), () => visitor.turnInto(() => visitor.identity.drop()));
+    const again = (key) => button(words(key), () => visitor.connect());
+    if (state === 'replaced') return [again('take_back')];
+    if (state !== 'closed') return [];
+    if (reason === 'banned') return [again('try_again')];
+    if (reason !== 'account_ended') return [anew('start_anew')];
+    return [button(words('sign_in'), () => signIn(this)), anew('as_visitor')];
   }
 
   #drawPeers() {
     const peers = [...this.visitor.conversations.keys()];
     this.peers.hidden = peers.length < 2;
     this.peers.replaceChildren(...peers.map((peer) => {
-      const button = document.createElement('button');
-      button.type = 'button';
-      button.textContent = nameOf(peer);
-      button.setAttribute('aria-pressed', String(peer === this.peer));
+      const tab = button(nameOf(peer), () => {
+        this.show(peer);
+        this.input.focus();
+      }, { 'aria-pressed': String(peer === this.peer) });
       const unread = this.unread.get(peer);
       if (unread) {
         const badge = document.createElement('b');
         badge.textContent = unread;
         badge.setAttribute('aria-label', words('unread', { n: unread }));
-        button.append(badge);
+        tab.append(badge);
       }
-      button.addEventListener('click', () => {
-        this.show(peer);
-        this.input.focus();
-      });
-      return button;
+      return tab;
     }));
   }
 
@@ -117,7 +149,14 @@ export class Pane {
     const { visitor } = this;
     visitor.addEventListener('change', () => this.draw());
     visitor.addEventListener('message', ({ detail }) => this.#message(detail));
-    visitor.addEventListener('problem', ({ detail }) => this.#tell(detail));
+    visitor.addEventListener('history', ({ detail }) => this.#recalled(detail));
+    visitor.addEventListener('emptied', () => this.#emptied());
+    visitor.addEventListener('upgraded', () => this.say(words('created')));
+    visitor.addEventListener('problem', ({ detail }) => this.#tell(inWords(detail)));
+    visitor.identity.addEventListener('change', () => this.draw());
+    visitor.identity.addEventListener('ended', () => this.draw());
+    names.addEventListener('change', () => this.draw());
+    this.account.addEventListener('click', () => person(this));
     languages.addEventListener('change', () => this.draw());
     hello.addEventListener('click', () => this.#send(words('hello_text')));
     this.problem.querySelector('button').addEventListener('click', () => {
@@ -204,24 +243,39 @@ export class Pane {
       parts.push(span(`tick ${state}`, TICKS[state], words(`delivery_${state}`, { seq })));
     }
     if (state === 'failed') {
-      const button = document.createElement('button');
-      button.type = 'button';
-      button.textContent = words('retry');
-      button.addEventListener('click', () => {
+      parts.push(button(words('retry'), () => {
         this.visitor.retry(message);
         this.input.focus();
-      });
-      parts.push(button);
+      }));
     }
     return parts;
   }
 
-  #tell({ code, detail }) {
-    const key = hasWords(`error_${code}`) ? `error_${code}` : 'error_other';
-    this.problem.querySelector('span').textContent = words(key, { detail });
+  /** Earlier messages have come. Somebody who has just become who he is sees the latest of them. */
+  #recalled({ latest, isFirst }) {
+    const isEmpty = !this.visitor.conversations.get(this.peer)?.length;
+    this.show(this.peer && !(isFirst && isEmpty) ? this.peer : latest);
+  }
+
+  #emptied() {
+    this.unread.clear();
+    this.show(this.home);
+  }
+
+  /** Says how something went that he has asked for. */
+  say(text) {
+    // Emptied first: the same words once more are read out once more.
+    this.outcome.textContent = '';
+    setTimeout(() => { this.outcome.textContent = text; });
+    clearTimeout(this.fading);
+    this.fading = setTimeout(() => { this.outcome.textContent = ''; }, SHOWN_MS);
+  }
+
+  #tell(text) {
+    this.problem.querySelector('span').textContent = text;
     this.problem.hidden = false;
     clearTimeout(this.forgetting);
-    this.forgetting = setTimeout(() => { this.problem.hidden = true; }, PROBLEM_SHOWN_MS);
+    this.forgetting = setTimeout(() => { this.problem.hidden = true; }, SHOWN_MS);
   }
 }
 

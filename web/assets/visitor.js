@@ -1,5 +1,9 @@
-// One visitor: a STOMP session that comes back by itself, and the messages of its conversations.
-// Nothing of the screen is known here; whoever draws listens for `change`, `message`, `problem`.
+// One person of the page: a STOMP session that comes back by itself, and the messages of its
+// conversations. Nothing of the screen is known here; whoever draws listens for `change`, `message`,
+// `history`, `moved`, `emptied`, `upgraded`, `problem`.
+
+import { Identity } from './identity.js';
+import { call } from './words.js';
 
 const { Client, ReconnectionTimeMode } = globalThis.StompJs ?? {};
 
@@ -7,8 +11,20 @@ const { Client, ReconnectionTimeMode } = globalThis.StompJs ?? {};
 const RETRY_FIRST_MS = 500;
 const RETRY_MAX_MS = 15_000;
 
-/** After these the server does not want the same visitor back by itself. */
+/** After these the server does not want the same person back by itself. */
 const FINAL_CODES = new Set([4401, 4403, 4409, 4410]);
+
+/** After these a new access token may be taken, unless the sign-in itself has ended. */
+const TOKEN_CODES = new Set([4401, 4410]);
+
+/** A session that lived less than this does not try a new access token once more. */
+const SETTLED_MS = 5_000;
+
+const NOTIFICATIONS = '/user/queue/notifications';
+const REFRESH = '/app/auth.refresh';
+
+/** How many pages of earlier messages are read at once. */
+const PAGES_MAX = 100;
 
 /** What heals by itself is sent again by itself, so many times. */
 const HEALS = new Set(['rate_limited', 'try_later', 'store_unavailable', 'draining']);
@@ -26,16 +42,14 @@ export class Visitor extends EventTarget {
   constructor({ key, fresh }) {
     super();
     this.key = key;
-    this.fresh = fresh;
+    this.identity = new Identity({ key, fresh });
+    this.identity.addEventListener('refreshed', () => this.#present());
+    this.identity.addEventListener('ended', () => this.#ended());
     /** connecting, connected, offline, replaced, closed */
     this.state = 'connecting';
     this.reason = '';
-    this.userId = null;
     this.node = null;
-    /** Conversations by the other's address, each a list of messages in order. */
-    this.conversations = new Map();
-    this.mine = new Map();
-    this.seen = new Set();
+    this.#empty();
     this.prefix = random();
     this.count = 0;
     this.hurried = false;
@@ -54,9 +68,58 @@ export class Visitor extends EventTarget {
     });
   }
 
+  /** Nobody yet, with no conversation. */
+  #empty() {
+    this.userId = null;
+    /** Conversations by the other's address, each a list of messages in order. */
+    this.conversations = new Map();
+    this.mine = new Map();
+    this.seen = new Set();
+    /** Up to where earlier messages have been read. */
+    this.cursor = null;
+  }
+
   connect() {
     this.#become('connecting');
     this.client.activate();
+  }
+
+  /**
+   * Does something that makes him somebody else, and connects as that person.
+   * @param change may return `{merged: true}`: who he was has become a part of who he is
+   */
+  async turnInto(change) {
+    const was = this.userId;
+    const wasActive = this.client.active;
+    // What he was may be closed by the server before the answer comes: that is no news then.
+    this.turning = true;
+    try {
+      const { merged = false } = (await change()) ?? {};
+      await this.client.deactivate();
+      this.#empty();
+      this.#tell('emptied');
+      this.wasMerged = merged ? was : null;
+      this.connect();
+    } finally {
+      this.turning = false;
+      if (wasActive && !this.client.active) this.connect();
+    }
+  }
+
+  /** Somebody has another address now: his conversation goes on under that. */
+  rename(from, to) {
+    const list = this.conversations.get(from);
+    if (!list || from === to) return;
+    this.conversations.delete(from);
+    const known = this.conversations.get(to) ?? [];
+    for (const message of list) if (message.own) message.to = to;
+    this.conversations.set(to, [...list, ...known]);
+    this.#tell('change');
+  }
+
+  /** Whether anybody has written to anybody. */
+  get hasConversations() {
+    return [...this.conversations.values()].some((list) => list.length > 0);
   }
 
   /** Writes to somebody. What cannot go out now goes out later, under the same name. */
@@ -90,26 +153,46 @@ export class Visitor extends EventTarget {
       await new Promise((resolve) => setTimeout(resolve, Math.random() * 1_500));
       this.hurried = false;
     }
-    const token = this.fresh ? (sessionStorage.getItem(this.#kept()) ?? 'new') : null;
+    const credentials = await this.#credentials();
     this.client.connectHeaders = {
       'accept-language': document.documentElement.lang,
-      ...(token && { 'visitor-token': token }),
+      // A server that lacks one of the queues says so, and the session goes on.
+      'x-soft-errors': 'true',
+      ...credentials,
     };
   }
 
-  #kept() {
-    return `stompbox.token.${this.key}`;
+  /** What to present. Waits for a server that is away, and ends where the account is signed out. */
+  async #credentials() {
+    for (let wait = RETRY_FIRST_MS; this.client.active; wait = Math.min(wait * 2, RETRY_MAX_MS)) {
+      try {
+        return await this.identity.credentials();
+      } catch (problem) {
+        if (problem.isUnknown) break;
+        this.#become('offline');
+        const pause = Math.max(wait, problem.retry_after_ms ?? 0);
+        await new Promise((resolve) => setTimeout(resolve, pause));
+      }
+    }
+    return {};
   }
 
   #connected({ headers }) {
+    const was = this.userId;
     this.userId = headers['user-name'];
     this.node = headers.node;
-    if (this.fresh && headers['visitor-token']) {
-      sessionStorage.setItem(this.#kept(), headers['visitor-token']);
-    }
+    this.connectedAt = Date.now();
+    const { userId } = this;
+    this.identity.connected({ userId, kind: headers.kind, token: headers['visitor-token'] });
+    if (this.wasMerged) this.#tell('moved', { from: this.wasMerged, to: userId });
+    this.wasMerged = null;
+    // Somebody else than before: what is here is not his.
+    if (was && was !== userId) this.cursor = null;
     this.client.subscribe('/user/queue/messages', (frame) => this.#received(JSON.parse(frame.body)));
     this.client.subscribe('/user/queue/errors', (frame) => this.#problem(JSON.parse(frame.body)));
+    this.client.subscribe(NOTIFICATIONS, (frame) => this.#notified(JSON.parse(frame.body)));
     this.#become('connected');
+    if (headers.proof !== 'new') this.#recall(was !== userId);
     // What was written while there was no connection, and what no receipt has come for.
     for (const message of this.mine.values()) {
       if (message.state === 'queued' || message.state === 'sending') this.#transmit(message);
@@ -140,6 +223,62 @@ export class Visitor extends EventTarget {
     });
   }
 
+  /** Reads what was written before, from where the last time has ended. */
+  async #recall(isFirst) {
+    const { userId } = this;
+    let latest = null;
+    try {
+      for (let page = 0; page < PAGES_MAX; page += 1) {
+        const { items, next_cursor: next, has_more: more } = await this.identity.history(this.cursor);
+        if (this.userId !== userId) return;
+        for (const item of items) latest = this.#insert(item) ?? latest;
+        this.cursor = next ?? this.cursor;
+        if (!more) break;
+      }
+    } catch {
+      // Nothing is lost: what is written from now on arrives, the rest at the next connection.
+    }
+    if (latest) this.#tell('history', { latest, isFirst });
+  }
+
+  /** One earlier message at its place. Returns with whom it was, unless it is here already. */
+  #insert(body) {
+    if (body.type !== 'CHAT' || this.seen.has(body.id)) return null;
+    const own = this.mine.get(body.client_id);
+    if (body.echo && own) {
+      this.#received(body);
+      return null;
+    }
+    const { peer, message } = this.#read(body);
+    const list = this.conversation(peer);
+    list.push(message);
+    list.sort((one, other) => place(one) - place(other));
+    return peer;
+  }
+
+  /** What the server has to say of the session itself. */
+  #notified(body) {
+    if (body.type === 'UPGRADED' || body.type === 'MEMBER') {
+      this.identity.upgraded(body);
+      if (body.type === 'UPGRADED') this.#tell('upgraded');
+    } else if (body.kind === 'token_expiring') {
+      this.identity.refresh().catch(() => {});
+    } else if (body.kind === 'mute') {
+      this.#tell('problem', { code: 'muted', until: body.until });
+    }
+  }
+
+  /** Presents the new access token on the connection that there is. */
+  #present() {
+    const { access } = this.identity;
+    if (!this.client.connected || !access) return;
+    this.client.publish({
+      destination: REFRESH,
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ access_token: access.token }),
+    });
+  }
+
   #received(body) {
     if (body.type !== 'CHAT') return;
     const own = this.mine.get(body.client_id);
@@ -150,24 +289,25 @@ export class Visitor extends EventTarget {
       return;
     }
     if (this.seen.has(body.id)) return;
-    this.seen.add(body.id);
-    const peer = body.echo ? body.to : body.from;
+    const { peer, message } = this.#read(body);
     const began = sentAt.get(body.client_id);
-    const message = {
-      id: body.id,
-      text: body.message,
-      own: body.echo,
-      at: new Date(body.timestamp),
-      state: 'stored',
-      seq: body.seq,
-      tookMs: began === undefined ? undefined : performance.now() - began,
-    };
-    const list = this.conversation(peer);
-    list.push(message);
+    if (began !== undefined) message.tookMs = performance.now() - began;
+    this.conversation(peer).push(message);
     this.#tell('message', { peer, message });
   }
 
+  #read({ id, client_id: clientId, echo: own, from, from_name: name, to, message, timestamp, seq }) {
+    this.seen.add(id);
+    if (!own) call(from, name);
+    return {
+      peer: own ? to : from,
+      message: { id, clientId, to, text: message, own, at: new Date(timestamp), state: 'stored', seq },
+    };
+  }
+
   #problem(problem) {
+    // An older server knows neither; the session is good without.
+    if ([NOTIFICATIONS, REFRESH].includes(problem.destination)) return;
     const message = this.mine.get(problem.client_id);
     if (message) {
       const heals = HEALS.has(problem.code) && message.attempts < ATTEMPTS_MAX;
@@ -186,19 +326,55 @@ export class Visitor extends EventTarget {
     this.#tell('message', { peer: message.to, message });
   }
 
-  #refused(frame) {
+  #refused({ headers, body }) {
     // The close that follows says whether to come back; these are the words for people.
-    this.#tell('problem', { code: 'error', detail: frame.headers.message ?? frame.body });
+    let problem = null;
+    try {
+      problem = JSON.parse(body);
+    } catch {
+      problem = { code: 'other', detail: headers.message ?? body };
+    }
+    this.until = problem.until;
+    if (this.identity.signedIn && problem.status === 401) {
+      // The access token is no good. What follows takes another, or finds that he is signed out.
+      this.identity.distrust();
+      return;
+    }
+    this.#tell('problem', problem);
   }
 
-  #closed(event) {
-    this.hurried = event.code === 1012;
-    if (!FINAL_CODES.has(event.code)) {
+  #closed({ code, reason }) {
+    this.hurried = code === 1012;
+    if (!FINAL_CODES.has(code)) {
       this.#become('offline');
       return;
     }
+    const mayRefresh = TOKEN_CODES.has(code) && this.identity.signedIn;
+    const settled = Date.now() - (this.connectedAt ?? 0) > SETTLED_MS;
     this.client.deactivate();
-    this.#become(event.code === 4409 ? 'replaced' : 'closed', event.reason || String(event.code));
+    if (this.turning) return;
+    if (mayRefresh) this.#renew(settled);
+    else this.#become(code === 4409 ? 'replaced' : 'closed', reason.split(';')[0] || String(code));
+  }
+
+  /** The access token is not good any more: takes another, and comes back with it. */
+  async #renew(settled) {
+    this.#become('connecting');
+    try {
+      await this.identity.refresh();
+    } catch (problem) {
+      if (problem.isUnknown) return;
+      // Not a word about the sign-in: the server is away, and connecting waits for it.
+    }
+    if (settled) this.connect();
+    else this.#become('closed', 'unauthorized');
+  }
+
+  /** The account is signed out, here or by another device. */
+  #ended() {
+    if (this.turning) return;
+    this.client.deactivate();
+    this.#become('closed', 'account_ended');
   }
 
   #become(state, reason = '') {
@@ -210,6 +386,11 @@ export class Visitor extends EventTarget {
   #tell(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+}
+
+/** Where a message stands in its conversation: those that have no number yet come last. */
+function place({ seq }) {
+  return seq ?? Number.MAX_SAFE_INTEGER;
 }
 
 /** Eight letters or digits. `crypto.randomUUID` is not there on a plain address of the LAN. */

@@ -137,6 +137,12 @@ impl Accounts {
         standing.map_err(store_away)
     }
 
+    /// The public keys of access tokens, as a JWK set.
+    #[must_use]
+    pub fn jwks(&self) -> serde_json::Value {
+        self.jwt.jwks()
+    }
+
     /// What keeps this principal out or from writing now, from memory.
     #[must_use]
     pub fn verdict(&self, principal: &Principal) -> Banned {

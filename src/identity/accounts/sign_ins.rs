@@ -91,6 +91,15 @@ impl Accounts {
         self.store.sign_ins(user.clone()).await.map_err(store_away)
     }
 
+    /// Removes what has expired: sign-ins, one-use tokens, bans, kept answers.
+    pub async fn purge(&self) {
+        match self.store.purge_accounts(self.now()).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "what had expired of accounts was removed"),
+            Err(error) => tracing::warn!(%error, "what has expired of accounts is removed later"),
+        }
+    }
+
     /// Ends one of a user's own sign-ins.
     ///
     /// # Errors

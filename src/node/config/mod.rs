@@ -5,6 +5,7 @@
 //! Invariant: the environment is read once, by the caller, and comes in as a value; a mistake stops
 //! the start with one line.
 
+pub mod accounts;
 pub mod clients;
 pub mod kinds;
 pub mod layers;
@@ -18,6 +19,7 @@ pub mod units;
 pub mod valid;
 pub mod words;
 
+pub use accounts::{IssuerList, MailFrom, PublicUrl, Word};
 pub use clients::{HeartBeat, Networks, Origins};
 pub use layers::Sources;
 pub use mistake::{Mistake, Source};

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::accounts::{IssuerList, MailFrom, PublicUrl, Word};
 use super::clients::{HeartBeat, Networks, Origins};
 use super::kinds::{Kind, Rule};
 use super::layers::Layers;
@@ -126,10 +127,48 @@ settings! {
             "Pages that may connect besides those that this server serves itself.", "403";
         allow_no_origin "ALLOW_NO_ORIGIN" []: bool = "true", Rule::Any,
             "Whether clients that send no `Origin` (they are no browsers) may connect.", "403";
+        csrf_enabled "CSRF_ENABLED" []: bool = "true", Rule::Any,
+            "Whether requests to REST that rely on the visitor's cookie need the header `X-CSRF-Token`.", "403";
         trusted_proxies "TRUSTED_PROXIES" []: Networks = "", Rule::Any,
             "Proxies whose `X-Forwarded-For` is believed.", "";
         jwt_secret "JWT_SECRET" []: Option<Secret> = "", Rule::Length(32),
             "The secret of the service. A single node makes one and keeps it in `DATA_DIR`; several nodes need the same one.", "";
+    }
+    "Accounts" {
+        jwt_key "JWT_KEY" []: Option<Secret> = "", Rule::Length(32),
+            "A private Ed25519 key (PKCS8, PEM) that signs access tokens instead of `JWT_SECRET`, so that others can verify them by `/api/v1/auth/jwks`.", "";
+        jwt_secret_previous "JWT_SECRET_PREVIOUS" []: Option<Secret> = "", Rule::Length(32),
+            "The secret before this one: tokens that it signed are still believed.", "";
+        jwt_key_previous "JWT_KEY_PREVIOUS" []: Option<Secret> = "", Rule::Length(32),
+            "The key before this one: tokens that it signed are still believed.", "";
+        jwt_issuer "JWT_ISSUER" []: Word = "stompbox", Rule::Any,
+            "The claim `iss` of access tokens.", "`unauthorized`";
+        jwt_audience "JWT_AUDIENCE" []: Word = "stompbox", Rule::Any,
+            "The claim `aud` of access tokens.", "`unauthorized`";
+        jwt_access_ttl "JWT_ACCESS_TTL" ["JWT_EXPIRATION"]: Duration = "15m", Rule::Between("10s", "24h"),
+            "How long an access token lives.", "`token_expired`, close 4401";
+        refresh_ttl "REFRESH_TTL" ["JWT_REFRESH_TTL", "JWT_REFRESH_EXPIRATION"]: Duration = "7d", Rule::Between("1m", "365d"),
+            "How long a refresh token can be used.", "`unauthorized`";
+        jwt_issuers "JWT_ISSUERS" []: IssuerList = "", Rule::Any,
+            "Other services whose access tokens are taken for their own users.", "`unauthorized`";
+        gatrix_api_url "GATRIX_API_URL" []: Option<Endpoint> = "", Rule::Schemes(&["https://", "http://"]),
+            "Where each token of a main server is asked about (RFC 7662); the issuer `gatrix`.", "";
+        gatrix_api_secret "GATRIX_API_SECRET" []: Option<Secret> = "", Rule::Any,
+            "The secret with which it is asked.", "";
+        login_failures "LOGIN_FAILURES" []: u32 = "5", Rule::Between("0", "1000"),
+            "Wrong passwords for one account from one network in 15 minutes, and ten times as many from all networks; 0 is off.", "`rate_limited`";
+        login_failures_per_net "LOGIN_FAILURES_PER_NET" []: u32 = "50", Rule::Between("0", "100000"),
+            "Wrong passwords from one network in 15 minutes; 0 is off.", "`rate_limited`";
+        login_per_net "LOGIN_PER_NET" []: u32 = "100", Rule::Between("0", "1000000"),
+            "Tries to sign in from one network in 10 minutes; 0 is off.", "`rate_limited`";
+        register_per_net "REGISTER_PER_NET" []: u32 = "10", Rule::Between("0", "1000000"),
+            "New accounts from one network in 10 minutes, and as many letters; 0 is off.", "`rate_limited`";
+        public_url "PUBLIC_URL" []: Option<PublicUrl> = "", Rule::Any,
+            "Where people reach the service, for links in letters; without it this machine.", "";
+        smtp_url "SMTP_URL" []: Option<Endpoint> = "", Rule::Schemes(&["smtps://", "smtp://"]),
+            "The server that takes letters. Without it letters stand in the log in development and are not sent in production.", "";
+        mail_from "MAIL_FROM" []: MailFrom = "Stompbox <noreply@localhost>", Rule::Any,
+            "Who letters are from.", "";
     }
     "Visitors without an account" {
         anon_enabled "ANON_ENABLED" []: bool = "true", Rule::Any,
@@ -238,6 +277,10 @@ settings! {
             "Messages from one network in a minute, on average; 0 is off.", "`rate_limited`";
         rate_net_burst "RATE_NET_BURST" []: u32 = "1000", Rule::Between("0", "10000000"),
             "Messages from one network at once; 0 is off.", "`rate_limited`";
+        http_per_min "HTTP_PER_MIN" []: u32 = "120", Rule::Between("0", "1000000"),
+            "Requests of one person to REST in a minute, and as many at once; a network has 20 times as many. 0 is off.", "429 `rate_limited`";
+        http_auth_per_min "HTTP_AUTH_PER_MIN" []: u32 = "10", Rule::Between("0", "1000000"),
+            "Requests from one network to `/api/v1/auth/*`, and of those who are not authenticated, in a minute; 0 is off.", "429 `rate_limited`";
         rate_strict_windows "RATE_STRICT_WINDOWS" []: bool = "false", Rule::Any,
             "Whether no minute may have more than the numbers above, bursts included, rather than that many on average and a burst on top.", "";
         connect_per_net "CONNECT_PER_NET" []: u32 = "3000", Rule::Between("0", "10000000"),

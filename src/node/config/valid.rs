@@ -256,6 +256,12 @@ fn check_together(settings: &Settings, layers: &Layers) -> Result<(), Mistake> {
             "TRUSTED_PROXIES is empty, so nobody would be believed; name the proxies there",
         );
     }
+    if settings.gatrix_api_url.is_some() != settings.gatrix_api_secret.is_some() {
+        return refuse(
+            "GATRIX_API_URL",
+            "it is asked with GATRIX_API_SECRET; set both, or neither",
+        );
+    }
     if settings.prefetch_default > settings.prefetch_max {
         return refuse("PREFETCH_DEFAULT", "it cannot be larger than PREFETCH_MAX");
     }

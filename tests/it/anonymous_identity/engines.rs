@@ -67,7 +67,7 @@ pub(super) struct Far<E> {
 }
 
 #[async_trait]
-impl<E: Store> Store for Far<E> {
+impl<E: Store + ?Sized> Store for Far<Arc<E>> {
     async fn store_id(&self) -> Result<String, StoreError> {
         self.engine.store_id().await
     }

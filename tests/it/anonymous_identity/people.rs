@@ -10,9 +10,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use proptest::prelude::*;
 use stompbox::identity::{Opened, Recognition, VisitorSettings};
-use stompbox::model::{Code, Proof, UserId};
+use stompbox::model::{Code, MessageId, Proof, UserId};
 use stompbox::store::Append;
 
+use super::members::Account;
 use super::world::{Session, World, bare, from_page};
 
 /// How a person's client treats what it is given.
@@ -78,6 +79,12 @@ enum Step {
     Write(usize, prop::sample::Index),
     /// Something that was checked, at this or at an earlier step, is committed and delivered.
     Commit(prop::sample::Index),
+    /// A visitor makes an account of his address.
+    Upgrade(usize),
+    /// A visitor becomes a part of the account that he has already.
+    Merge(usize),
+    /// A visitor goes on in another browser.
+    Carry(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -105,16 +112,27 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// The same, and what people with accounts do.
+fn step_with_accounts() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => step(),
+        1 => (0..60_usize).prop_map(Step::Upgrade),
+        1 => (0..60_usize).prop_map(Step::Merge),
+        1 => (0..60_usize).prop_map(Step::Carry),
+    ]
+}
+
 #[derive(Default)]
-struct Person {
+pub(super) struct Person {
     /// The secret that his client keeps.
-    kept: Option<String>,
+    pub(super) kept: Option<String>,
     /// His browser's cookie.
     jar: Option<String>,
-    session: Option<Session>,
+    pub(super) session: Option<Session>,
     /// Whom he knows under which address, in the order in which he learned of the addresses: ids
     /// are random, and a case must not depend on their order.
     knows: Vec<(UserId, usize)>,
+    pub(super) account: Option<Account>,
 }
 
 impl Person {
@@ -127,34 +145,42 @@ impl Person {
 }
 
 /// A message that was checked, or that waits for the holder of a firm address.
-struct Waiting {
+pub(super) struct Waiting {
     from: usize,
     from_address: UserId,
     meant_for: usize,
 }
 
-struct Model {
-    world: World,
+pub(super) struct Model {
+    pub(super) world: World,
     mode: Recognition,
     cast: Vec<Client>,
-    people: Vec<Person>,
+    pub(super) people: Vec<Person>,
     /// Every address that there was, with its present holder.
-    holders: BTreeMap<UserId, usize>,
+    pub(super) holders: BTreeMap<UserId, usize>,
     /// The addresses that no fingerprint may open any more.
-    firm: BTreeSet<UserId>,
-    mailboxes: BTreeMap<UserId, Vec<Waiting>>,
+    pub(super) firm: BTreeSet<UserId>,
+    pub(super) mailboxes: BTreeMap<UserId, Vec<Waiting>>,
     /// What was checked and is not committed yet. Many things may happen in between.
     checked: Vec<(Append, Waiting)>,
     delivered: usize,
     taken_over: usize,
     /// Messages whose writer or recipient changed hands after the check.
     late: usize,
+    /// Every committed message: who wrote it, and for whom.
+    pub(super) written: BTreeMap<MessageId, (usize, usize)>,
+    /// How many upgrades, merges and carried visitors there were.
+    pub(super) changes: [usize; 3],
 }
 
 impl Model {
     async fn new(mode: Recognition, cast: Vec<Client>) -> Self {
+        Self::in_world(World::new(unlimited(mode)).await, mode, cast)
+    }
+
+    fn in_world(world: World, mode: Recognition, cast: Vec<Client>) -> Self {
         Self {
-            world: World::new(unlimited(mode)).await,
+            world,
             mode,
             people: cast.iter().map(|_| Person::default()).collect(),
             cast,
@@ -165,6 +191,8 @@ impl Model {
             delivered: 0,
             taken_over: 0,
             late: 0,
+            written: BTreeMap::new(),
+            changes: [0; 3],
         }
     }
 
@@ -176,6 +204,7 @@ impl Model {
         while !self.checked.is_empty() {
             self.commit(0).await;
         }
+        self.check_lists().await;
     }
 
     async fn step(&mut self, step: Step) {
@@ -193,6 +222,9 @@ impl Model {
             Step::Write(from, to) => self.write(from % people, to).await,
             Step::Commit(_) if self.checked.is_empty() => {}
             Step::Commit(which) => self.commit(which.index(self.checked.len())).await,
+            Step::Upgrade(who) => self.upgrade(who % people).await,
+            Step::Merge(who) => self.merge(who % people).await,
+            Step::Carry(who) => self.carry(who % people).await,
         }
         self.check_sessions().await;
     }
@@ -207,6 +239,7 @@ impl Model {
         });
         self.world.wire.seed(seed);
         let mut connecting = Vec::new();
+        let mut signing_in = Vec::new();
         let mut leaving = Vec::new();
         let world = &self.world;
         for (who, act) in acts {
@@ -215,6 +248,14 @@ impl Model {
             match (act, person.session.take()) {
                 (Act::Disconnect | Act::Crash, Some(session)) => {
                     leaving.push(async move { world.disconnect(&session, act == Act::Crash).await })
+                }
+                (Act::Connect, _) if person.account.is_some() => {
+                    let token = person.account.as_ref().map(|it| it.access.clone());
+                    signing_in.push(async move {
+                        let handshake = bare(address, "browser");
+                        let session = world.sign_in(&handshake, &token.unwrap()).await;
+                        (who, session.unwrap())
+                    });
                 }
                 _ => {
                     let mut handshake = bare(address, "browser");
@@ -235,8 +276,15 @@ impl Model {
                 }
             }
         }
-        let (connected, _) = tokio::join!(join_all(connecting), join_all(leaving));
+        let (connected, signed_in, _) = tokio::join!(
+            join_all(connecting),
+            join_all(signing_in),
+            join_all(leaving)
+        );
         self.world.wire.seed(0);
+        for (who, session) in signed_in {
+            self.admit_member(who, session);
+        }
         for (who, act, token, (opened, session)) in connected {
             assert_eq!(
                 opened.status.is_some(),
@@ -272,7 +320,9 @@ impl Model {
         }
         self.holders.insert(address.clone(), who);
         let person = &mut self.people[who];
-        let keeps = matches!(habit, Habit::Keeps | Habit::OpensTab) && act == Act::Connect;
+        // Somebody with an account who comes as a visitor again keeps that secret, too.
+        let is_anew = act == Act::Connect || person.account.is_some();
+        let keeps = matches!(habit, Habit::Keeps | Habit::OpensTab) && is_anew;
         if let Some(secret) = opened.secret_to_tell.clone().filter(|_| keeps) {
             person.kept = Some(secret);
         }
@@ -306,11 +356,12 @@ impl Model {
 
     async fn commit(&mut self, which: usize) {
         let (append, message) = self.checked.remove(which);
-        let address = append.to.clone();
+        let (address, id) = (append.to.clone(), append.id);
         if self.world.commit(append).await.is_err() {
             self.late += 1;
             return;
         }
+        self.written.insert(id, (message.from, message.meant_for));
         match self.person_at(&address) {
             Some(reader) => self.receive(reader, &message),
             None if self.firm.contains(&address) => {
@@ -321,7 +372,7 @@ impl Model {
         }
     }
 
-    fn receive(&mut self, reader: usize, message: &Waiting) {
+    pub(super) fn receive(&mut self, reader: usize, message: &Waiting) {
         // Who gets the address that he writes to reads his own words, which is no news to him.
         if reader != message.from {
             assert_eq!(reader, message.meant_for, "read by somebody else");
@@ -412,6 +463,50 @@ proptest! {
             }
         });
     }
+}
+
+proptest! {
+    // Fewer: each has a file, and passwords that cost what passwords cost.
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn nobody_receives_or_lists_what_was_meant_for_another_with_accounts_merges_and_links(
+        mode in prop_oneof![3 => Just(Recognition::Hint), 1 => Just(Recognition::Token)],
+        cast in cast(),
+        steps in prop::collection::vec(step_with_accounts(), 1..160),
+    ) {
+        run(async {
+            let world = World::with_accounts(unlimited(mode)).await;
+            Model::in_world(world, mode, cast).run(steps).await;
+        });
+    }
+}
+
+/// The same of the property with accounts: visitors do become members, parts of members, and go on
+/// elsewhere.
+#[test]
+fn the_people_of_these_tests_do_become_members() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+
+    let mut runner = TestRunner::deterministic();
+    let cases = (cast(), prop::collection::vec(step_with_accounts(), 160));
+    let mut changes = [0; 3];
+    for _ in 0..20 {
+        let (cast, steps) = cases.new_tree(&mut runner).unwrap().current();
+        run(async {
+            let world = World::with_accounts(unlimited(Recognition::Hint)).await;
+            let mut model = Model::in_world(world, Recognition::Hint, cast);
+            model.run(steps).await;
+            for (all, one) in changes.iter_mut().zip(model.changes) {
+                *all += one;
+            }
+        });
+    }
+    let [upgrades, merges, carried] = changes;
+    assert!(upgrades > 10, "{upgrades} upgrades");
+    assert!(merges > 3, "{merges} merges");
+    assert!(carried > 5, "{carried} carried to another browser");
 }
 
 /// The property above means something only if people do take each other's addresses over, and do

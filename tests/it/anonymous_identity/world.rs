@@ -1,18 +1,26 @@
 //! A cluster's visitors on engines in memory, under a clock that the test owns.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use stompbox::identity::accounts::{
+    AccountSettings, Accounts, Issuers, Jwt, JwtSettings, KeyMaterial, Parts,
+};
 use stompbox::identity::{Clock, FingerprintKey, Handshake, Opened, VisitorSettings, Visitors};
 use stompbox::location::{Location, MemoryCluster, MemoryLocation, SessionEntry};
+use stompbox::mail::LogMail;
 use stompbox::model::{
     Incarnation, MessageId, NodeId, Principal, Problem, Proof, RoomId, SessionId, Standing,
     UnixMillis, UserId,
 };
 use stompbox::quota::{MemoryQuota, QuotaSettings};
-use stompbox::store::{Append, MemoryStore, Store, StoreError};
+use stompbox::store::{
+    AccountStore, Append, MemoryStore, SqliteSettings, SqliteStore, Store, StoreError,
+};
+use tokio_util::task::TaskTracker;
 
 use super::engines::{Far, Wire};
 
@@ -20,12 +28,15 @@ const NODE: &str = "n1";
 const LIFE: Incarnation = Incarnation(1);
 
 pub(super) struct World {
-    pub(super) visitors: Visitors,
-    pub(super) store: MemoryStore,
+    pub(super) visitors: Arc<Visitors>,
+    pub(super) store: Arc<dyn Store>,
+    /// There in a world with accounts.
+    pub(super) accounts: Option<Accounts>,
     pub(super) wire: Arc<Wire>,
     location: Far<Arc<MemoryLocation>>,
     now: Arc<AtomicU64>,
     next: AtomicU64,
+    _folder: Option<tempfile::TempDir>,
 }
 
 /// A connected session.
@@ -37,10 +48,33 @@ pub(super) struct Session {
 
 impl World {
     pub(super) async fn new(settings: VisitorSettings) -> Self {
+        Self::on(Arc::new(MemoryStore::default()), None, settings).await
+    }
+
+    /// The same with accounts, which SQLite keeps: in memory as far as the machine has a place for
+    /// files there.
+    pub(super) async fn with_accounts(settings: VisitorSettings) -> Self {
+        let folder = match Path::new("/dev/shm").is_dir() {
+            true => tempfile::tempdir_in("/dev/shm"),
+            false => tempfile::tempdir(),
+        };
+        let folder = folder.unwrap();
+        let path = folder.path().join("accounts.db");
+        let store = SqliteStore::open(&path, &SqliteSettings::default()).unwrap();
+        let kept = Arc::clone(&store);
+        let mut world = Self::on(store, Some(kept), settings).await;
+        world._folder = Some(folder);
+        world
+    }
+
+    async fn on(
+        store: Arc<dyn Store>,
+        accounts: Option<Arc<dyn AccountStore>>,
+        settings: VisitorSettings,
+    ) -> Self {
         let now = Arc::new(AtomicU64::new(1_800_000_000_000));
         let reading = Arc::clone(&now);
         let clock: Clock = Arc::new(move || UnixMillis(reading.load(Ordering::Relaxed)));
-        let store = MemoryStore::default();
         let wire = Arc::new(Wire::default());
         let node: NodeId = NODE.parse().unwrap();
         let location = Far {
@@ -49,10 +83,10 @@ impl World {
         };
         location.claim().await.unwrap();
         let far_store = Far {
-            engine: store.clone(),
+            engine: Arc::clone(&store),
             wire: Arc::clone(&wire),
         };
-        let visitors = Visitors::new(
+        let mut visitors = Visitors::new(
             Arc::new(far_store),
             Arc::new(location.clone()),
             Arc::new(MemoryQuota::new(QuotaSettings::default())),
@@ -60,14 +94,49 @@ impl World {
             settings,
             clock,
         );
+        if let Some(accounts) = &accounts {
+            visitors = visitors.with_accounts(Arc::clone(accounts));
+        }
+        let visitors = Arc::new(visitors);
         Self {
+            accounts: accounts.map(|accounts| accounts_on(accounts, &visitors)),
             visitors,
             store,
             wire,
             location,
             now,
             next: AtomicU64::new(1),
+            _folder: None,
         }
+    }
+
+    /// The accounts of a world that has them.
+    pub(super) fn accounts(&self) -> &Accounts {
+        self.accounts.as_ref().expect("a world with accounts")
+    }
+
+    /// A CONNECT with an access token.
+    pub(super) async fn sign_in(
+        &self,
+        handshake: &Handshake,
+        access_token: &str,
+    ) -> Result<Session, Problem> {
+        let principal = self
+            .accounts()
+            .authenticate(handshake, access_token)
+            .await?;
+        let session = self.session_of(principal);
+        self.register(&session).await;
+        Ok(session)
+    }
+
+    /// The service closes a session.
+    pub(super) async fn close(&self, session: &Session) {
+        let user_id = session.principal.user_id.clone();
+        self.location
+            .detach(&[(user_id, session.id)])
+            .await
+            .unwrap();
     }
 
     pub(super) fn now(&self) -> UnixMillis {
@@ -158,6 +227,8 @@ impl World {
         text: &str,
     ) -> Result<Append, Problem> {
         let recipient = self.visitors.recipient(to).await?.expect("an address");
+        // Another one, when its holder has become a part of an account.
+        let to = &recipient.user_id;
         let is_live = !self.sessions_of(to).await.is_empty();
         self.visitors
             .check_reach(sender, &recipient, is_live)
@@ -188,15 +259,47 @@ impl World {
     }
 
     fn session(&self, opened: &Opened) -> Session {
+        self.session_of(opened.principal.clone())
+    }
+
+    fn session_of(&self, principal: Principal) -> Session {
         Session {
             id: SessionId(u128::from(self.number())),
-            principal: opened.principal.clone(),
+            principal,
         }
     }
 
     fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+/// Accounts without limits, whose tokens last as long as a test does.
+fn accounts_on(store: Arc<dyn AccountStore>, visitors: &Arc<Visitors>) -> Accounts {
+    let material = KeyMaterial {
+        secret: b"0123456789abcdef0123456789abcdef".to_vec(),
+        key: None,
+        secret_previous: None,
+        key_previous: None,
+    };
+    let jwt = JwtSettings {
+        access_ttl: Duration::from_secs(300 * 24 * 3_600),
+        ..JwtSettings::default()
+    };
+    let parts = Parts {
+        store,
+        visitors: Arc::clone(visitors),
+        mail: Arc::new(LogMail::new(false)),
+        issuers: Issuers::new(&[], jwt.leeway).unwrap(),
+        jwt: Jwt::new(&material, jwt).unwrap(),
+        work: TaskTracker::new(),
+    };
+    let settings = AccountSettings {
+        logins_per_net: 0,
+        registrations_per_net: 0,
+        ..AccountSettings::default()
+    };
+    Accounts::new(parts, settings)
 }
 
 /// A handshake of a program that sends no Origin and keeps no cookies.

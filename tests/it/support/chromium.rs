@@ -48,6 +48,8 @@ pub(crate) struct Browser {
     last_id: u64,
     /// What was written to the console of any tab, and what went wrong in one.
     complaints: Vec<String>,
+    /// The tab of each WebSocket that was opened, in their order.
+    sockets: Vec<String>,
     _profile: TempDir,
 }
 
@@ -103,6 +105,7 @@ impl Browser {
             socket,
             last_id: 0,
             complaints: Vec::new(),
+            sockets: Vec::new(),
             _profile: profile,
         }
     }
@@ -119,6 +122,7 @@ impl Browser {
         self.on(&tab, "Runtime.enable", json!({})).await;
         self.on(&tab, "Log.enable", json!({})).await;
         self.on(&tab, "Page.enable", json!({})).await;
+        self.on(&tab, "Network.enable", json!({})).await;
         self.resize(&tab, size, is_phone).await;
         self.on(&tab, "Page.navigate", json!({"url": url})).await;
         tab
@@ -143,7 +147,6 @@ impl Browser {
 
     /// Cuts a tab off from every network, or gives it back.
     pub(crate) async fn block(&mut self, tab: &Tab, urls: &[&str]) {
-        self.on(tab, "Network.enable", json!({})).await;
         self.on(tab, "Network.setBlockedURLs", json!({"urls": urls}))
             .await;
     }
@@ -188,6 +191,24 @@ impl Browser {
             });
             self.on(tab, "Input.dispatchKeyEvent", key).await;
         }
+    }
+
+    /// Presses Esc.
+    pub(crate) async fn press_escape(&mut self, tab: &Tab) {
+        for kind in ["keyDown", "keyUp"] {
+            let key = json!({
+                "type": kind, "key": "Escape", "code": "Escape", "windowsVirtualKeyCode": 27,
+            });
+            self.on(tab, "Input.dispatchKeyEvent", key).await;
+        }
+    }
+
+    /// How many WebSockets a tab has opened since it is there.
+    pub(crate) async fn sockets_opened(&mut self, tab: &Tab) -> usize {
+        // Events come before the answer to what is asked after them.
+        self.evaluate(tab, "0").await;
+        let opened = self.sockets.iter();
+        opened.filter(|session| **session == tab.session).count()
     }
 
     /// Writes what a tab shows into a file.
@@ -241,6 +262,11 @@ impl Browser {
 
     fn note(&mut self, event: &Value) {
         let params = &event["params"];
+        if event["method"] == "Network.webSocketCreated" {
+            let session = event["sessionId"].as_str().unwrap_or_default();
+            self.sockets.push(session.to_owned());
+            return;
+        }
         let complaint = match event["method"].as_str() {
             Some("Runtime.exceptionThrown") => &params["exceptionDetails"],
             Some("Runtime.consoleAPICalled") if params["type"] == "error" => &params["args"],

@@ -4,6 +4,7 @@
 pub(crate) mod api;
 pub(crate) mod bystanders;
 pub(crate) mod chromium;
+pub(crate) mod cli;
 pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod edge;
@@ -15,6 +16,7 @@ pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod rabbitmq;
 pub(crate) mod redis;
+pub(crate) mod sheet;
 pub(crate) mod stompjs;
 mod stompjs_work;
 pub(crate) mod stream;

@@ -7,7 +7,7 @@
 
 mod keys;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::time::Duration;
 

@@ -1,0 +1,147 @@
+//! What every request of REST passes before its handler: its size, how often, and who asks.
+//!
+//! Not here: the Origin of pages (`cors`), names of requests (`trace`). Invariant: the order is body,
+//! network, caller, class, handler; what costs more stands behind what costs less.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts as _, RawPathParams, Request};
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Response};
+use bytes::Bytes;
+
+use super::call::{Call, Reply, is_json, not_found};
+use super::caller::{Caller, peer};
+use super::idempotency::Keyed;
+use super::limits::{self, Counted};
+use super::route::{Class, SharedRoute};
+use crate::edge::{Edge, reply};
+use crate::model::{Code, Problem};
+
+/// Answers a request to this route.
+pub(super) async fn pass(edge: Arc<Edge>, route: SharedRoute, request: Request) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let mut counted = None;
+    let answered = answer(edge, route, parts, body, &mut counted).await;
+    let mut response = match answered {
+        Ok(reply) => reply.into_response(),
+        Err(problem) => reply::problem(&problem),
+    };
+    if let Some(counted) = counted {
+        counted.write(response.headers_mut());
+    }
+    response
+}
+
+async fn answer(
+    edge: Arc<Edge>,
+    route: SharedRoute,
+    mut parts: Parts,
+    body: Body,
+    counted: &mut Option<Counted>,
+) -> Result<Reply, Problem> {
+    let peer = peer(&parts.extensions)?;
+    let mut caller = Caller::read(&edge, &peer, &parts.headers, route.who);
+    let body = match route.takes {
+        Some(_) => read(body, &parts.headers, edge.settings.request_body_bytes_max).await?,
+        None => Bytes::new(),
+    };
+    let admitted = count(&edge, &route, &mut caller, &body, counted).await;
+    let asked = (&parts.method, &parts.uri, &*body);
+    let keyed = Keyed::of(
+        &edge.rest.kept,
+        &edge.rest.key,
+        &caller,
+        asked,
+        &parts.headers,
+    );
+    let parameters = RawPathParams::from_request_parts(&mut parts, &()).await;
+    let parameters = parameters.map_err(|_| not_found())?;
+    let parameters = parameters.iter();
+    let call = Call {
+        caller,
+        is_json: is_json(&parts.headers),
+        body,
+        parameters: parameters
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
+        uri: parts.uri,
+        edge,
+    };
+    if call
+        .parameters
+        .iter()
+        .any(|(_, value)| value.contains('\0'))
+    {
+        return Err(not_found());
+    }
+    match (keyed?, admitted) {
+        (None, Ok(())) => (route.handler)(call).await,
+        (Some(keyed), Ok(())) => match keyed.begin(&call).await? {
+            Some(reply) => Ok(reply),
+            None => keyed.run(route, call).await,
+        },
+        // The secret may have ended by the very request that is asked for again.
+        (Some(keyed), Err(problem)) if problem.code.status() == 401 => {
+            match keyed.begin(&call).await {
+                Ok(Some(reply)) => Ok(reply),
+                Ok(None) => {
+                    keyed.abandon().await;
+                    Err(problem)
+                }
+                Err(_) => Err(problem),
+            }
+        }
+        (_, Err(problem)) => Err(problem),
+    }
+}
+
+/// Takes a token from each bucket that the request is counted in, and finds out who asks.
+async fn count(
+    edge: &Edge,
+    route: &SharedRoute,
+    caller: &mut Caller,
+    body: &[u8],
+    counted: &mut Option<Counted>,
+) -> Result<(), Problem> {
+    if route.class == Class::Free {
+        return Ok(());
+    }
+    let mut note = |refused: (Problem, Counted)| {
+        *counted = Some(refused.1);
+        refused.0
+    };
+    limits::of_network(edge, caller).await.map_err(&mut note)?;
+    if let Err(problem) = caller.authenticate(edge, route).await {
+        // Whoever was authenticated and may not do this is no stranger.
+        if problem.code.status() == 401 {
+            let strangers = limits::of_strangers(edge, caller).await;
+            *counted = Some(strangers.map_err(&mut note)?);
+        }
+        return Err(problem);
+    }
+    let class = limits::of_class(edge, caller, route.class, body).await;
+    *counted = Some(class.map_err(&mut note)?);
+    Ok(())
+}
+
+/// The body, up to its limit. What is longer is not read to its end.
+async fn read(body: Body, headers: &HeaderMap, bytes_max: usize) -> Result<Bytes, Problem> {
+    let too_large = || {
+        let words = format!("The body may have {bytes_max} octets.");
+        Problem::new(Code::PayloadTooLarge, words)
+    };
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok());
+    let announced = announced.and_then(|value| value.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > bytes_max as u64) {
+        return Err(too_large());
+    }
+    // Of what ends early nobody waits for the answer any more.
+    axum::body::to_bytes(body, bytes_max)
+        .await
+        .map_err(|_| too_large())
+}

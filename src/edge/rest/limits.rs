@@ -1,0 +1,184 @@
+//! How often somebody may ask: the buckets of REST, and the headers that tell how full they are.
+//!
+//! Not here: the arithmetic (`policy::bucket`), the levels (`quota`). Invariant: no request reaches the
+//! store or a hash of passwords without a token from a bucket of its network; a header that a client
+//! writes (`X-Forwarded-For` of a peer that is no trusted proxy) chooses no bucket.
+//!
+//! ```text
+//! http:net:<network>     every request of REST                          20 times HTTP_PER_MIN
+//! http:open:<network>    class open                                     HTTP_PER_MIN
+//! http:auth:<network>    class auth, and whoever is not authenticated   HTTP_AUTH_PER_MIN
+//! http:auth:<user>       class auth of somebody who is authenticated    HTTP_AUTH_PER_MIN
+//! http:token:<hash>      class token                                    HTTP_AUTH_PER_MIN
+//! http:user:<user>       class general                                  HTTP_PER_MIN
+//! ```
+
+use axum::http::HeaderMap;
+use axum::http::header::{HeaderName, HeaderValue};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+
+use super::caller::{Caller, Credential};
+use super::route::Class;
+use crate::edge::Edge;
+use crate::model::{Code, Problem};
+use crate::policy::bucket::{Rate, Verdict};
+
+static LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+static POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// How many times as much as one person all those of one network may ask.
+const NETWORK_FACTOR: u32 = 20;
+
+/// A bucket, and what is left in it for the one who asks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted {
+    name: &'static str,
+    rate: Rate,
+    remaining: u32,
+}
+
+impl Counted {
+    /// The headers of draft-ietf-httpapi-ratelimit-headers-10: what is left (`r`) and in how many
+    /// seconds the bucket is full again (`t`), of how many (`q`) in how many seconds (`w`).
+    pub(super) fn write(self, headers: &mut HeaderMap) {
+        if self.rate.is_off() {
+            return;
+        }
+        let Self {
+            name,
+            rate,
+            remaining,
+        } = self;
+        let missing = u64::from(rate.capacity.saturating_sub(remaining));
+        let seconds = (missing * 600).div_ceil(u64::from(rate.per_10_min.max(1)));
+        let limit = format!("\"{name}\";r={remaining};t={seconds}");
+        let policy = format!("\"{name}\";q={};w=60", rate.capacity);
+        headers.extend(
+            HeaderValue::from_str(&limit)
+                .ok()
+                .map(|value| (LIMIT.clone(), value)),
+        );
+        headers.extend(
+            HeaderValue::from_str(&policy)
+                .ok()
+                .map(|value| (POLICY.clone(), value)),
+        );
+    }
+}
+
+/// So many in a minute, and as many at once.
+fn per_minute(number: u32) -> Rate {
+    Rate {
+        capacity: number,
+        per_10_min: number.saturating_mul(10),
+    }
+}
+
+/// The bucket that all requests of a network share.
+pub(super) async fn of_network(edge: &Edge, caller: &Caller) -> Result<(), (Problem, Counted)> {
+    let number = edge.settings.http_per_min.saturating_mul(NETWORK_FACTOR);
+    let key = format!("http:net:{}", caller.network);
+    take(edge, "network", &key, per_minute(number))
+        .await
+        .map(|_| ())
+}
+
+/// The bucket of those who could not be authenticated.
+pub(super) async fn of_strangers(
+    edge: &Edge,
+    caller: &Caller,
+) -> Result<Counted, (Problem, Counted)> {
+    let key = format!("http:auth:{}", caller.network);
+    take(
+        edge,
+        "auth",
+        &key,
+        per_minute(edge.settings.http_auth_per_min),
+    )
+    .await
+}
+
+/// The bucket of a request, once it is known who sends it.
+pub(super) async fn of_class(
+    edge: &Edge,
+    caller: &Caller,
+    class: Class,
+    body: &[u8],
+) -> Result<Counted, (Problem, Counted)> {
+    let few = per_minute(edge.settings.http_auth_per_min);
+    let many = per_minute(edge.settings.http_per_min);
+    let network = &caller.network;
+    let known = caller.known().map(|principal| &principal.user_id);
+    let (name, key, rate) = match (class, known) {
+        (Class::Open | Class::Free, _) => ("open", format!("http:open:{network}"), many),
+        (Class::Token, _) => (
+            "token",
+            format!("http:token:{}", presented(caller, body)),
+            few,
+        ),
+        (Class::Auth, Some(user)) => ("auth", format!("http:auth:{user}"), few),
+        (Class::General, Some(user)) => ("user", format!("http:user:{user}"), many),
+        (Class::Auth | Class::General, None) => ("auth", format!("http:auth:{network}"), few),
+    };
+    take(edge, name, &key, rate).await
+}
+
+/// The hash of what is presented: of a token in the header, else of the body that holds one.
+fn presented(caller: &Caller, body: &[u8]) -> String {
+    let hash = match &caller.credential {
+        Credential::Visitor(token) | Credential::Bearer(token) => Sha256::digest(token.reveal()),
+        Credential::Nothing => Sha256::digest(body),
+    };
+    URL_SAFE_NO_PAD.encode(&hash[..16])
+}
+
+async fn take(
+    edge: &Edge,
+    name: &'static str,
+    key: &str,
+    rate: Rate,
+) -> Result<Counted, (Problem, Counted)> {
+    let counted = |remaining| Counted {
+        name,
+        rate,
+        remaining,
+    };
+    match edge.rest.quota.take(key, rate).await {
+        Verdict::Allowed { remaining } => Ok(counted(remaining)),
+        Verdict::Refused { retry_after_ms } => {
+            let words = "Too many requests; wait as long as Retry-After says.";
+            let problem = Problem::new(Code::RateLimited, words).retry_after_ms(retry_after_ms);
+            Err((problem, counted(0)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_headers_are_structured_fields() {
+        let mut headers = HeaderMap::new();
+        let rate = per_minute(10);
+        Counted {
+            name: "auth",
+            rate,
+            remaining: 7,
+        }
+        .write(&mut headers);
+        assert_eq!(headers["ratelimit"], "\"auth\";r=7;t=18");
+        assert_eq!(headers["ratelimit-policy"], "\"auth\";q=10;w=60");
+        let mut headers = HeaderMap::new();
+        let rate = per_minute(0);
+        Counted {
+            name: "auth",
+            rate,
+            remaining: u32::MAX,
+        }
+        .write(&mut headers);
+        assert!(headers.is_empty());
+    }
+}

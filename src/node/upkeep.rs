@@ -1,0 +1,71 @@
+//! What is done now and then for as long as the node runs.
+//!
+//! Not here: what expires (`store`). Invariant: nothing of it is needed for anything to be right: what
+//! fails is done the next time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use super::run::wall_clock;
+use crate::broker::Broker;
+use crate::identity::Accounts;
+use crate::model::UnixMillis;
+use crate::store::Store;
+
+/// How often what has expired is removed.
+const PURGE_EVERY: Duration = Duration::from_secs(3_600);
+
+/// How often the bans are read anew.
+const BANS_EVERY: Duration = Duration::from_secs(60);
+
+/// How often the gauges are read.
+const GAUGES_EVERY: Duration = Duration::from_secs(5);
+
+/// Removes what has expired and reads the gauges, for as long as the node runs.
+pub(super) async fn upkeep(
+    store: Arc<dyn Store>,
+    accounts: Arc<Accounts>,
+    broker: Arc<Broker>,
+    metrics: PrometheusHandle,
+    identity_ttl: Duration,
+) {
+    let mut purge = tokio::time::interval(PURGE_EVERY);
+    let mut bans = tokio::time::interval(BANS_EVERY);
+    let mut gauges = tokio::time::interval(GAUGES_EVERY);
+    loop {
+        tokio::select! {
+            _ = purge.tick() => {
+                let now = wall_clock();
+                stay(&*store, &broker, now).await;
+                match store.purge(now, now.before(identity_ttl)).await {
+                    Ok(0) => {}
+                    Ok(rows) => tracing::info!(rows, "what had expired was removed"),
+                    Err(error) => tracing::warn!(%error, "what has expired is removed later"),
+                }
+                accounts.purge().await;
+            }
+            // The nodes tell each other of bans; this is for a word that was lost.
+            _ = bans.tick() => {
+                let _tried_again = accounts.reload_bans().await;
+            }
+            _ = gauges.tick() => {
+                let topics = u32::try_from(broker.hub.topics.len()).unwrap_or(u32::MAX);
+                metrics::gauge!("chat_channels_active").set(f64::from(topics));
+                // Histograms are folded into buckets here rather than when somebody looks.
+                metrics.run_upkeep();
+            }
+        }
+    }
+}
+
+/// Whoever is connected is seen now, so that he is not removed as somebody who went away.
+async fn stay(store: &dyn Store, broker: &Broker, now: UnixMillis) {
+    for user in broker.hub.users() {
+        if let Err(error) = store.seen(&user, now).await {
+            tracing::warn!(%error, "who is connected was not noted");
+            return;
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! Accounts on the demo page, in real Chromiums: each browser of a test has a profile of its own.
+
+use serde_json::json;
+
+use crate::support::chromium::{Browser, Tab};
+use crate::support::node::Node;
+use crate::support::page::{LEFT, RIGHT, Visitor};
+use crate::support::sheet::{PASSWORD, Sheet};
+
+const DESK: (u32, u32) = (1280, 860);
+const SMALL_PHONE: (u32, u32) = (360, 740);
+const MINA: &str = "mina@example.org";
+
+/// A browser of its own with the page in it, and both visitors there.
+async fn browser_at(node: &Node) -> (Browser, Tab) {
+    let mut browser = Browser::start().await;
+    let page = browser.open(&node.url("/"), DESK, false).await;
+    LEFT.is_ready(&mut browser, &page).await;
+    RIGHT.is_ready(&mut browser, &page).await;
+    (browser, page)
+}
+
+/// One of a browser writes to another of the same.
+async fn talk(browser: &mut Browser, page: &Tab, from: Visitor, to: Visitor, text: &str) {
+    from.writes(browser, page, text).await;
+    from.knows_stored(browser, page, text).await;
+    to.reads(browser, page, text).await;
+}
+
+#[tokio::test]
+async fn a_visitor_becomes_a_member_on_the_connection_that_he_has() {
+    let node = Node::start("page", &[]).await;
+    let (mut browser, page) = browser_at(&node).await;
+    talk(&mut browser, &page, LEFT, RIGHT, "As a visitor").await;
+    let was = LEFT.address(&mut browser, &page).await;
+    assert_eq!(browser.sockets_opened(&page).await, 2);
+
+    LEFT.creates_account(&mut browser, &page, MINA, "Mina")
+        .await;
+    let said = "document.querySelector('#pane-first .outcome').textContent
+        .includes('The conversation goes on')";
+    browser.wait_for(&page, said).await;
+    talk(&mut browser, &page, LEFT, RIGHT, "As a member").await;
+    talk(&mut browser, &page, RIGHT, LEFT, "Hello, Mina").await;
+    assert_eq!(LEFT.count(&mut browser, &page, "As a visitor").await, 1);
+    assert_eq!(LEFT.address(&mut browser, &page).await, was);
+    assert_eq!(
+        browser.sockets_opened(&page).await,
+        2,
+        "nobody has reconnected"
+    );
+    // The other side learns the name with the first message.
+    let named = "document.querySelector('#pane-second textarea').placeholder.includes('Mina')";
+    browser.wait_for(&page, named).await;
+    let may = "document.querySelector('#pane-first .may .grant.no') === null
+        && document.querySelector('#pane-second .may .grant.no') !== null";
+    browser.wait_for(&page, may).await;
+
+    // The account is kept in this browser, and so is what was written before it.
+    browser
+        .evaluate(&page, "window.old = true, location.reload()")
+        .await;
+    let reloaded = "!window.old && document.querySelector('#pane-first[data-state=connected]')";
+    browser.wait_for(&page, reloaded).await;
+    LEFT.is_kind(&mut browser, &page, "member").await;
+    LEFT.knows_stored(&mut browser, &page, "As a visitor").await;
+    assert_eq!(LEFT.address(&mut browser, &page).await, was);
+    assert_eq!(browser.complaints(), [] as [String; 0]);
+}
+
+#[tokio::test]
+async fn a_second_browser_signs_in_and_shows_the_same_until_it_is_signed_out() {
+    let node = Node::start("page", &[]).await;
+    let (mut first, desk) = browser_at(&node).await;
+    talk(&mut first, &desk, LEFT, RIGHT, "Before the account").await;
+    LEFT.creates_account(&mut first, &desk, MINA, "Mina").await;
+    talk(&mut first, &desk, RIGHT, LEFT, "After it").await;
+
+    let (mut second, couch) = browser_at(&node).await;
+    LEFT.signs_in(&mut second, &couch, MINA, None).await;
+    LEFT.knows_stored(&mut second, &couch, "Before the account")
+        .await;
+    LEFT.reads(&mut second, &couch, "After it").await;
+    let mina = LEFT.address(&mut first, &desk).await;
+    assert_eq!(LEFT.address(&mut second, &couch).await, mina);
+
+    talk(&mut first, &desk, RIGHT, LEFT, "To both").await;
+    LEFT.reads(&mut second, &couch, "To both").await;
+    LEFT.writes(&mut second, &couch, "From the couch").await;
+    LEFT.knows_stored(&mut second, &couch, "From the couch")
+        .await;
+    RIGHT.reads(&mut first, &desk, "From the couch").await;
+    LEFT.knows_stored(&mut first, &desk, "From the couch").await;
+    for text in [
+        "Before the account",
+        "After it",
+        "To both",
+        "From the couch",
+    ] {
+        assert_eq!(LEFT.count(&mut first, &desk, text).await, 1, "{text}");
+        assert_eq!(LEFT.count(&mut second, &couch, text).await, 1, "{text}");
+    }
+
+    let mut sheet = Sheet::of(&mut first, &desk, LEFT).await;
+    sheet.click("Devices").await;
+    let both = "document.querySelectorAll('#sheet .devices li').length === 2";
+    sheet.wait_for(both).await;
+    let end_other = "[...document.querySelectorAll('#sheet .devices li')]
+        .find((it) => !it.textContent.includes('this browser')).querySelector('button').click()";
+    sheet.evaluate(end_other).await;
+    sheet.says("Signed out: ").await;
+    sheet
+        .wait_for("document.querySelectorAll('#sheet .devices li').length === 1")
+        .await;
+    LEFT.is_told(&mut second, &couch, "This device was signed out")
+        .await;
+    LEFT.is(&mut first, &desk, "connected").await;
+    // He goes on there as somebody new, who has nothing of hers.
+    let go_on = "[...document.querySelectorAll('#pane-first .ways button')].at(-1).click()";
+    second.evaluate(&couch, go_on).await;
+    LEFT.is_ready(&mut second, &couch).await;
+    LEFT.is_kind(&mut second, &couch, "anonymous").await;
+    assert_eq!(LEFT.count(&mut second, &couch, "To both").await, 0);
+}
+
+#[tokio::test]
+async fn a_link_carries_a_conversation_to_another_browser_once() {
+    let node = Node::start("page", &[]).await;
+    let (mut first, desk) = browser_at(&node).await;
+    talk(&mut first, &desk, LEFT, RIGHT, "Begun at the desk").await;
+    let was = LEFT.address(&mut first, &desk).await;
+    let mut sheet = Sheet::of(&mut first, &desk, LEFT).await;
+    sheet.click("Continue in another browser").await;
+    sheet
+        .wait_for("document.querySelector('#sheet .qr')?.naturalWidth > 0")
+        .await;
+    let link = sheet
+        .evaluate("document.querySelector('#sheet .copying input').value")
+        .await;
+    let link = link.as_str().unwrap();
+    let (page, token) = link.split_once("#link=").unwrap();
+    assert_eq!(page, node.url("/"));
+
+    // A preview bot that opens it uses nothing up: only the click does.
+    let mut second = Browser::start().await;
+    let phone = second.open(link, SMALL_PHONE, true).await;
+    Sheet::shown(&mut second, &phone).await;
+    assert_eq!(second.sockets_opened(&phone).await, 0);
+    let mut sheet = Sheet::shown(&mut second, &phone).await;
+    sheet.click("Continue here").await;
+    sheet.is_closed().await;
+    LEFT.is(&mut second, &phone, "connected").await;
+    LEFT.knows_stored(&mut second, &phone, "Begun at the desk")
+        .await;
+    assert_eq!(LEFT.address(&mut second, &phone).await, was);
+    let hash = second.evaluate(&phone, "location.href").await;
+    assert_eq!(hash, node.url("/"));
+    LEFT.is_told(&mut first, &desk, "Continued in another browser")
+        .await;
+
+    RIGHT
+        .writes(&mut first, &desk, "Are you on the phone now?")
+        .await;
+    LEFT.reads(&mut second, &phone, "Are you on the phone now?")
+        .await;
+
+    let mut third = Browser::start().await;
+    let late = third.open(link, DESK, false).await;
+    let mut sheet = Sheet::shown(&mut third, &late).await;
+    sheet.click("Continue here").await;
+    sheet.says("This link was used before").await;
+    assert!(!node.output().contains(token), "a link is a secret");
+}
+
+#[tokio::test]
+async fn whoever_signs_in_takes_his_conversation_along_if_he_wants_to() {
+    let node = Node::start("page", &[]).await;
+    let (mut first, desk) = browser_at(&node).await;
+    talk(&mut first, &desk, LEFT, RIGHT, "Of the account").await;
+    LEFT.creates_account(&mut first, &desk, MINA, "Mina").await;
+    let mina = LEFT.address(&mut first, &desk).await;
+
+    let (mut second, couch) = browser_at(&node).await;
+    talk(&mut second, &couch, LEFT, RIGHT, "Of the visitor").await;
+    // Nothing is chosen for him.
+    let mut sheet = Sheet::of(&mut second, &couch, LEFT).await;
+    sheet.click("Sign in").await;
+    sheet.fill("email", MINA).await;
+    sheet.fill("password", PASSWORD).await;
+    sheet.click("Sign in").await;
+    sheet.says("Choose one of the two").await;
+    second.press_escape(&couch).await;
+    LEFT.signs_in(&mut second, &couch, MINA, Some("yes")).await;
+    assert_eq!(LEFT.address(&mut second, &couch).await, mina);
+
+    LEFT.knows_stored(&mut second, &couch, "Of the visitor")
+        .await;
+    let other = RIGHT.address(&mut first, &desk).await;
+    let other = format!("Guest {}", &other[other.len() - 4..]);
+    LEFT.looks_at(&mut second, &couch, &other).await;
+    LEFT.knows_stored(&mut second, &couch, "Of the account")
+        .await;
+
+    // The other side of the visitor's conversation goes on with the account, everywhere.
+    talk_on(&mut second, &couch, "Still there?").await;
+    let peer = RIGHT.address(&mut second, &couch).await;
+    let peer = format!("Guest {}", &peer[peer.len() - 4..]);
+    LEFT.looks_at(&mut second, &couch, &peer).await;
+    LEFT.reads(&mut second, &couch, "Still there?").await;
+    LEFT.looks_at(&mut first, &desk, &peer).await;
+    LEFT.reads(&mut first, &desk, "Still there?").await;
+}
+
+/// The one on the right writes in the conversation that he has.
+async fn talk_on(browser: &mut Browser, page: &Tab, text: &str) {
+    assert_eq!(RIGHT.count(browser, page, "Of the visitor").await, 1);
+    RIGHT.writes(browser, page, text).await;
+    RIGHT.knows_stored(browser, page, text).await;
+}
+
+#[tokio::test]
+async fn what_is_refused_is_said_in_words() {
+    let node = Node::start("page", &[]).await;
+    let (mut browser, page) = browser_at(&node).await;
+    LEFT.creates_account(&mut browser, &page, MINA, "Mina")
+        .await;
+
+    let mut sheet = Sheet::of(&mut browser, &page, RIGHT).await;
+    sheet.click("Create account").await;
+    sheet.fill("email", "not an address").await;
+    sheet.fill("password", "short").await;
+    sheet.click("Create account").await;
+    sheet.says("a whole e-mail address").await;
+    sheet.says("At least 10 characters").await;
+    sheet.fill("email", "noa@example.org").await;
+    sheet.fill("password", "password12").await;
+    sheet.click("Create account").await;
+    sheet.says("too easy to guess").await;
+    let invalid =
+        "document.querySelector('#sheet [name=password]').matches('[aria-invalid=true]:focus')";
+    sheet.wait_for(invalid).await;
+    sheet.fill("email", MINA).await;
+    sheet.fill("password", PASSWORD).await;
+    sheet.click("Create account").await;
+    sheet.says("There is an account with this e-mail").await;
+
+    sheet
+        .evaluate("document.querySelector('#sheet .back').click()")
+        .await;
+    sheet.click("Sign in").await;
+    sheet.fill("email", MINA).await;
+    sheet.fill("password", "a wrong password").await;
+    sheet.click("Sign in").await;
+    sheet.says("E-mail or password is wrong").await;
+    // An address that nobody has is answered in the same words.
+    sheet.fill("email", "nobody@example.org").await;
+    sheet.click("Sign in").await;
+    sheet.says("E-mail or password is wrong").await;
+    sheet.click("Forgotten the password?").await;
+    sheet.fill("email", "nobody@example.org").await;
+    sheet.click("Send the link").await;
+    sheet.says("If there is an account").await;
+}
+
+#[tokio::test]
+async fn an_access_token_is_renewed_on_the_open_connection() {
+    let node = Node::start("page", &[("JWT_ACCESS_TTL", "20s")]).await;
+    let (mut browser, page) = browser_at(&node).await;
+    LEFT.creates_account(&mut browser, &page, MINA, "Mina")
+        .await;
+    // Twice: the second proves that the successor of the refresh token is good too.
+    let renewed = "performance.getEntriesByType('resource')
+        .filter(({name}) => name.endsWith('/auth/refresh')).length >= 2";
+    browser.wait_for(&page, renewed).await;
+    talk(
+        &mut browser,
+        &page,
+        LEFT,
+        RIGHT,
+        "Still the same connection",
+    )
+    .await;
+    assert_eq!(browser.sockets_opened(&page).await, 2);
+    assert_eq!(browser.complaints(), [] as [String; 0]);
+}
+
+#[tokio::test]
+async fn the_dialog_is_for_keyboards_and_input_methods_too() {
+    let node = Node::start("page", &[]).await;
+    let (mut browser, page) = browser_at(&node).await;
+    let mut sheet = Sheet::of(&mut browser, &page, LEFT).await;
+    let labelled = "document.getElementById(document.querySelector('#sheet')
+        .getAttribute('aria-labelledby')).textContent.startsWith('Guest')";
+    assert_eq!(sheet.evaluate(labelled).await, true);
+    sheet.click("Create account").await;
+    let fields = "[...document.querySelectorAll('#sheet input')].map((it) =>
+        [it.labels.length > 0, it.autocomplete])";
+    let expected = json!([[true, "email"], [true, "new-password"], [true, "nickname"]]);
+    assert_eq!(sheet.evaluate(fields).await, expected);
+    let focused = "document.activeElement.name";
+    assert_eq!(sheet.evaluate(focused).await, "email");
+
+    // While a syllable is being put together, Enter and Esc belong to the input method.
+    let composing = "(() => {
+        const name = document.querySelector('#sheet [name=name]');
+        name.dispatchEvent(new CompositionEvent('compositionstart', {bubbles: true}));
+        const enter = new KeyboardEvent('keydown',
+            {key: 'Enter', isComposing: true, bubbles: true, cancelable: true});
+        return [name.dispatchEvent(enter),
+            document.querySelector('#sheet').dispatchEvent(new Event('cancel', {cancelable: true}))];
+    })()";
+    assert_eq!(sheet.evaluate(composing).await, json!([false, false]));
+    let composed = "document.querySelector('#sheet [name=name]')
+        .dispatchEvent(new CompositionEvent('compositionend', {bubbles: true}))";
+    sheet.evaluate(composed).await;
+    browser.press_escape(&page).await;
+    browser
+        .wait_for(&page, "!document.querySelector('#sheet').open")
+        .await;
+    let returned = "document.activeElement.matches('#pane-first .account')";
+    assert_eq!(browser.evaluate(&page, returned).await, true);
+    // What was typed into a form does not stay in the page.
+    let left = "document.querySelectorAll('#sheet input').length";
+    assert_eq!(browser.evaluate(&page, left).await, 0);
+}
+
+#[tokio::test]
+async fn a_phone_has_room_for_every_view_in_both_languages() {
+    let node = Node::start("page", &[]).await;
+    let mut browser = Browser::start().await;
+    let page = browser.open(&node.url("/"), SMALL_PHONE, true).await;
+    LEFT.is_ready(&mut browser, &page).await;
+    let fits = "[document.documentElement, document.querySelector('#sheet')]
+        .every((it) => it.scrollWidth <= it.clientWidth) &&
+        [...document.querySelectorAll('#sheet button, #sheet input, .account')]
+        .every((it) => !it.offsetParent || (it.offsetHeight >= 20 && it.offsetWidth >= 20
+            && Math.max(it.offsetHeight, it.parentElement.offsetHeight) >= 24))";
+    for language in ["en", "ko"] {
+        let speak = format!("document.querySelector('[data-language={language}]').click()");
+        browser.evaluate(&page, &speak).await;
+        for action in [None, Some(1), Some(2), Some(3)] {
+            let mut sheet = Sheet::of(&mut browser, &page, LEFT).await;
+            if let Some(nth) = action {
+                let open =
+                    format!("document.querySelector('#sheet .actions :nth-child({nth})').click()");
+                sheet.evaluate(&open).await;
+                sheet
+                    .wait_for("!document.querySelector('#sheet .back').hidden")
+                    .await;
+            }
+            assert_eq!(sheet.evaluate(fits).await, true, "{language} {action:?}");
+            sheet
+                .evaluate("document.querySelector('#sheet .shut').click()")
+                .await;
+            sheet.is_closed().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn both_languages_have_the_same_words_with_the_same_gaps() {
+    let node = Node::start("page", &[]).await;
+    let (mut browser, page) = browser_at(&node).await;
+    let different = "(async () => {
+        const [{en}, {ko}] = await Promise.all(
+            [import('/assets/words-en.js'), import('/assets/words-ko.js')]);
+        const gaps = (text) => (text?.match(/\\{\\w+\\}/g) ?? []).sort().join();
+        const keys = new Set([...Object.keys(en), ...Object.keys(ko)]);
+        const marked = [...document.querySelectorAll('[data-words], [data-label]')]
+            .flatMap((it) => [it.dataset.words, it.dataset.label]).filter(Boolean);
+        const server = ['anonymous', 'member', 'bot', 'admin'].map((kind) => `kind_${kind}`);
+        return [
+            ...[...keys].filter((key) => !en[key] || !ko[key] || gaps(en[key]) !== gaps(ko[key])),
+            ...[...marked, ...server].filter((key) => !en[key]),
+        ];
+    })()";
+    assert_eq!(browser.evaluate(&page, different).await, json!([]));
+    // Every word that a script asks for by its whole name is there.
+    let missing = "(async () => {
+        const {hasWords} = await import('/assets/words.js');
+        const scripts = ['main', 'pane', 'person', 'sheet', 'strength', 'dom', 'problems'];
+        const texts = await Promise.all(scripts.map(
+            async (name) => (await fetch(`/assets/${name}.js`)).text()));
+        const asked = texts.flatMap((text) => [...text.matchAll(/words\\('(\\w+)'/g)]);
+        return asked.map(([, key]) => key).filter((key) => !hasWords(key));
+    })()";
+    assert_eq!(browser.evaluate(&page, missing).await, json!([]));
+}
