@@ -141,6 +141,11 @@ impl Visitors {
         Ok(Some(recipient))
     }
 
+    /// Something of this user has changed, perhaps by another node: he is read anew.
+    pub fn forget(&self, user_id: &UserId) {
+        self.recipients().forget(user_id);
+    }
+
     /// Whether the recipient lets this sender write to him (`policy::may_write`), asking the store
     /// only when that depends on what he wrote.
     ///
