@@ -301,7 +301,8 @@ async fn migrate_makes_a_schema_and_says_when_there_is_nothing_to_do() {
         "{said}"
     );
     let tracker = TaskTracker::new();
-    let store = PostgresStore::connect(&url, &PostgresSettings::default(), &tracker);
+    let settings = PostgresSettings::default();
+    let store = PostgresStore::connect(&url, &settings, &tracker);
     store
         .await
         .unwrap()

@@ -199,11 +199,8 @@ async fn each_way_to_fail_has_its_exit_code() {
         2
     );
     let other = ["--set", "JWT_SECRET=another secret of thirty-two octets"];
-    let forbidden = ended(with(
-        &["user", "list", "--url"],
-        &[&url, other[0], other[1]],
-    ))
-    .await;
+    let by_other = ["--url", &url, other[0], other[1]];
+    let forbidden = ended(with(&["user", "list"], &by_other)).await;
     assert_eq!(forbidden.code, 4, "{forbidden:?}");
     let nothing = run(
         &[
