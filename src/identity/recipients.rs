@@ -107,11 +107,6 @@ impl Visitors {
         Ok(recipient)
     }
 
-    /// Something of this user has changed, perhaps by another node: he is read anew.
-    pub fn forget(&self, user_id: &UserId) {
-        self.recipients().forget(user_id);
-    }
-
     async fn found(&self, user_id: &UserId) -> Result<Option<Recipient>, StoreError> {
         let record = self.store().user(user_id).await?;
         let Some(accounts) = self.accounts() else {
