@@ -86,7 +86,7 @@ pub(super) fn open(
     };
     let settings = AccountSettings {
         refresh_ttl: settings.refresh_ttl,
-        failures_per_account: settings.login_failures,
+        failures: settings.login_failures,
         failures_per_net: settings.login_failures_per_net,
         logins_per_net: settings.login_per_net,
         registrations_per_net: settings.register_per_net,

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::api::{Member, PASSWORD, call, post};
+use crate::support::cli::make_admin;
 use crate::support::client::{Client, Ending, Received};
-use crate::support::cluster::Cluster;
+use crate::support::cluster::{Cluster, SECRET};
 use crate::support::node::Node;
 
 /// Within this every node has followed.
@@ -70,7 +71,13 @@ async fn signing_out_everywhere_on_one_node_closes_the_sockets_on_all() {
     let since = Instant::now();
     let bearer = member.bearer();
     let all = json!({"all": true});
-    let out = post(a, "/api/v1/auth/logout", &[("Authorization", &bearer)], &all).await;
+    let out = post(
+        a,
+        "/api/v1/auth/logout",
+        &[("Authorization", &bearer)],
+        &all,
+    )
+    .await;
     out.expect(204);
     for ending in all_end(clients, since).await {
         assert_eq!(ending.code, 4410, "{ending:?}");
@@ -79,13 +86,8 @@ async fn signing_out_everywhere_on_one_node_closes_the_sockets_on_all() {
     for node in &nodes {
         for token in [&member, &other] {
             let bearer = token.bearer();
-            let me = call(
-                node.address(),
-                "GET",
-                "/api/v1/me",
-                &[("Authorization", &bearer)],
-                None,
-            );
+            let headers = [("Authorization", bearer.as_str())];
+            let me = call(node.address(), "GET", "/api/v1/me", &headers, None);
             assert_eq!(me.await.problem(401), "unauthorized");
             let mut client = Client::open(node.address()).await;
             let refused = client.connect_as(&[("authorization", &bearer)]).await;
@@ -118,14 +120,8 @@ async fn ending_one_device_leaves_the_others() {
     let id = phones.expect("the phone")["id"].as_str().unwrap();
 
     let since = Instant::now();
-    let ended = call(
-        a,
-        "DELETE",
-        &format!("/api/v1/me/sessions/{id}"),
-        &headers,
-        None,
-    );
-    ended.await.expect(204);
+    let path = format!("/api/v1/me/sessions/{id}");
+    call(a, "DELETE", &path, &headers, None).await.expect(204);
     for ending in all_end(on_phone, since).await {
         assert_eq!(ending.code, 4410, "{ending:?}");
     }
@@ -149,7 +145,10 @@ async fn a_refresh_token_that_comes_twice_ends_its_family_everywhere() {
     // Two tabs at once, on two nodes: the same successor.
     let (one, two) = tokio::join!(refresh(a, &member.refresh), refresh(b, &member.refresh));
     let (one, two) = (Member::of(&one.expect(200)), Member::of(&two.expect(200)));
-    assert_eq!(one.refresh, two.refresh, "parallel refreshes have one outcome");
+    assert_eq!(
+        one.refresh, two.refresh,
+        "parallel refreshes have one outcome"
+    );
     assert_ne!(one.refresh, member.refresh);
     let third = Member::of(&refresh(c, &one.refresh).await.expect(200));
     let clients = listeners(&nodes, &third).await;
@@ -173,7 +172,7 @@ async fn bans_mutes_and_roles_hold_on_every_node_within_a_second() {
     let nodes = three(&cluster).await;
     let a = nodes[0].address();
     let admin = Member::register(a, "root@example.org").await;
-    crate::support::cli::make_admin(&nodes[0], &cluster, &admin.user_id).await;
+    make_admin(&nodes[0], SECRET, &admin.user_id).await;
     let admin = Member::login(a, "root@example.org", "desk").await;
     let bearer = admin.bearer();
     let headers = [("Authorization", bearer.as_str())];
@@ -187,7 +186,10 @@ async fn bans_mutes_and_roles_hold_on_every_node_within_a_second() {
         .expect(201);
     for client in &mut clients {
         let told = notified(client).await;
-        assert_eq!((&told["kind"], &told["reason"]), (&json!("mute"), &json!("spam")));
+        assert_eq!(
+            (&told["kind"], &told["reason"]),
+            (&json!("mute"), &json!("spam"))
+        );
         client.subscribe("/user/queue/errors").await;
         client.say(&admin.user_id, "hello").await;
         let problem = client.frame().await.json();
@@ -214,7 +216,10 @@ async fn bans_mutes_and_roles_hold_on_every_node_within_a_second() {
             let frame = client.frame().await;
             if frame.header("destination") == "/user/queue/notifications" {
                 let told = frame.json();
-                assert_eq!((&told["type"], &told["kind"]), (&json!("MEMBER"), &json!("bot")));
+                assert_eq!(
+                    (&told["type"], &told["kind"]),
+                    (&json!("MEMBER"), &json!("bot"))
+                );
                 break;
             }
         }
@@ -230,7 +235,9 @@ async fn bans_mutes_and_roles_hold_on_every_node_within_a_second() {
         assert_eq!(ending.code, 4403, "{ending:?}");
     }
     let mut again = Client::open(nodes[2].address()).await;
-    let refused = again.connect_as(&[("authorization", &member.bearer())]).await;
+    let refused = again
+        .connect_as(&[("authorization", &member.bearer())])
+        .await;
     assert_eq!(refused.command, "ERROR", "{refused:?}");
     assert_eq!(again.end().await.code, 4403);
 }
@@ -253,17 +260,16 @@ async fn a_visitor_on_three_nodes_becomes_a_member_on_the_sockets_that_he_has() 
     }
     let visitor = format!("Visitor {secret}");
     let body = json!({"email": "mina@example.org", "password": PASSWORD, "name": "Mina"});
-    let pair = post(
-        a,
-        "/api/v1/auth/upgrade",
-        &[("Authorization", &visitor)],
-        &body,
-    );
+    let headers = [("Authorization", visitor.as_str())];
+    let pair = post(a, "/api/v1/auth/upgrade", &headers, &body);
     let pair = Member::of(&pair.await.expect(200));
     assert_eq!(pair.user_id, user, "the same address");
     for client in &mut clients {
         let told = notified(client).await;
-        assert_eq!((&told["type"], &told["kind"]), (&json!("UPGRADED"), &json!("member")));
+        assert_eq!(
+            (&told["type"], &told["kind"]),
+            (&json!("UPGRADED"), &json!("member"))
+        );
     }
     // The same sockets write as a member, and all of them hear it.
     let mut other = Client::connect(nodes[1].address()).await;
@@ -283,12 +289,7 @@ async fn a_visitor_on_three_nodes_becomes_a_member_on_the_sockets_that_he_has() 
         }
     }
     // The secret has ended with the visitor.
-    let again = post(
-        a,
-        "/api/v1/auth/upgrade",
-        &[("Authorization", &visitor)],
-        &body,
-    );
+    let again = post(a, "/api/v1/auth/upgrade", &headers, &body);
     assert_eq!(again.await.problem(403), "proof_required");
 }
 
@@ -334,5 +335,8 @@ async fn a_token_that_ends_is_announced_renewed_in_band_and_closed_on_an_idle_li
     assert_eq!(ending.code, 4401, "{ending:?}");
     let took = since.elapsed();
     assert!(took < Duration::from_secs(45), "closed {took:?} later");
-    assert!(took > Duration::from_secs(25), "with 30 s of grace: {took:?}");
+    assert!(
+        took > Duration::from_secs(25),
+        "with 30 s of grace: {took:?}"
+    );
 }

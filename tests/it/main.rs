@@ -8,6 +8,8 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod accounts;
+mod accounts_cluster;
 mod anonymous_identity;
 mod backup;
 mod bad_clients;
@@ -42,6 +44,8 @@ mod faults_store;
 mod hostile_clients;
 mod instruction_gate;
 mod limits_cluster;
+mod login_flood;
+mod mail;
 mod nginx_sockjs;
 mod one_node;
 mod open_destinations;

@@ -86,7 +86,7 @@ async fn redeem(call: Call) -> Result<Reply, Problem> {
     let opened = accounts
         .redeem(&caller.handshake, &asked.link_token)
         .await?;
-    edge.app.review(&opened.principal.user_id).await;
+    edge.app.carried_away(&opened.principal.user_id).await;
     // The cookie is for pages: others keep what the answer tells.
     let secret = opened
         .secret_to_tell

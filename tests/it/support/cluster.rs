@@ -16,6 +16,9 @@ pub(crate) const HIGH_LIMITS: [(&str, &str); 5] = [
     ("MINT_PER_NET", "100000"),
 ];
 
+/// The secret of the cluster.
+pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
 /// The servers, and the data directories of the nodes.
 #[derive(Debug)]
 pub(crate) struct Cluster {
@@ -60,7 +63,7 @@ impl Cluster {
             ("DATABASE_URL", self.database.as_str()),
             ("REDIS_URL", redis.as_str()),
             ("RABBITMQ_URL", rabbitmq.as_str()),
-            ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+            ("JWT_SECRET", SECRET),
             ("TRUSTED_PROXIES", "127.0.0.1"),
         ];
         environment.extend(HIGH_LIMITS);

@@ -4,6 +4,7 @@
 pub(crate) mod api;
 pub(crate) mod bystanders;
 pub(crate) mod chromium;
+pub(crate) mod cli;
 pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod edge;
