@@ -56,7 +56,12 @@ impl Visitor {
 }
 
 /// Asks for something below `/api/v1`, with what stands in `Authorization`.
-async fn ask(node: &Node, line: &str, authorization: &str, body: Option<&Value>) -> Answered {
+pub(crate) async fn ask(
+    node: &Node,
+    line: &str,
+    authorization: &str,
+    body: Option<&Value>,
+) -> Answered {
     let (method, path) = line.split_once(' ').unwrap();
     let headers = [("Authorization", authorization)];
     let headers = if authorization.is_empty() {
