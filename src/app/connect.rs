@@ -186,11 +186,15 @@ impl App {
     /// # Errors
     /// When the store does not do it; the sessions are closed all the same.
     pub async fn erase(self: &Arc<Self>, user: &UserId) -> Result<(), Problem> {
-        let signed_out = self.broker.sign_out(user).await;
-        if let Err(error) = signed_out {
+        self.sign_out(user).await;
+        self.visitors.erase(user).await
+    }
+
+    /// Closes every live session of a user: what was presented for them opens nothing any more.
+    pub async fn sign_out(self: &Arc<Self>, user: &UserId) {
+        if let Err(error) = self.broker.sign_out(user).await {
             tracing::debug!(%error, "sessions on other nodes end when their users are looked up");
         }
-        self.visitors.erase(user).await
     }
 
     /// Closes the oldest sessions of a user who has too many, wherever they are.

@@ -42,14 +42,6 @@ impl App {
         self.broker.review_bans().await;
     }
 
-    /// A visitor goes on in another browser: his sessions elsewhere end, on every node.
-    pub async fn carried_away(self: &Arc<Self>, user: &UserId) {
-        self.visitors.forget(user);
-        if let Err(error) = self.broker.sign_out(user).await {
-            tracing::debug!(%error, "sessions on other nodes end with their secret");
-        }
-    }
-
     /// The sign-ins of a user that have a session on this node.
     #[must_use]
     pub fn sign_ins_here(&self, user: &UserId) -> BTreeSet<SignInId> {

@@ -74,6 +74,12 @@ impl<'a> Requester<'a> {
         }
     }
 
+    /// The origin of the page that has sent it, where that is this server's own.
+    pub(super) fn own_page(&self) -> Option<&'a str> {
+        let origin = self.headers.get(ORIGIN)?.to_str().ok();
+        origin.filter(|_| self.origin == Verdict::Same)
+    }
+
     /// The record from which a CONNECT gets its identity, and the cookie to be set. Cookies count
     /// only for pages that may talk to this server.
     pub(super) fn with_cookie(

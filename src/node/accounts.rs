@@ -35,6 +35,7 @@ pub(super) struct AccountsError {
     words: String,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is the end of the error")]
 fn refuse(setting: &'static str, words: impl ToString) -> AccountsError {
     let words = words.to_string();
     AccountsError { setting, words }

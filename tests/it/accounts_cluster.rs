@@ -198,13 +198,11 @@ async fn bans_mutes_and_roles_hold_on_every_node_within_a_second() {
     }
     let lift = format!("/api/v1/admin/bans/user/{}/mute", member.user_id);
     call(a, "DELETE", &lift, &headers, None).await.expect(204);
-    for client in &mut clients {
-        assert_eq!(notified(client).await["kind"], "unmute");
-        client.say(&admin.user_id, "hello again").await;
-        assert_eq!(client.frame().await.command, "MESSAGE");
-        assert_eq!(client.frame().await.command, "RECEIPT");
-        break;
-    }
+    let client = &mut clients[0];
+    assert_eq!(notified(client).await["kind"], "unmute");
+    client.say(&admin.user_id, "hello again").await;
+    assert_eq!(client.frame().await.command, "MESSAGE");
+    assert_eq!(client.frame().await.command, "RECEIPT");
 
     // Another role is another kind, without connecting anew.
     let role = format!("/api/v1/admin/users/{}/role", member.user_id);
@@ -296,7 +294,7 @@ async fn a_visitor_on_three_nodes_becomes_a_member_on_the_sockets_that_he_has() 
 #[tokio::test]
 async fn a_token_that_ends_is_announced_renewed_in_band_and_closed_on_an_idle_listener() {
     let cluster = Cluster::start().await;
-    let settings = [OPEN.as_slice(), &[("JWT_ACCESS_TTL", "5s")]].concat();
+    let settings = [OPEN.as_slice(), &[("JWT_ACCESS_TTL", "10s")]].concat();
     let node = cluster.node_with("a", &settings).await;
     let at = node.address();
     let member = Member::register(at, "mina@example.org").await;
@@ -305,7 +303,7 @@ async fn a_token_that_ends_is_announced_renewed_in_band_and_closed_on_an_idle_li
     let mut idle = Client::member(at, &member.access).await;
     let told = notified(&mut renewed).await;
     assert_eq!(told["kind"], "token_expiring");
-    assert!(told["in_ms"].as_u64().unwrap() <= 5_000, "{told}");
+    assert!(told["in_ms"].as_u64().unwrap() <= 10_000, "{told}");
 
     let body = json!({"refresh_token": member.refresh});
     let next = post(at, "/api/v1/auth/refresh", &[], &body).await;

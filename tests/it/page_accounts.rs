@@ -158,6 +158,7 @@ async fn a_link_carries_a_conversation_to_another_browser_once() {
     LEFT.is_told(&mut first, &desk, "Continued in another browser")
         .await;
 
+    first.press_escape(&desk).await;
     RIGHT
         .writes(&mut first, &desk, "Are you on the phone now?")
         .await;

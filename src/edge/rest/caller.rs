@@ -41,6 +41,8 @@ pub(super) struct Caller {
     pub(super) client: ClientIdentifier,
     /// His network, keyed.
     pub(super) network: ClientIdentifier,
+    /// The origin of the page that asks, where that is this server's own.
+    pub(super) own_page: Option<String>,
     /// What he presents.
     pub(super) credential: Credential,
     /// The secret in his cookie, whether or not it counts.
@@ -74,6 +76,7 @@ impl Caller {
         Self {
             client: edge.visitors.client(&handshake),
             network: edge.visitors.network(&handshake),
+            own_page: requester.own_page().map(str::to_owned),
             secure: requester.secure,
             language: language
                 .and_then(|value| value.to_str().ok())

@@ -29,7 +29,7 @@ pub(super) fn routes() -> Vec<Route> {
             .about("Open the visitor of a link here.")
             .more(
                 "Gives the visitor a new secret, and sets the cookie; every secret that he had \
-                 before ends. A page asks first: a preview must not use the link up.",
+                 before ends, and so does every session. A page asks first: a preview must not use the link up.",
             )
             .by(Who::Nobody, Class::Auth)
             .takes::<Redeem>()
@@ -43,7 +43,7 @@ pub(super) fn routes() -> Vec<Route> {
 struct Link {
     /// The token, for `/auth/link/redeem`.
     link_token: String,
-    /// The page with the token.
+    /// The page with the token: where the page that asks is, else at `PUBLIC_URL`.
     url: String,
     /// In how many seconds it ends.
     expires_in: u64,
@@ -63,7 +63,10 @@ async fn link(call: Call) -> Result<Reply, Problem> {
     let link_token = accounts
         .link(&call.caller.handshake, call.caller.secret()?)
         .await?;
-    let url = format!("{}/#link={link_token}", accounts.settings().public_url);
+    // The page is where its browser has found it, on a phone in the same network too.
+    let origin = call.caller.own_page.as_deref();
+    let origin = origin.unwrap_or(&accounts.settings().public_url);
+    let url = format!("{origin}/#link={link_token}");
     let code = QrCode::new(url.as_bytes())
         .map_err(|_| Problem::new(Code::Internal, "The link is too long for a QR code."))?;
     let qr_svg = code
@@ -86,7 +89,8 @@ async fn redeem(call: Call) -> Result<Reply, Problem> {
     let opened = accounts
         .redeem(&caller.handshake, &asked.link_token)
         .await?;
-    edge.app.carried_away(&opened.principal.user_id).await;
+    // Whoever had the visitor until now sees at once that he is somewhere else.
+    edge.app.sign_out(&opened.principal.user_id).await;
     // The cookie is for pages: others keep what the answer tells.
     let secret = opened
         .secret_to_tell

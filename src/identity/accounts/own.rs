@@ -119,7 +119,7 @@ impl Accounts {
         };
         self.store.put_once(once).await.map_err(store_away)?;
         // After the `#`, so that no server and no referrer sees it.
-        let link = format!("{}/chat#reset={}", self.settings.public_url, token.tell());
+        let link = format!("{}/#reset={}", self.settings.public_url, token.tell());
         let letter = reset_letter(account.email, &link, language);
         if let Err(error) = self.mail.send(letter).await {
             tracing::warn!(%error, "a letter for a new password was not sent");
