@@ -51,12 +51,13 @@ CREATE TABLE once_tokens (
 CREATE INDEX once_tokens_user ON once_tokens (user_id);
 CREATE INDEX once_tokens_expiry ON once_tokens (expires_at);
 
--- Whom an address stands for since its holder became a part of an account. No reference: the old
--- address has no user any more.
+-- Whom an address stands for since its holder became a part of an account. since: what was written
+-- there before was never his. No reference: the old address has no user any more.
 CREATE TABLE aliases (
     old_id TEXT PRIMARY KEY,
     new_id TEXT NOT NULL REFERENCES users ON DELETE CASCADE,
-    merged_at INTEGER NOT NULL
+    merged_at INTEGER NOT NULL,
+    since INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX aliases_new ON aliases (new_id);

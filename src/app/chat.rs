@@ -15,7 +15,7 @@ use super::{App, Live, Pending, refused};
 use crate::broker::{AppendError, Committed};
 use crate::identity::RECIPIENT_LIFE;
 use crate::model::{ClientId, CloseReason, Code, Holder, Kind, Principal, Problem, RoomId, UserId};
-use crate::policy::{may_reach, may_write, recipient_offline};
+use crate::policy::{may_reach, recipient_offline};
 use crate::session::{Reply, Send};
 use crate::store::{Append, StoreError};
 
@@ -123,12 +123,12 @@ impl App {
             true => RECIPIENT_LIFE,
             false => MOMENT,
         };
-        if let Some(known) = self.visitors.remembered(to, life) {
+        let known = self.visitors.remembered(to, life);
+        // Whether somebody has written to the sender before only the store knows.
+        if let Some(known) = known.filter(|known| known.lets_write(sender)) {
             let standing = known.standing;
             let is_live = !standing.is_loose() || self.broker.was_connected(to);
-            if may_reach(&sender.user_id, to, standing, false, is_live).is_ok()
-                && may_write(known.dm_policy, sender.kind, false).is_ok()
-            {
+            if may_reach(&sender.user_id, to, standing, false, is_live).is_ok() {
                 return Ok((known.user_id, standing.holder()));
             }
         }
@@ -140,7 +140,6 @@ impl App {
         self.visitors
             .check_reach(sender, &recipient, is_live)
             .await?;
-        self.visitors.check_write(sender, &recipient).await?;
         Ok((recipient.user_id, recipient.standing.holder()))
     }
 }

@@ -136,34 +136,26 @@ impl Visitors {
         Ok(Some(recipient))
     }
 
+    /// Something of this user has changed, perhaps by another node: he is read anew.
+    pub fn forget(&self, user_id: &UserId) {
+        self.recipients().forget(user_id);
+    }
+
     /// Whether the recipient lets this sender write to him (`policy::may_write`), asking the store
     /// only when that depends on what he wrote.
     ///
     /// # Errors
     /// `forbidden`, or that the store is away.
-    pub async fn check_write(
-        &self,
-        sender: &Principal,
-        recipient: &Recipient,
-    ) -> Result<(), Problem> {
-        let policy = recipient.dm_policy;
-        let is_own = sender.user_id == recipient.user_id;
-        if is_own || policy == DmPolicy::Everyone {
-            return Ok(());
-        }
-        if may_write(policy, sender.kind, false).is_ok() {
+    async fn check_write(&self, sender: &Principal, recipient: &Recipient) -> Result<(), Problem> {
+        if recipient.lets_write(sender) {
             return Ok(());
         }
         let room = RoomId::direct(&sender.user_id, &recipient.user_id);
         // What was written to a former holder of the sender's address was not written to him.
         let since = sender.standing.taken_at().unwrap_or_default();
         let wrote = self.store().wrote_since(room, &recipient.user_id, since);
-        may_write(policy, sender.kind, wrote.await.map_err(store_away)?)
-    }
-
-    /// Something of this user has changed, perhaps by another node: he is read anew.
-    pub fn forget(&self, user_id: &UserId) {
-        self.recipients().forget(user_id);
+        let wrote = wrote.await.map_err(store_away)?;
+        may_write(recipient.dm_policy, sender.kind, wrote)
     }
 
     /// Whether a message of `sender` may go to the recipient now (`policy::may_reach`), asking the
@@ -173,13 +165,15 @@ impl Visitors {
     /// the sender, so it counts only since both have been in their present hands.
     ///
     /// # Errors
-    /// `recipient_offline`, or that the store is away.
+    /// `forbidden` when he does not let this sender write to him, `recipient_offline`, or that the
+    /// store is away.
     pub async fn check_reach(
         &self,
         sender: &Principal,
         recipient: &Recipient,
         has_live_session: bool,
     ) -> Result<(), Problem> {
+        self.check_write(sender, recipient).await?;
         let holder_wrote_since = match recipient.standing.taken_at() {
             Some(taken_at) if sender.user_id != recipient.user_id => {
                 let room = RoomId::direct(&sender.user_id, &recipient.user_id);
@@ -196,6 +190,15 @@ impl Visitors {
             holder_wrote_since,
             has_live_session,
         )
+    }
+}
+
+impl Recipient {
+    /// Whether he lets this sender write to him, whatever he has written himself.
+    #[must_use]
+    pub fn lets_write(&self, sender: &Principal) -> bool {
+        let is_own = sender.user_id == self.user_id;
+        is_own || may_write(self.dm_policy, sender.kind, false).is_ok()
     }
 }
 

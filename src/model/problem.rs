@@ -74,7 +74,7 @@ codes! {
     IdentityMoved "identity_moved" 410 1008 "The visitor is an account now";
     Expired "expired" 410 1008 "Used or expired";
     PayloadTooLarge "payload_too_large" 413 1009 "Too large";
-    UnsupportedMedia "unsupported_media" 415 1003 "Not a media type that is taken";
+    UnsupportedMedia "unsupported_media" 415 1008 "Not a media type that is taken";
     RateLimited "rate_limited" 429 4429 "Too many messages";
     TryLater "try_later" 429 1013 "Try again later";
     LimitExceeded "limit_exceeded" 409 1008 "A limit is exceeded";

@@ -35,6 +35,7 @@ pub(super) struct AccountsError {
     words: String,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is the end of the error")]
 fn refuse(setting: &'static str, words: impl ToString) -> AccountsError {
     let words = words.to_string();
     AccountsError { setting, words }
@@ -86,7 +87,7 @@ pub(super) fn open(
     };
     let settings = AccountSettings {
         refresh_ttl: settings.refresh_ttl,
-        failures_per_account: settings.login_failures,
+        failures: settings.login_failures,
         failures_per_net: settings.login_failures_per_net,
         logins_per_net: settings.login_per_net,
         registrations_per_net: settings.register_per_net,

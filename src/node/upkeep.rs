@@ -17,8 +17,8 @@ use crate::store::Store;
 /// How often what has expired is removed.
 const PURGE_EVERY: Duration = Duration::from_secs(3_600);
 
-/// How often the bans are read anew.
-const BANS_EVERY: Duration = Duration::from_secs(60);
+/// How often what may have gone astray is looked for.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// How often the gauges are read.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ pub(super) async fn upkeep(
     identity_ttl: Duration,
 ) {
     let mut purge = tokio::time::interval(PURGE_EVERY);
-    let mut bans = tokio::time::interval(BANS_EVERY);
+    let mut minute = tokio::time::interval(MINUTE);
     let mut gauges = tokio::time::interval(GAUGES_EVERY);
     loop {
         tokio::select! {
@@ -47,8 +47,9 @@ pub(super) async fn upkeep(
                 accounts.purge().await;
             }
             // The nodes tell each other of bans; this is for a word that was lost.
-            _ = bans.tick() => {
+            _ = minute.tick() => {
                 let _tried_again = accounts.reload_bans().await;
+                accounts.gather().await;
             }
             _ = gauges.tick() => {
                 let topics = u32::try_from(broker.hub.topics.len()).unwrap_or(u32::MAX);

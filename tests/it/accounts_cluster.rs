@@ -71,7 +71,13 @@ async fn signing_out_everywhere_on_one_node_closes_the_sockets_on_all() {
     let since = Instant::now();
     let bearer = member.bearer();
     let all = json!({"all": true});
-    let out = post(a, "/api/v1/auth/logout", &[("Authorization", &bearer)], &all).await;
+    let out = post(
+        a,
+        "/api/v1/auth/logout",
+        &[("Authorization", &bearer)],
+        &all,
+    )
+    .await;
     out.expect(204);
     for ending in all_end(clients, since).await {
         assert_eq!(ending.code, 4410, "{ending:?}");
@@ -139,7 +145,10 @@ async fn a_refresh_token_that_comes_twice_ends_its_family_everywhere() {
     // Two tabs at once, on two nodes: the same successor.
     let (one, two) = tokio::join!(refresh(a, &member.refresh), refresh(b, &member.refresh));
     let (one, two) = (Member::of(&one.expect(200)), Member::of(&two.expect(200)));
-    assert_eq!(one.refresh, two.refresh, "parallel refreshes have one outcome");
+    assert_eq!(
+        one.refresh, two.refresh,
+        "parallel refreshes have one outcome"
+    );
     assert_ne!(one.refresh, member.refresh);
     let third = Member::of(&refresh(c, &one.refresh).await.expect(200));
     let clients = listeners(&nodes, &third).await;
@@ -177,7 +186,10 @@ async fn bans_mutes_and_roles_hold_on_every_node_within_a_second() {
         .expect(201);
     for client in &mut clients {
         let told = notified(client).await;
-        assert_eq!((&told["kind"], &told["reason"]), (&json!("mute"), &json!("spam")));
+        assert_eq!(
+            (&told["kind"], &told["reason"]),
+            (&json!("mute"), &json!("spam"))
+        );
         client.subscribe("/user/queue/errors").await;
         client.say(&admin.user_id, "hello").await;
         let problem = client.frame().await.json();
@@ -186,13 +198,11 @@ async fn bans_mutes_and_roles_hold_on_every_node_within_a_second() {
     }
     let lift = format!("/api/v1/admin/bans/user/{}/mute", member.user_id);
     call(a, "DELETE", &lift, &headers, None).await.expect(204);
-    for client in &mut clients {
-        assert_eq!(notified(client).await["kind"], "unmute");
-        client.say(&admin.user_id, "hello again").await;
-        assert_eq!(client.frame().await.command, "MESSAGE");
-        assert_eq!(client.frame().await.command, "RECEIPT");
-        break;
-    }
+    let client = &mut clients[0];
+    assert_eq!(notified(client).await["kind"], "unmute");
+    client.say(&admin.user_id, "hello again").await;
+    assert_eq!(client.frame().await.command, "MESSAGE");
+    assert_eq!(client.frame().await.command, "RECEIPT");
 
     // Another role is another kind, without connecting anew.
     let role = format!("/api/v1/admin/users/{}/role", member.user_id);
@@ -204,7 +214,10 @@ async fn bans_mutes_and_roles_hold_on_every_node_within_a_second() {
             let frame = client.frame().await;
             if frame.header("destination") == "/user/queue/notifications" {
                 let told = frame.json();
-                assert_eq!((&told["type"], &told["kind"]), (&json!("MEMBER"), &json!("bot")));
+                assert_eq!(
+                    (&told["type"], &told["kind"]),
+                    (&json!("MEMBER"), &json!("bot"))
+                );
                 break;
             }
         }
@@ -220,7 +233,9 @@ async fn bans_mutes_and_roles_hold_on_every_node_within_a_second() {
         assert_eq!(ending.code, 4403, "{ending:?}");
     }
     let mut again = Client::open(nodes[2].address()).await;
-    let refused = again.connect_as(&[("authorization", &member.bearer())]).await;
+    let refused = again
+        .connect_as(&[("authorization", &member.bearer())])
+        .await;
     assert_eq!(refused.command, "ERROR", "{refused:?}");
     assert_eq!(again.end().await.code, 4403);
 }
@@ -249,7 +264,10 @@ async fn a_visitor_on_three_nodes_becomes_a_member_on_the_sockets_that_he_has() 
     assert_eq!(pair.user_id, user, "the same address");
     for client in &mut clients {
         let told = notified(client).await;
-        assert_eq!((&told["type"], &told["kind"]), (&json!("UPGRADED"), &json!("member")));
+        assert_eq!(
+            (&told["type"], &told["kind"]),
+            (&json!("UPGRADED"), &json!("member"))
+        );
     }
     // The same sockets write as a member, and all of them hear it.
     let mut other = Client::connect(nodes[1].address()).await;
@@ -276,7 +294,7 @@ async fn a_visitor_on_three_nodes_becomes_a_member_on_the_sockets_that_he_has() 
 #[tokio::test]
 async fn a_token_that_ends_is_announced_renewed_in_band_and_closed_on_an_idle_listener() {
     let cluster = Cluster::start().await;
-    let settings = [OPEN.as_slice(), &[("JWT_ACCESS_TTL", "5s")]].concat();
+    let settings = [OPEN.as_slice(), &[("JWT_ACCESS_TTL", "10s")]].concat();
     let node = cluster.node_with("a", &settings).await;
     let at = node.address();
     let member = Member::register(at, "mina@example.org").await;
@@ -285,7 +303,7 @@ async fn a_token_that_ends_is_announced_renewed_in_band_and_closed_on_an_idle_li
     let mut idle = Client::member(at, &member.access).await;
     let told = notified(&mut renewed).await;
     assert_eq!(told["kind"], "token_expiring");
-    assert!(told["in_ms"].as_u64().unwrap() <= 5_000, "{told}");
+    assert!(told["in_ms"].as_u64().unwrap() <= 10_000, "{told}");
 
     let body = json!({"refresh_token": member.refresh});
     let next = post(at, "/api/v1/auth/refresh", &[], &body).await;
@@ -315,5 +333,8 @@ async fn a_token_that_ends_is_announced_renewed_in_band_and_closed_on_an_idle_li
     assert_eq!(ending.code, 4401, "{ending:?}");
     let took = since.elapsed();
     assert!(took < Duration::from_secs(45), "closed {took:?} later");
-    assert!(took > Duration::from_secs(25), "with 30 s of grace: {took:?}");
+    assert!(
+        took > Duration::from_secs(25),
+        "with 30 s of grace: {took:?}"
+    );
 }

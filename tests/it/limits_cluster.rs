@@ -156,7 +156,7 @@ async fn an_office_behind_one_address_is_not_starved_by_a_flood_in_it() {
 }
 
 /// The time from SEND to MESSAGE of a pair, message by message.
-async fn latencies(pair: &mut (Client, Client), until: Instant) -> Vec<Duration> {
+pub(crate) async fn latencies(pair: &mut (Client, Client), until: Instant) -> Vec<Duration> {
     let mut all = Vec::new();
     while Instant::now() < until {
         let began = Instant::now();
@@ -172,7 +172,7 @@ async fn latencies(pair: &mut (Client, Client), until: Instant) -> Vec<Duration>
     all
 }
 
-fn p99(sorted: &[Duration]) -> Duration {
+pub(crate) fn p99(sorted: &[Duration]) -> Duration {
     sorted[(sorted.len() * 99 / 100).min(sorted.len() - 1)]
 }
 

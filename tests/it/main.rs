@@ -8,6 +8,7 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod accounts;
 mod accounts_cluster;
 mod anonymous_identity;
 mod backup;
@@ -43,6 +44,8 @@ mod faults_store;
 mod hostile_clients;
 mod instruction_gate;
 mod limits_cluster;
+mod login_flood;
+mod mail;
 mod nginx_sockjs;
 mod one_node;
 mod open_destinations;
@@ -52,7 +55,9 @@ mod process;
 mod queue_cluster;
 mod queue_work;
 mod rabbitmq_definitions;
+mod rest;
 mod scale;
+mod schemathesis;
 mod simulation;
 mod sockjs;
 mod sockjs_clients;

@@ -430,12 +430,15 @@ async fn jwks(call: Call) -> Result<Reply, Problem> {
 
 /// The visitor's secret where nothing else stands for it.
 fn proof(caller: &Caller) -> Result<&str, Problem> {
-    caller.secret().map_err(|problem| match problem.code {
-        Code::Unauthorized => Problem::new(
+    caller.secret().map_err(|problem| {
+        // A cookie that does not count has its own words.
+        if problem.code != Code::Unauthorized {
+            return problem;
+        }
+        Problem::new(
             Code::ProofRequired,
             "This needs the visitor's own secret: send it as 'Authorization: Visitor <secret>'.",
-        ),
-        _ => problem,
+        )
     })
 }
 

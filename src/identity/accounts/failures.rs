@@ -1,4 +1,5 @@
-//! How often somebody may be wrong: five wrong passwords in 15 minutes per account and per network.
+//! How often somebody may be wrong: five wrong passwords in 15 minutes for an account from a network,
+//! and more from all networks, and for all accounts of a network.
 //!
 //! Counted twice. This node remembers when somebody failed, and refuses the next try before any work
 //! is done; and each failure takes a token from a bucket that the nodes share, so that one who goes

@@ -57,6 +57,9 @@ use crate::store::accounts::{Audit, NewSignIn};
 /// How many letters are on their way at a time.
 const LETTERS_MAX: usize = 16;
 
+/// How many times as often all networks together may be wrong about one account as one of them.
+const MANY_NETWORKS: u32 = 10;
+
 /// What accounts are made of.
 #[derive(Debug)]
 pub struct Parts {
@@ -231,16 +234,24 @@ impl Accounts {
         }
     }
 
-    /// What counts wrong passwords: the account, by a keyed hash of its name, and the network.
-    fn counters(&self, from: &Handshake, login: &str) -> [Counter; 2] {
+    /// What counts wrong passwords: the account, by a keyed hash of its name, together with the
+    /// network, so that a stranger elsewhere locks nobody out; and each for itself, with more room,
+    /// against one who tries many accounts, and many who try one.
+    fn counters(&self, from: &Handshake, login: &str) -> [Counter; 3] {
         let key = self.visitors.key();
+        let (account, network) = (key.account(login), key.network(from.address));
+        let max = self.settings.failures;
         [
             Counter {
-                key: format!("login:acct:{}", key.account(login)),
-                max: self.settings.failures_per_account,
+                key: format!("login:pair:{account}:{network}"),
+                max,
             },
             Counter {
-                key: format!("login:net:{}", key.network(from.address)),
+                key: format!("login:acct:{account}"),
+                max: max.saturating_mul(MANY_NETWORKS),
+            },
+            Counter {
+                key: format!("login:net:{network}"),
                 max: self.settings.failures_per_net,
             },
         ]

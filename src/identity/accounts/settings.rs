@@ -11,8 +11,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub struct AccountSettings {
     /// `REFRESH_TTL`: how long a refresh token can be used.
     pub refresh_ttl: Duration,
-    /// `LOGIN_FAILURES`: wrong passwords for one account in 15 minutes; zero switches it off.
-    pub failures_per_account: u32,
+    /// `LOGIN_FAILURES`: wrong passwords for one account from one network in 15 minutes, and ten
+    /// times as many from all networks; zero switches it off.
+    pub failures: u32,
     /// `LOGIN_FAILURES_PER_NET`: wrong passwords from one network in 15 minutes; zero switches it
     /// off.
     pub failures_per_net: u32,
@@ -31,8 +32,8 @@ impl Default for AccountSettings {
     fn default() -> Self {
         Self {
             refresh_ttl: 7 * 24 * 60 * MINUTE,
-            failures_per_account: 5,
-            failures_per_net: 5,
+            failures: 5,
+            failures_per_net: 50,
             logins_per_net: 100,
             registrations_per_net: 10,
             visitor_token_ttl: 30 * 24 * 60 * MINUTE,

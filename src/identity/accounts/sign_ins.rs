@@ -100,6 +100,15 @@ impl Accounts {
         }
     }
 
+    /// Has messages follow that were on their way to a visitor while he became a part of an account.
+    pub async fn gather(&self) {
+        match self.store.gather(self.now()).await {
+            Ok(0) => {}
+            Ok(addresses) => tracing::info!(addresses, "messages followed whom they were for"),
+            Err(error) => tracing::debug!(%error, "messages follow later"),
+        }
+    }
+
     /// Ends one of a user's own sign-ins.
     ///
     /// # Errors

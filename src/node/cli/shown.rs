@@ -9,10 +9,10 @@ use crate::policy::permission::{Action, grant};
 
 /// As JSON.
 pub(super) fn json(value: &Value) -> String {
-    match value {
-        Value::Null => "{}\n".to_owned(),
-        value => format!("{value:#}\n"),
+    if value.is_null() {
+        return "{}\n".to_owned();
     }
+    format!("{value:#}\n")
 }
 
 /// As a table when it is a list, else as lines of a name and a value.
@@ -56,10 +56,10 @@ fn list(items: &[Value]) -> String {
 
 /// A value without anything that a terminal would obey.
 fn cell(value: &Value) -> String {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Null => "-".to_owned(),
-        other => other.to_string(),
+    let text = match value.as_str() {
+        Some(text) => text.to_owned(),
+        None if value.is_null() => "-".to_owned(),
+        None => value.to_string(),
     };
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })

@@ -156,8 +156,8 @@ settings! {
         gatrix_api_secret "GATRIX_API_SECRET" []: Option<Secret> = "", Rule::Any,
             "The secret with which it is asked.", "";
         login_failures "LOGIN_FAILURES" []: u32 = "5", Rule::Between("0", "1000"),
-            "Wrong passwords for one account in 15 minutes; 0 is off.", "`rate_limited`";
-        login_failures_per_net "LOGIN_FAILURES_PER_NET" []: u32 = "5", Rule::Between("0", "100000"),
+            "Wrong passwords for one account from one network in 15 minutes, and ten times as many from all networks; 0 is off.", "`rate_limited`";
+        login_failures_per_net "LOGIN_FAILURES_PER_NET" []: u32 = "50", Rule::Between("0", "100000"),
             "Wrong passwords from one network in 15 minutes; 0 is off.", "`rate_limited`";
         login_per_net "LOGIN_PER_NET" []: u32 = "100", Rule::Between("0", "1000000"),
             "Tries to sign in from one network in 10 minutes; 0 is off.", "`rate_limited`";

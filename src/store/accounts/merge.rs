@@ -29,8 +29,12 @@ const DROP_BANS: &str = "DELETE FROM bans WHERE kind = 'user' AND subject = $1";
 const MOVE_TOKENS: &str = "INSERT INTO moved_tokens (token, old_id, new_id, moved_at) \
     SELECT token, user_id, $1, $2 FROM visitor_tokens WHERE user_id = $3 \
     ON CONFLICT (token) DO NOTHING";
-const PUT_ALIAS: &str = "INSERT INTO aliases (old_id, new_id, merged_at) VALUES ($1, $2, $3) \
-    ON CONFLICT (old_id) DO UPDATE SET new_id = excluded.new_id, merged_at = excluded.merged_at";
+const PUT_ALIAS: &str = "INSERT INTO aliases (old_id, new_id, merged_at, since) \
+    VALUES ($1, $2, $3, $4) ON CONFLICT (old_id) DO UPDATE \
+    SET new_id = excluded.new_id, merged_at = excluded.merged_at, since = excluded.since";
+/// Who is a member of a conversation under an address that leads elsewhere.
+const STRAYED: &str = "SELECT DISTINCT a.old_id, a.new_id, a.since FROM aliases a \
+    JOIN members m ON m.user_id = a.old_id ORDER BY a.old_id LIMIT 100";
 /// What led to the visitor leads to the account, so that every way is one step long.
 const LEAD_ON: [&str; 2] = [
     "UPDATE aliases SET new_id = $1 WHERE new_id = $2",
@@ -68,8 +72,26 @@ pub(super) async fn merge<S: Sql>(sql: &mut S, merge: &Merge) -> Result<Merged, 
     for one in &moves {
         move_messages(sql, one, (&old, new), (since, merge.now), &mut heads).await?;
     }
-    move_the_rest(sql, &old, new, merge.now).await?;
+    move_the_rest(sql, &old, new, (merge.now, since)).await?;
     Ok(Merged::Done(old))
+}
+
+/// A message that was checked before a merge and committed after it went to an address that nobody has.
+/// It follows its recipient. Returns for how many addresses.
+pub(super) async fn gather<S: Sql>(sql: &mut S, now: &UnixMillis) -> Result<u64, StoreError> {
+    let strayed = sql.query(STRAYED, params![]).await?;
+    for row in &strayed {
+        let (old, new, since) = (row.user(0)?, row.user(1)?, row.time(2)?);
+        let statement = format!("SELECT 1 FROM users WHERE user_id = $1{}", S::LOCK);
+        sql.query(&statement, params![&new]).await?;
+        let moves = conversations(sql, &old, &new).await?;
+        lock_peers(sql, &old, &moves).await?;
+        let mut heads = lock(sql, &moves).await?;
+        for one in &moves {
+            move_messages(sql, one, (&old, &new), (since, *now), &mut heads).await?;
+        }
+    }
+    Ok(strayed.len() as u64)
 }
 
 /// Whose live secret it is.
@@ -117,7 +139,7 @@ async fn move_the_rest<S: Sql>(
     sql: &mut S,
     old: &UserId,
     new: &UserId,
-    now: UnixMillis,
+    (now, since): (UnixMillis, UnixMillis),
 ) -> Result<(), StoreError> {
     sql.execute(UNITE_BANS, params![new, old]).await?;
     sql.execute(DROP_BANS, params![old]).await?;
@@ -125,7 +147,8 @@ async fn move_the_rest<S: Sql>(
     for statement in LEAD_ON {
         sql.execute(statement, params![new, old]).await?;
     }
-    sql.execute(PUT_ALIAS, params![old, new, now]).await?;
+    sql.execute(PUT_ALIAS, params![old, new, now, since])
+        .await?;
     sql.execute(DROP_TOKENS, params![old]).await?;
     sql.execute(DROP_USER, params![old]).await.map(drop)
 }

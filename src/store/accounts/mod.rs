@@ -159,5 +159,8 @@ contract! {
         /// A visitor becomes a part of an account, or of a site's user: what he wrote and received
         /// since he is in these hands goes behind what is there in that user's conversations.
         merge::merge(merge: Merge) -> Merged;
+        /// Has messages follow that went to an address after its holder became a part of an account.
+        /// Returns how many addresses there were.
+        merge::gather(now: UnixMillis) -> u64;
     }
 }

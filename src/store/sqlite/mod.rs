@@ -31,8 +31,8 @@ use super::alike::{storable, stretch};
 use super::backlog::Backlog;
 use super::rows::millis;
 use super::{
-    Append, Commit, Heads, NewVisitor, Position, Range, Store, StoreError, TakeOver,
-    TokenHash, UserRecord, sql,
+    Append, Commit, Heads, NewVisitor, Position, Range, Store, StoreError, TakeOver, TokenHash,
+    UserRecord, sql,
 };
 use crate::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 use append::AppendJob;

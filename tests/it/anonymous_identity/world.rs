@@ -11,12 +11,12 @@ use stompbox::identity::accounts::{
 };
 use stompbox::identity::{Clock, FingerprintKey, Handshake, Opened, VisitorSettings, Visitors};
 use stompbox::location::{Location, MemoryCluster, MemoryLocation, SessionEntry};
+use stompbox::mail::LogMail;
 use stompbox::model::{
     Incarnation, MessageId, NodeId, Principal, Problem, Proof, RoomId, SessionId, Standing,
     UnixMillis, UserId,
 };
 use stompbox::quota::{MemoryQuota, QuotaSettings};
-use stompbox::mail::LogMail;
 use stompbox::store::{
     AccountStore, Append, MemoryStore, SqliteSettings, SqliteStore, Store, StoreError,
 };
@@ -121,7 +121,10 @@ impl World {
         handshake: &Handshake,
         access_token: &str,
     ) -> Result<Session, Problem> {
-        let principal = self.accounts().authenticate(handshake, access_token).await?;
+        let principal = self
+            .accounts()
+            .authenticate(handshake, access_token)
+            .await?;
         let session = self.session_of(principal);
         self.register(&session).await;
         Ok(session)

@@ -107,6 +107,25 @@ pub(super) async fn what_a_visitor_has_moves_behind_what_is_there(both: &Both) {
     assert!(export.iter().any(|it| it.text == "v4"));
 }
 
+pub(super) async fn what_was_on_its_way_during_a_merge_follows(both: &Both) {
+    let [one, other] = both;
+    let (v, m) = (
+        visit(one.as_ref(), "ms.v").await,
+        register(one.as_ref(), "ms.m").await,
+    );
+    let peer = user("ms.peer");
+    write(one.as_ref(), &peer, &v, "before").await;
+    one.merge(merge("ms.v", &m)).await.unwrap();
+    assert_eq!(one.gather(NOW).await.unwrap(), 0, "nothing has strayed");
+    // It was checked before the merge, and is committed after it.
+    write(other.as_ref(), &peer, &v, "late").await;
+    assert_eq!(other.gather(NOW).await.unwrap(), 1);
+    let expected = ["1 ms.peer ms.m before", "2 ms.peer ms.m late"];
+    assert_eq!(told(one.as_ref(), &m, &peer).await, expected);
+    assert!(told(one.as_ref(), &v, &peer).await.is_empty());
+    assert_eq!(one.gather(NOW).await.unwrap(), 0);
+}
+
 pub(super) async fn notes_and_talks_with_the_account_become_its_notes(both: &Both) {
     let [one, other] = both;
     let (v, m) = (

@@ -1,0 +1,145 @@
+//! `Idempotency-Key`: the same answer again, one of two at once, and nothing readable at rest.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::{OPEN, Visitor, ask};
+use crate::support::api::{Answered, PASSWORD, call};
+use crate::support::node::Node;
+
+async fn keyed(node: &Node, path: &str, who: &str, key: &str, body: &Value) -> Answered {
+    let headers = [("Idempotency-Key", key), ("Authorization", who)];
+    let headers = if who.is_empty() {
+        &headers[..1]
+    } else {
+        &headers[..]
+    };
+    call(node.address(), "POST", path, headers, Some(body)).await
+}
+
+fn account(email: &str) -> Value {
+    json!({"email": email, "password": PASSWORD, "name": "Kim"})
+}
+
+const REGISTER: &str = "/api/v1/auth/register";
+
+#[tokio::test]
+async fn a_request_that_comes_again_gets_the_same_answer() {
+    let node = Node::start("rest-keyed", &OPEN).await;
+    let first = keyed(&node, REGISTER, "", "k1", &account("kim@example.com"))
+        .await
+        .expect(201);
+    assert_eq!(first.header("idempotent-replay"), None);
+    let again = keyed(&node, REGISTER, "", "k1", &account("kim@example.com"))
+        .await
+        .expect(201);
+    assert_eq!(again.header("idempotent-replay"), Some("true"));
+    assert_eq!(again.body, first.body);
+    let other = keyed(&node, REGISTER, "", "k1", &account("lee@example.com")).await;
+    assert_eq!(other.problem(422), "idempotency_mismatch");
+    let other = keyed(&node, REGISTER, "", "k2", &account("kim@example.com")).await;
+    assert_eq!(other.problem(409), "email_taken");
+    let again = keyed(&node, REGISTER, "", "k2", &account("kim@example.com")).await;
+    assert_eq!(
+        (again.problem(409), again.header("idempotent-replay")),
+        ("email_taken", Some("true"))
+    );
+    for bad in ["a b", &"k".repeat(256), ""] {
+        let refused = keyed(&node, REGISTER, "", bad, &account("lee@example.com")).await;
+        assert_eq!(refused.problem(400), "bad_request", "{bad}");
+    }
+    // The key of one caller is nothing to another.
+    let (one, two) = (Visitor::new(&node).await, Visitor::new(&node).await);
+    let link = "/api/v1/auth/link";
+    let mine = keyed(&node, link, &one.proof, "k3", &json!({}))
+        .await
+        .expect(201);
+    let his = keyed(&node, link, &two.proof, "k3", &json!({}))
+        .await
+        .expect(201);
+    assert_ne!(mine.body["link_token"], his.body["link_token"]);
+    let again = keyed(&node, link, &one.proof, "k3", &json!({}))
+        .await
+        .expect(201);
+    assert_eq!(mine.body, again.body);
+}
+
+#[tokio::test]
+async fn an_upgrade_whose_answer_was_lost_is_answered_again_though_the_secret_has_ended() {
+    let node = Node::start("rest-keyed-upgrade", &OPEN).await;
+    let visitor = Visitor::new(&node).await;
+    let body = json!({"email": "kim@example.com", "password": PASSWORD});
+    let path = "/api/v1/auth/upgrade";
+    let first = keyed(&node, path, &visitor.proof, "k", &body)
+        .await
+        .expect(200);
+    let again = keyed(&node, path, &visitor.proof, "k", &body)
+        .await
+        .expect(200);
+    assert_eq!(first.body, again.body);
+    let without = ask(&node, "POST /auth/upgrade", &visitor.proof, Some(&body)).await;
+    assert_eq!(without.problem(403), "proof_required");
+    let logout = "/api/v1/auth/logout";
+    let other = Visitor::new(&node).await;
+    keyed(&node, logout, &other.proof, "k", &json!({}))
+        .await
+        .expect(204);
+    keyed(&node, logout, &other.proof, "k", &json!({}))
+        .await
+        .expect(204);
+    assert_eq!(
+        keyed(&node, logout, &other.proof, "k9", &json!({}))
+            .await
+            .status,
+        401
+    );
+}
+
+#[tokio::test]
+async fn of_many_at_once_one_is_done() {
+    let node = Node::start("rest-keyed-parallel", &OPEN).await;
+    let body = account("kim@example.com");
+    let answers = join_all((0..8).map(|_| keyed(&node, REGISTER, "", "k", &body))).await;
+    let mut made = 0;
+    for answer in &answers {
+        match answer.status {
+            201 if answer.header("idempotent-replay").is_none() => made += 1,
+            201 => {}
+            _ => assert_eq!(answer.problem(409), "idempotency_in_progress"),
+        }
+    }
+    assert_eq!(made, 1, "{answers:?}");
+    let last = keyed(&node, REGISTER, "", "k", &body).await.expect(201);
+    assert_eq!(last.header("idempotent-replay"), Some("true"));
+}
+
+#[tokio::test]
+async fn nobody_reads_a_token_in_what_is_kept() {
+    let node = Node::start("rest-keyed-rest", &OPEN).await;
+    let made = keyed(&node, REGISTER, "", "k", &account("kim@example.com"))
+        .await
+        .expect(201);
+    let secrets = [
+        made.text("access_token"),
+        made.text("refresh_token"),
+        PASSWORD.to_owned(),
+    ];
+    let mut read = 0;
+    for entry in std::fs::read_dir(node.data_dir()).unwrap().flatten() {
+        let octets = std::fs::read(entry.path()).unwrap();
+        read += octets.len();
+        for secret in &secrets {
+            let found = octets
+                .windows(secret.len())
+                .any(|part| part == secret.as_bytes());
+            assert!(!found, "a secret stands in {:?}", entry.path());
+        }
+    }
+    assert!(read > 1_000);
+    let output = node.output();
+    assert!(
+        secrets
+            .iter()
+            .all(|secret| !output.contains(secret.as_str()))
+    );
+}

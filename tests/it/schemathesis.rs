@@ -1,0 +1,77 @@
+//! schemathesis against the served document: thousands of requests, right and wrong, of which none may
+//! get an answer that the document does not have, and none a 5xx.
+//!
+//! Goal: the document is true. Method: three runs with one seed, as nobody, as a visitor and as an admin.
+//! What is not checked: that a value which fits its schema is taken, because a password may fit and be
+//! easy to guess.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::rest::{OPEN, Visitor, admin, ask};
+use crate::support::node::Node;
+
+/// How long one run may take. Generous: the machine may be busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+async fn run(node: &Node, authorization: Option<&str>) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let program = root.join("target/python/bin/schemathesis");
+    assert!(
+        program.exists(),
+        "schemathesis is missing; fetch it with: python3 -m venv target/python && \
+         target/python/bin/pip install -r tests/py/requirements.txt (Debian package python3-venv)"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(program);
+    command
+        .arg("run")
+        .arg(node.url("/api/v1/openapi.json"))
+        .args(["--max-examples", "20", "--seed", "20260101", "--no-color"])
+        .args(["--phases", "examples,coverage,fuzzing"])
+        .args(["--generation-database", "none", "--warnings", "off"])
+        .args(["--exclude-checks", "positive_data_acceptance"])
+        .current_dir(folder.path())
+        .env("HOME", folder.path())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    if let Some(authorization) = authorization {
+        command
+            .arg("--header")
+            .arg(format!("Authorization: {authorization}"));
+        // They would sign out whoever asks, and then everything is 401.
+        for path in ["/api/v1/auth/logout", "/api/v1/me", "/api/v1/auth/upgrade"] {
+            command.args(["--exclude-path", path]);
+        }
+        // What the header says is sent whether or not a request is to be without it.
+        command.args(["--exclude-checks", "positive_data_acceptance,ignored_auth"]);
+    }
+    let output = timeout(PATIENCE, command.output()).await;
+    let output = output.expect("schemathesis does not end").unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "as {authorization:?}:\n{said}");
+    assert!(said.contains("Test cases:"), "{said}");
+}
+
+#[tokio::test]
+async fn no_request_gets_an_answer_that_the_document_does_not_have() {
+    let node = Node::start("schemathesis", &OPEN).await;
+    run(&node, None).await;
+    let visitor = Visitor::new(&node).await;
+    run(&node, Some(&visitor.proof)).await;
+    // Whoever asked is still who he was: the answers were not all 401.
+    ask(&node, "GET /me", &visitor.proof, None)
+        .await
+        .expect(200);
+    let admin = admin(&node).await;
+    let bearer = format!("Bearer {}", admin.access);
+    run(&node, Some(&bearer)).await;
+    ask(&node, "GET /admin/users", &bearer, None)
+        .await
+        .expect(200);
+    assert!(!node.output().contains("panicked"), "{}", node.output());
+}
