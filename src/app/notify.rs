@@ -4,6 +4,7 @@
 //! whatever node somebody else of the same user is, and to nobody who subscribes with wildcards.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -13,9 +14,16 @@ use crate::hub::{Shown, Subscriber};
 use crate::model::{SessionId, TopicMessage};
 use crate::session::{Reply, Subscribe};
 
+/// So long after a SUBSCRIBE its RECEIPT has been queued.
+const MOMENT: Duration = Duration::from_millis(100);
+
 impl App {
     /// Subscribes a session to what is said of it.
-    pub(super) fn notifications_subscribe(&self, live: &Live, subscribe: &Subscribe) -> Pending {
+    pub(super) fn notifications_subscribe(
+        self: &Arc<Self>,
+        live: &Live,
+        subscribe: &Subscribe,
+    ) -> Pending {
         let subscriber = Subscriber {
             version: subscribe.version,
             id: subscribe.named.then(|| Arc::from(&*subscribe.id)),
@@ -30,7 +38,20 @@ impl App {
             subscriber,
             sink,
         );
+        self.say_again(live);
         Box::pin(std::future::ready(Ok(Reply::default())))
+    }
+
+    /// What was said before anybody listened is said again, behind the RECEIPT: that the token of the
+    /// session is about to end.
+    fn say_again(self: &Arc<Self>, live: &Live) {
+        let (app, live) = (Arc::clone(self), live.clone());
+        if live.principal().expires_at.is_some() {
+            self.broker.spawn(async move {
+                tokio::time::sleep(MOMENT).await;
+                app.expiries.watch(live.session, live.principal().expires_at);
+            });
+        }
     }
 
     pub(super) fn notifications_unsubscribe(&self, live: &Live, id: &str) {
