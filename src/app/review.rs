@@ -16,10 +16,9 @@ use super::{App, Live};
 use crate::broker::Reviews;
 use crate::identity::accounts::Accounts;
 use crate::model::{
-    CloseReason, Destination, Kind, Principal, Problem, SessionId, SignInId, Standing as Hands,
-    UserId,
+    CloseReason, Destination, Kind, Principal, Problem, SessionId, SignInId, Standing, UserId,
 };
-use crate::store::accounts::{BanAct, Standing};
+use crate::store::accounts::{BanAct, UserState};
 
 /// How long to wait when the store did not answer.
 const STORE_RETRY: Duration = Duration::from_secs(1);
@@ -206,7 +205,7 @@ impl App {
 
 /// Who the session speaks for after a review, if that is another than before. What a site says of its
 /// own users stands in their tokens, not in the store.
-fn changed(principal: &Principal, standing: &Standing) -> Option<Principal> {
+fn changed(principal: &Principal, standing: &UserState) -> Option<Principal> {
     let is_sites_own = principal.kind.has_account() && principal.sign_in.is_none();
     if is_sites_own || (principal.kind == standing.kind && principal.name == standing.name) {
         return None;
@@ -217,7 +216,7 @@ fn changed(principal: &Principal, standing: &Standing) -> Option<Principal> {
     if !principal.kind.has_account() && standing.kind.has_account() {
         after.sign_in = standing.upgraded_by;
         // Nobody but its holder can have made an account of it.
-        after.standing = Hands::Firm {
+        after.standing = Standing::Firm {
             taken_at: principal.standing.taken_at(),
         };
     }

@@ -22,6 +22,7 @@
 //! out ([`Outbox::pulled_beyond`]). An outbox for which nobody ever waited does not count and wakes
 //! nobody.
 
+mod places;
 mod queue;
 
 use std::future::poll_fn;
@@ -38,6 +39,7 @@ use super::flusher::Flusher;
 use super::wire::{Line, Unwritten, Wire, Wrote};
 use crate::model::CloseReason;
 use crate::websocket::Framed;
+pub use places::{Mark, Place};
 pub(super) use queue::Turn;
 use queue::{Call, Queue};
 
@@ -79,14 +81,6 @@ pub struct Outbox {
     is_cut: AtomicBool,
 }
 
-/// A place in the order of frames: behind everything that was queued when it was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mark(u64);
-
-/// The place of a frame among all that were ever queued in one outbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place(u64);
-
 impl Outbox {
     /// An empty outbox.
     #[must_use]
@@ -126,16 +120,9 @@ impl Outbox {
             return None;
         }
         queue.deliveries += 1;
-        let place = Place(queue.pushed);
+        let place = Place::of(queue.pushed);
         self.take(queue, frame);
         Some(place)
-    }
-
-    /// Whether the frame at this place has gone out.
-    #[must_use]
-    pub fn has_gone_out(&self, place: Place) -> bool {
-        let queue = self.lock();
-        queue.cut.is_none() && (place.0 + queue.held() as u64) < queue.pushed
     }
 
     /// Queues what the session itself says. It always fits: while the peer does not read, nothing of
@@ -178,59 +165,6 @@ impl Outbox {
             Call::Nobody => {}
             Call::Driver => self.driver.wake(),
             Call::Flusher(flusher) => flusher.list(Arc::clone(self)),
-        }
-    }
-
-    /// Whether what waits is less than half of what may: then there is room for what is not urgent.
-    pub fn has_room(&self) -> bool {
-        self.lock().has_room(self.limits)
-    }
-
-    /// Waits until there is room for what is not urgent. Returns whether there is: not in an outbox
-    /// that is cut.
-    pub async fn room(&self) -> bool {
-        let found = |queue: &mut Queue| queue.has_room(self.limits).then_some(());
-        self.wait_until(found).await.is_some()
-    }
-
-    /// The place behind everything that is queued now.
-    pub fn mark(&self) -> Mark {
-        let mut queue = self.lock();
-        let queued = queue.held() as u64;
-        Mark(queue.watch().pulled + queued)
-    }
-
-    /// The place behind everything that went out since [`Outbox::mark`] was first asked.
-    pub fn pulled(&self) -> Mark {
-        Mark(self.lock().watch().pulled)
-    }
-
-    /// Waits until everything before the mark has gone out. Returns how far it has come by now;
-    /// nothing when the outbox is cut, which drops what was queued.
-    pub async fn pulled_beyond(&self, mark: Mark) -> Option<Mark> {
-        let found = |queue: &mut Queue| {
-            let pulled = Mark(queue.watch().pulled);
-            (pulled >= mark).then_some(pulled)
-        };
-        self.wait_until(found).await
-    }
-
-    /// Waits until something is found, looking again whenever something went out; `None` when it is
-    /// cut.
-    async fn wait_until<T>(&self, mut find: impl FnMut(&mut Queue) -> Option<T>) -> Option<T> {
-        let moved = Arc::clone(&self.lock().watch().moved);
-        loop {
-            let waiting = moved.notified();
-            {
-                let mut queue = self.lock();
-                if queue.cut.is_some() {
-                    return None;
-                }
-                if let Some(found) = find(&mut queue) {
-                    return Some(found);
-                }
-            }
-            waiting.await;
         }
     }
 

@@ -99,7 +99,7 @@ async fn fifty_sockets_on_three_nodes_have_the_limit_of_one_person() {
     let burst: u32 = futures_util::future::join_all(bursts).await.iter().sum();
     let took = began.elapsed();
     let most = (100.0 + took.as_secs_f64() * 200.0 / 60.0) * BURST_OVER;
-    println!("a burst of 500 over 50 sockets on 3 nodes: {burst} taken in {took:?}");
+    eprintln!("a burst of 500 over 50 sockets on 3 nodes: {burst} taken in {took:?}");
     assert!(f64::from(burst) <= most, "{burst} of at most {most}");
     assert!(burst >= 90, "{burst}: less than the burst that is his");
 
@@ -120,7 +120,7 @@ async fn fifty_sockets_on_three_nodes_have_the_limit_of_one_person() {
         .map(|socket| push(socket, until, Duration::from_millis(1_500)));
     let rest: u32 = futures_util::future::join_all(pushing).await.iter().sum();
     let total = burst + (20 - refused) + rest;
-    println!("a minute of them: {total} taken, of 299 that a bucket gives");
+    eprintln!("a minute of them: {total} taken, of 299 that a bucket gives");
     let (least, most) = (299.0 * (1.0 - MINUTE_OFF), 300.0 * (1.0 + MINUTE_OFF));
     let found = f64::from(total);
     assert!(
@@ -218,7 +218,7 @@ async fn a_flood_of_300_messages_a_second_does_not_slow_the_neighbours() {
     quiet.sort_unstable();
     loud.sort_unstable();
     let (before, after) = (p99(&quiet), p99(&loud));
-    println!("p99 of a pair: {before:?} alone, {after:?} beside a bot at 300 messages/s");
+    eprintln!("p99 of a pair: {before:?} alone, {after:?} beside a bot at 300 messages/s");
     // Below this a machine that does something else for a moment decides, not the bot.
     let most = (before * 2).max(Duration::from_millis(25));
     assert!(after <= most, "{after:?} beside the bot, {before:?} alone");

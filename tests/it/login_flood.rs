@@ -110,7 +110,7 @@ async fn a_hundred_and_ten_logins_a_second_leave_the_chat_alone() {
     loud.sort_unstable();
     let (alone, beside) = (p99(&quiet), p99(&loud));
     let grown = peak_mib(&node) - before_mib;
-    println!(
+    eprintln!(
         "{OFFERED} logins/s offered: {all:?}; p99 {alone:?} alone, {beside:?} beside them; {grown} MiB more"
     );
     assert!(all.signed_in + all.wrong > 100, "{all:?}");
@@ -149,6 +149,6 @@ async fn five_hundred_logins_at_once_are_answered_and_bounded() {
             .all(|it| it.header("retry-after").is_some())
     );
     let grown = peak_mib(&node) - before_mib;
-    println!("500 logins at once: {signed_in} in, {refused} refused, {grown} MiB more");
+    eprintln!("500 logins at once: {signed_in} in, {refused} refused, {grown} MiB more");
     assert!(grown < MEMORY_MIB, "{grown} MiB more than before");
 }

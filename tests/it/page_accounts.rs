@@ -149,7 +149,7 @@ async fn a_link_carries_a_conversation_to_another_browser_once() {
     assert_eq!(second.sockets_opened(&phone).await, 0);
     let mut sheet = Sheet::shown(&mut second, &phone).await;
     sheet.click("Continue here").await;
-    sheet.is_closed().await;
+    sheet.closes().await;
     LEFT.is(&mut second, &phone, "connected").await;
     LEFT.knows_stored(&mut second, &phone, "Begun at the desk")
         .await;
@@ -418,7 +418,7 @@ async fn a_phone_has_room_for_every_view_in_both_languages() {
             sheet
                 .evaluate("document.querySelector('#sheet .shut').click()")
                 .await;
-            sheet.is_closed().await;
+            sheet.closes().await;
         }
     }
 }

@@ -28,6 +28,7 @@ mod limits;
 mod link;
 mod me;
 mod openapi;
+mod passwords;
 mod route;
 mod service;
 mod table;

@@ -9,7 +9,7 @@ use super::{Accounts, Banned, Holder, store_away};
 use crate::identity::handshake::Handshake;
 use crate::identity::secret::Secret;
 use crate::model::{Code, Kind, Principal, Problem, SignInId, UserId};
-use crate::store::accounts::{Account, Admitted, External, Standing};
+use crate::store::accounts::{Account, Admitted, External, UserState};
 
 impl Accounts {
     /// Who an access token speaks for: one of ours, or of a site.
@@ -28,6 +28,7 @@ impl Accounts {
                     user_id: &user_id,
                     kind: Kind::Admin,
                     name: "system",
+                    taken_at: None,
                 };
                 Ok(self.principal(from, &holder, None, Some(expires_at)))
             }
@@ -44,6 +45,7 @@ impl Accounts {
                     user_id: &user_id,
                     kind: standing.kind,
                     name: &standing.name,
+                    taken_at: standing.taken_at,
                 };
                 let principal = self.principal(from, &holder, Some(sign_in), Some(expires_at));
                 self.admit(&principal)?;
@@ -69,6 +71,7 @@ impl Accounts {
             user_id: &user_id,
             kind,
             name: &name,
+            taken_at: None,
         };
         let principal = self.principal(from, &holder, None, Some(expires_at));
         self.admit(&principal)?;
@@ -132,7 +135,7 @@ impl Accounts {
         &self,
         user: &UserId,
         sign_in: Option<SignInId>,
-    ) -> Result<Option<Standing>, Problem> {
+    ) -> Result<Option<UserState>, Problem> {
         let standing = self.store.standing(user.clone(), sign_in).await;
         standing.map_err(store_away)
     }

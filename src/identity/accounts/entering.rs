@@ -36,6 +36,7 @@ impl Accounts {
             user_id: &user_id,
             kind: Kind::Member,
             name: &name,
+            taken_at: None,
         };
         let principal = self.principal(from, &holder, None, None);
         self.admit(&principal)?;
@@ -112,6 +113,7 @@ impl Accounts {
             user_id: &visitor.user_id,
             kind: Kind::Member,
             name: &shown,
+            taken_at: visitor.standing.taken_at(),
         };
         self.pair(&holder, id, &refresh, now)
     }
@@ -231,6 +233,7 @@ pub(super) fn holder_of(account: &Account) -> Holder<'_> {
         user_id: &account.user_id,
         kind: account.role.kind(),
         name: &account.name,
+        taken_at: account.taken_at,
     }
 }
 

@@ -106,6 +106,8 @@ struct Holder<'a> {
     user_id: &'a UserId,
     kind: Kind,
     name: &'a str,
+    /// When he had taken the address over, while he was a visitor.
+    taken_at: Option<UnixMillis>,
 }
 
 impl Accounts {
@@ -150,7 +152,9 @@ impl Accounts {
         Principal {
             user_id: holder.user_id.clone(),
             kind: holder.kind,
-            standing: Standing::FIRM,
+            standing: Standing::Firm {
+                taken_at: holder.taken_at,
+            },
             name: holder.name.to_owned(),
             client_identifier: key.client(from.address, &from.user_agent),
             network: key.network(from.address),

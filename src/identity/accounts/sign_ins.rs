@@ -53,6 +53,7 @@ impl Accounts {
             user_id: &user_id,
             kind: standing.kind,
             name: &standing.name,
+            taken_at: standing.taken_at,
         };
         self.admit(&self.principal(from, &holder, Some(sign_in), None))?;
         Ok(self.pair(&holder, sign_in, &successor, now)?)

@@ -306,7 +306,7 @@ settings! {
         queue_mode "QUEUE_MODE" []: QueueMode = "competing", Rule::Any,
             "Whether a message of a queue goes to one consumer or to every subscriber.", "";
         destination_rules "DESTINATION_RULES" []: RuleTable =
-            "all /topic/** anyone; all /queue/** anyone; send /user/** member", Rule::Any,
+            "all /topic/** anyone; all /queue/** anyone; send /user/** member+bot+admin", Rule::Any,
             "Who may SEND and SUBSCRIBE to open destinations; the first rule that fits decides, and without one nobody may.",
             "`forbidden`, `anonymous_not_allowed`";
         app_relays "APP_RELAYS" []: RelayTable = "/app/chat/message=/topic/chat/room/{roomId}", Rule::Any,

@@ -94,7 +94,7 @@ contract! {
         people::accounts(after: Option<UserId>, limit: u32) -> Vec<Account>;
         /// Everything that says whether a sign-in still stands: one question for each request and
         /// each review.
-        people::standing(user: UserId, sign_in: Option<SignInId>) -> Option<Standing>;
+        people::standing(user: UserId, sign_in: Option<SignInId>) -> Option<UserState>;
         /// Who an address stands for now: itself, or the account that it was merged into.
         people::follow(user: UserId) -> UserId;
         /// The sign-ins of a user that have not ended, the latest first.

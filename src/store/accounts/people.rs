@@ -6,7 +6,7 @@
 
 use super::devices::put_sign_in;
 use super::sql::{Row, Sql, damaged, params};
-use super::{Account, Admitted, DmPolicy, External, NewAccount, Registered, Role, Standing};
+use super::{Account, Admitted, DmPolicy, External, NewAccount, Registered, Role, UserState};
 use crate::model::{Kind, SignInId, UnixMillis, UserId};
 use crate::store::rows::KIND_VISITOR;
 use crate::store::{StoreError, TokenHash};
@@ -14,8 +14,8 @@ use crate::store::{StoreError, TokenHash};
 /// The columns of an account, in the order in which [`account_of`] reads them.
 macro_rules! account_columns {
     () => {
-        "SELECT a.user_id, u.name, a.email, a.password, a.role, a.dm_policy, a.created_at \
-         FROM accounts a JOIN users u ON u.user_id = a.user_id "
+        "SELECT a.user_id, u.name, a.email, a.password, a.role, a.dm_policy, a.created_at, \
+         u.taken_at FROM accounts a JOIN users u ON u.user_id = a.user_id "
     };
 }
 
@@ -25,8 +25,8 @@ const ACCOUNTS: &str = concat!(
     account_columns!(),
     "WHERE a.user_id > $1 ORDER BY a.user_id LIMIT $2"
 );
-const STANDING: &str = "SELECT u.kind, u.name, a.role, a.dm_policy, a.upgraded_by, s.id \
-    FROM users u LEFT JOIN accounts a ON a.user_id = u.user_id \
+const STANDING: &str = "SELECT u.kind, u.name, a.role, a.dm_policy, a.upgraded_by, s.id, \
+    u.taken_at FROM users u LEFT JOIN accounts a ON a.user_id = u.user_id \
     LEFT JOIN sign_ins s ON s.id = $1 AND s.user_id = u.user_id WHERE u.user_id = $2";
 const FOLLOW: &str = "SELECT new_id FROM aliases WHERE old_id = $1";
 const PUT_USER: &str = "INSERT INTO users \
@@ -84,7 +84,7 @@ pub(super) async fn standing<S: Sql>(
     sql: &mut S,
     user: &UserId,
     sign_in: &Option<SignInId>,
-) -> Result<Option<Standing>, StoreError> {
+) -> Result<Option<UserState>, StoreError> {
     let rows = sql.query(STANDING, params![*sign_in, user]).await?;
     let Some(row) = rows.first() else {
         return Ok(None);
@@ -101,7 +101,7 @@ pub(super) async fn standing<S: Sql>(
         None => DmPolicy::default(),
     };
     let upgraded_by = row.optional_text(4)?;
-    Ok(Some(Standing {
+    Ok(Some(UserState {
         kind,
         name: row.text(1)?,
         dm_policy,
@@ -109,6 +109,7 @@ pub(super) async fn standing<S: Sql>(
         upgraded_by: upgraded_by
             .map(|text| text.parse().map_err(|_| damaged()))
             .transpose()?,
+        taken_at: row.optional_time(6)?,
     }))
 }
 
@@ -299,5 +300,6 @@ fn account_of(row: &Row) -> Result<Account, StoreError> {
         role: Role::from_word(&row.text(4)?).ok_or_else(damaged)?,
         dm_policy: DmPolicy::from_word(&row.text(5)?).ok_or_else(damaged)?,
         created_at: row.time(6)?,
+        taken_at: row.optional_time(7)?,
     })
 }

@@ -61,6 +61,8 @@ pub struct Account {
     pub dm_policy: DmPolicy,
     /// When it was made.
     pub created_at: UnixMillis,
+    /// When its holder had taken the address over by a fingerprint, while he was a visitor.
+    pub taken_at: Option<UnixMillis>,
 }
 
 impl std::fmt::Debug for Account {
@@ -75,7 +77,7 @@ impl std::fmt::Debug for Account {
 
 /// What a request or a review needs to know of somebody.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct UserState {
     /// Visitor, member, bot, admin.
     pub kind: Kind,
     /// The name that is shown.
@@ -84,6 +86,9 @@ pub struct Standing {
     pub dm_policy: DmPolicy,
     /// Whether the sign-in that was asked for stands; `true` when none was asked for.
     pub is_signed_in: bool,
+    /// When he had taken the address over by a fingerprint, while he was a visitor: what was meant for
+    /// its holder before stays out of his reach.
+    pub taken_at: Option<UnixMillis>,
     /// The sign-in by which he became the holder of an account, if he was a visitor before: sessions
     /// that he had then belong to it.
     pub upgraded_by: Option<SignInId>,

@@ -63,7 +63,11 @@ async fn accounts_are_made_and_their_roles_changed_by_admins_only() {
         .collect();
     acts.sort_unstable();
     let (by_admin, by_promoted) = (admin.user_id.as_str(), promoted.user_id.as_str());
-    let mut expected = [("create", by_admin), ("role", by_admin), ("role", by_promoted)];
+    let mut expected = [
+        ("create", by_admin),
+        ("role", by_admin),
+        ("role", by_promoted),
+    ];
     expected.sort_unstable();
     assert_eq!(acts, expected);
 }

@@ -228,9 +228,7 @@ async fn a_letter_opens_a_new_password_once_within_the_hour() {
 
 /// The token of the link in a letter.
 fn token_in(text: &str) -> String {
-    let (_, rest) = text
-        .split_once("http://localhost:8080/#reset=")
-        .unwrap();
+    let (_, rest) = text.split_once("http://localhost:8080/#reset=").unwrap();
     rest.split_whitespace().next().unwrap().to_owned()
 }
 

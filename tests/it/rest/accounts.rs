@@ -11,7 +11,7 @@ fn login(email: &str, password: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_account_is_made_once_and_its_holder_signs_in_and_out() {
+async fn an_account_is_made_once_and_with_a_good_password() {
     let node = Node::start("rest-accounts", &OPEN).await;
     let new = json!({"email": "Kim@example.com", "password": PASSWORD, "name": "Kim", "more": 1});
     let made = ask(&node, "POST /auth/register", "", Some(&new))
@@ -32,7 +32,22 @@ async fn an_account_is_made_once_and_its_holder_signs_in_and_out() {
     let weak = ask(&node, "POST /auth/register", "", Some(&weak)).await;
     assert_eq!(weak.problem(422), "validation_failed");
     assert_eq!(weak.body["errors"][0]["field"], "password");
+    // An account of ten million letters is refused by its length, before any of it is looked at.
+    let long = json!({"email": "lee@example.com", "password": "x".repeat(10 << 20), "name": "Lee"});
+    let long = ask(&node, "POST /auth/register", "", Some(&long)).await;
+    assert_eq!(long.problem(413), "payload_too_large");
+    let long = login("kim@example.com", &"x".repeat(10 << 20));
+    let long = ask(&node, "POST /auth/login", "", Some(&long)).await;
+    assert_eq!(long.problem(413), "payload_too_large");
+}
 
+#[tokio::test]
+async fn its_holder_signs_in_and_out() {
+    let node = Node::start("rest-accounts", &OPEN).await;
+    let new = json!({"email": "Kim@example.com", "password": PASSWORD, "name": "Kim"});
+    ask(&node, "POST /auth/register", "", Some(&new))
+        .await
+        .expect(201);
     let unknown = ask(
         &node,
         "POST /auth/login",
@@ -190,7 +205,16 @@ async fn everybody_sees_and_changes_what_is_his_own() {
     );
     let other = ask(&node, "GET /me/export?cursor=AAAA", &bearer, None).await;
     assert_eq!(other.body["errors"][0]["field"], "cursor");
+}
 
+#[tokio::test]
+async fn who_wants_to_go_is_forgotten_an_account_by_its_password() {
+    let node = Node::start("rest-gone", &OPEN).await;
+    let (visitor, member) = (
+        Visitor::new(&node).await,
+        Member::register(node.address(), "kim@example.com").await,
+    );
+    let bearer = format!("Bearer {}", member.access);
     ask(&node, "DELETE /me", &visitor.proof, None)
         .await
         .expect(204);
@@ -221,7 +245,7 @@ async fn everybody_sees_and_changes_what_is_his_own() {
 }
 
 #[tokio::test]
-async fn devices_are_listed_and_signed_out_and_a_new_password_ends_the_others() {
+async fn devices_are_listed_and_signed_out_one_by_one() {
     let node = Node::start("rest-devices", &OPEN).await;
     let first = Member::register(node.address(), "kim@example.com").await;
     let second = Member::login(node.address(), "kim@example.com", "phone").await;
@@ -259,7 +283,13 @@ async fn devices_are_listed_and_signed_out_and_a_new_password_ends_the_others() 
             .status,
         404
     );
+}
 
+#[tokio::test]
+async fn a_new_password_ends_the_other_sign_ins_and_a_letter_tells_nobody_anything() {
+    let node = Node::start("rest-passwords", &OPEN).await;
+    let first = Member::register(node.address(), "kim@example.com").await;
+    let bearer = |member: &Member| format!("Bearer {}", member.access);
     let third = Member::login(node.address(), "kim@example.com", "tablet").await;
     let change = json!({"old": "not this one", "new": "another horse battery"});
     assert_eq!(

@@ -67,7 +67,7 @@ impl<'a> Sheet<'a> {
     }
 
     /// Waits until it is closed.
-    pub(crate) async fn is_closed(self) {
+    pub(crate) async fn closes(self) {
         let closed = "!document.querySelector('#sheet').open";
         self.browser.wait_for(self.tab, closed).await;
     }
@@ -98,7 +98,7 @@ impl Visitor {
         sheet.fill("password", PASSWORD).await;
         sheet.fill("name", name).await;
         sheet.click("Create account").await;
-        sheet.is_closed().await;
+        sheet.closes().await;
         self.is_kind(browser, tab, "member").await;
     }
 
@@ -119,7 +119,7 @@ impl Visitor {
             sheet.evaluate(&choose).await;
         }
         sheet.click("Sign in").await;
-        sheet.is_closed().await;
+        sheet.closes().await;
         self.is_kind(browser, tab, "member").await;
         self.is(browser, tab, "connected").await;
     }
