@@ -139,6 +139,16 @@ export class Identity extends EventTarget {
     await ask('POST', '/auth/password/reset', { body: { token, new: password } });
   }
 
+  /** Until when he is kept out, where that has an end. */
+  async bannedUntil() {
+    try {
+      await this.#ask('GET', '/me/permissions');
+    } catch (problem) {
+      return problem.until;
+    }
+    return undefined;
+  }
+
   /** A page of what is stored of him: `{items, next_cursor, has_more}`, oldest first. */
   async history(cursor) {
     const query = cursor ? `?cursor=${encodeURIComponent(cursor)}` : '';

@@ -355,6 +355,13 @@ export class Visitor extends EventTarget {
     if (this.turning) return;
     if (mayRefresh) this.#renew(settled);
     else this.#become(code === 4409 ? 'replaced' : 'closed', reason.split(';')[0] || String(code));
+    if (code === 4403) this.#askUntil();
+  }
+
+  /** A close has no room for how long it lasts. */
+  async #askUntil() {
+    this.until = await this.identity.bannedUntil();
+    this.#tell('change');
   }
 
   /** The access token is not good any more: takes another, and comes back with it. */
