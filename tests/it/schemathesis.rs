@@ -43,9 +43,11 @@ async fn run(node: &Node, authorization: Option<&str>) {
         command
             .arg("--header")
             .arg(format!("Authorization: {authorization}"));
-        // They would sign out whoever asks, and then everything is 401.
-        for path in ["/api/v1/auth/logout", "/api/v1/me", "/api/v1/auth/upgrade"] {
-            command.args(["--exclude-path", path]);
+        // They would end what whoever asks shows, and then everything is 401: it does take a link that
+        // it was given, and redeem it.
+        for path in ["auth/logout", "auth/link/redeem", "auth/upgrade", "me"] {
+            let path = format!("/api/v1/{path}");
+            command.args(["--exclude-path", &path]);
         }
         // What the header says is sent whether or not a request is to be without it.
         command.args(["--exclude-checks", "positive_data_acceptance,ignored_auth"]);
