@@ -49,7 +49,8 @@ impl App {
         if live.principal().expires_at.is_some() {
             self.broker.spawn(async move {
                 tokio::time::sleep(MOMENT).await;
-                app.expiries.watch(live.session, live.principal().expires_at);
+                app.expiries
+                    .watch(live.session, live.principal().expires_at);
             });
         }
     }

@@ -338,3 +338,59 @@ async fn a_token_that_ends_is_announced_renewed_in_band_and_closed_on_an_idle_li
     );
     assert!(took < Duration::from_secs(48), "closed after {took:?}");
 }
+
+#[tokio::test]
+async fn what_became_of_a_message_and_the_way_to_somebody_are_asked_of_any_node() {
+    let cluster = Cluster::start().await;
+    let nodes = three(&cluster).await;
+    let [a, b, c] = [0, 1, 2].map(|n: usize| nodes[n].address());
+    let admin = Member::register(a, "root@example.org").await;
+    make_admin(&nodes[0], SECRET, &admin.user_id).await;
+    let bearer = admin.bearer();
+    let headers = [("Authorization", bearer.as_str())];
+
+    let mut reader = Client::connect(b).await;
+    reader.subscribe("/user/queue/messages").await;
+    let mut writer = Client::connect(a).await;
+    writer.say(reader.user(), "where does it go?").await;
+    let receipt = writer.frame().await;
+    let id = receipt.header("message-id").to_owned();
+    assert_eq!(reader.frame().await.json()["id"], id.as_str());
+
+    // Asked of the third, which had no part in it.
+    let path = format!("/api/v1/admin/trace/{id}");
+    let trace = call(c, "GET", &path, &headers, None).await.expect(200).body;
+    assert_eq!(trace["unanswered"], json!([]), "{trace}");
+    let of = |node: &str| {
+        let all = trace["nodes"].as_array().unwrap();
+        let one = all.iter().find(|it| it["node"] == node);
+        one.unwrap_or_else(|| panic!("{node} has not answered: {trace}"))["events"].clone()
+    };
+    let (on_a, on_b) = (of("a"), of("b"));
+    assert_eq!(
+        (&on_a[0]["event"], &on_a[0]["seq"]),
+        (&json!("stored"), &json!(1))
+    );
+    let published = on_a.as_array().unwrap().iter();
+    let published: Vec<_> = published.filter(|it| it["event"] == "published").collect();
+    assert_eq!(published.len(), 1, "{on_a}");
+    assert_eq!(published[0]["to"], "b");
+    assert_eq!(
+        (&on_b[0]["event"], &on_b[0]["from"]),
+        (&json!("received"), &json!("a"))
+    );
+    assert_eq!(
+        (&on_b[1]["event"], &on_b[1]["flushed"]),
+        (&json!("queued"), &json!(true))
+    );
+    assert_eq!(of("c"), json!([]));
+
+    let path = format!("/api/v1/admin/routing/{}", reader.user());
+    let route = call(c, "GET", &path, &headers, None).await.expect(200).body;
+    assert_eq!(route["sessions"][0]["node"], "b", "{route}");
+    assert_eq!(
+        route["path"]["remote"][0]["routing_key"], "chat.b",
+        "{route}"
+    );
+    assert_eq!(route["path"]["local"], false, "{route}");
+}
