@@ -291,7 +291,7 @@ async fn a_forgotten_password_is_set_anew_by_the_link_of_a_letter() {
     sheet.fill("email", MINA).await;
     sheet.fill("password", "another horse battery staple").await;
     sheet.click("Sign in").await;
-    sheet.is_closed().await;
+    sheet.closes().await;
     LEFT.is_kind(&mut second, &late, "member").await;
     let hash = second.evaluate(&late, "location.href").await;
     assert_eq!(hash, node.url("/"));
