@@ -46,7 +46,11 @@ impl Broker {
         let question = self.questions.number.fetch_add(1, Ordering::Relaxed);
         let (answer, mut answers) = mpsc::channel(ANSWERS_MAX);
         lock(&self.questions.waiting).insert(question, answer);
-        let mut missing: BTreeSet<NodeId> = self.lease.peers().into_iter().collect();
+        // Asked now: a node that has just come may have had the message.
+        let mut missing: BTreeSet<NodeId> = self.known_nodes().into_iter().collect();
+        if let Ok(peers) = self.location.peers().await {
+            missing.extend(peers.into_iter().map(|peer| peer.node));
+        }
         missing.remove(&self.here);
         let ask = TraceAsk {
             question,

@@ -298,6 +298,7 @@ async fn a_token_that_ends_is_announced_renewed_in_band_and_closed_on_an_idle_li
     let began = Instant::now();
     let member = Member::register(at, "mina@example.org").await;
     let mut renewed = Client::member(at, &member.access).await;
+    renewed.subscribe("/user/queue/errors").await;
     renewed.subscribe("/user/queue/notifications").await;
     let mut idle = Client::member(at, &member.access).await;
     let told = notified(&mut renewed).await;
@@ -317,7 +318,6 @@ async fn a_token_that_ends_is_announced_renewed_in_band_and_closed_on_an_idle_li
     }
     // A token of somebody else is not taken, and the session goes on.
     let stranger = Member::register(at, "other@example.org").await;
-    renewed.subscribe("/user/queue/errors").await;
     let body = json!({"access_token": stranger.access}).to_string();
     renewed.publish("/app/auth.refresh", &body).await;
     loop {
