@@ -11,7 +11,8 @@ pub mod sockjs;
 pub mod stomp;
 pub mod websocket;
 
-// 1: rules. Pure; time is an argument.
+// 1: rules. Pure, but for `budget`, which keeps the counts of this process; time is an argument.
+pub mod budget;
 pub mod policy;
 pub mod routing;
 pub mod session;

@@ -34,6 +34,7 @@ pub use rates::Activity;
 pub use relay::{InvalidRelays, Relays};
 
 use crate::broker::Broker;
+use crate::budget::{Memory, MemorySettings, Multiples};
 use crate::hub::{HubSession, Opening, Outbox, OutboxLimits, Sink, Subscriber, Window};
 use crate::identity::accounts::Accounts;
 use crate::identity::{Clock, Visitors};
@@ -109,6 +110,10 @@ pub struct AppSettings {
     pub rules: Rules,
     /// What is published elsewhere than it was sent to.
     pub relays: Relays,
+    /// The byte account of the node.
+    pub memory: Arc<Memory>,
+    /// Networks with larger or smaller limits than others.
+    pub multiples: Arc<Multiples>,
 }
 
 impl Default for AppSettings {
@@ -149,6 +154,8 @@ impl Default for AppSettings {
             prefixes: Arc::default(),
             rules: Rules::default(),
             relays: Relays::default(),
+            memory: Memory::new(MemorySettings { bytes_max: 0 }),
+            multiples: Arc::default(),
         }
     }
 }
@@ -217,6 +224,18 @@ impl App {
     pub fn accounts(&self) -> Result<&Arc<Accounts>, Problem> {
         let none = || Problem::new(Code::Unauthorized, "This server has no accounts.");
         self.accounts.as_ref().ok_or_else(none)
+    }
+
+    /// The byte account of the node, from which everything draws that buffers for a client.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.settings.memory
+    }
+
+    /// Networks with larger or smaller limits than others.
+    #[must_use]
+    pub fn multiples(&self) -> &Arc<Multiples> {
+        &self.settings.multiples
     }
 
     /// A session that is connected here.

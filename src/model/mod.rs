@@ -8,6 +8,7 @@ pub mod destination;
 pub mod envelope;
 pub mod ids;
 pub mod message;
+pub mod network;
 pub mod pattern;
 pub mod prefixes;
 pub mod principal;
@@ -23,6 +24,7 @@ pub use ids::{
     SignInId, UserId,
 };
 pub use message::StoredMessage;
+pub use network::{Network, Width};
 pub use pattern::{InvalidPattern, Pattern, is_pattern};
 pub use prefixes::{Overlap, Prefixes, Spelling};
 pub use principal::{Holder, Kind, Principal, Proof, Standing};

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::config::{AppEnv, Config, LogIp, ProxyProtocol, Recognition, WsFrame};
 use crate::app::AppSettings;
+use crate::budget::{Memory, MemorySettings};
 use crate::bus::queue::QueueSettings;
 use crate::edge::sockjs::SockJsSettings;
 use crate::edge::{AddressLog, EdgeSettings, MessageKind, ProxyHead};
@@ -44,6 +45,10 @@ impl Config {
             prefixes: Arc::clone(&self.prefixes),
             rules: self.rules.clone(),
             relays: self.relays.clone(),
+            memory: Memory::new(MemorySettings {
+                bytes_max: settings.memory_limit.0 as u64,
+            }),
+            multiples: Arc::default(),
         }
     }
 

@@ -1,0 +1,186 @@
+//! The byte account: everything that this node buffers for clients draws on it.
+//!
+//! Not here: what the process really occupies, which the system reports and nothing obeys: an allocator
+//! keeps pages that nobody uses. Invariants: the account is the sum of a base per socket, of leases, and of
+//! the shared frames that are alive; a lease is taken in chunks, so that appending to a buffer touches
+//! nothing that others touch.
+//!
+//! A frame that goes to many is alive once, whoever waits for it: it is charged to the node once, by
+//! whoever keeps its bytes ([`Memory::set_shared_gauge`]), and each outbox that refers to it counts it to
+//! the share of its session ([`Lease::cover_shared`]).
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use super::parts::Parts;
+use super::pool::{Charge, Claimant, Evict, Pool, PoolSettings, Refused};
+
+/// How much is leased at once, in bytes.
+const CHUNK_BYTES: u64 = 16 << 10;
+
+/// What the account is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct MemorySettings {
+    /// How many bytes clients may occupy together; zero for no limit.
+    pub bytes_max: u64,
+}
+
+/// The byte account of a node.
+pub struct Memory {
+    pool: Arc<Pool>,
+    /// Says how many bytes of shared frames are alive.
+    shared: OnceLock<fn() -> u64>,
+}
+
+impl Memory {
+    /// The bytes that one socket is charged with from its accept on: what it costs while it is idle, in
+    /// this process and in the kernel, and a first buffer of [`Memory::BASE_BUFFER_BYTES`].
+    pub const BASE_BYTES: u64 = 10 << 10;
+
+    /// So many bytes of buffers are in the base of a socket: up to here nothing is leased.
+    pub const BASE_BUFFER_BYTES: u64 = 4 << 10;
+
+    /// An account in which nothing is used.
+    #[must_use]
+    pub fn new(settings: MemorySettings) -> Arc<Self> {
+        let pool = Pool::new(PoolSettings {
+            name: "memory",
+            capacity: settings.bytes_max,
+            reserve: settings.bytes_max / 8,
+            parts: Parts::DEFAULT,
+        });
+        Arc::new(Self {
+            pool,
+            shared: OnceLock::new(),
+        })
+    }
+
+    /// Names the gauge of shared frames. The first one counts.
+    pub fn set_shared_gauge(&self, gauge: fn() -> u64) {
+        let _first = self.shared.set(gauge);
+    }
+
+    /// The base of a socket.
+    ///
+    /// # Errors
+    /// As [`Pool::take`].
+    pub fn socket(&self, claimant: &Claimant) -> Result<Charge, Refused> {
+        if self.is_full() {
+            return Err(Refused::Full);
+        }
+        self.pool.take(claimant, Self::BASE_BYTES)
+    }
+
+    /// A lease of nothing yet.
+    #[must_use]
+    pub fn lease(self: &Arc<Self>, claimant: &Claimant) -> Lease {
+        Lease {
+            memory: Arc::clone(self),
+            charge: self.pool.charge(claimant),
+        }
+    }
+
+    /// How many bytes are charged, shared frames included.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.pool.used() + self.shared_bytes()
+    }
+
+    /// How many bytes there are; zero is without a limit.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.pool.capacity()
+    }
+
+    /// Whether nothing more can be buffered for anybody.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.capacity() > 0 && self.used() >= self.capacity()
+    }
+
+    /// The pool behind it, for figures and tests.
+    #[must_use]
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    fn shared_bytes(&self) -> u64 {
+        self.shared.get().map_or(0, |gauge| gauge())
+    }
+}
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Memory")
+            .field("used", &self.used())
+            .field("capacity", &self.capacity())
+            .finish()
+    }
+}
+
+/// The bytes that buffers of one client occupy; dropping it gives them back.
+#[derive(Debug)]
+pub struct Lease {
+    memory: Arc<Memory>,
+    charge: Charge,
+}
+
+impl Lease {
+    /// Covers so many bytes in all, rounded up to whole chunks. Call it again whenever a buffer has grown
+    /// or has been emptied; it touches the account only when that changes the number of chunks.
+    ///
+    /// # Errors
+    /// As [`Pool::take`]; what was covered before stays covered.
+    pub fn cover(&mut self, bytes: u64) -> Result<(), Refused> {
+        let wanted = bytes.div_ceil(CHUNK_BYTES) * CHUNK_BYTES;
+        let held = self.charge.amount();
+        if wanted > held {
+            if self.memory.is_full() {
+                return Err(Refused::Full);
+            }
+            self.charge.grow(wanted - held)?;
+        } else if wanted < held {
+            self.charge.shrink(held - wanted);
+        }
+        Ok(())
+    }
+
+    /// The same for bytes of shared frames.
+    ///
+    /// # Errors
+    /// As [`Pool::take`].
+    pub fn cover_shared(&mut self, bytes: u64) -> Result<(), Refused> {
+        let wanted = bytes.div_ceil(CHUNK_BYTES) * CHUNK_BYTES;
+        let held = self.charge.shared();
+        if wanted > held {
+            if self.memory.is_full() {
+                return Err(Refused::Full);
+            }
+            self.charge.grow_shared(wanted - held)?;
+        } else if wanted < held {
+            self.charge.shrink_shared(held - wanted);
+        }
+        Ok(())
+    }
+
+    /// How many bytes are covered, without those of shared frames.
+    #[must_use]
+    pub fn covered(&self) -> u64 {
+        self.charge.amount()
+    }
+
+    /// How many bytes of shared frames are covered.
+    #[must_use]
+    pub fn covered_shared(&self) -> u64 {
+        self.charge.shared()
+    }
+
+    /// From now on the bytes are somebody else's: the same client, of whom more is known.
+    pub fn identify(&mut self, claimant: Claimant) {
+        self.charge.identify(claimant);
+    }
+
+    /// Under pressure `whose` may have to give up its buffers.
+    pub fn set_evictable(&mut self, whose: Weak<dyn Evict>) {
+        self.charge.set_evictable(whose);
+    }
+}

@@ -1,0 +1,28 @@
+//! The scarce things of this node, and who may hold how much of them.
+//!
+//! Not here: rates over time (`policy::bucket`), and what the things are. Invariant: nothing that a client
+//! can make grow is held without a [`Charge`], and dropping the charge is the only way to give it back.
+//!
+//! A fixed limit per network fails either the school of 5,000 people behind one address or the attacker
+//! with 50 addresses. So a limit here is a part of what is *free* (dynamic thresholds, Choudhury and Hahne,
+//! 1998): who is alone may hold much, and the more others hold, the less each may. Nobody can empty a
+//! [`Pool`], because the limit shrinks while they try:
+//!
+//! ```text
+//! a part of 1   of what is free: one holder ends at 1/2 of the pool, two at 1/3 each, ...
+//! a part of 1/4 of what is free: one holder ends at 1/5
+//! ```
+//!
+//! [`Memory`] is the pool of bytes.
+
+mod memory;
+mod multiples;
+mod parts;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+pub use memory::{Lease, Memory, MemorySettings};
+pub use multiples::Multiples;
+pub use parts::{Part, Parts};
+pub use pool::{Charge, Claimant, Evict, Pool, PoolSettings, Refused};
