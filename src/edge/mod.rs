@@ -26,6 +26,7 @@ mod connection;
 mod cors;
 mod duplex;
 mod ending;
+mod forwarded;
 mod handshake;
 mod health;
 mod http;
@@ -73,6 +74,7 @@ use crate::identity::Visitors;
 use crate::session::SessionConfig;
 use crate::stomp::Version;
 use admission::{Admission, Permit, Refusal};
+use forwarded::Unbelieved;
 use meters::Meters;
 use pace::Pace;
 use peer::Peer;
@@ -142,6 +144,7 @@ struct Edge {
     state: Arc<EdgeState>,
     admission: Arc<Admission>,
     turns: Arc<Turns>,
+    unbelieved: Unbelieved,
     meters: Meters,
     pace: Pace,
     wheel: Wheel,
@@ -173,6 +176,7 @@ impl Edge {
         Self {
             admission: Admission::new(settings, state.app.multiples()),
             turns: Turns::new(),
+            unbelieved: Unbelieved::default(),
             pace: Pace::new(settings.drain_closes_per_second, settings.drain_spread_max),
             wheel: Wheel::new(tracker.clone()),
             flusher: Flusher::new(tracker.clone(), meters.deliveries()),
