@@ -1,6 +1,6 @@
-//! How many may come in: in all, per second, per network, and while memory lasts.
+//! How many may come in: in all, per second, per network.
 //!
-//! Not here: how a refusal is written (`reply`). Invariant: a connection is counted once, under the
+//! Not here: memory (`charges`), how a refusal is written (`reply`). Invariant: a connection is counted once, under the
 //! network of its client, for exactly as long as its permit lives.
 //!
 //! The network is known when a socket is accepted, unless it comes from a trusted proxy: then it is
@@ -27,15 +27,12 @@ const BURST_PART: u32 = 5;
 /// So many networks are remembered before those that owe nothing are forgotten.
 const PAYERS_MAX: usize = 1_024;
 
-/// For how long a reading of the memory is believed.
-const MEMORY_READING_LIFE: Duration = Duration::from_secs(1);
-
 /// Why somebody does not come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The node is full.
     Full,
-    /// The node is short of memory.
+    /// The node is short of memory, or the network holds its share.
     Memory,
     /// Too many handshakes at once.
     Rate,
@@ -53,7 +50,6 @@ pub(super) struct Admission {
     networks: Mutex<HashMap<Network, u32>>,
     /// When the handshakes admitted so far are paid for (the generic cell rate algorithm).
     paid_until: Mutex<Paid>,
-    memory: Mutex<Option<(Instant, u64)>>,
 }
 
 /// The times until which handshakes are paid for.
@@ -68,7 +64,6 @@ struct Paid {
 struct Limits {
     sessions_max: usize,
     per_network_max: u32,
-    memory_bytes_max: u64,
     /// What one handshake costs; zero for no limit.
     handshake_cost: Duration,
     burst: Duration,
@@ -114,7 +109,6 @@ impl Admission {
             limits: Limits {
                 sessions_max: settings.connections_max,
                 per_network_max: settings.connections_per_net,
-                memory_bytes_max: settings.memory_bytes_max,
                 handshake_cost,
                 burst: handshake_cost * settings.connection_burst.max(1),
             },
@@ -122,7 +116,6 @@ impl Admission {
             sessions: AtomicUsize::new(0),
             networks: Mutex::default(),
             paid_until: Mutex::default(),
-            memory: Mutex::default(),
         })
     }
 
@@ -150,9 +143,6 @@ impl Admission {
 
     /// A WebSocket is about to open.
     pub(super) fn session(self: &Arc<Self>, client: IpAddr) -> Result<Permit, Refusal> {
-        if self.is_short_of_memory() {
-            return Err(Refusal::Memory);
-        }
         if !take(&self.sessions, self.limits.sessions_max) {
             return Err(Refusal::Full);
         }
@@ -204,23 +194,6 @@ impl Admission {
         paid.node = Some(node);
         true
     }
-
-    fn is_short_of_memory(&self) -> bool {
-        if self.limits.memory_bytes_max == 0 {
-            return false;
-        }
-        let now = Instant::now();
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = match *memory {
-            Some((at, bytes)) if now - at < MEMORY_READING_LIFE => bytes,
-            _ => {
-                let bytes = resident_bytes().unwrap_or(0);
-                *memory = Some((now, bytes));
-                bytes
-            }
-        };
-        bytes > self.limits.memory_bytes_max
-    }
 }
 
 impl Drop for Permit {
@@ -252,16 +225,6 @@ fn take(count: &AtomicUsize, max: usize) -> bool {
     count
         .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
         .is_ok()
-}
-
-/// The resident memory of this process, where the system tells it (Linux).
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib << 10)
 }
 
 #[cfg(test)]
@@ -337,17 +300,5 @@ mod tests {
         assert_eq!(admitted(), 2);
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(admitted(), 3);
-    }
-
-    #[test]
-    fn a_node_short_of_memory_takes_nobody() {
-        let mut settings = settings();
-        settings.memory_bytes_max = 1;
-        assert_eq!(
-            Admission::new(&settings).session(SOMEBODY).unwrap_err(),
-            Refusal::Memory
-        );
-        settings.memory_bytes_max = 0;
-        assert!(Admission::new(&settings).session(SOMEBODY).is_ok());
     }
 }

@@ -18,6 +18,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tower::ServiceExt;
 
 use super::admission::Refusal;
+use super::charges::HTTP_BYTES;
+use super::paced::Paced;
 use super::peer::Peer;
 use super::stream::Stream;
 use super::{Edge, reply};
@@ -32,6 +34,8 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
     let settings = &edge.settings;
     let request_timeout = settings.request_timeout;
     let http = http(settings.header_read_timeout);
+    let stream = Paced::new(stream, settings.outbox_stall, Some(Arc::clone(&peer)));
+    let charged = Arc::clone(&peer);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(Arc::clone(&peer));
         let answered = router.clone().oneshot(request.map(Body::new));
@@ -59,6 +63,8 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
             }
         }
     };
+    // What lives on now is no HTTP any more.
+    charged.charge.shrink(HTTP_BYTES);
     if let Err(error) = served {
         tracing::debug!(%error, "a request ended early");
     }
