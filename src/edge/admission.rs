@@ -1,6 +1,6 @@
-//! How many may come in: in all, per second, per network, and while memory lasts.
+//! How many may come in: in all, per second, per network.
 //!
-//! Not here: how a refusal is written (`reply`), in which order sockets are served (`turns`). Invariant: a
+//! Not here: memory (`charges`), how a refusal is written (`reply`), in which order sockets are served (`turns`). Invariant: a
 //! connection is counted once, under the networks of its client, for exactly as long as its permit lives.
 //!
 //! What one network may hold is a part of what is free (`budget`), so a crowd behind one address comes in
@@ -35,15 +35,12 @@ const SHARED_MIN: usize = 64;
 /// So many networks are remembered before those that owe nothing are forgotten.
 const PAYERS_MAX: usize = 1_024;
 
-/// For how long a reading of the memory is believed.
-const MEMORY_READING_LIFE: Duration = Duration::from_secs(1);
-
 /// Why somebody does not come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The node is full.
     Full,
-    /// The node is short of memory.
+    /// The node is short of memory, or the network holds its share.
     Memory,
     /// More handshakes than `CONNECTION_RATE` allows.
     Rate,
@@ -66,7 +63,6 @@ pub(super) struct Admission {
     places: Shares,
     /// When the handshakes admitted so far are paid for (the generic cell rate algorithm).
     paid_until: Mutex<Paid>,
-    memory: Mutex<Option<(Instant, u64)>>,
 }
 
 /// Things of which each network may hold a part of those that are free.
@@ -139,7 +135,6 @@ struct Paid {
 struct Limits {
     sessions_max: usize,
     per_network_max: u32,
-    memory_bytes_max: u64,
     /// What one handshake costs; zero for no limit.
     handshake_cost: Duration,
     burst: Duration,
@@ -169,7 +164,6 @@ impl Admission {
             limits: Limits {
                 sessions_max: settings.connections_max,
                 per_network_max: settings.connections_per_net,
-                memory_bytes_max: settings.memory_bytes_max,
                 handshake_cost,
                 burst: handshake_cost * settings.connection_burst.max(1),
             },
@@ -179,7 +173,6 @@ impl Admission {
             clients: Shares::new(settings.connections_max.saturating_add(OTHER_SOCKETS_MAX)),
             places: Shares::new(settings.connections_max),
             paid_until: Mutex::default(),
-            memory: Mutex::default(),
         })
     }
 
@@ -202,9 +195,6 @@ impl Admission {
 
     /// A WebSocket is about to open.
     pub(super) fn session(self: &Arc<Self>, client: IpAddr) -> Result<Permit, Refusal> {
-        if self.is_short_of_memory() {
-            return Err(Refusal::Memory);
-        }
         let (network, multiple) = (Network::of(client), self.multiples.of(client));
         if !take(&self.sessions, self.limits.sessions_max) {
             return Err(Refusal::Full);
@@ -261,23 +251,6 @@ impl Admission {
         paid.node = Some(node);
         true
     }
-
-    fn is_short_of_memory(&self) -> bool {
-        if self.limits.memory_bytes_max == 0 {
-            return false;
-        }
-        let now = Instant::now();
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = match *memory {
-            Some((at, bytes)) if now - at < MEMORY_READING_LIFE => bytes,
-            _ => {
-                let bytes = resident_bytes().unwrap_or(0);
-                *memory = Some((now, bytes));
-                bytes
-            }
-        };
-        bytes > self.limits.memory_bytes_max
-    }
 }
 
 impl Drop for Permit {
@@ -302,16 +275,6 @@ fn take(count: &AtomicUsize, max: usize) -> bool {
     count
         .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
         .is_ok()
-}
-
-/// The resident memory of this process, where the system tells it (Linux).
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib << 10)
 }
 
 #[cfg(test)]
@@ -413,17 +376,5 @@ mod tests {
             .map_while(|_| admission.session(SOMEBODY).ok())
             .collect();
         assert_eq!(held.len(), 10_000);
-    }
-
-    #[test]
-    fn a_node_short_of_memory_takes_nobody() {
-        let mut settings = settings();
-        settings.memory_bytes_max = 1;
-        assert_eq!(
-            admission(&settings).session(SOMEBODY).unwrap_err(),
-            Refusal::Memory
-        );
-        settings.memory_bytes_max = 0;
-        assert!(admission(&settings).session(SOMEBODY).is_ok());
     }
 }

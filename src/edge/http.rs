@@ -20,6 +20,8 @@ use tower::ServiceExt;
 
 use super::admission::Refusal;
 use super::peer::{Peer, Requester};
+use super::charges::HTTP_BYTES;
+use super::paced::Paced;
 use super::stream::Stream;
 use super::{Edge, reply, websocket};
 use crate::model::{Code, Problem};
@@ -34,6 +36,8 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
     let request_timeout = settings.request_timeout;
     let http = http(settings.header_read_timeout);
     let of_proxy = Arc::clone(&edge);
+    let stream = Paced::new(stream, settings.outbox_stall, Some(Arc::clone(&peer)));
+    let charged = Arc::clone(&peer);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let client = client_behind_proxy(&of_proxy, &peer, request.headers());
         request.extensions_mut().insert(Arc::clone(&peer));
@@ -70,6 +74,8 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
             }
         }
     };
+    // What lives on now is no HTTP any more.
+    charged.charge.shrink(HTTP_BYTES);
     if let Err(error) = served {
         tracing::debug!(%error, "a request ended early");
     }

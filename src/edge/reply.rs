@@ -70,7 +70,7 @@ fn words_of(refusal: Refusal) -> (StatusCode, u64, &'static str) {
         Refusal::Memory => (
             StatusCode::SERVICE_UNAVAILABLE,
             10,
-            "This node is short of memory. Try again in a moment.",
+            "This node is short of memory, or your network uses its share of it. Try again in a moment.",
         ),
         Refusal::Rate => (
             StatusCode::SERVICE_UNAVAILABLE,

@@ -55,8 +55,6 @@ pub struct EdgeSettings {
     pub message_kind: MessageKind,
     /// How many WebSockets this node holds.
     pub connections_max: usize,
-    /// The resident memory above which no WebSocket is accepted, in octets; zero for no limit.
-    pub memory_bytes_max: u64,
     /// WebSocket handshakes per second; zero for no limit.
     pub connection_rate: u32,
     /// WebSocket handshakes at once, after a quiet time.
@@ -111,7 +109,6 @@ impl EdgeSettings {
             proxy_head: ProxyHead::default(),
             message_kind: MessageKind::default(),
             connections_max: 100_000,
-            memory_bytes_max: 1 << 30,
             connection_rate: 0,
             connection_burst: 5_000,
             connections_per_net: 0,

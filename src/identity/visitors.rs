@@ -28,7 +28,10 @@ use crate::quota::{Networks, Quota};
 use crate::store::{AccountStore, Store, TokenHash, UserRecord};
 
 /// How long a page of somebody's own copy may be, in messages.
-const EXPORT_PAGE: u32 = 1_000;
+const EXPORT_PAGE: u32 = 250;
+
+/// The same in bytes of text.
+const EXPORT_BYTES: u64 = 64 << 10;
 
 /// The visitors. One value per node, shared.
 pub struct Visitors {
@@ -225,7 +228,8 @@ impl Visitors {
 
     /// The next page of everything that the visitor wrote or received and the store still has,
     /// oldest first; an empty page is the end. Of a taken-over identity only what is its present
-    /// holder's.
+    /// holder's. A page has at most `EXPORT_PAGE` messages, and its texts less than
+    /// `EXPORT_BYTES` and one message more.
     ///
     /// # Errors
     /// When the store is away.
@@ -236,9 +240,10 @@ impl Visitors {
     ) -> Result<Vec<StoredMessage>, Problem> {
         let mut after = after;
         loop {
-            let page = self.store.export(&principal.user_id, after, EXPORT_PAGE);
+            let user_id = &principal.user_id;
+            let page = self.store.export(user_id, after, EXPORT_PAGE, EXPORT_BYTES);
             let mut page = page.await.map_err(store_away)?;
-            let is_last = page.len() < EXPORT_PAGE as usize;
+            let is_last = page.is_empty();
             after = page.last().map(|message| message.id);
             if let Some(taken_at) = principal.standing.taken_at() {
                 page.retain(|message| message.timestamp >= taken_at);

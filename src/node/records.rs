@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::config::{AppEnv, Config, LogIp, ProxyProtocol, Recognition, WsFrame};
+use super::memory::Limit;
 use crate::app::AppSettings;
 use crate::budget::{Memory, MemorySettings, Multiples};
 use crate::bus::queue::QueueSettings;
@@ -46,7 +47,7 @@ impl Config {
             rules: self.rules.clone(),
             relays: self.relays.clone(),
             memory: Memory::new(MemorySettings {
-                bytes_max: settings.memory_limit.0 as u64,
+                bytes_max: Limit::of(settings.memory_limit.0 as u64).bytes,
             }),
             multiples: self.multiples(),
         }
@@ -131,7 +132,6 @@ impl Config {
                 WsFrame::Binary => MessageKind::Binary,
             },
             connections_max,
-            memory_bytes_max: settings.memory_limit.0 as u64,
             connection_rate: settings.connection_rate,
             connection_burst: settings.connection_burst,
             connections_per_net: settings.connections_per_net,

@@ -21,7 +21,7 @@ use super::engines::{self, EngineError, Engines};
 use super::health::Parts as HealthParts;
 use super::kept::{self, Kept, KeptError};
 use super::upkeep::upkeep;
-use super::{greeting, telemetry};
+use super::{greeting, memory, telemetry};
 use crate::app::App;
 use crate::broker::{Broker, BrokerSettings, Parts};
 use crate::edge::{self, EdgeState, InvalidOrigin, RestKey, RestParts};
@@ -267,7 +267,11 @@ fn edge_state(
     };
     let render = metrics.clone();
     let settings = config.edge(connections_max);
-    let render = Box::new(move || render.render());
+    let memory = Arc::clone(app.memory());
+    let render = Box::new(move || {
+        memory::publish(&memory);
+        render.render()
+    });
     let rest = RestParts {
         quota: Arc::clone(&engines.quota),
         kept: Arc::clone(&engines.accounts),

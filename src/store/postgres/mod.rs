@@ -302,10 +302,13 @@ impl Store for PostgresStore {
         user_id: &UserId,
         after: Option<MessageId>,
         limit: u32,
+        bytes_max: u64,
     ) -> Result<Vec<StoredMessage>, StoreError> {
         // Nothing is smaller than no octets.
         let after = after.map_or(Vec::new(), |id| id.0.to_be_bytes().to_vec());
-        let params: [&(dyn ToSql + Sync); 3] = [&user_id.as_str(), &after, &i64::from(limit)];
+        let bytes_max = i64::try_from(bytes_max).unwrap_or(i64::MAX);
+        let user_id = user_id.as_str();
+        let params: [&(dyn ToSql + Sync); 4] = [&user_id, &after, &i64::from(limit), &bytes_max];
         let rows = self.ask(sql::EXPORT, &params).await?;
         rows.iter()
             .map(|row| message_row(row, 0)?.try_into())

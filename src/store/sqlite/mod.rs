@@ -299,13 +299,15 @@ impl Store for SqliteStore {
         user_id: &UserId,
         after: Option<MessageId>,
         limit: u32,
+        bytes_max: u64,
     ) -> Result<Vec<StoredMessage>, StoreError> {
         let user_id = user_id.clone();
         self.read(move |conn| {
             // Nothing is smaller than no octets.
             let after = after.map_or(Vec::new(), |id| id.0.to_be_bytes().to_vec());
+            let bytes_max = i64::try_from(bytes_max).unwrap_or(i64::MAX);
             let mut statement = conn.prepare_cached(sql::EXPORT)?;
-            let mut rows = statement.query(params![user_id.as_str(), after, limit])?;
+            let mut rows = statement.query(params![user_id.as_str(), after, limit, bytes_max])?;
             let mut messages = Vec::new();
             while let Some(row) = rows.next()? {
                 messages.push(append::message_row(row, 0)?.try_into()?);
