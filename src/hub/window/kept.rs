@@ -1,12 +1,19 @@
 //! What the windows of one session keep together: a client that opens many windows may not keep more
 //! than one that opens one.
 //!
-//! Invariant: what is counted in is counted out, once.
+//! Invariants: what is counted in is counted out, once; what is kept is covered by the byte account, but
+//! for one chunk.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::{Content, Entry};
-use crate::hub::outbox::OutboxLimits;
+use crate::budget::{Evict, Lease};
+use crate::hub::outbox::{Outbox, OutboxLimits};
+use crate::model::CloseReason;
+
+/// How much is covered at once, in bytes. So much stays covered while a session has windows.
+const CHUNK_BYTES: usize = 4 << 10;
 
 /// How many times what may wait for a client may be kept for it, unsettled or waiting: a window of
 /// large messages is not as large as its number of places says.
@@ -17,8 +24,14 @@ const ENTRY_BYTES: usize = 128;
 
 /// The counts. Atomics: windows of one session are used by several tasks, and each count is looked
 /// at by itself.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::hub) struct Kept {
+    /// The outbox of the session, which is cut when too much is kept.
+    outbox: Weak<Outbox>,
+    /// So many bytes may be kept without asking the byte account.
+    allowed: AtomicUsize,
+    /// Made with the first message. A std mutex: held for moving between the account and here.
+    lease: Mutex<Option<Box<Lease>>>,
     /// Messages that wait for a place.
     waiting: AtomicUsize,
     /// Their octets.
@@ -32,6 +45,89 @@ pub(in crate::hub) struct Kept {
 }
 
 impl Kept {
+    /// Nothing is kept yet for the session with this outbox.
+    pub(in crate::hub) fn new(outbox: &Arc<Outbox>) -> Arc<Self> {
+        let allowed = match outbox.owner() {
+            Some(_) => 0,
+            None => usize::MAX,
+        };
+        Arc::new(Self {
+            outbox: Arc::downgrade(outbox),
+            allowed: AtomicUsize::new(allowed),
+            lease: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            waiting_bytes: AtomicUsize::new(0),
+            unsettled: AtomicUsize::new(0),
+            unsettled_bytes: AtomicUsize::new(0),
+            unanswered: AtomicU64::new(0),
+        })
+    }
+
+    /// Covers what is kept. Returns whether the byte account grants it. Call it without the lease of
+    /// another session locked.
+    pub(super) fn is_covered(self: &Arc<Self>) -> bool {
+        let bytes = self.bytes();
+        bytes <= self.allowed.load(Ordering::Relaxed) || self.cover(bytes)
+    }
+
+    #[cold]
+    fn cover(self: &Arc<Self>, bytes: usize) -> bool {
+        let Some(outbox) = self.outbox.upgrade() else {
+            return false;
+        };
+        let Some(owner) = outbox.owner() else {
+            return true;
+        };
+        let wanted = bytes.div_ceil(CHUNK_BYTES) * CHUNK_BYTES;
+        let claimant = owner.claimant();
+        for _ in 0..2 {
+            let mut lease = self.lease();
+            let held = lease.get_or_insert_with(|| {
+                let mut lease = owner.memory().lease(&claimant);
+                let whose: Weak<Self> = Arc::downgrade(self);
+                lease.set_evictable(whose);
+                Box::new(lease)
+            });
+            if *held.claimant() != claimant {
+                held.identify(claimant.clone());
+            }
+            let missing = (wanted as u64).saturating_sub(held.covered());
+            if held.try_cover(wanted as u64, 0).is_ok() {
+                self.allowed.store(wanted, Ordering::Relaxed);
+                return true;
+            }
+            drop(lease);
+            // Without the lock, which an eviction of this session would not take, but others may wait for.
+            if !owner.memory().make_room(&claimant, missing, 0) {
+                break;
+            }
+        }
+        false
+    }
+
+    /// Gives back what is covered and not needed, once that is more than a chunk; with `all` also less.
+    pub(in crate::hub) fn relax(&self, all: bool) {
+        let bytes = self.bytes();
+        let needed = bytes.div_ceil(CHUNK_BYTES) * CHUNK_BYTES;
+        let slack = if all { 0 } else { CHUNK_BYTES };
+        if needed + slack >= self.allowed.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Some(lease) = &mut *self.lease() {
+            // Giving back is never refused.
+            let _less = lease.try_cover(needed as u64, 0);
+            self.allowed.store(needed, Ordering::Relaxed);
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.waiting_bytes.load(Ordering::Relaxed) + self.unsettled_bytes.load(Ordering::Relaxed)
+    }
+
+    fn lease(&self) -> MutexGuard<'_, Option<Box<Lease>>> {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether more is kept than may be. One message is never too much, however large.
     pub(super) fn is_beyond(&self, limits: OutboxLimits) -> bool {
         let waiting = self.waiting.load(Ordering::Relaxed);
@@ -84,6 +180,16 @@ impl Kept {
         self.unanswered
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less)
             .is_ok()
+    }
+}
+
+impl Evict for Kept {
+    /// Cuts the session. Its windows are closed when its driver hears of it: an eviction may come while
+    /// another window is locked, so that none is locked here.
+    fn evict(&self) {
+        if let Some(outbox) = self.outbox.upgrade() {
+            outbox.cut(CloseReason::SLOW_CONSUMER);
+        }
     }
 }
 
