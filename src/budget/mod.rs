@@ -26,3 +26,5 @@ pub use memory::{Lease, Memory, MemoryOwner, MemorySettings};
 pub use multiples::Multiples;
 pub use parts::{Part, Parts};
 pub use pool::{Charge, Claimant, Evict, Pool, PoolSettings, Refused};
+#[cfg(test)]
+pub(crate) use tests::Owner;

@@ -111,6 +111,23 @@ fn zero_is_no_limit() {
     assert!(pool.take(&at("192.0.2.1"), u64::MAX / 2).is_ok());
 }
 
+/// A client at an address, for tests of what draws on the account.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) address: &'static str,
+}
+
+impl MemoryOwner for Owner {
+    fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    fn claimant(&self) -> Claimant {
+        at(self.address)
+    }
+}
+
 #[derive(Default)]
 struct Told(AtomicUsize);
 

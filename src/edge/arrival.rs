@@ -15,6 +15,16 @@ use super::peer::Peer;
 use super::proxy_head::{self, Head};
 use super::settings::ProxyHead;
 use super::stream::Stream;
+use crate::budget::Charge;
+
+/// How many encrypted bytes may wait for a peer that does not read: one record. More is left in the outbox.
+const TLS_BUFFER_BYTES: usize = 16 << 10;
+
+/// What TLS costs beside a plain socket: its state, and room for reading and for writing while it is idle.
+const TLS_BYTES: u64 = 16 << 10;
+
+/// By how much the limits of a trusted proxy's address are multiplied.
+const PROXY_MULTIPLE: u32 = 1_000;
 
 /// Why a connection is not served.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,12 +75,29 @@ pub(super) async fn behind_proxy(
     Ok(peer)
 }
 
+/// What TLS takes of the byte account while the socket lives. `None` when that is not granted.
+pub(super) fn tls_charge(edge: &Edge, peer: &Peer) -> Option<Option<Charge>> {
+    if edge.certificates.is_none() {
+        return Some(None);
+    }
+    let mut claimant = edge.app.multiples().stranger(peer.address.ip());
+    if peer.is_proxy {
+        // It brings the sockets of many networks.
+        claimant.multiple = claimant.multiple.max(PROXY_MULTIPLE);
+    }
+    let charge = edge.app.memory().pool().take(&claimant, TLS_BYTES);
+    charge.map(Some).ok()
+}
+
 /// Begins TLS, if this server speaks it.
 pub(super) async fn secured(edge: &Edge, stream: TcpStream) -> Result<Stream, Lost> {
     let Some(certificates) = &edge.certificates else {
         return Ok(Stream::Plain(stream));
     };
-    let handshake = Box::pin(certificates.acceptor().accept(stream));
+    let handshake = certificates.acceptor().accept_with(stream, |connection| {
+        connection.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+    });
+    let handshake = Box::pin(handshake);
     let patience = edge.settings.header_read_timeout;
     let secured = tokio::select! {
         secured = timeout(patience, handshake) => secured,

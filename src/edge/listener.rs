@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admission::Refusal;
-use super::arrival::{Lost, behind_proxy, secured};
+use super::arrival::{Lost, behind_proxy, secured, tls_charge};
 use super::peer::Peer;
 use super::{Edge, EdgeState, http, routes, tcp};
 
@@ -136,6 +136,7 @@ impl Door {
                     is_proxy,
                     is_secure: false,
                     permits,
+                    tls: None,
                 };
                 self.edge.tracker.spawn(self.clone().open(stream, peer));
             }
@@ -146,11 +147,18 @@ impl Door {
     /// From the accepted socket to the first request.
     async fn open(self, mut stream: TcpStream, peer: Peer) {
         // Boxed: the task of a request needs no room for what came before it.
-        let peer = match Box::pin(behind_proxy(&self.edge, &mut stream, peer)).await {
+        let mut peer = match Box::pin(behind_proxy(&self.edge, &mut stream, peer)).await {
             Ok(peer) => peer,
             Err(Lost::Silently) => return,
             Err(Lost::Refused(refusal)) => return self.refuse(stream, refusal),
         };
+        match tls_charge(&self.edge, &peer) {
+            Some(charge) => peer.tls = charge.map(Box::new),
+            None => {
+                tracing::debug!("there is no memory for TLS with a client of this network");
+                return;
+            }
+        }
         let Ok(stream) = Box::pin(secured(&self.edge, stream)).await else {
             return;
         };

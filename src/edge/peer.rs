@@ -33,6 +33,9 @@ pub(super) struct Peer {
     pub(super) is_secure: bool,
     /// Held for as long as the socket lives: the place among the sockets, and in its network.
     pub(super) permits: (Permit, Option<Permit>),
+    /// What TLS takes of the byte account; none of a plain socket. Boxed, because most are behind a proxy
+    /// that speaks TLS.
+    pub(super) tls: Option<Box<Charge>>,
 }
 
 /// The client that sent a request, and what it says of itself.

@@ -154,25 +154,6 @@ impl Outbox {
         self.take(queue, frame);
     }
 
-    /// The slow path of a push, for a frame beyond what the queue may take without asking. Cuts the session
-    /// when the frame exceeds a limit or is not granted.
-    #[cold]
-    fn covered<'a>(
-        self: &'a Arc<Self>,
-        queue: MutexGuard<'a, Queue>,
-        bytes: usize,
-    ) -> Option<MutexGuard<'a, Queue>> {
-        let refused = match queue.is_full(self.limits, bytes) {
-            true => queue,
-            false => match self.granted(queue, bytes) {
-                Ok(granted) => return Some(granted),
-                Err(refused) => refused,
-            },
-        };
-        self.cut_slow(refused);
-        None
-    }
-
     /// Drops what waits of a consumer that does not keep up.
     fn cut_slow(&self, mut queue: MutexGuard<'_, Queue>) {
         if queue.cut.is_some() || queue.turn == Turn::Over {

@@ -365,6 +365,7 @@ fn content(delivery: &Delivery, subscriber: &Subscriber, reader: &UserId) -> Con
         content_type: Some("application/json;charset=utf-8"),
         headers: Vec::new(),
         body: delivery.message.render(reader),
+        is_shared: false,
         redelivered: false,
         tag: None,
     }

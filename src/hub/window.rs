@@ -39,6 +39,8 @@ pub struct Content {
     pub headers: Vec<(Box<str>, Box<str>)>,
     /// Any octets.
     pub body: Bytes,
+    /// Whether the body is charged to the node once for all who keep it.
+    pub is_shared: bool,
     /// Whether somebody may have had it before.
     pub redelivered: bool,
     /// By what it is settled, if it came from a queue.

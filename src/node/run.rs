@@ -24,11 +24,13 @@ use super::upkeep::upkeep;
 use super::{greeting, telemetry};
 use crate::app::App;
 use crate::broker::{Broker, BrokerSettings, Parts};
+use crate::budget::Memory;
 use crate::edge::{self, EdgeState, InvalidOrigin, RestKey, RestParts};
 use crate::hub::Hub;
 use crate::identity::{Accounts, Clock, FingerprintKey, Visitors};
 use crate::location::LocationError;
 use crate::model::{Incarnation, Problem, UnixMillis};
+use crate::websocket::alive_bytes;
 
 /// File descriptors that are not for clients.
 const FILES_RESERVED: u64 = 512;
@@ -244,12 +246,15 @@ fn edge_state(
     connections_max: usize,
 ) -> Result<EdgeState, StartError> {
     let visitors = Arc::clone(&people.visitors);
+    let settings = config.app();
+    let memory = Arc::clone(&settings.memory);
+    memory.set_shared_gauge(alive_bytes);
     let app = App::new(
         Arc::clone(broker),
         Arc::clone(&visitors),
         Some(Arc::clone(&people.accounts)),
         Arc::clone(&engines.quota),
-        config.app(),
+        settings,
         Arc::clone(&people.clock),
     );
     let health = HealthParts {
@@ -260,7 +265,10 @@ fn edge_state(
     };
     let render = metrics.clone();
     let settings = config.edge(connections_max);
-    let render = Box::new(move || render.render());
+    let render = Box::new(move || {
+        publish_memory(&memory);
+        render.render()
+    });
     let rest = RestParts {
         quota: Arc::clone(&engines.quota),
         kept: Arc::clone(&engines.accounts),
@@ -274,6 +282,14 @@ fn edge_state(
         render,
         rest,
     )?)
+}
+
+/// Reads the byte account when somebody looks, so that what they see is true now.
+fn publish_memory(memory: &Memory) {
+    let shown =
+        |bytes: u64| u32::try_from(bytes >> 10).map_or(f64::MAX, |kib| f64::from(kib) * 1024.0);
+    metrics::gauge!("budget_used", "pool" => "memory").set(shown(memory.used()));
+    metrics::gauge!("budget_capacity", "pool" => "memory").set(shown(memory.capacity()));
 }
 
 impl Node {

@@ -63,6 +63,26 @@ impl Counts {
     }
 }
 
+/// The same bytes, counted as those of a frame are until the last reference to the result goes: for a body
+/// that several keep. Nothing is copied.
+#[must_use]
+pub fn counted(octets: Bytes) -> Bytes {
+    /// Keeps the count as long as the bytes.
+    struct Counted(Bytes);
+    impl AsRef<[u8]> for Counted {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            FRAMES.add(-cost(self.0.len()));
+        }
+    }
+    FRAMES.add(cost(octets.len()));
+    Bytes::from_owner(Counted(octets))
+}
+
 /// The bytes of a frame while anybody refers to them.
 pub(super) struct Alive {
     octets: Vec<u8>,
@@ -77,7 +97,7 @@ impl Alive {
     }
 
     fn counted_in(counts: &'static Counts, octets: Vec<u8>, begin: usize) -> Bytes {
-        counts.add(cost(&octets));
+        counts.add(cost(octets.capacity()));
         Bytes::from_owner(Self {
             octets,
             begin,
@@ -94,13 +114,12 @@ impl AsRef<[u8]> for Alive {
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        self.counts.add(-cost(&self.octets));
+        self.counts.add(-cost(self.octets.capacity()));
     }
 }
 
-#[expect(clippy::ptr_arg, reason = "what it has reserved counts")]
-fn cost(octets: &Vec<u8>) -> i64 {
-    i64::try_from(octets.capacity() + OWNER_BYTES).unwrap_or(i64::MAX)
+fn cost(bytes: usize) -> i64 {
+    i64::try_from(bytes + OWNER_BYTES).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -132,8 +151,10 @@ mod tests {
             Framed::filled(vec![b'x'; Framed::ROOM + 10_000]),
             Framed::message(&[b'x'; 10_000]).in_binary(),
         ];
+        let body = counted(Bytes::from(vec![b'x'; 10_000]));
+        assert_eq!(body.len(), 10_000);
         // Other tests count too, and never below zero.
-        assert!(alive_bytes() >= 30_000);
-        drop(frames);
+        assert!(alive_bytes() >= 40_000);
+        drop((frames, body));
     }
 }

@@ -36,7 +36,7 @@ mod properties;
 mod tables;
 mod utf8;
 
-pub use alive::alive_bytes;
+pub use alive::{alive_bytes, counted};
 pub use close::{REASON_BYTES_MAX, close_frame};
 pub use decode::{CONTROL_BYTES_MAX, Decoder, FRAGMENTS_BYTES, Found, Violation};
 pub use framed::Framed;

@@ -34,6 +34,25 @@ pub(super) const BASE_BYTES: usize = 2 << 10;
 const CHUNK_BYTES: usize = 16 << 10;
 
 impl Outbox {
+    /// The slow path of a push, for a frame beyond what the queue may take without asking. Cuts the session
+    /// when the frame exceeds a limit or is not granted.
+    #[cold]
+    pub(super) fn covered<'a>(
+        self: &'a Arc<Self>,
+        queue: MutexGuard<'a, Queue>,
+        bytes: usize,
+    ) -> Option<MutexGuard<'a, Queue>> {
+        let refused = match queue.is_full(self.limits, bytes) {
+            true => queue,
+            false => match self.granted(queue, bytes) {
+                Ok(granted) => return Some(granted),
+                Err(refused) => refused,
+            },
+        };
+        self.cut_slow(refused);
+        None
+    }
+
     /// Covers so many bytes more. Evicts a larger holder if need be. Gives the queue back in any case; it
     /// may have been cut meanwhile, which is a refusal too.
     pub(super) fn granted<'a>(

@@ -28,10 +28,14 @@ const ENTRY_BYTES: usize = 128;
 pub(in crate::hub) struct Kept {
     /// The outbox of the session, which is cut when too much is kept.
     outbox: Weak<Outbox>,
-    /// So many bytes may be kept without asking the byte account.
-    allowed: AtomicUsize,
+    /// So many bytes may be kept without asking the byte account: of the session alone, and of bodies
+    /// that are charged to the node once.
+    allowed_own: AtomicUsize,
+    allowed_shared: AtomicUsize,
     /// Made with the first message. A std mutex: held for moving between the account and here.
     lease: Mutex<Option<Box<Lease>>>,
+    /// Octets of bodies among those below that are charged to the node once for all who keep them.
+    shared_bytes: AtomicUsize,
     /// Messages that wait for a place.
     waiting: AtomicUsize,
     /// Their octets.
@@ -53,8 +57,10 @@ impl Kept {
         };
         Arc::new(Self {
             outbox: Arc::downgrade(outbox),
-            allowed: AtomicUsize::new(allowed),
+            allowed_own: AtomicUsize::new(allowed),
+            allowed_shared: AtomicUsize::new(allowed),
             lease: Mutex::default(),
+            shared_bytes: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
             unsettled: AtomicUsize::new(0),
@@ -63,24 +69,25 @@ impl Kept {
         })
     }
 
-    /// Covers what is kept. Returns whether the byte account grants it. Call it without the lease of
-    /// another session locked.
+    /// Covers what is kept. Returns whether the byte account grants it.
     pub(super) fn is_covered(self: &Arc<Self>) -> bool {
-        let bytes = self.bytes();
-        bytes <= self.allowed.load(Ordering::Relaxed) || self.cover(bytes)
+        let (own, shared) = self.parts();
+        let is_allowed = own <= self.allowed_own.load(Ordering::Relaxed)
+            && shared <= self.allowed_shared.load(Ordering::Relaxed);
+        is_allowed || self.cover(own, shared)
     }
 
     #[cold]
-    fn cover(self: &Arc<Self>, bytes: usize) -> bool {
+    fn cover(self: &Arc<Self>, own: usize, shared: usize) -> bool {
         let Some(outbox) = self.outbox.upgrade() else {
             return false;
         };
         let Some(owner) = outbox.owner() else {
             return true;
         };
-        let wanted = bytes.div_ceil(CHUNK_BYTES) * CHUNK_BYTES;
         let claimant = owner.claimant();
-        for _ in 0..2 {
+        let (own, shared) = (chunks(own), chunks(shared));
+        let missing = {
             let mut lease = self.lease();
             let held = lease.get_or_insert_with(|| {
                 let mut lease = owner.memory().lease(&claimant);
@@ -91,37 +98,50 @@ impl Kept {
             if *held.claimant() != claimant {
                 held.identify(claimant.clone());
             }
-            let missing = (wanted as u64).saturating_sub(held.covered());
-            if held.try_cover(wanted as u64, 0).is_ok() {
-                self.allowed.store(wanted, Ordering::Relaxed);
+            if self.try_cover(held, own, shared) {
                 return true;
             }
-            drop(lease);
-            // Without the lock, which an eviction of this session would not take, but others may wait for.
-            if !owner.memory().make_room(&claimant, missing, 0) {
-                break;
-            }
+            let missing_shared = (shared as u64).saturating_sub(held.covered_shared());
+            ((own as u64).saturating_sub(held.covered()), missing_shared)
+        };
+        // Without the lock of the lease, for which other windows of the session would wait.
+        owner.memory().make_room(&claimant, missing.0, missing.1)
+            && (self.lease().as_mut()).is_some_and(|held| self.try_cover(held, own, shared))
+    }
+
+    fn try_cover(&self, held: &mut Lease, own: usize, shared: usize) -> bool {
+        let is_covered = held.try_cover(own as u64, shared as u64).is_ok();
+        if is_covered {
+            self.allowed_own.store(own, Ordering::Relaxed);
+            self.allowed_shared.store(shared, Ordering::Relaxed);
         }
-        false
+        is_covered
     }
 
     /// Gives back what is covered and not needed, once that is more than a chunk; with `all` also less.
     pub(in crate::hub) fn relax(&self, all: bool) {
-        let bytes = self.bytes();
-        let needed = bytes.div_ceil(CHUNK_BYTES) * CHUNK_BYTES;
+        let (own, shared) = self.parts();
         let slack = if all { 0 } else { CHUNK_BYTES };
-        if needed + slack >= self.allowed.load(Ordering::Relaxed) {
+        let needs_less = |needed: usize, allowed: &AtomicUsize| {
+            chunks(needed) + slack < allowed.load(Ordering::Relaxed)
+        };
+        if !needs_less(own, &self.allowed_own) && !needs_less(shared, &self.allowed_shared) {
             return;
         }
-        if let Some(lease) = &mut *self.lease() {
-            // Giving back is never refused.
-            let _less = lease.try_cover(needed as u64, 0);
-            self.allowed.store(needed, Ordering::Relaxed);
+        if let Some(held) = &mut *self.lease() {
+            // Never more than before, so that it is never refused.
+            let own = chunks(own).min(usize::try_from(held.covered()).unwrap_or(0));
+            let shared = chunks(shared).min(usize::try_from(held.covered_shared()).unwrap_or(0));
+            self.try_cover(held, own, shared);
         }
     }
 
-    fn bytes(&self) -> usize {
-        self.waiting_bytes.load(Ordering::Relaxed) + self.unsettled_bytes.load(Ordering::Relaxed)
+    /// What the session keeps alone, and what is charged to the node once for all who keep it.
+    fn parts(&self) -> (usize, usize) {
+        let waiting = self.waiting_bytes.load(Ordering::Relaxed);
+        let all = waiting + self.unsettled_bytes.load(Ordering::Relaxed);
+        let shared = self.shared_bytes.load(Ordering::Relaxed);
+        (all.saturating_sub(shared), shared)
     }
 
     fn lease(&self) -> MutexGuard<'_, Option<Box<Lease>>> {
@@ -150,12 +170,16 @@ impl Kept {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let octets = octets(&entry.content);
         self.waiting_bytes.fetch_add(octets, Ordering::Relaxed);
+        self.shared_bytes
+            .fetch_add(shared(&entry.content), Ordering::Relaxed);
     }
 
     pub(super) fn waits_no_more(&self, entry: &Entry) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         let octets = octets(&entry.content);
         self.waiting_bytes.fetch_sub(octets, Ordering::Relaxed);
+        self.shared_bytes
+            .fetch_sub(shared(&entry.content), Ordering::Relaxed);
     }
 
     pub(super) fn handed(&self, entry: &Entry) {
@@ -163,6 +187,8 @@ impl Kept {
         self.unsettled.fetch_add(1, Ordering::Relaxed);
         let octets = octets(&entry.content);
         self.unsettled_bytes.fetch_add(octets, Ordering::Relaxed);
+        self.shared_bytes
+            .fetch_add(shared(&entry.content), Ordering::Relaxed);
         self.unanswered.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -171,6 +197,8 @@ impl Kept {
         self.unsettled.fetch_sub(1, Ordering::Relaxed);
         let octets = octets(&entry.content);
         self.unsettled_bytes.fetch_sub(octets, Ordering::Relaxed);
+        self.shared_bytes
+            .fetch_sub(shared(&entry.content), Ordering::Relaxed);
     }
 
     /// An ACK or a NACK came. Returns whether there was a message that it may have been for: each
@@ -190,6 +218,18 @@ impl Evict for Kept {
         if let Some(outbox) = self.outbox.upgrade() {
             outbox.cut(CloseReason::SLOW_CONSUMER);
         }
+    }
+}
+
+fn chunks(bytes: usize) -> usize {
+    bytes.div_ceil(CHUNK_BYTES) * CHUNK_BYTES
+}
+
+/// How much of a message is charged to the node once for all who keep it.
+fn shared(content: &Content) -> usize {
+    match content.is_shared && content.tag.is_none() {
+        true => content.body.len(),
+        false => 0,
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::*;
-use crate::budget::{Claimant, Memory, MemorySettings};
+use crate::budget::{Claimant, Memory, MemorySettings, Owner};
 use crate::hub::{OutboxLimits, Pulled};
 use crate::model::{CloseReason, Network};
 
@@ -13,25 +13,15 @@ const LIMITS: OutboxLimits = OutboxLimits {
     bytes_max: 512 << 10,
 };
 
-#[derive(Debug)]
-struct Owner(Arc<Memory>, IpAddr);
-
-impl MemoryOwner for Owner {
-    fn memory(&self) -> &Arc<Memory> {
-        &self.0
-    }
-
-    fn claimant(&self) -> Claimant {
-        Claimant::stranger(Network::of(self.1))
-    }
-}
-
 fn memory(bytes_max: u64) -> Arc<Memory> {
     Memory::new(MemorySettings { bytes_max })
 }
 
-fn outbox(memory: &Arc<Memory>, address: &str) -> Arc<Outbox> {
-    let owner = Owner(Arc::clone(memory), address.parse().unwrap());
+fn outbox(memory: &Arc<Memory>, address: &'static str) -> Arc<Outbox> {
+    let owner = Owner {
+        memory: Arc::clone(memory),
+        address,
+    };
     Arc::new(Outbox::with_owner(LIMITS, Arc::new(owner)))
 }
 
