@@ -91,8 +91,7 @@ impl App {
 
     /// Finds out for whom the client speaks.
     async fn open(&self, handshake: &Handshake, connect: &Connect) -> Result<Opened, Problem> {
-        let network = self.visitors.network(handshake);
-        self.take_connect(&network).await?;
+        self.take_connect(handshake.address).await?;
         match credentials(handshake, connect)? {
             Credentials::Visitor(token) => {
                 let language = connect.accept_language.as_deref();

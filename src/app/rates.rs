@@ -14,7 +14,7 @@ use super::speaker::{Speaker, Speaking};
 use super::{App, AppSettings, Live};
 use crate::budget::{Claimant, Memory, MemoryOwner, Multiples};
 use crate::identity::Handshake;
-use crate::model::{ClientIdentifier, CloseReason, Code, Kind, Problem};
+use crate::model::{CloseReason, Code, Kind, Problem};
 use crate::policy::bucket::{self, Level, Rate, Verdict};
 
 /// So many refusals within [`REFUSALS_WITHIN`] close the connection with 4429.
@@ -173,12 +173,13 @@ impl App {
         let speaker = live.activity.speaker();
         speaker.check_mute(|| (self.clock)())?;
         let rate = self.own_rate(speaker.principal.kind);
-        let buckets = speaker.buckets();
+        let address = live.activity.address;
+        let buckets = speaker.buckets(|| self.visitors.networks(address));
         let own = self.quota.take(&buckets.own, rate).await;
         let shared = match own {
             Verdict::Allowed { .. } => {
                 let rate = self.settings.rate_network;
-                self.quota.take(&buckets.network, rate).await
+                buckets.networks.take(self.quota.as_ref(), rate).await
             }
             Verdict::Refused { .. } => own,
         };
@@ -208,13 +209,10 @@ impl App {
     }
 
     /// Takes one CONNECT from those of a network.
-    pub(super) async fn take_connect(&self, network: &ClientIdentifier) -> Result<(), Problem> {
-        let rate = self.settings.rate_connect;
-        match self
-            .quota
-            .take(&format!("rate:connect:{network}"), rate)
-            .await
-        {
+    pub(super) async fn take_connect(&self, from: IpAddr) -> Result<(), Problem> {
+        let (networks, rate) = (self.visitors.networks(from), self.settings.rate_connect);
+        let quota = self.quota.as_ref();
+        match networks.take(quota, "rate:connect", rate).await {
             Verdict::Allowed { .. } => Ok(()),
             Verdict::Refused { retry_after_ms } => {
                 let words = "Your network connects too often. Try again later.";

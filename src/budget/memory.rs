@@ -103,6 +103,17 @@ impl Memory {
         self.capacity() > 0 && self.used() >= self.capacity()
     }
 
+    /// Whether so much is charged that visitors get nothing more, and only the reserve is left.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.capacity() > 0 && self.used() + self.pool.reserve() >= self.capacity()
+    }
+
+    /// Sets the gauges `budget_used` and `budget_capacity`, shared frames included.
+    pub fn publish(&self) {
+        self.pool.publish_as(self.used());
+    }
+
     /// The pool behind it, for figures and tests.
     #[must_use]
     pub fn pool(&self) -> &Arc<Pool> {

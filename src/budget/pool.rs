@@ -178,6 +178,12 @@ impl Pool {
         self.settings.capacity
     }
 
+    /// How much of it visitors never get.
+    #[must_use]
+    pub fn reserve(&self) -> u64 {
+        self.settings.reserve
+    }
+
     /// How much is used.
     #[must_use]
     pub fn used(&self) -> u64 {
@@ -193,6 +199,21 @@ impl Pool {
     /// Names what says so. The first one counts.
     pub(super) fn set_together(&self, gauge: fn() -> u64) {
         let _first = self.together.set(gauge);
+    }
+
+    /// Sets the gauges `budget_used` and `budget_capacity` of this pool.
+    pub fn publish(&self) {
+        self.publish_as(self.used());
+    }
+
+    /// The same for a pool whose use is more than its charges.
+    pub(super) fn publish_as(&self, used: u64) {
+        let gauge = |name: &'static str, value: u64| {
+            // Gauges are floating point: exact up to 2^53.
+            metrics::gauge!(name, "pool" => self.settings.name).set(value as f64);
+        };
+        gauge("budget_used", used);
+        gauge("budget_capacity", self.settings.capacity);
     }
 
     /// How much a network holds.

@@ -21,10 +21,9 @@ use super::engines::{self, EngineError, Engines};
 use super::health::Parts as HealthParts;
 use super::kept::{self, Kept, KeptError};
 use super::upkeep::upkeep;
-use super::{greeting, telemetry};
+use super::{greeting, memory, telemetry};
 use crate::app::App;
 use crate::broker::{Broker, BrokerSettings, Parts};
-use crate::budget::Memory;
 use crate::edge::{self, EdgeState, InvalidOrigin, RestKey, RestParts};
 use crate::hub::Hub;
 use crate::identity::{Accounts, Clock, FingerprintKey, Visitors};
@@ -135,7 +134,14 @@ async fn start(config: &Config) -> Result<Node, StartError> {
     let kept = kept::open(config)?;
     // Before the lease is taken: a second start by mistake must not push a running node out only
     // to find its port in use.
-    let doors = doors::open(config).await?;
+    let doors = doors::open(config)?;
+    if let Some(allowed) = doors::short_backlog() {
+        tracing::warn!(
+            allowed,
+            "clients that come back all at once are dropped beyond this many: set \
+             net.core.somaxconn to 4096 (sysctl)"
+        );
+    }
     let metrics = PrometheusBuilder::new().install_recorder()?;
     let incarnation = Incarnation(getrandom::u64().map_err(StartError::Random)?);
     let (work, stop_work) = (TaskTracker::new(), CancellationToken::new());
@@ -246,15 +252,12 @@ fn edge_state(
     connections_max: usize,
 ) -> Result<EdgeState, StartError> {
     let visitors = Arc::clone(&people.visitors);
-    let settings = config.app();
-    let memory = Arc::clone(&settings.memory);
-    memory.set_shared_gauge(alive_bytes);
     let app = App::new(
         Arc::clone(broker),
         Arc::clone(&visitors),
         Some(Arc::clone(&people.accounts)),
         Arc::clone(&engines.quota),
-        settings,
+        config.app(),
         Arc::clone(&people.clock),
     );
     let health = HealthParts {
@@ -265,8 +268,10 @@ fn edge_state(
     };
     let render = metrics.clone();
     let settings = config.edge(connections_max);
+    let memory = Arc::clone(app.memory());
+    memory.set_shared_gauge(alive_bytes);
     let render = Box::new(move || {
-        publish_memory(&memory);
+        memory::publish(&memory);
         render.render()
     });
     let rest = RestParts {
@@ -282,14 +287,6 @@ fn edge_state(
         render,
         rest,
     )?)
-}
-
-/// Reads the byte account when somebody looks, so that what they see is true now.
-fn publish_memory(memory: &Memory) {
-    let shown =
-        |bytes: u64| u32::try_from(bytes >> 10).map_or(f64::MAX, |kib| f64::from(kib) * 1024.0);
-    metrics::gauge!("budget_used", "pool" => "memory").set(shown(memory.used()));
-    metrics::gauge!("budget_capacity", "pool" => "memory").set(shown(memory.capacity()));
 }
 
 impl Node {

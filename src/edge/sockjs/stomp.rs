@@ -21,7 +21,6 @@ use axum::routing::any;
 use super::endpoint::{Endpoint, Entrance, House, path_from};
 use super::line::Line;
 use super::owner::Caller;
-use crate::edge::admission::Network;
 use crate::edge::connection::{Connection, Opened};
 use crate::edge::handshake::{self, Opening};
 use crate::edge::origin::Verdict;
@@ -30,6 +29,7 @@ use crate::edge::settings::MessageKind;
 use crate::edge::socket::{Gone, Received, Socket};
 use crate::edge::websocket::Asked;
 use crate::edge::{Edge, reply, websocket};
+use crate::model::Network;
 use crate::model::{CloseReason, Code, Problem};
 use crate::websocket::Framed;
 
