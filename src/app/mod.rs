@@ -66,17 +66,6 @@ pub struct Live {
 }
 
 impl Live {
-    /// On whose share the buffers of its connection count.
-    #[must_use]
-    pub fn memory_owner(&self) -> &Activity {
-        &self.activity
-    }
-
-    /// Gives back what its buffers keep for the next burst. For the timer of its connection.
-    pub fn rest(&self) {
-        self.hub.rest();
-    }
-
     /// Who it speaks for now.
     #[must_use]
     pub fn principal(&self) -> Arc<Principal> {

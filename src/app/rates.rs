@@ -71,6 +71,19 @@ impl MemoryOwner for Activity {
     }
 }
 
+impl Live {
+    /// On whose share the buffers of its connection count.
+    #[must_use]
+    pub fn memory_owner(&self) -> &Activity {
+        &self.activity
+    }
+
+    /// Gives back what its buffers keep for the next burst. For the timer of its connection.
+    pub fn rest(&self) {
+        self.hub.rest();
+    }
+}
+
 impl Activity {
     pub(super) fn new(speaker: Arc<Speaker>, address: IpAddr, settings: &AppSettings) -> Self {
         let (memory, multiples) = (&settings.memory, &settings.multiples);

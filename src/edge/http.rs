@@ -19,9 +19,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tower::ServiceExt;
 
 use super::admission::Refusal;
-use super::peer::{Peer, Requester};
 use super::charges::HTTP_BYTES;
 use super::paced::Paced;
+use super::peer::{Peer, Requester};
 use super::stream::Stream;
 use super::{Edge, reply, websocket};
 use crate::model::{Code, Problem};

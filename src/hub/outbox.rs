@@ -224,19 +224,6 @@ impl Outbox {
         }
     }
 
-    /// Waits until the session is cut. For the driver alone, which is woken by this or by
-    /// [`Outbox::pull`], whichever it has asked last.
-    pub async fn until_cut(&self) {
-        poll_fn(|context| {
-            self.driver.register(context.waker());
-            match self.is_cut() {
-                true => Poll::Ready(()),
-                false => Poll::Pending,
-            }
-        })
-        .await;
-    }
-
     /// Waits until there is something for the driver to do. Safe to drop and call again.
     pub async fn pull(&self) -> Pulled {
         poll_fn(|context| self.poll_pull(context)).await

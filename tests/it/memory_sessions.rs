@@ -3,9 +3,11 @@
 
 use std::net::Ipv4Addr;
 
+use futures_util::StreamExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Duration, Instant, sleep};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::bystanders::{Bystanders, metric};
 use crate::support::client::{Client, Opening, Received};
@@ -24,9 +26,7 @@ const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 async fn node(more: &[(&'static str, &'static str)]) -> Node {
     let mut environment = HIGH_LIMITS.to_vec();
     environment.push(("MEMORY_LIMIT", "192MiB"));
-    environment.push(("RATE_CONNECT_PER_NET", "1000000"));
     environment.extend(more);
-    environment.retain(|(name, _)| *name != "RATE_CONNECT_PER_NET");
     Node::start("node", &environment).await
 }
 
@@ -76,17 +76,30 @@ async fn neighbour_is_served(node: &Node) {
 
 /// A client frame of WebSocket with a mask of zeros.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u64::try_from(payload.len()).unwrap();
-    let head = [first, 0x80 | 127];
-    [&head[..], &length.to_be_bytes(), &[0; 4], payload].concat()
+    let length = u64::try_from(payload.len()).unwrap().to_be_bytes();
+    let (short, long) = match payload.len() {
+        0..126 => (0x80 | length[7], &[][..]),
+        _ => (0x80 | 127, &length[..]),
+    };
+    [&[first, short], long, &[0; 4], payload].concat()
 }
 
 const TEXT_BEGINS: u8 = 0x01;
+const PING: u8 = 0x89;
 
-/// Whether the server has said by now that it refuses this client.
+/// What the server says next, and if that is an ERROR, everything up to the end. A ping is answered by a
+/// server that has taken everything before it.
 async fn refusal(client: &mut edge::Client) -> Option<Vec<String>> {
-    let first = tokio::time::timeout(Duration::from_millis(5), client.receive()).await;
-    let mut all = vec![first.ok()?];
+    let next = tokio::time::timeout(edge::PATIENCE, client.0.next());
+    let first = match next.await.expect("an answer") {
+        Some(Ok(Message::Text(text))) => text.to_string(),
+        Some(Ok(Message::Pong(_))) => return None,
+        other => panic!("{other:?}"),
+    };
+    if first.starts_with("RECEIPT") {
+        return None;
+    }
+    let mut all = vec![first];
     all.extend(client.receive_all().await);
     Some(all)
 }
@@ -113,9 +126,8 @@ async fn frames_without_an_end_are_refused_at_the_share_of_their_network() {
         let (mut client, _) = edge::Client::connect(node.address()).await;
         let line: &mut TcpStream = client.0.get_mut();
         // The message of WebSocket has no end either.
-        line.write_all(&frame(TEXT_BEGINS, begun.as_bytes()))
-            .await
-            .unwrap();
+        let begun = [frame(TEXT_BEGINS, begun.as_bytes()), frame(PING, b"")].concat();
+        line.write_all(&begun).await.unwrap();
         if let Some(all) = refusal(&mut client).await {
             break all;
         }
@@ -142,9 +154,12 @@ async fn transactions_are_refused_at_the_share_of_their_network() {
     let refused = loop {
         let (mut client, _) = edge::Client::connect(node.address()).await;
         client.send("BEGIN\ntransaction:t\n\n\0").await;
-        for _ in 0..17 {
+        for _ in 0..16 {
             client.send(&step).await;
         }
+        client
+            .send("BEGIN\ntransaction:last\nreceipt:last\n\n\0")
+            .await;
         if let Some(all) = refusal(&mut client).await {
             break all;
         }

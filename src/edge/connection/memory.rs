@@ -11,13 +11,15 @@
 use std::sync::{Arc, Weak};
 
 use super::{Connection, Step};
-use crate::budget::{Claimant, Evict, Lease, MemoryOwner as _};
+use crate::budget::{Claimant, Evict, Lease, Memory, MemoryOwner as _};
 use crate::hub::Outbox;
 use crate::model::{CloseReason, Code, Problem};
 
 /// So many bytes are in the base charge of a socket (`budget::Memory::BASE_BUFFER_BYTES`): half of its
 /// buffers. The other half is the outbox's.
 const BASE_BYTES: usize = 2 << 10;
+
+const _: () = assert!(2 * BASE_BYTES as u64 == Memory::BASE_BUFFER_BYTES);
 
 /// How much is covered at once. Sessions with twenty subscriptions are common, and take two of these.
 const CHUNK_BYTES: usize = 4 << 10;

@@ -23,12 +23,14 @@ use std::sync::{Arc, MutexGuard, Weak};
 
 use super::queue::{Queue, Rare};
 use super::{Outbox, Turn};
-use crate::budget::{Evict, Lease, MemoryOwner};
+use crate::budget::{Evict, Lease, Memory, MemoryOwner};
 use crate::websocket::Framed;
 
 /// So many bytes are in the base charge of a socket (`budget::Memory::BASE_BUFFER_BYTES`): half of its
 /// buffers. The other half is the driver's.
 pub(super) const BASE_BYTES: usize = 2 << 10;
+
+const _: () = assert!(2 * BASE_BYTES as u64 == Memory::BASE_BUFFER_BYTES);
 
 /// How much is covered at once.
 const CHUNK_BYTES: usize = 16 << 10;

@@ -225,7 +225,10 @@ async fn a_cut_drops_what_a_blocked_wire_has_not_begun() {
     assert!(futures_util::poll!(&mut cut).is_pending());
     outbox.cut(CloseReason::REPLACED);
     assert_eq!(outbox.lock().in_hand, 1, "only what has begun is left");
-    assert!(futures_util::poll!(&mut cut).is_ready(), "the driver is woken");
+    assert!(
+        futures_util::poll!(&mut cut).is_ready(),
+        "the driver is woken"
+    );
 }
 
 #[tokio::test]

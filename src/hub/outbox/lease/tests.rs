@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::*;
-use crate::budget::{Claimant, Memory, MemorySettings, Owner};
+use crate::budget::{Claimant, MemorySettings, Owner};
 use crate::hub::{OutboxLimits, Pulled};
 use crate::model::{CloseReason, Network};
 
