@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -104,6 +104,8 @@ pub struct Pool {
     /// A std mutex: held for look-ups, never across an await. What is taken often is leased in chunks
     /// (`Memory`), so that this is not on the hot path.
     state: Mutex<State>,
+    /// Says how much of it is used up by what several hold together, for which nobody is charged alone.
+    together: OnceLock<fn() -> u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -149,6 +151,7 @@ impl Pool {
         Arc::new(Self {
             settings,
             state: Mutex::default(),
+            together: OnceLock::new(),
         })
     }
 
@@ -189,6 +192,17 @@ impl Pool {
     #[must_use]
     pub fn used(&self) -> u64 {
         self.lock().used
+    }
+
+    /// How much is used up by what several hold together.
+    #[must_use]
+    pub fn used_together(&self) -> u64 {
+        self.together.get().map_or(0, |gauge| gauge())
+    }
+
+    /// Names what says so. The first one counts.
+    pub(super) fn set_together(&self, gauge: fn() -> u64) {
+        let _first = self.together.set(gauge);
     }
 
     /// Sets the gauges `budget_used` and `budget_capacity` of this pool.
@@ -272,13 +286,26 @@ impl Pool {
         let PoolSettings {
             capacity, reserve, ..
         } = self.settings;
-        let left = capacity.saturating_sub(state.used);
+        let together = self.used_together();
+        let left = capacity.saturating_sub(state.used + together);
         match kind.has_account() {
             true => left,
             false => {
-                left.min((capacity.saturating_sub(reserve)).saturating_sub(state.used_by_visitors))
+                let of_visitors = state.used_by_visitors + together;
+                left.min(capacity.saturating_sub(reserve).saturating_sub(of_visitors))
             }
         }
+    }
+
+    /// Takes this much from the largest holder, if they hold much more than the claimant. Returns whether
+    /// it is worth to try again.
+    pub(super) fn make_room(&self, claimant: &Claimant, own: u64, shared: u64) -> bool {
+        self.evict_for(claimant, Amount { own, shared })
+    }
+
+    pub(super) fn count_refusal(&self) {
+        let name = self.settings.name;
+        metrics::counter!("budget_refused_total", "pool" => name).increment(1);
     }
 
     /// Takes from the largest holder what a newcomer needs, if somebody holds much more than they do.
@@ -401,30 +428,44 @@ impl Charge {
         })
     }
 
+    /// Takes more, and nothing from anybody else: for callers that hold a lock which an eviction may need.
+    pub(super) fn grow_quietly(&mut self, own: u64, shared: u64) -> Result<(), Refused> {
+        self.try_grow(Amount { own, shared })
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn claimant(&self) -> &Claimant {
+        &self.claimant
+    }
+
     fn grow_by(&mut self, more: Amount) -> Result<(), Refused> {
-        let pool = Arc::clone(&self.pool);
-        for is_last in [false, true] {
-            let refused = {
-                let mut state = pool.lock();
-                match pool.admit(&state, &self.claimant, more) {
-                    Ok(()) => {
-                        state.add(&self.claimant, more);
-                        self.note(&mut state, |amount| {
-                            amount.own += more.own;
-                            amount.shared += more.shared;
-                        });
-                        return Ok(());
-                    }
-                    Err(refused) => refused,
-                }
-            };
-            if is_last || !pool.evict_for(&self.claimant, more) {
-                let name = pool.settings.name;
-                metrics::counter!("budget_refused_total", "pool" => name).increment(1);
-                return Err(refused);
-            }
+        match self.try_grow(more) {
+            Err(_) if self.pool.evict_for(&self.claimant, more) => self.try_grow(more),
+            outcome => outcome,
         }
-        Err(Refused::Full)
+        .inspect_err(|_| self.pool.count_refusal())
+    }
+
+    fn try_grow(&mut self, more: Amount) -> Result<(), Refused> {
+        let pool = Arc::clone(&self.pool);
+        let mut state = pool.lock();
+        self.forget_what_was_evicted(&state);
+        pool.admit(&state, &self.claimant, more)?;
+        state.add(&self.claimant, more);
+        self.note(&mut state, |amount| {
+            amount.own += more.own;
+            amount.shared += more.shared;
+        });
+        Ok(())
+    }
+
+    /// After an eviction the charge stands for nothing, and can grow again.
+    fn forget_what_was_evicted(&mut self, state: &State) {
+        if self.is_evicted(state) {
+            self.amount = Amount::default();
+            self.evictable = None;
+        }
     }
 
     /// Gives so much back.
@@ -443,7 +484,7 @@ impl Charge {
         let pool = Arc::clone(&self.pool);
         let mut state = pool.lock();
         if self.is_evicted(&state) {
-            self.amount = Amount::default();
+            self.forget_what_was_evicted(&state);
             return;
         }
         state.give_back(&self.claimant, less);

@@ -29,6 +29,7 @@ use crate::hub::Hub;
 use crate::identity::{Accounts, Clock, FingerprintKey, Visitors};
 use crate::location::LocationError;
 use crate::model::{Incarnation, Problem, UnixMillis};
+use crate::websocket::alive_bytes;
 
 /// File descriptors that are not for clients.
 const FILES_RESERVED: u64 = 512;
@@ -268,6 +269,7 @@ fn edge_state(
     let render = metrics.clone();
     let settings = config.edge(connections_max);
     let memory = Arc::clone(app.memory());
+    memory.set_shared_gauge(alive_bytes);
     let render = Box::new(move || {
         memory::publish(&memory);
         render.render()

@@ -49,6 +49,7 @@ mod instruction_gate;
 mod limits_cluster;
 mod login_flood;
 mod mail;
+mod memory_sessions;
 mod nginx_sockjs;
 mod one_node;
 mod open_destinations;

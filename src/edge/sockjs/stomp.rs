@@ -179,6 +179,11 @@ impl SockJs {
         self.0.is_amid_message()
     }
 
+    /// How many bytes of a WebSocket were read and are not told.
+    pub(in crate::edge) fn buffered(&self) -> usize {
+        self.0.buffered()
+    }
+
     /// Waits for the next message. Safe to drop and call again.
     pub(in crate::edge) async fn receive(&mut self) -> Received {
         self.0.receive().await
