@@ -199,6 +199,12 @@ impl Pool {
             .unwrap_or(0)
     }
 
+    /// What the metrics call it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.settings.name
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -218,7 +224,8 @@ impl Pool {
                     (part.of(free, claimant.multiple), Refused::Network)
                 }
             };
-            if held + wanted > limit {
+            // A part of little is rounded down to nothing, so the first one is always within it.
+            if held + wanted > limit.max(1) {
                 return Err(if free < wanted {
                     Refused::Full
                 } else {
@@ -455,6 +462,30 @@ impl Charge {
             whose,
         };
         state.evictable.insert(number, it);
+    }
+
+    /// From now on nothing takes it away any more, until it is made evictable again.
+    pub fn protect(&mut self) {
+        let pool = Arc::clone(&self.pool);
+        let mut state = pool.lock();
+        if !self.is_evicted(&state)
+            && let Some(number) = self.evictable.take()
+        {
+            state.evictable.remove(&number);
+        }
+    }
+
+    /// Takes so much more without asking whether it may: for what is there already, such as what an
+    /// earlier run has stored.
+    pub fn restore(&mut self, more: u64) {
+        let more = Amount {
+            own: more,
+            shared: 0,
+        };
+        let pool = Arc::clone(&self.pool);
+        let mut state = pool.lock();
+        state.add(&self.claimant, more);
+        self.note(&mut state, |amount| amount.own += more.own);
     }
 
     fn is_evicted(&self, state: &State) -> bool {
