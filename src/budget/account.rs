@@ -62,9 +62,15 @@ impl Accounts {
     #[must_use]
     pub fn new(pool: Arc<Pool>) -> Self {
         let chunk = (pool.capacity() / CHUNKS_MIN).clamp(1, CHUNK_MAX);
+        Self::with_chunk(pool, chunk)
+    }
+
+    /// The same with another size of chunks, for many accounts that hold little each.
+    #[must_use]
+    pub fn with_chunk(pool: Arc<Pool>, chunk: u64) -> Self {
         Self {
             pool,
-            chunk,
+            chunk: chunk.max(1),
             open: Arc::default(),
         }
     }

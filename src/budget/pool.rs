@@ -352,10 +352,23 @@ impl Charge {
     /// # Errors
     /// As [`Pool::take`]; what was held before stays.
     pub fn grow(&mut self, more: u64) -> Result<(), Refused> {
-        self.grow_by(Amount {
+        let more = Amount {
             own: more,
             shared: 0,
-        })
+        };
+        self.grow_by(more, true)
+    }
+
+    /// The same without evicting anybody, for callers that hold a lock which an eviction may need.
+    ///
+    /// # Errors
+    /// As [`Pool::take`].
+    pub fn grow_of_free(&mut self, more: u64) -> Result<(), Refused> {
+        let more = Amount {
+            own: more,
+            shared: 0,
+        };
+        self.grow_by(more, false)
     }
 
     /// Counts so much more to the shares of the user and the network, of which the pool is charged for
@@ -364,13 +377,14 @@ impl Charge {
     /// # Errors
     /// As [`Pool::take`].
     pub fn grow_shared(&mut self, more: u64) -> Result<(), Refused> {
-        self.grow_by(Amount {
+        let more = Amount {
             own: 0,
             shared: more,
-        })
+        };
+        self.grow_by(more, true)
     }
 
-    fn grow_by(&mut self, more: Amount) -> Result<(), Refused> {
+    fn grow_by(&mut self, more: Amount, may_evict: bool) -> Result<(), Refused> {
         let pool = Arc::clone(&self.pool);
         for is_last in [false, true] {
             let refused = {
@@ -387,7 +401,7 @@ impl Charge {
                     Err(refused) => refused,
                 }
             };
-            if is_last || !pool.evict_for(&self.claimant, more) {
+            if is_last || !may_evict || !pool.evict_for(&self.claimant, more) {
                 let name = pool.settings.name;
                 metrics::counter!("budget_refused_total", "pool" => name).increment(1);
                 return Err(refused);
@@ -420,6 +434,12 @@ impl Charge {
             amount.own -= less.own;
             amount.shared -= less.shared;
         });
+    }
+
+    /// Who holds it.
+    #[must_use]
+    pub fn claimant(&self) -> &Claimant {
+        &self.claimant
     }
 
     /// How much of the pool it stands for.

@@ -170,6 +170,7 @@ impl Client {
             ack,
             prefetch,
             arguments,
+            of_session: 1,
         };
         self.app.subscribe(&self.live, &subscribe).await
     }
