@@ -18,9 +18,7 @@ use stompbox::model::Verdict;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::conformance_queues::rig::{
-    Hand, Node, PLAIN, join_rabbit, message, service, text,
-};
+use crate::conformance_queues::rig::{Hand, Node, PLAIN, join_rabbit, message, service, text};
 use crate::support::proxy::{Network, Proxy};
 use crate::support::rabbitmq::RabbitMq;
 

@@ -58,6 +58,12 @@ impl State {
         self.numbers
     }
 
+    /// Whether a queue may go for a newcomer, if it is there.
+    #[cfg(test)]
+    pub(super) fn evictable(&self, name: &str) -> Option<bool> {
+        self.queues.get(name).map(Line::is_evictable)
+    }
+
     /// How many queues there are, how many entries of when to look at them, how many octets.
     #[cfg(test)]
     pub(super) fn held(&self) -> (usize, usize, u64) {

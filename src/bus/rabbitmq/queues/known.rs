@@ -303,7 +303,7 @@ impl Entry {
         }
         // Less and less often, and no more after half of its life: to be counted is use.
         let unsent_for = now - self.sent_at;
-        let wait = COUNT_AFTER.max(unsent_for);
+        let wait = COUNT_AFTER.max(unsent_for / 2);
         let is_countable = unsent_for <= self.lives(settings) / 2;
         if !self.outstanding.is_empty() && is_countable && now >= self.counted_at + wait {
             self.counted_at = now;
