@@ -9,6 +9,7 @@ pub mod chat;
 mod commit;
 pub mod connect;
 mod destination;
+mod evict;
 mod expiry;
 mod ids;
 mod notify;

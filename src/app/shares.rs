@@ -7,12 +7,12 @@
 //! before it costs anything anywhere else.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::review::unsubscribed;
+use super::evict::Evicted;
 use super::{App, Live, Pending};
 use crate::budget::{Charge, Claimant, Evict, Pool, PoolSettings, Refused};
-use crate::model::{CloseReason, Code, Destination, Problem, SessionId, is_pattern};
+use crate::model::{Code, Destination, Problem, SessionId, is_pattern};
 use crate::session::{Subscribe, Ticket};
 
 /// So many subscriptions every session may have, whatever others have: they are in the cost of a
@@ -144,7 +144,7 @@ impl Shares {
     }
 
     /// Counts no subscription of this id any more for which this holds. Returns where it was to.
-    fn give_back(
+    pub(super) fn give_back(
         &self,
         session: SessionId,
         id: &str,
@@ -201,31 +201,6 @@ impl Shares {
     }
 }
 
-/// A subscription whose place is taken away for a newcomer.
-struct Evicted {
-    app: Weak<App>,
-    session: SessionId,
-    id: Box<str>,
-    ticket: Ticket,
-}
-
-impl std::fmt::Debug for Evicted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Evicted")
-            .field("session", &self.session)
-            .field("id", &self.id)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Evict for Evicted {
-    fn evict(&self) {
-        if let Some(app) = self.app.upgrade() {
-            app.evict(self);
-        }
-    }
-}
-
 impl App {
     /// To whose shares counts what a session does now.
     pub(super) fn claimant(&self, live: &Live) -> Claimant {
@@ -257,12 +232,7 @@ impl App {
             );
             return Err(Problem::new(Code::LimitExceeded, words));
         }
-        let whose = Arc::new(Evicted {
-            app: Arc::downgrade(self),
-            session: live.session,
-            id: subscribe.id.clone(),
-            ticket: subscribe.ticket,
-        });
+        let whose = Arc::new(Evicted::new(self, live.session, subscribe));
         let (charge, pattern) = match share {
             Share::Consumer => (Some(self.take_consumer(live)?), None),
             Share::Pattern => (None, self.take_pattern(live, subscribe, &whose)?),
@@ -335,32 +305,6 @@ impl App {
             let remedy = "UNSUBSCRIBE from a destination that you do not need, or try again.";
             share_refused("subscriptions", why, remedy)
         })
-    }
-
-    /// Ends a subscription whose place was taken away. The client is told: by a notification if it listens
-    /// to them, else by the end of its connection, after which it can subscribe again.
-    fn evict(&self, evicted: &Evicted) {
-        let Evicted {
-            session,
-            id,
-            ticket,
-            ..
-        } = evicted;
-        let ended = self.shares.give_back(*session, id, |it| it == *ticket);
-        let (Some(destination), Some(live)) = (ended, self.live(*session)) else {
-            return;
-        };
-        if let Destination::Topic(topic) = &destination
-            && self.broker.hub.topics.remove(topic, *session, id)
-        {
-            self.broker.abandon_at_once(topic);
-        }
-        live.hub.close_windows(id);
-        let words = "Others have less, and nothing was left for them.";
-        let problem = Problem::new(Code::LimitExceeded, words);
-        if !self.notify(*session, &unsubscribed(&destination, id, &problem)) {
-            live.outbox.cut(CloseReason::LIMIT_EXCEEDED);
-        }
     }
 
     /// The outcome of a SUBSCRIBE, after which it counts only if it was not refused.

@@ -58,6 +58,7 @@ mod rabbitmq_definitions;
 mod rest;
 mod scale;
 mod schemathesis;
+mod shares;
 mod simulation;
 mod sockjs;
 mod sockjs_clients;
