@@ -4,8 +4,8 @@
 //! holds is the sum of theirs; visitors never use the reserve; a charge that is evicted counts as given back
 //! from that moment on.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -117,7 +117,7 @@ struct State {
     /// What each holds, with what is shared; nobody who holds nothing.
     held: HashMap<Key, u64>,
     /// Charges that can be evicted.
-    evictable: HashMap<u64, Evictable>,
+    evictable: BTreeMap<u64, Evictable>,
     next: u64,
     searched_at: Option<Instant>,
 }
@@ -313,8 +313,9 @@ impl State {
                 it.amount.own + it.amount.shared,
             )
         };
-        let found = (&self.evictable)
-            .into_iter()
+        let found = self
+            .evictable
+            .iter()
             .max_by_key(|(number, it)| (weight(it), **number))?;
         (weight(found.1).0 > mine.saturating_mul(2)).then_some(*found.0)
     }
