@@ -48,11 +48,17 @@ const SETTINGS: [(&str, &str); 3] = [
 
 fn main() {
     let mut words = std::env::args().skip(1);
-    let (mut clients, mut binary) = (Vec::new(), PathBuf::from(env!("CARGO_BIN_EXE_stompbox")));
+    let own = PathBuf::from(env!("CARGO_BIN_EXE_stompbox"));
+    let mut programs = Programs {
+        node: own.clone(),
+        generator: own,
+    };
+    let mut clients = Vec::new();
     while let Some(word) = words.next() {
         match &*word {
             "--clients" => clients.push(words.next().unwrap().parse().unwrap()),
-            "--binary" => binary = words.next().unwrap().into(),
+            "--binary" => programs.node = words.next().unwrap().into(),
+            "--generator" => programs.generator = words.next().unwrap().into(),
             _ => {}
         }
     }
@@ -71,9 +77,15 @@ fn main() {
         // Long enough for the herd, short enough to be mostly herd.
         let window = Duration::from_millis(2_000 + u64::from(count) / 3);
         for is_sink in [true, false] {
-            runtime.block_on(measure(&binary, count, window, is_sink));
+            runtime.block_on(measure(&programs, count, window, is_sink));
         }
     }
+}
+
+/// What runs: the node that is measured, and the generator, which is this build's unless told otherwise.
+struct Programs {
+    node: PathBuf,
+    generator: PathBuf,
 }
 
 /// A process that ends with its value.
@@ -86,16 +98,15 @@ impl Drop for Running {
     }
 }
 
-async fn measure(binary: &Path, count: u32, window: Duration, is_sink: bool) {
+async fn measure(programs: &Programs, count: u32, window: Duration, is_sink: bool) {
     let folder = tempfile::tempdir().unwrap();
-    let (_node, node) = start(binary, folder.path());
+    let (_node, node) = start(&programs.node, folder.path());
     let (sink, come) = sink();
     let herd_at = if is_sink { sink } else { node };
     let (herd_json, others_json) = (folder.path().join("herd"), folder.path().join("others"));
     let number = count.to_string();
     let rest = format!("{}ms", REST.as_millis());
-    // The generator is this build's, whatever is measured.
-    let mut herd = bench(herd_at, "reconnect", &herd_json)
+    let mut herd = bench(programs, herd_at, "reconnect", &herd_json)
         .args([
             "--clients",
             &number,
@@ -120,7 +131,7 @@ async fn measure(binary: &Path, count: u32, window: Duration, is_sink: bool) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let window = format!("{}ms", window.as_millis());
-    let mut others = bench(node, "direct", &others_json)
+    let mut others = bench(programs, node, "direct", &others_json)
         .args(["--clients", OTHERS, "--rate", RATE])
         .args([
             "--warm-up",
@@ -177,8 +188,8 @@ fn start(binary: &Path, folder: &Path) -> (Running, SocketAddr) {
     (Running(child), address)
 }
 
-fn bench(at: SocketAddr, scenario: &str, json: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_stompbox"));
+fn bench(programs: &Programs, at: SocketAddr, scenario: &str, json: &Path) -> Command {
+    let mut command = Command::new(&programs.generator);
     command
         .args(["bench", scenario, "--quiet", "--url"])
         .arg(format!("ws://{at}/ws-chat"))

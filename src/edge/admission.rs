@@ -18,7 +18,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::settings::EdgeSettings;
-use crate::budget::{Multiples, Parts};
+use super::shares::Shares;
+use crate::budget::Multiples;
 use crate::model::Network;
 
 /// How many sockets beyond the WebSockets there may be: requests, keep-alive, handshakes.
@@ -28,9 +29,6 @@ const OTHER_SOCKETS_MAX: usize = 1_024;
 /// and drops WebSockets for fun must not use up what everybody lives on.
 const RATE_PART: u32 = 10;
 const BURST_PART: u32 = 5;
-
-/// Fewer places than this are not shared out: one network may have them all.
-const SHARED_MIN: usize = 64;
 
 /// So many networks are remembered before those that owe nothing are forgotten.
 const PAYERS_MAX: usize = 1_024;
@@ -67,64 +65,6 @@ pub(super) struct Admission {
     /// When the handshakes admitted so far are paid for (the generic cell rate algorithm).
     paid_until: Mutex<Paid>,
     memory: Mutex<Option<(Instant, u64)>>,
-}
-
-/// Things of which each network may hold a part of those that are free.
-#[derive(Debug)]
-struct Shares {
-    max: usize,
-    /// A std mutex: held for some look-ups, never across an await.
-    held: Mutex<Held>,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    all: usize,
-    /// By network, of each width; none that holds nothing.
-    networks: HashMap<Network, u32>,
-}
-
-impl Shares {
-    /// Up to so many; a handful is not shared out.
-    fn new(max: usize) -> Self {
-        Self {
-            max: if max < SHARED_MIN { 0 } else { max },
-            held: Mutex::default(),
-        }
-    }
-
-    /// Takes one. `fixed_max` is a limit of the narrowest network beside its part; zero for none.
-    fn take(&self, network: Network, multiple: u32, fixed_max: u32) -> Result<(), Refusal> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = self.max.saturating_sub(held.all) as u64;
-        for level in network.levels() {
-            let count = held.networks.get(&level).copied().unwrap_or(0);
-            let part = Parts::DEFAULT.of_network(level.width());
-            let is_over = self.max > 0 && u64::from(count) + 1 > part.of(free, multiple);
-            let is_fixed = level == network && fixed_max > 0 && count >= fixed_max;
-            if is_over || is_fixed {
-                return Err(Refusal::Network);
-            }
-        }
-        held.all += 1;
-        for level in network.levels() {
-            *held.networks.entry(level).or_default() += 1;
-        }
-        Ok(())
-    }
-
-    fn give_back(&self, network: Network) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.all = held.all.saturating_sub(1);
-        for level in network.levels() {
-            if let Some(count) = held.networks.get_mut(&level) {
-                *count -= 1;
-                if *count == 0 {
-                    held.networks.remove(&level);
-                }
-            }
-        }
-    }
 }
 
 /// The times until which handshakes are paid for.
@@ -196,7 +136,9 @@ impl Admission {
         let network = Network::of(address);
         let multiple = self.multiples.of(address);
         let fixed_max = self.limits.per_network_max.saturating_mul(multiple);
-        self.clients.take(network, multiple, fixed_max)?;
+        if !self.clients.take(network, multiple, fixed_max) {
+            return Err(Refusal::Network);
+        }
         Ok(self.permit(Counted::Client(network)))
     }
 
@@ -209,9 +151,9 @@ impl Admission {
         if !take(&self.sessions, self.limits.sessions_max) {
             return Err(Refusal::Full);
         }
-        if let Err(refusal) = self.places.take(network, multiple, 0) {
+        if !self.places.take(network, multiple, 0) {
             self.sessions.fetch_sub(1, Ordering::Relaxed);
-            return Err(refusal);
+            return Err(Refusal::Network);
         }
         let permit = self.permit(Counted::Session(network));
         if !self.take_handshake(network, multiple) {
@@ -385,15 +327,16 @@ mod tests {
             std::iter::from_fn(|| admission.session(client).ok()).collect()
         };
         let crowd = fill("192.0.2.1");
-        assert_eq!(crowd.len(), 500);
-        assert_eq!(fill("192.0.2.2").len(), 250, "another address");
+        assert_eq!(crowd.len(), 889);
+        let another = fill("192.0.2.2");
+        assert_eq!(another.len(), 99, "another address");
         let rented: Vec<_> = (0..200)
             .flat_map(|n| fill(&format!("2001:db8:0:{n:x}00::1")))
             .collect();
-        assert_eq!(rented.len(), 250, "a whole /48");
-        drop((crowd, rented));
+        assert_eq!(rented.len(), 11, "a whole /48");
+        drop((crowd, another, rented));
         assert_eq!(admission.sessions(), 0);
-        assert_eq!(fill("192.0.2.3").len(), 500);
+        assert_eq!(fill("192.0.2.3").len(), 889);
     }
 
     #[test]

@@ -43,6 +43,7 @@ mod routes;
 mod scratch;
 mod settings;
 mod settling;
+mod shares;
 mod socket;
 pub mod sockjs;
 mod stream;

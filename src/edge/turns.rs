@@ -36,7 +36,7 @@ const BATCH_MAX: usize = 128;
 const DELAY_MIN: Duration = Duration::from_millis(3);
 const DELAY_MAX: Duration = Duration::from_millis(10);
 
-/// The sockets that wait.
+/// The sockets that wait, and the connections that were lost and whose sessions are still to be forgotten.
 #[derive(Debug)]
 pub(super) struct Turns {
     /// A std mutex: held for a push or a pop, never across an await.
@@ -49,6 +49,8 @@ pub(super) struct Turns {
 struct State {
     /// So many may go at once while nobody waits.
     free: usize,
+    /// Lost connections. They go first, so that a client that comes back does not find its own session.
+    leaving: VecDeque<oneshot::Sender<Turn>>,
     /// Networks that wait, in the order of their turns; each of the widest level, because who rents a /48
     /// has many narrower ones.
     order: VecDeque<Network>,
@@ -80,6 +82,7 @@ impl Turns {
         Arc::new(Self {
             state: Mutex::new(State {
                 free: BATCH_MIN,
+                leaving: VecDeque::new(),
                 order: VecDeque::new(),
                 waiting: HashMap::new(),
                 is_closed: false,
@@ -95,8 +98,7 @@ impl Turns {
     pub(super) async fn wait(&self, client: IpAddr) -> Result<(), Refusal> {
         let turn = {
             let mut state = self.lock();
-            if state.order.is_empty() && state.free > 0 {
-                state.free -= 1;
+            if state.take_free() {
                 return Ok(());
             }
             if state.is_closed {
@@ -112,6 +114,23 @@ impl Turns {
                 Err(Refusal::Busy)
             }
         }
+    }
+
+    /// Waits until the node has time to forget the session of a lost connection. Without this the tasks of a
+    /// herd that is cut off would all be ready in the same moment.
+    pub(super) async fn leave(&self) {
+        let turn = {
+            let mut state = self.lock();
+            if state.is_closed || state.take_free() {
+                return;
+            }
+            let (turn, taken) = oneshot::channel();
+            state.leaving.push_back(turn);
+            taken
+        };
+        self.asked.notify_one();
+        // It is forgotten in any case.
+        let _in_time = timeout(WAIT_MAX, turn).await;
     }
 
     /// Lets sockets go until `shutdown`.
@@ -163,6 +182,7 @@ impl Turns {
         let mut state = self.lock();
         state.is_closed = true;
         state.free = 0;
+        state.leaving.clear();
         state.order.clear();
         state.waiting.clear();
     }
@@ -173,6 +193,13 @@ impl Turns {
 }
 
 impl State {
+    /// Whether one may go at once: nobody waits, and not too many went since somebody looked.
+    fn take_free(&mut self) -> bool {
+        let may_go = self.free > 0 && self.order.is_empty() && self.leaving.is_empty();
+        self.free -= usize::from(may_go);
+        may_go
+    }
+
     fn push(&mut self, network: Network) -> oneshot::Receiver<Turn> {
         let (turn, taken) = oneshot::channel();
         let waiting = self.waiting.entry(network).or_default();
@@ -183,8 +210,11 @@ impl State {
         taken
     }
 
-    /// The next socket, of the network whose turn it is.
+    /// The next lost connection, else the next socket of the network whose turn it is.
     fn pop(&mut self) -> Option<oneshot::Sender<Turn>> {
+        if let Some(leaving) = self.leaving.pop_front() {
+            return Some(leaving);
+        }
         let network = self.order.pop_front()?;
         let waiting = self.waiting.get_mut(&network)?;
         let turn = waiting.pop_front();
@@ -251,6 +281,23 @@ mod tests {
         let rented = |n: u16| IpAddr::from([0x2001, 0xdb8, 0, n, 0, 0, 0, 1]);
         let clients = [rented(1), rented(2), rented(0x300), at(9)];
         assert_eq!(order(&clients), [0, 3, 1, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lost_connections_go_before_those_that_come() {
+        let turns = Turns::new();
+        turns.lock().free = 0;
+        let (mut coming, mut leaving) = (Box::pin(turns.wait(at(1))), Box::pin(turns.leave()));
+        assert!(futures_util::poll!(&mut coming).is_pending());
+        assert!(futures_util::poll!(&mut leaving).is_pending());
+        let batch = turns.let_go(1).unwrap();
+        assert!(futures_util::poll!(&mut coming).is_pending());
+        leaving.await;
+        batch.is_done.notified().await;
+        let _next = turns.let_go(1).unwrap();
+        assert_eq!(coming.await, Ok(()));
+        turns.close();
+        turns.leave().await;
     }
 
     #[tokio::test(start_paused = true)]

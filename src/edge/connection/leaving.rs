@@ -49,6 +49,9 @@ impl Connection {
         // Whatever was begun for the session and is not settled ends now, not after the goodbye: a
         // consumer that lives on takes messages from others.
         self.unsettled = None;
+        if matches!(ending, Ending::Gone) {
+            self.edge.turns.leave().await;
+        }
         // Before the app forgets the session: what it lets go of ends its outbox.
         let left = match self.outbox.take() {
             Some(outbox) => Some(outbox.take_over().await),
