@@ -18,8 +18,9 @@ const OFFERED: u32 = 110;
 const MEMORY_MIB: u64 = 128;
 
 /// Limits that would refuse the flood before it costs anything.
-const OPEN: [(&str, &str); 7] = [
+const OPEN: [(&str, &str); 8] = [
     ("HTTP_AUTH_PER_MIN", "1000000"),
+    ("HTTP_AUTH_PER_NET", "1000000"),
     ("HTTP_PER_MIN", "1000000"),
     ("LOGIN_PER_NET", "0"),
     ("LOGIN_FAILURES", "0"),

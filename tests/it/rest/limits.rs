@@ -7,9 +7,10 @@ use crate::support::api::{Answered, Member, call};
 use crate::support::node::Node;
 
 /// Small numbers, so that a test meets them.
-const SMALL: [(&str, &str); 6] = [
+const SMALL: [(&str, &str); 7] = [
     ("HTTP_PER_MIN", "40"),
     ("HTTP_AUTH_PER_MIN", "10"),
+    ("HTTP_AUTH_PER_NET", "10"),
     ("LOGIN_FAILURES", "0"),
     ("LOGIN_FAILURES_PER_NET", "0"),
     ("LOGIN_PER_NET", "0"),
