@@ -97,12 +97,10 @@ async fn ask(stream: &mut TlsStream<TcpStream>, request: &str) -> String {
 async fn http_websocket_and_tcp_are_spoken_under_tls() {
     let secure = Secure::start().await;
     let at = secure.node.address();
-    let output = secure.node.output();
-    assert!(
-        output.contains(&format!("Connect    wss://{at}/ws-chat")),
-        "{output}"
-    );
-    assert!(output.contains("over TLS"), "{output}");
+    let node = &secure.node;
+    node.output_with(&format!("Connect    wss://{at}/ws-chat"))
+        .await;
+    node.output_with("over TLS").await;
 
     let mut stream = secure.dial(at).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));

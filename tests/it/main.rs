@@ -26,6 +26,7 @@ mod conformance_quota;
 mod conformance_stomp;
 mod conformance_store;
 mod corpus;
+mod costs;
 mod deployment_files;
 mod documented_destinations;
 mod documented_performance;

@@ -178,6 +178,10 @@ async fn beyond_the_limit_of_a_network_no_body_is_awaited() {
         assert!(left > 0, "the bucket of the network is never empty");
     }
     for (method, path) in taking {
-        assert_eq!(withheld(&node, &method, &path).await, 429, "{method} {path}");
+        assert_eq!(
+            withheld(&node, &method, &path).await,
+            429,
+            "{method} {path}"
+        );
     }
 }
