@@ -18,6 +18,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::costs::{all_hold, hold};
+use crate::support::cpu;
 use crate::support::node::Node;
 use crate::support::ports;
 use crate::support::stream::Wire;
@@ -91,6 +93,21 @@ async fn ask(stream: &mut TlsStream<TcpStream>, request: &str) -> String {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn a_handshake_costs_little() {
+    const TIMES: u32 = 20;
+    let secure = Secure::start().await;
+    let mut least = Duration::MAX;
+    for _ in 0..3 {
+        let before = cpu::of_node(&secure.node);
+        for _ in 0..TIMES {
+            drop(secure.dial(secure.node.address()).await.unwrap());
+        }
+        least = least.min((cpu::of_node(&secure.node) - before) / TIMES);
+    }
+    all_hold([hold("a handshake of TLS", least, 0.8)]);
 }
 
 #[tokio::test]

@@ -13,17 +13,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep_until};
 
-use crate::limits_cluster::{latencies, p99};
+use crate::limits_cluster::{NOISE, ROUNDS, latencies, p99};
 use crate::support::api::{Member, PASSWORD, post};
 use crate::support::client::Client;
 use crate::support::node::Node;
 
-/// How often the chat is measured beside the sink and beside the node, and for how long each.
-const ROUNDS: usize = 7;
+/// For how long the chat is measured beside the sink, and beside the node, in each round.
 const SPAN: Duration = Duration::from_secs(2);
-
-/// Below this the scheduler of a busy machine decides and not the node.
-const NOISE: Duration = Duration::from_millis(3);
 
 /// What is offered in a second.
 const OFFERED: u32 = 110;

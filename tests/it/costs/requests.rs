@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{all_hold, hold};
 use crate::rest::{OPEN, Visitor};
+use crate::support::api::Member;
 use crate::support::client::{Client, Received};
 use crate::support::cpu;
 use crate::support::edge::say;
@@ -67,7 +68,7 @@ async fn the_dearest_bodies_of_rest_cost_little() {
             "REST: the least",
             "GET /api/v1/auth/jwks HTTP/1.1",
             "",
-            4.0,
+            0.5,
         )
         .await,
         request(
@@ -75,7 +76,7 @@ async fn the_dearest_bodies_of_rest_cost_little() {
             "REST: JSON of empty arrays",
             reset,
             &object("{\"x\":[", "[],", "0]}"),
-            40.0,
+            3.5,
         )
         .await,
         request(
@@ -83,7 +84,7 @@ async fn the_dearest_bodies_of_rest_cost_little() {
             "REST: JSON of empty objects",
             reset,
             &object("{\"x\":[", "{},", "0]}"),
-            40.0,
+            3.5,
         )
         .await,
         request(
@@ -91,7 +92,7 @@ async fn the_dearest_bodies_of_rest_cost_little() {
             "REST: JSON of digits",
             reset,
             &object("{\"x\":", "9", "}"),
-            40.0,
+            0.5,
         )
         .await,
         request(
@@ -99,7 +100,7 @@ async fn the_dearest_bodies_of_rest_cost_little() {
             "REST: JSON of numbers",
             reset,
             &object("{\"x\":[", "1e9,", "0]}"),
-            40.0,
+            2.0,
         )
         .await,
         request(
@@ -107,7 +108,7 @@ async fn the_dearest_bodies_of_rest_cost_little() {
             "REST: JSON of escapes",
             reset,
             &object("{\"x\":\"", "\\u0001", "\"}"),
-            40.0,
+            0.6,
         )
         .await,
         request(
@@ -115,7 +116,7 @@ async fn the_dearest_bodies_of_rest_cost_little() {
             "REST: JSON of fields",
             reset,
             &format!("{{{fields}\"x\":0}}"),
-            40.0,
+            6.0,
         )
         .await,
         request(
@@ -123,7 +124,7 @@ async fn the_dearest_bodies_of_rest_cost_little() {
             "REST: JSON as deep as may be",
             reset,
             &object("{\"x\":", "[", ""),
-            40.0,
+            0.5,
         )
         .await,
         request(
@@ -131,7 +132,7 @@ async fn the_dearest_bodies_of_rest_cost_little() {
             "REST: JSON with an Idempotency-Key",
             &format!("{reset}\r\n{key}"),
             &object("{\"x\":[", "[],", "0]}"),
-            40.0,
+            0.6,
         )
         .await,
     ]);
@@ -157,13 +158,24 @@ async fn the_dearest_heads_of_http_cost_little() {
         "A".repeat(7_000),
         "A".repeat(43)
     );
+    let member = Member::register(node.address(), "costs@example.com").await;
+    let (signed, signature) = member.access.rsplit_once('.').unwrap();
+    let forged = format!("{signed}.{}", signature.chars().rev().collect::<String>());
     all_hold([
+        request(
+            node,
+            "head: a token with a wrong signature",
+            &of(&format!("Authorization: Bearer {forged}")),
+            "",
+            0.5,
+        )
+        .await,
         request(
             node,
             "head: cookies",
             &of(&format!("Cookie: {}", many(&cookie))),
             "",
-            10.0,
+            0.6,
         )
         .await,
         request(
@@ -171,7 +183,7 @@ async fn the_dearest_heads_of_http_cost_little() {
             "head: cookies of one letter",
             &of(&format!("Cookie: {}", many("a=;"))),
             "",
-            10.0,
+            0.6,
         )
         .await,
         request(
@@ -179,16 +191,16 @@ async fn the_dearest_heads_of_http_cost_little() {
             "head: X-Forwarded-For",
             &of(&format!("X-Forwarded-For: {}", many(",10.0.0.1"))),
             "",
-            10.0,
+            0.6,
         )
         .await,
-        request(node, "head: 60 lines", &of(lines.trim_end()), "", 10.0).await,
+        request(node, "head: 60 lines", &of(lines.trim_end()), "", 0.5).await,
         request(
             node,
             "head: a token of 7 KiB",
             &of(&format!("Authorization: Bearer {token}")),
             "",
-            10.0,
+            0.5,
         )
         .await,
         request(
@@ -199,7 +211,7 @@ async fn the_dearest_heads_of_http_cost_little() {
                 many("ko;q=0.1,")
             ),
             "",
-            40.0,
+            2.0,
         )
         .await,
         request(
@@ -211,7 +223,7 @@ async fn the_dearest_heads_of_http_cost_little() {
                 visitor.proof
             ),
             "",
-            10.0,
+            2.0,
         )
         .await,
         request(
@@ -223,7 +235,7 @@ async fn the_dearest_heads_of_http_cost_little() {
                 visitor.proof
             ),
             "",
-            10.0,
+            0.5,
         )
         .await,
         request(
@@ -234,7 +246,7 @@ async fn the_dearest_heads_of_http_cost_little() {
                 visitor.proof
             ),
             "",
-            60.0,
+            5.2,
         )
         .await,
     ]);
@@ -259,37 +271,37 @@ async fn the_dearest_frames_of_stomp_cost_little() {
             "SEND: marks to normalise",
             "/app/chat.send",
             message(&"\u{301}\u{316}".repeat(room / 4)),
-            40.0,
+            2.5,
         ),
         (
             "SEND: letters to compose",
             "/app/chat.send",
             message(&"e\u{301}".repeat(room / 3)),
-            40.0,
+            3.0,
         ),
         (
             "SEND: JSON of empty arrays",
             "/app/chat.send",
             object("{\"x\":[", "[],", "0]}"),
-            40.0,
+            0.8,
         ),
         (
             "SEND: JSON as deep as may be",
             "/app/chat.send",
             object("{\"x\":", "[", ""),
-            40.0,
+            1.6,
         ),
         (
             "SEND: JSON of an upgrade",
             "/app/auth.upgrade",
             object("{\"x\":[", "{},", "0]}"),
-            40.0,
+            0.5,
         ),
         (
             "SEND: a token of 64 KiB",
             "/app/auth.refresh",
             object("{\"access_token\":\"", "A", "\"}"),
-            40.0,
+            0.5,
         ),
     ] {
         let frame = format!("SEND\ndestination:{destination}\nreceipt:r\n\n{body}\0");
