@@ -46,6 +46,7 @@ mod instruction_gate;
 mod limits_cluster;
 mod login_flood;
 mod mail;
+mod memory_requests;
 mod nginx_sockjs;
 mod one_node;
 mod open_destinations;
