@@ -14,6 +14,19 @@ pub(crate) struct Attack {
     pub(crate) tls: bool,
     /// How many seconds the attack needs before it has reached its full strength.
     pub(crate) rise_seconds: u64,
+    /// What newcomers ask for beyond a message to themselves, because the attack takes it.
+    pub(crate) wanted: Wanted,
+}
+
+/// What a newcomer asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// A message to themselves.
+    Message,
+    /// A queue of their own, with a message in it and a consumer, too.
+    Queue,
+    /// A subscription with a wildcard, too.
+    Pattern,
 }
 
 const fn attack(name: &'static str, about: &'static str) -> Attack {
@@ -22,6 +35,14 @@ const fn attack(name: &'static str, about: &'static str) -> Attack {
         about,
         tls: false,
         rise_seconds: 1,
+        wanted: Wanted::Message,
+    }
+}
+
+const fn attack_on(wanted: Wanted, name: &'static str, about: &'static str) -> Attack {
+    Attack {
+        wanted,
+        ..attack(name, about)
     }
 }
 
@@ -84,10 +105,26 @@ pub(crate) const ATTACKS: &[Attack] = &[
         "Unicode",
         "messages of 4,000 characters with thousands of combining marks in the wrong order",
     ),
-    attack("queues", "SEND creates as many queues as it can"),
-    attack("queue consumers", "SUBSCRIBE to queues, 32 in each session"),
-    attack("bytes in queues", "60 kB SENDs to queues that nobody reads"),
-    attack("patterns", "SUBSCRIBE with wildcards, 16 in each session"),
+    attack_on(
+        Wanted::Queue,
+        "queues",
+        "SEND creates as many queues as it can",
+    ),
+    attack_on(
+        Wanted::Queue,
+        "queue consumers",
+        "SUBSCRIBE to queues, 32 in each session",
+    ),
+    attack_on(
+        Wanted::Queue,
+        "bytes in queues",
+        "60 kB SENDs to queues that nobody reads",
+    ),
+    attack_on(
+        Wanted::Pattern,
+        "patterns",
+        "SUBSCRIBE with wildcards, 16 in each session",
+    ),
     attack(
         "subscriptions",
         "SUBSCRIBE to new topics with long names without end",
@@ -100,6 +137,13 @@ pub(crate) const ATTACKS: &[Attack] = &[
         "stored bytes",
         "direct messages of 16 kB as fast as they are accepted",
     ),
+    Attack {
+        rise_seconds: 4,
+        ..attack(
+            "held connections",
+            "as many sessions as get in, 7,900 from one address and 19,750 from many, which do nothing",
+        )
+    },
     attack(
         "coming and going",
         "connect and drop the connection at once",

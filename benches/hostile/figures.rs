@@ -12,7 +12,7 @@ use super::support::report::machine;
 use super::tables::{DOCUMENT, FIGURES, replace};
 
 /// Puts a row into the file, which is made when it is missing.
-pub(crate) fn keep(path: &Path, build: &str, measured: &str, row: &Value) -> Outcome<()> {
+pub(crate) fn keep(path: &Path, build: &str, row: &Value) -> Outcome<()> {
     let mut figures = match std::fs::read_to_string(path) {
         Ok(text) => serde_json::from_str(&text)?,
         Err(_) => json!({}),
@@ -26,7 +26,7 @@ pub(crate) fn keep(path: &Path, build: &str, measured: &str, row: &Value) -> Out
     };
     rows.retain(|other| !is_same(other));
     rows.push(row.clone());
-    figures[build] = json!({ "machine": machine(), "measured": measured, "rows": rows });
+    figures[build] = json!({ "machine": machine(), "rows": rows });
     let text = format!("{}\n", serde_json::to_string_pretty(&figures)?);
     let beside = path.with_extension("json.new");
     std::fs::write(&beside, text)?;

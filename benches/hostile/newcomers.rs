@@ -1,4 +1,5 @@
-//! Newcomers: one a second connects as a new visitor and sends a message to themself.
+//! Newcomers: one a second connects as a new visitor and sends a message to themself, and asks for
+//! a queue or a pattern when the attack is on those.
 //!
 //! Not here: the people who are there already. Invariant: each has an address of their own, and has
 //! failed when the message is not there within two seconds.
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
+use super::catalogue::Wanted;
 use super::support::Outcome;
 use super::wire::{Session, Target};
 
@@ -28,7 +30,7 @@ pub(crate) struct Newcomers {
 }
 
 impl Newcomers {
-    pub(crate) fn begin(target: &Target) -> Self {
+    pub(crate) fn begin(target: &Target, wanted: Wanted) -> Self {
         let (target, attempts) = (target.clone(), Attempts::default());
         let kept = Arc::clone(&attempts);
         let mut coming = JoinSet::new();
@@ -38,7 +40,7 @@ impl Newcomers {
                 let began = ticks.tick().await;
                 let (target, kept) = (target.clone(), Arc::clone(&kept));
                 trying.spawn(async move {
-                    let tried = match timeout(PATIENCE, come(&target, number)).await {
+                    let tried = match timeout(PATIENCE, come(&target, number, wanted)).await {
                         Ok(Ok(())) => Ok(began.elapsed()),
                         Ok(Err(error)) => Err(error.to_string()),
                         Err(_) => Err("not served within 2 s".to_owned()),
@@ -95,22 +97,40 @@ impl Served {
     }
 }
 
-async fn come(target: &Target, number: u16) -> Outcome<()> {
+async fn come(target: &Target, number: u16, wanted: Wanted) -> Outcome<()> {
     let [high, low] = (number + 256).to_be_bytes();
-    // 127.0.3.1 and on: neither a person's nor an attacker's.
+    // 127.2.3.1 and on: neither a person's nor an attacker's.
     let from = Ipv4Addr::new(127, 1 + high, 3, low.max(1)).into();
     let mut session = Session::connect(target, from, "new").await?;
     let subscribe = b"SUBSCRIBE\nid:m\ndestination:/user/queue/messages\nreceipt:m\n\n\0";
-    session.send(subscribe).await?;
-    session.next().await?;
-    let user = session.user.clone();
+    ask(&mut session, subscribe, "RECEIPT\n").await?;
     let send = format!(
-        "SEND\ndestination:/app/chat.send\n\n{{\"to\":\"{user}\",\"message\":\"hello\"}}\0"
+        "SEND\ndestination:/app/chat.send\n\n{{\"to\":\"{}\",\"message\":\"hello\"}}\0",
+        session.user
     );
-    session.send(send.as_bytes()).await?;
-    let answer = session.next().await?;
-    match answer.starts_with(b"MESSAGE\n") {
+    ask(&mut session, send.as_bytes(), "MESSAGE\n").await?;
+    let own = format!("newcomer.{:016x}", rand::random::<u64>());
+    match wanted {
+        Wanted::Message => Ok(()),
+        Wanted::Queue => {
+            let send = format!("SEND\ndestination:/queue/{own}\nreceipt:q\n\nhello\0");
+            ask(&mut session, send.as_bytes(), "RECEIPT\n").await?;
+            let subscribe = format!("SUBSCRIBE\nid:q\ndestination:/queue/{own}\n\n\0");
+            ask(&mut session, subscribe.as_bytes(), "MESSAGE\n").await
+        }
+        Wanted::Pattern => {
+            let subscribe = format!("SUBSCRIBE\nid:p\ndestination:/topic/{own}.*\nreceipt:p\n\n\0");
+            ask(&mut session, subscribe.as_bytes(), "RECEIPT\n").await
+        }
+    }
+}
+
+/// Sends a frame whose answer begins in a certain way.
+async fn ask(session: &mut Session, frame: &[u8], expected: &str) -> Outcome<()> {
+    session.send(frame).await?;
+    let answer = String::from_utf8_lossy(session.next().await?).into_owned();
+    match answer.starts_with(expected) {
         true => Ok(()),
-        false => Err(String::from_utf8_lossy(answer).into_owned().into()),
+        false => Err(answer.into()),
     }
 }

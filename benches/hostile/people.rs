@@ -1,4 +1,4 @@
-//! The people who chat through the node while it is attacked: visitors in pairs, from 20 addresses.
+//! The people who chat through the node while it is attacked: visitors in pairs, each from an address of their own.
 //!
 //! Each of them sends a direct message every second, at its time whatever the node does, and a latency counts
 //! from the time at which the message was due. Not here: what the figures mean. Invariant: every message that
@@ -18,8 +18,6 @@ use super::wire::{Session, Target};
 
 /// How many people there are.
 pub(crate) const PEOPLE: u8 = 200;
-/// How many of them share an address.
-const PER_ADDRESS: u8 = 10;
 /// How often each of them sends a message.
 const EVERY: Duration = Duration::from_secs(1);
 /// How long somebody waits for a new connection.
@@ -61,7 +59,7 @@ impl People {
         let mut joining = JoinSet::new();
         for number in 0..PEOPLE {
             let target = target.clone();
-            let from = Ipv4Addr::new(127, 0, 1, 1 + number / PER_ADDRESS).into();
+            let from = Ipv4Addr::new(127, 0, 1, 1 + number).into();
             joining.spawn(async move {
                 let session = join(&target, from, "new").await?;
                 Outcome::Ok((number, from, session))

@@ -57,12 +57,30 @@ fn tables(figures: &Value) -> String {
         }
     }
     for build in BUILDS {
-        let told = |key: &str| figures.get(build)?.get(key)?.as_str();
-        if let (Some(machine), Some(measured)) = (told("machine"), told("measured")) {
-            let _infallible = write!(text, "\n{build}: {measured} on {machine}.\n");
-        }
+        text.push_str(&foot(figures, build).unwrap_or_default());
     }
     text
+}
+
+/// Where the figures of a build come from.
+fn foot(figures: &Value, build: &str) -> Option<String> {
+    let figures = figures.get(build)?;
+    let machine = figures.get("machine")?.as_str()?;
+    let rows = figures.get("rows")?.as_array()?;
+    let range = |value: &dyn Fn(&Value) -> Option<f64>| {
+        let values: Vec<f64> = rows.iter().filter_map(value).collect();
+        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = values.iter().copied().fold(0.0, f64::max);
+        match low < high {
+            true => format!("{low} to {high}"),
+            false => format!("{high}"),
+        }
+    };
+    let seconds = range(&|row| row.get("seconds")?.as_f64());
+    let load = range(&|row| row.get("load")?.as_str()?.split(' ').next()?.parse().ok());
+    Some(format!(
+        "\nFigures {build}: {seconds} s for each attack, on {machine}, at a load average of {load}, attackers included.\n"
+    ))
 }
 
 /// What was measured of an attack with a build.

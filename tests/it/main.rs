@@ -27,6 +27,7 @@ mod conformance_stomp;
 mod conformance_store;
 mod corpus;
 mod deployment_files;
+mod documented_attacks;
 mod documented_destinations;
 mod documented_performance;
 mod documented_protocol;

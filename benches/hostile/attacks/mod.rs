@@ -28,6 +28,9 @@ const SOCKETS: usize = 20;
 /// How many sockets an attack has whose sockets cost the attacker nothing. A little less than
 /// the 1,000 that one address had before there were shares.
 const IDLE_SOCKETS: usize = 900;
+/// How many sessions an attack holds from one address. Two and a half times as many are nearly the
+/// file limit of 20,000 that many systems have.
+const HELD_SOCKETS: usize = 7_900;
 /// The pause between writes, which bounds them to some megabytes a second.
 const PAUSE: Duration = Duration::from_millis(5);
 /// How long an attacker waits for an answer before they try something else.
@@ -62,6 +65,7 @@ async fn attack(name: &str, crowd: Crowd) -> Outcome<()> {
         "subscriptions" => crowd.of(SOCKETS, pools::subscriptions).await,
         "new visitors" => crowd.of(SOCKETS, pools::new_visitors).await,
         "stored bytes" => crowd.of(SOCKETS, pools::stored_bytes).await,
+        "held connections" => crowd.of(HELD_SOCKETS, sockets::held).await,
         "coming and going" => crowd.of(SOCKETS, sockets::coming_and_going).await,
         "flood of SENDs" => crowd.of(SOCKETS, frames::flood).await,
         "oversized frames" => crowd.of(SOCKETS, frames::oversized).await,

@@ -14,13 +14,17 @@ const EMOJI: usize = 4_000;
 /// Stores many messages for one visitor, and then reads them slowly, many times at once.
 pub(super) async fn slow_exports(crowd: Crowd) -> Outcome<()> {
     let mut reader = crowd.attacker(0);
-    let user = loop {
+    let session = loop {
         match reader.connected().await {
-            Ok(session) => break session.user,
+            Ok(session) => break session,
             // The node may be busy; an attacker tries again.
             Err(_refused) => sleep(PAUSE * 20).await,
         }
     };
+    // Nobody writes to a visitor who is away.
+    let user = session.user;
+    let mut online = JoinSet::new();
+    online.spawn_local(drain(session.stream));
     let mut writers = JoinSet::new();
     for number in 1..=20 {
         let (mut writer, user) = (crowd.attacker(number), user.clone());

@@ -2,7 +2,9 @@
 
 use tokio::io::AsyncWriteExt as _;
 
-use super::{Attacker, Outcome, PAUSE, drain, repeat};
+use tokio::time::sleep;
+
+use super::{Attacker, Outcome, PATIENCE, PAUSE, drain, repeat};
 
 /// A message in empty fragments without end.
 pub(super) async fn fragments(attacker: &mut Attacker) -> Outcome<()> {
@@ -34,4 +36,15 @@ pub(super) async fn unfinished(attacker: &mut Attacker) -> Outcome<()> {
 pub(super) async fn coming_and_going(attacker: &mut Attacker) -> Outcome<()> {
     drop(attacker.connected().await?);
     Ok(())
+}
+
+/// A session that is held until it is closed. Thousands try at once, so that each of them waits long
+/// before they try again.
+pub(super) async fn held(attacker: &mut Attacker) -> Outcome<()> {
+    let outcome = match attacker.connected().await {
+        Ok(session) => drain(session.stream).await,
+        Err(refused) => Err(refused),
+    };
+    sleep(PATIENCE / 2).await;
+    outcome
 }
