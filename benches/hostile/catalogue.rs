@@ -77,7 +77,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         rise_seconds: 4,
         ..attack(
             "slow exports",
-            "16 MB of messages are stored for one visitor, then 60 clients read `/api/v1/me/export` at \
+            "16 MB of messages are stored for one visitor by 20 addresses, then 60 clients read `/api/v1/me/export` at \
              10 kB/s",
         )
     },
@@ -108,7 +108,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     attack_on(
         Wanted::Queue,
         "queues",
-        "SEND creates as many queues as it can",
+        "SUBSCRIBE and SEND create new queues, which are left behind",
     ),
     attack_on(
         Wanted::Queue,

@@ -73,6 +73,9 @@ pub(crate) struct Place {
     pub(crate) origin: Origin,
     /// Numbers the attackers.
     pub(crate) number: usize,
+    /// Whether they prepare the attack: that may take hours, which is here made up for by an address for
+    /// each of them.
+    pub(crate) prepares: bool,
 }
 
 impl Place {
@@ -99,6 +102,10 @@ impl Place {
             socket.set_recv_buffer_size(bytes)?;
         }
         let from = match self.origin {
+            Origin::One if self.prepares => {
+                let last = u8::try_from(100 + self.number % ADDRESSES)?;
+                Ipv4Addr::new(127, 0, 66, last).into()
+            }
             Origin::One => ALONE,
             Origin::Many => PROXY,
         };

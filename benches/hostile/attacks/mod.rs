@@ -94,6 +94,7 @@ impl Crowd {
             target,
             origin,
             number,
+            prepares: false,
         };
         Attacker { place, token: None }
     }
@@ -142,8 +143,13 @@ impl Attacker {
         upgrade(self.place.open().await?).await
     }
 
-    /// A session of this attacker's visitor, who is made at the first one.
+    /// A session of this attacker's visitor, who is made at the first one. The session presents the secret,
+    /// so that the visitor has rates of their own; all new visitors of one browser and address share theirs.
     async fn connected(&mut self) -> Outcome<Session> {
+        if self.token.is_none() {
+            let stream = self.upgraded().await?;
+            self.connect(stream).await?;
+        }
         let stream = self.upgraded().await?;
         self.connect(stream).await
     }

@@ -9,14 +9,20 @@ use super::{Attacker, Outcome, PAUSE, Session, drain, repeat, send, upgrade, wri
 /// How many sessions one visitor may have at a time.
 const SESSIONS: usize = 3;
 
-/// New queues, one message in each.
+/// New queues: as many as the sessions of one visitor may consume, again and again, and one by each SEND.
 pub(super) async fn queues(attacker: &mut Attacker) -> Outcome<()> {
-    let mut session = soft(attacker).await?;
-    loop {
-        let queue = format!("/queue/{:016x}", rand::random::<u64>());
-        write_frame(&mut session.stream, &send(&queue, "x")).await?;
-        sleep(PAUSE).await;
+    for _ in 0..SESSIONS {
+        let mut session = soft(attacker).await?;
+        for number in 0..32 {
+            let queue = format!("/queue/{:016x}", rand::random::<u64>());
+            let subscribe = format!("SUBSCRIBE\nid:{number}\ndestination:{queue}\n\n\0");
+            write_frame(&mut session.stream, subscribe.as_bytes()).await?;
+            write_frame(&mut session.stream, &send(&format!("{queue}x"), "x")).await?;
+        }
+        // Long enough for all of them to be declared.
+        sleep(Duration::from_millis(300)).await;
     }
+    Ok(())
 }
 
 /// A session that goes on when something is refused.

@@ -28,6 +28,7 @@ pub(super) async fn slow_exports(crowd: Crowd) -> Outcome<()> {
     let mut writers = JoinSet::new();
     for number in 1..=20 {
         let (mut writer, user) = (crowd.attacker(number), user.clone());
+        writer.place.prepares = true;
         writers.spawn_local(async move {
             let mut session = writer.connected().await?;
             let errors = b"SUBSCRIBE\nid:e\ndestination:/user/queue/errors\n\n\0";
