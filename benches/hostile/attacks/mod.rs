@@ -157,7 +157,10 @@ impl Attacker {
     /// CONNECT on a WebSocket.
     async fn connect(&mut self, mut stream: TcpStream) -> Outcome<Session> {
         let token = self.token.as_deref().unwrap_or("new");
-        let connect = format!("CONNECT\naccept-version:1.2\nhost:x\nvisitor-token:{token}\n\n\0");
+        // With soft errors a session holds on to what it has when more is refused.
+        let connect = format!(
+            "CONNECT\naccept-version:1.2\nhost:x\nx-soft-errors:true\nvisitor-token:{token}\n\n\0"
+        );
         write_frame(&mut stream, connect.as_bytes()).await?;
         let answer = timeout(PATIENCE, read_some(&mut stream)).await??;
         let answer = String::from_utf8_lossy(&answer);

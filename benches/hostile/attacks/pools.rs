@@ -57,7 +57,7 @@ async fn subscribers(
 ) -> Outcome<()> {
     let mut sessions = JoinSet::new();
     for _ in 0..SESSIONS {
-        let mut session = attacker.connected().await?;
+        let mut session = soft(attacker).await?;
         for number in 0..each {
             let destination = destination(number);
             let frame = format!("SUBSCRIBE\nid:{number}\ndestination:{destination}\n\n\0");
