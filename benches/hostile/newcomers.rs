@@ -14,7 +14,7 @@ use tokio::time::{interval, timeout};
 
 use super::catalogue::Wanted;
 use super::support::Outcome;
-use super::wire::{Session, Target};
+use super::wire::{Session, Target, brief};
 
 /// How often one comes.
 const EVERY: Duration = Duration::from_secs(1);
@@ -131,6 +131,6 @@ async fn ask(session: &mut Session, frame: &[u8], expected: &str) -> Outcome<()>
     let answer = String::from_utf8_lossy(session.next().await?).into_owned();
     match answer.starts_with(expected) {
         true => Ok(()),
-        false => Err(answer.into()),
+        false => Err(brief(&answer).into()),
     }
 }

@@ -187,7 +187,7 @@ impl Session {
 }
 
 /// The first line of an answer, and the detail of an ERROR.
-fn brief(answer: &str) -> String {
+pub(crate) fn brief(answer: &str) -> String {
     let detail = answer.lines().find(|line| line.starts_with("message:"));
     let first = answer.lines().next().unwrap_or_default();
     format!("{first} {}", detail.unwrap_or_default())
