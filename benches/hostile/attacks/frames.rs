@@ -3,10 +3,9 @@
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Duration, sleep};
 
-use super::{Attacker, Outcome, PAUSE, put_text, repeat, send, write_frame};
-
-/// How many sessions one visitor may have at a time.
-const SESSIONS: usize = 3;
+use super::{
+    Attacker, Outcome, PAUSE, SESSIONS, SMALL_BUFFER, put_text, repeat, send, write_frame,
+};
 
 /// SENDs as fast as the socket accepts them.
 pub(super) async fn flood(attacker: &mut Attacker) -> Outcome<()> {
@@ -35,6 +34,7 @@ pub(super) async fn oversized(attacker: &mut Attacker) -> Outcome<()> {
 
 /// Messages to oneself that are never read, in several sessions of one visitor.
 pub(super) async fn never_reading(attacker: &mut Attacker) -> Outcome<()> {
+    attacker.receive_buffer = Some(SMALL_BUFFER);
     let mut sessions = Vec::new();
     for _ in 0..SESSIONS {
         let mut session = attacker.connected().await?;
@@ -55,6 +55,7 @@ pub(super) async fn never_reading(attacker: &mut Attacker) -> Outcome<()> {
 
 /// Subscribers to one topic who never read; each of them writes to all.
 pub(super) async fn stalled_fan_out(attacker: &mut Attacker) -> Outcome<()> {
+    attacker.receive_buffer = Some(SMALL_BUFFER);
     let mut sessions = Vec::new();
     for _ in 0..SESSIONS {
         let mut session = attacker.connected().await?;

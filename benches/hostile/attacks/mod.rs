@@ -28,6 +28,10 @@ const SOCKETS: usize = 20;
 /// How many sockets an attack has whose sockets cost the attacker nothing. A little less than
 /// the 1,000 that one address had before there were shares.
 const IDLE_SOCKETS: usize = 900;
+/// How many sessions one visitor may have at a time.
+const SESSIONS: usize = 3;
+/// What a client keeps who reads slowly, or never.
+const SMALL_BUFFER: u32 = 4 << 10;
 /// How many sessions an attack holds from one address. Two and a half times as many are nearly the
 /// file limit of 20,000 that many systems have.
 const HELD_SOCKETS: usize = 7_900;
@@ -69,7 +73,7 @@ async fn attack(name: &str, crowd: Crowd) -> Outcome<()> {
         "coming and going" => crowd.of(SOCKETS, sockets::coming_and_going).await,
         "flood of SENDs" => crowd.of(SOCKETS, frames::flood).await,
         "oversized frames" => crowd.of(SOCKETS, frames::oversized).await,
-        "unfinished messages" => crowd.of(IDLE_SOCKETS, sockets::unfinished).await,
+        "unfinished messages" => crowd.of(IDLE_SOCKETS / SESSIONS, sockets::unfinished).await,
         "transactions" => crowd.of(25, frames::transactions).await,
         "unacknowledged" => crowd.of(SOCKETS, frames::unacknowledged).await,
         "never reading" => crowd.of(25, frames::never_reading).await,
@@ -96,7 +100,11 @@ impl Crowd {
             number,
             prepares: false,
         };
-        Attacker { place, token: None }
+        Attacker {
+            place,
+            token: None,
+            receive_buffer: None,
+        }
     }
 
     /// So many attackers from one address, and more of them from many, each again and again.
@@ -127,6 +135,8 @@ impl Crowd {
 struct Attacker {
     place: Place,
     token: Option<String>,
+    /// A small one makes what is not read wait at the node, rather than in the sockets.
+    receive_buffer: Option<u32>,
 }
 
 /// A STOMP session of an attacker.
@@ -140,7 +150,7 @@ struct Session {
 impl Attacker {
     /// A WebSocket.
     async fn upgraded(&self) -> Outcome<TcpStream> {
-        upgrade(self.place.open().await?).await
+        upgrade(self.place.open_with(self.receive_buffer).await?).await
     }
 
     /// A session of this attacker's visitor, who is made at the first one. The session presents the secret,

@@ -4,10 +4,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep};
 
 use super::put_text;
-use super::{Attacker, Outcome, PAUSE, Session, drain, repeat, send, upgrade, write_frame};
-
-/// How many sessions one visitor may have at a time.
-const SESSIONS: usize = 3;
+use super::{
+    Attacker, Outcome, PAUSE, SESSIONS, Session, drain, repeat, send, upgrade, write_frame,
+};
 
 /// New queues: as many as the sessions of one visitor may consume, again and again, and one by each SEND.
 pub(super) async fn queues(attacker: &mut Attacker) -> Outcome<()> {

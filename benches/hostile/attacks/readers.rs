@@ -4,10 +4,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep};
 
-use super::{Attacker, Crowd, Outcome, PAUSE, drain, send, write_frame};
+use super::{Attacker, Crowd, Outcome, PAUSE, SMALL_BUFFER, drain, send, write_frame};
 
-/// What a client keeps who reads slowly.
-const RECEIVE_BUFFER: u32 = 4 << 10;
 /// As much text as one message may have.
 const EMOJI: usize = 4_000;
 
@@ -63,7 +61,7 @@ pub(super) async fn slow_exports(crowd: Crowd) -> Outcome<()> {
 }
 
 async fn slow_export(attacker: &Attacker) -> Outcome<()> {
-    let mut stream = attacker.place.open_with(Some(RECEIVE_BUFFER)).await?;
+    let mut stream = attacker.place.open_with(Some(SMALL_BUFFER)).await?;
     let token = attacker.token.as_deref().unwrap_or_default();
     let head = format!(
         "GET /api/v1/me/export HTTP/1.1\r\nHost: x\r\nAuthorization: Visitor {token}\r\n\r\n"
@@ -78,7 +76,7 @@ async fn slow_export(attacker: &Attacker) -> Outcome<()> {
 
 /// Asks for pages and scripts and reads none of them.
 pub(super) async fn slow_pages(attacker: &mut Attacker) -> Outcome<()> {
-    let mut stream = attacker.place.open_with(Some(RECEIVE_BUFFER)).await?;
+    let mut stream = attacker.place.open_with(Some(SMALL_BUFFER)).await?;
     let paths = [
         "/assets/stomp.umd.min.js",
         "/docs",

@@ -2,9 +2,10 @@
 
 use tokio::io::AsyncWriteExt as _;
 
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{Attacker, Outcome, PATIENCE, PAUSE, drain, repeat};
+use super::{Attacker, Outcome, PATIENCE, PAUSE, SESSIONS, drain, repeat};
 
 /// A message in empty fragments without end.
 pub(super) async fn fragments(attacker: &mut Attacker) -> Outcome<()> {
@@ -22,14 +23,21 @@ pub(super) async fn pings(attacker: &mut Attacker) -> Outcome<()> {
     repeat(session.stream, &ping.repeat(20), PAUSE).await
 }
 
-/// A message of 60,000 bytes, all but the last one.
+/// A SEND of 60,000 bytes in one message, all but the last byte, in each session of a visitor.
 pub(super) async fn unfinished(attacker: &mut Attacker) -> Outcome<()> {
-    let mut stream = attacker.upgraded().await?;
     let mut bytes = vec![0x82, 0x80 | 126];
     bytes.extend_from_slice(&60_000_u16.to_be_bytes());
-    bytes.resize(4 + 4 + 59_999, 0);
-    stream.write_all(&bytes).await?;
-    drain(stream).await
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(b"SEND\ndestination:/topic/x\n\n");
+    bytes.resize(4 + 4 + 59_999, b'x');
+    let mut held = JoinSet::new();
+    for _ in 0..SESSIONS {
+        let mut session = attacker.connected().await?;
+        session.stream.write_all(&bytes).await?;
+        held.spawn_local(drain(session.stream));
+    }
+    while held.join_next().await.is_some() {}
+    Ok(())
 }
 
 /// Connects and drops the connection.
