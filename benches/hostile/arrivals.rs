@@ -18,14 +18,12 @@ use super::wire::{Session, Target};
 const ARRIVALS: usize = 6_000;
 /// How many of them at a time.
 const AT_A_TIME: usize = 8;
-/// How many rounds each build has.
-const ROUNDS: usize = 3;
 
 /// Measures both, in turns.
-pub(crate) async fn measure(before: &Path, after: &Path) -> Outcome<()> {
+pub(crate) async fn measure(before: &Path, after: &Path, rounds: usize) -> Outcome<()> {
     let builds: [(&str, PathBuf); 2] = [("before", before.into()), ("after", after.into())];
     let mut costs = [Vec::new(), Vec::new()];
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         for ((name, binary), costs) in builds.iter().zip(&mut costs) {
             let micros = one_round(binary).await?;
             say(&format!("round {}, {name}: {micros:.1} us", round + 1))?;
@@ -35,7 +33,7 @@ pub(crate) async fn measure(before: &Path, after: &Path) -> Outcome<()> {
     let mut table = Table::new(&["build", "CPU per arrival, us", "part of before"]);
     let medians = costs.map(|mut costs| {
         costs.sort_by(f64::total_cmp);
-        costs.get(ROUNDS / 2).copied().unwrap_or_default()
+        costs.get(rounds / 2).copied().unwrap_or_default()
     });
     for ((name, _), median) in builds.iter().zip(medians) {
         let part = median / medians[0];

@@ -78,6 +78,9 @@ struct Options {
     /// The older build of --arrivals.
     #[arg(long, value_name = "PATH")]
     binary_before: Option<PathBuf>,
+    /// How many rounds --arrivals gives each build; the median counts.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    rounds: usize,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -127,7 +130,7 @@ async fn run(options: Options) -> Outcome<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if let (true, Some(before)) = (options.arrivals, &options.binary_before) {
-        arrivals::measure(before, &binary).await?;
+        arrivals::measure(before, &binary, options.rounds).await?;
         return Ok(ExitCode::SUCCESS);
     }
     let plan = Plan {
