@@ -30,6 +30,7 @@ mod costs;
 mod crowd;
 mod deployment_files;
 mod disk;
+mod documented_attacks;
 mod documented_destinations;
 mod documented_performance;
 mod documented_protocol;

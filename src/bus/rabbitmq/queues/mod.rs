@@ -201,7 +201,10 @@ impl Core {
         let core = Arc::clone(self);
         Ok(Box::pin(async move {
             match outcome.await.map_err(unavailable)? {
-                Outcome::Routed => return Ok(core.has(&queue, portion)),
+                Outcome::Routed => {
+                    core.has(&queue, portion);
+                    return Ok(());
+                }
                 Outcome::Refused => return Err(QueueError::Full),
                 Outcome::NoRoute => core.known.doubt(&queue),
             }
@@ -209,7 +212,10 @@ impl Core {
             core.reach(&queue, &wish, true).await?;
             let outcome = core.publish(&queue, &letter).await?;
             match outcome.await.map_err(unavailable)? {
-                Outcome::Routed => Ok(core.has(&queue, portion)),
+                Outcome::Routed => {
+                    core.has(&queue, portion);
+                    Ok(())
+                }
                 Outcome::Refused => Err(QueueError::Full),
                 Outcome::NoRoute => {
                     core.known.doubt(&queue);
