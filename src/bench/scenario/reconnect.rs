@@ -19,14 +19,7 @@ const FIRST_AT_ONCE: u32 = 64;
 
 pub(super) fn run(mut stage: Stage<'_>, crew: &Crew) -> Outcome<Report> {
     let order = stage.order;
-    // Only coming back is done all at once.
-    let first = Order {
-        at_once: order.at_once.min(FIRST_AT_ONCE),
-        ..order.clone()
-    };
-    for wave in &crew.waves {
-        gather(&mut stage.fleet, wave, &first, &mut stage.progress)?;
-    }
+    connect(&mut stage, crew)?;
     let names: Vec<Box<str>> = names(&stage);
     let everybody: Vec<usize> = (0..stage.fleet.len()).collect();
     // Others that measure themselves beside this one are ready by then.
@@ -94,6 +87,18 @@ pub(super) fn run(mut stage: Stage<'_>, crew: &Crew) -> Outcome<Report> {
         stage.fleet.leave(link, true, &mut Deaf);
     }
     Ok(draft.done(order))
+}
+
+/// Connects everybody. Only coming back is done all at once.
+fn connect(stage: &mut Stage<'_>, crew: &Crew) -> Outcome<()> {
+    let first = Order {
+        at_once: stage.order.at_once.min(FIRST_AT_ONCE),
+        ..stage.order.clone()
+    };
+    for wave in &crew.waves {
+        gather(&mut stage.fleet, wave, &first, &mut stage.progress)?;
+    }
+    Ok(())
 }
 
 /// What the server calls everybody.
