@@ -45,6 +45,7 @@ impl Memory {
             capacity: settings.bytes_max,
             reserve: settings.bytes_max / 8,
             parts: Parts::DEFAULT,
+            network_max: 0,
         });
         Arc::new(Self { pool })
     }

@@ -28,6 +28,9 @@ pub struct PoolSettings {
     pub reserve: u64,
     /// How much of what is free each may hold.
     pub parts: Parts,
+    /// How much one IPv4 address or one IPv6 /64 may hold at most, however much is free; zero for no such
+    /// limit.
+    pub network_max: u64,
 }
 
 impl PoolSettings {
@@ -39,6 +42,7 @@ impl PoolSettings {
             capacity,
             reserve: capacity / 4,
             parts: Parts::DEFAULT,
+            network_max: 0,
         }
     }
 }
@@ -248,10 +252,10 @@ impl Pool {
             let held = state.held.get(&key).copied().unwrap_or(0);
             let (limit, refused) = match &key {
                 Key::User(_) => (self.settings.parts.user.of(free, 1), Refused::User),
-                Key::Network(network) => {
-                    let part = self.settings.parts.of_network(network.width());
-                    (part.of(free, claimant.multiple), Refused::Network)
-                }
+                Key::Network(network) => (
+                    self.network_limit(*network, claimant, free),
+                    Refused::Network,
+                ),
             };
             if held + wanted > limit {
                 return Err(if free < wanted {
@@ -262,6 +266,19 @@ impl Pool {
             }
         }
         (more.own <= free).then_some(()).ok_or(Refused::Full)
+    }
+
+    /// How much a network may hold while so much is free.
+    fn network_limit(&self, network: Network, claimant: &Claimant, free: u64) -> u64 {
+        let part = self.settings.parts.of_network(network.width());
+        let limit = part.of(free, claimant.multiple);
+        match self.settings.network_max {
+            0 => limit,
+            most if network == claimant.network => {
+                limit.min(most.saturating_mul(claimant.multiple.into()))
+            }
+            _ => limit,
+        }
     }
 
     /// What is left for somebody of this kind.

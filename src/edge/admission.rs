@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::settings::EdgeSettings;
-use crate::budget::{Multiples, Parts};
+use crate::budget::{Charge, Claimant, Multiples, Parts, Pool, PoolSettings, Refused};
 use crate::model::Network;
 
 /// How many sockets beyond the WebSockets there may be: requests, keep-alive, handshakes.
@@ -56,71 +56,12 @@ pub(super) struct Admission {
     limits: Limits,
     multiples: Arc<Multiples>,
     sockets: AtomicUsize,
-    sessions: AtomicUsize,
-    /// Sockets whose client is known, by network.
-    clients: Shares,
-    /// Open sessions, by network.
-    places: Shares,
+    /// Sockets whose client is known.
+    clients: Arc<Pool>,
+    /// Open sessions.
+    sessions: Arc<Pool>,
     /// When the handshakes admitted so far are paid for (the generic cell rate algorithm).
     paid_until: Mutex<Paid>,
-}
-
-/// Things of which each network may hold a part of those that are free.
-#[derive(Debug)]
-struct Shares {
-    max: usize,
-    /// A std mutex: held for some look-ups, never across an await.
-    held: Mutex<Held>,
-}
-
-#[derive(Debug, Default)]
-struct Held {
-    all: usize,
-    /// By network, of each width; none that holds nothing.
-    networks: HashMap<Network, u32>,
-}
-
-impl Shares {
-    /// Up to so many; a handful is not shared out.
-    fn new(max: usize) -> Self {
-        Self {
-            max: if max < SHARED_MIN { 0 } else { max },
-            held: Mutex::default(),
-        }
-    }
-
-    /// Takes one. `fixed_max` is a limit of the narrowest network beside its part; zero for none.
-    fn take(&self, network: Network, multiple: u32, fixed_max: u32) -> Result<(), Refusal> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = self.max.saturating_sub(held.all) as u64;
-        for level in network.levels() {
-            let count = held.networks.get(&level).copied().unwrap_or(0);
-            let part = Parts::DEFAULT.of_network(level.width());
-            let is_over = self.max > 0 && u64::from(count) + 1 > part.of(free, multiple);
-            let is_fixed = level == network && fixed_max > 0 && count >= fixed_max;
-            if is_over || is_fixed {
-                return Err(Refusal::Network);
-            }
-        }
-        held.all += 1;
-        for level in network.levels() {
-            *held.networks.entry(level).or_default() += 1;
-        }
-        Ok(())
-    }
-
-    fn give_back(&self, network: Network) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.all = held.all.saturating_sub(1);
-        for level in network.levels() {
-            if let Some(count) = held.networks.get_mut(&level) {
-                *count -= 1;
-                if *count == 0 {
-                    held.networks.remove(&level);
-                }
-            }
-        }
-    }
 }
 
 /// The times until which handshakes are paid for.
@@ -134,7 +75,6 @@ struct Paid {
 #[derive(Debug)]
 struct Limits {
     sessions_max: usize,
-    per_network_max: u32,
     /// What one handshake costs; zero for no limit.
     handshake_cost: Duration,
     burst: Duration,
@@ -142,16 +82,11 @@ struct Limits {
 
 /// Stands for one counted thing and gives its place back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Permit {
-    admission: Arc<Admission>,
-    counted: Counted,
-}
-
-#[derive(Debug)]
-enum Counted {
-    Socket,
-    Session(Network),
-    Client(Network),
+pub(super) enum Permit {
+    /// A socket, whoever its client is.
+    Socket(Arc<Admission>),
+    /// A place in a pool.
+    Place { _charge: Charge },
 }
 
 impl Admission {
@@ -163,15 +98,16 @@ impl Admission {
         Arc::new(Self {
             limits: Limits {
                 sessions_max: settings.connections_max,
-                per_network_max: settings.connections_per_net,
                 handshake_cost,
                 burst: handshake_cost * settings.connection_burst.max(1),
             },
             multiples: Arc::clone(multiples),
             sockets: AtomicUsize::new(0),
-            sessions: AtomicUsize::new(0),
-            clients: Shares::new(settings.connections_max.saturating_add(OTHER_SOCKETS_MAX)),
-            places: Shares::new(settings.connections_max),
+            clients: Pool::new(PoolSettings {
+                network_max: settings.connections_per_net.into(),
+                ..places("sockets", settings.connections_max + OTHER_SOCKETS_MAX)
+            }),
+            sessions: Pool::new(places("sessions", settings.connections_max)),
             paid_until: Mutex::default(),
         })
     }
@@ -180,46 +116,28 @@ impl Admission {
     pub(super) fn socket(self: &Arc<Self>) -> Result<Permit, Refusal> {
         let max = self.limits.sessions_max.saturating_add(OTHER_SOCKETS_MAX);
         take(&self.sockets, max)
-            .then(|| self.permit(Counted::Socket))
+            .then(|| Permit::Socket(Arc::clone(self)))
             .ok_or(Refusal::Full)
     }
 
     /// The network of a client became known.
-    pub(super) fn network(self: &Arc<Self>, address: IpAddr) -> Result<Permit, Refusal> {
-        let network = Network::of(address);
-        let multiple = self.multiples.of(address);
-        let fixed_max = self.limits.per_network_max.saturating_mul(multiple);
-        self.clients.take(network, multiple, fixed_max)?;
-        Ok(self.permit(Counted::Client(network)))
+    pub(super) fn network(&self, address: IpAddr) -> Result<Permit, Refusal> {
+        place(&self.clients, &self.multiples.stranger(address))
     }
 
     /// A WebSocket is about to open.
-    pub(super) fn session(self: &Arc<Self>, client: IpAddr) -> Result<Permit, Refusal> {
-        let (network, multiple) = (Network::of(client), self.multiples.of(client));
-        if !take(&self.sessions, self.limits.sessions_max) {
-            return Err(Refusal::Full);
+    pub(super) fn session(&self, client: IpAddr) -> Result<Permit, Refusal> {
+        let claimant = self.multiples.stranger(client);
+        let permit = place(&self.sessions, &claimant)?;
+        match self.take_handshake(claimant.network, claimant.multiple) {
+            true => Ok(permit),
+            false => Err(Refusal::Rate),
         }
-        if let Err(refusal) = self.places.take(network, multiple, 0) {
-            self.sessions.fetch_sub(1, Ordering::Relaxed);
-            return Err(refusal);
-        }
-        let permit = self.permit(Counted::Session(network));
-        if !self.take_handshake(network, multiple) {
-            return Err(Refusal::Rate);
-        }
-        Ok(permit)
     }
 
     /// How many WebSockets are open now.
     pub(super) fn sessions(&self) -> usize {
-        self.sessions.load(Ordering::Relaxed)
-    }
-
-    fn permit(self: &Arc<Self>, counted: Counted) -> Permit {
-        Permit {
-            admission: Arc::clone(self),
-            counted,
-        }
+        usize::try_from(self.sessions.used()).unwrap_or(usize::MAX)
     }
 
     fn take_handshake(&self, network: Network, multiple: u32) -> bool {
@@ -255,18 +173,31 @@ impl Admission {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let admission = &self.admission;
-        match self.counted {
-            Counted::Socket => {
-                admission.sockets.fetch_sub(1, Ordering::Relaxed);
-            }
-            Counted::Session(network) => {
-                admission.sessions.fetch_sub(1, Ordering::Relaxed);
-                admission.places.give_back(network);
-            }
-            Counted::Client(network) => admission.clients.give_back(network),
+        if let Self::Socket(admission) = self {
+            admission.sockets.fetch_sub(1, Ordering::Relaxed);
         }
     }
+}
+
+/// A pool of so many places. None is in reserve: before CONNECT everyone is a stranger.
+fn places(name: &'static str, number: usize) -> PoolSettings {
+    let parts = match number < SHARED_MIN {
+        true => Parts::ALL,
+        false => Parts::DEFAULT,
+    };
+    PoolSettings {
+        reserve: 0,
+        parts,
+        ..PoolSettings::new(name, number as u64)
+    }
+}
+
+fn place(pool: &Arc<Pool>, claimant: &Claimant) -> Result<Permit, Refusal> {
+    let charge = pool.take(claimant, 1).map_err(|refused| match refused {
+        Refused::Full => Refusal::Full,
+        Refused::User | Refused::Network => Refusal::Network,
+    })?;
+    Ok(Permit::Place { _charge: charge })
 }
 
 /// Counts one more unless that would be more than `max`.
