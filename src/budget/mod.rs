@@ -13,8 +13,10 @@
 //! a part of 1/4 of what is free: one holder ends at 1/5
 //! ```
 //!
-//! [`Memory`] is the pool of bytes.
+//! [`Memory`] is the pool of bytes. [`Accounts`] count many small things of one client, such as messages in
+//! queues, without a charge for each.
 
+mod account;
 mod memory;
 mod multiples;
 mod parts;
@@ -22,6 +24,7 @@ mod pool;
 #[cfg(test)]
 mod tests;
 
+pub use account::{Accounts, Portion};
 pub use memory::{Lease, Memory, MemoryOwner, MemorySettings};
 pub use multiples::Multiples;
 pub use parts::{Part, Parts};

@@ -238,6 +238,12 @@ impl Pool {
             .unwrap_or(0)
     }
 
+    /// What the metrics call it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.settings.name
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -257,7 +263,8 @@ impl Pool {
                     Refused::Network,
                 ),
             };
-            if held + wanted > limit {
+            // A part of little is rounded down to nothing, so the first one is always within it.
+            if held + wanted > limit.max(1) {
                 return Err(if free < wanted {
                     Refused::Full
                 } else {
@@ -416,6 +423,15 @@ impl Charge {
         })
     }
 
+    /// The same without evicting anybody, for callers that hold a lock which an eviction may need.
+    ///
+    /// # Errors
+    /// As [`Pool::take`].
+    pub fn grow_of_free(&mut self, more: u64) -> Result<(), Refused> {
+        self.grow_quietly(more, 0)
+            .inspect_err(|_| self.pool.count_refusal())
+    }
+
     /// Counts so much more to the shares of the user and the network, of which the pool is charged for
     /// elsewhere, once for everybody.
     ///
@@ -431,12 +447,6 @@ impl Charge {
     /// Takes more, and nothing from anybody else: for callers that hold a lock which an eviction may need.
     pub(super) fn grow_quietly(&mut self, own: u64, shared: u64) -> Result<(), Refused> {
         self.try_grow(Amount { own, shared })
-    }
-
-    /// Whose it is.
-    #[must_use]
-    pub fn claimant(&self) -> &Claimant {
-        &self.claimant
     }
 
     fn grow_by(&mut self, more: Amount) -> Result<(), Refused> {
@@ -494,6 +504,12 @@ impl Charge {
         });
     }
 
+    /// Who holds it.
+    #[must_use]
+    pub fn claimant(&self) -> &Claimant {
+        &self.claimant
+    }
+
     /// How much of the pool it stands for.
     #[must_use]
     pub fn amount(&self) -> u64 {
@@ -534,6 +550,30 @@ impl Charge {
             whose,
         };
         state.evictable.insert(number, it);
+    }
+
+    /// From now on nothing takes it away any more, until it is made evictable again.
+    pub fn protect(&mut self) {
+        let pool = Arc::clone(&self.pool);
+        let mut state = pool.lock();
+        if !self.is_evicted(&state)
+            && let Some(number) = self.evictable.take()
+        {
+            state.evictable.remove(&number);
+        }
+    }
+
+    /// Takes so much more without asking whether it may: for what is there already, such as what an
+    /// earlier run has stored.
+    pub fn restore(&mut self, more: u64) {
+        let more = Amount {
+            own: more,
+            shared: 0,
+        };
+        let pool = Arc::clone(&self.pool);
+        let mut state = pool.lock();
+        state.add(&self.claimant, more);
+        self.note(&mut state, |amount| amount.own += more.own);
     }
 
     fn is_evicted(&self, state: &State) -> bool {

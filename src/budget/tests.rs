@@ -257,3 +257,39 @@ fn what_several_hold_together_is_not_free() {
     assert_eq!(granted.count(), 300);
     assert_eq!(memory.used(), 400);
 }
+
+#[test]
+fn the_first_one_is_within_every_share_of_a_small_pool() {
+    let pool = pool(3, 1);
+    let claimant = known("192.0.2.1", "user_a", Kind::Anonymous);
+    let first = pool.take(&claimant, 1).unwrap();
+    assert!(pool.take(&claimant, 1).is_err());
+    assert!(pool.take(&at("192.0.2.2"), 1).is_ok());
+    drop(first);
+}
+
+#[test]
+fn a_protected_charge_is_not_evicted() {
+    let pool = pool(100, 0);
+    let told: Arc<dyn Evict> = Arc::new(Told::default());
+    let mut large = pool.take(&at("192.0.2.1"), 50).unwrap();
+    large.set_evictable(Arc::downgrade(&told));
+    large.protect();
+    let others: Vec<_> = (2..=50)
+        .map(|last| pool.take(&at(&format!("192.0.2.{last}")), 1).unwrap())
+        .collect();
+    assert!(pool.take(&at("198.51.100.1"), 10).is_err());
+    drop((large, others));
+    assert_eq!(pool.used(), 0);
+}
+
+#[test]
+fn what_is_restored_counts_without_being_asked_for() {
+    let pool = pool(100, 0);
+    let mut stored = pool.charge(&at("192.0.2.1"));
+    stored.restore(150);
+    assert_eq!(pool.used(), 150);
+    assert_eq!(pool.take(&at("192.0.2.2"), 1).unwrap_err(), Refused::Full);
+    drop(stored);
+    assert!(pool.take(&at("192.0.2.2"), 1).is_ok());
+}

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::config::{AppEnv, Config, LogIp, ProxyProtocol, Recognition, WsFrame};
 use super::memory::Limit;
-use crate::app::AppSettings;
+use crate::app::{AppSettings, PoolSizes, Pools, StoreSizes, Stored};
 use crate::budget::{Memory, MemorySettings, Multiples};
 use crate::bus::queue::QueueSettings;
 use crate::edge::sockjs::SockJsSettings;
@@ -50,6 +50,16 @@ impl Config {
                 bytes_max: Limit::of(settings.memory_limit.0 as u64).bytes,
             }),
             multiples: self.multiples(),
+            pools: Pools::new(PoolSizes {
+                consumers: settings.queue_consumers.into(),
+                patterns: settings.patterns_max.into(),
+                subscriptions: settings.subscriptions_per_node.into(),
+            }),
+            stored: Stored::new(StoreSizes {
+                visitors: settings.visitor_store_bytes.0 as u64,
+                visitors_keep: settings.anon_history_ttl,
+                members: settings.member_store_bytes.0 as u64,
+            }),
         }
     }
 
@@ -81,6 +91,7 @@ impl Config {
             length_max: settings.queue_length,
             bytes_max: u64::try_from(settings.queue_bytes.0).unwrap_or(u64::MAX),
             expires: settings.queue_expires,
+            visitor_expires: settings.queue_visitor_expires,
         }
     }
 

@@ -339,6 +339,8 @@ pub struct Subscribe {
     pub prefetch: u32,
     /// What it says of its queue.
     pub arguments: QueueArguments,
+    /// How many subscriptions the session has with this one.
+    pub of_session: u32,
 }
 
 /// An ACK or a NACK.

@@ -181,6 +181,7 @@ impl Session {
             ack: asked.ack,
             prefetch: asked.prefetch,
             arguments: asked.arguments,
+            of_session: self.subscriptions.count(),
         });
         self.outputs.push_back(Output::Event(event));
         Ok(())

@@ -75,6 +75,11 @@ impl Subscriptions {
         assert_eq!(self.bytes, sum);
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.by_id.len()).unwrap_or(u32::MAX)
+    }
+
     /// Adds what a SUBSCRIBE asks for.
     pub(super) fn add(&mut self, asked: &Asked, ticket: Ticket) -> Result<(), Fatal> {
         let Err(place) = self.position(&asked.id) else {

@@ -62,6 +62,7 @@ mod rabbitmq_definitions;
 mod rest;
 mod scale;
 mod schemathesis;
+mod shares;
 mod simulation;
 mod sockjs;
 mod sockjs_clients;

@@ -259,6 +259,14 @@ settings! {
             "A fixed number of connections from one network (IPv4 address, IPv6 /64), beside its share of the connections and the memory that are free; 0 is none.", "429";
         network_limits "NETWORK_LIMITS" []: NetworkLimits = "", Rule::Any,
             "Networks with larger limits: each limit of a network is multiplied by the number behind its name. The longest prefix decides.", "";
+        subscriptions_per_node "SUBSCRIPTIONS_PER_NODE" []: u32 = "1000000", Rule::Between("0", "100000000"),
+            "Subscriptions of this node beyond the first 32 of each session, with shares for users and networks; 0 is off.", "ERROR `limit_exceeded`";
+    }
+    "Limits of what is stored" {
+        visitor_store_bytes "VISITOR_STORE_BYTES" []: Size = "2GiB", Rule::Between("0", "1024GiB"),
+            "Bytes of messages of visitors that may be stored through this node at a time, with shares for visitors and networks; 0 is off.", "`limit_exceeded`";
+        member_store_bytes "MEMBER_STORE_BYTES" []: Size = "8GiB", Rule::Between("0", "1024GiB"),
+            "Bytes of messages that members may store through this node in a day, with shares for members and networks; 0 is off.", "`limit_exceeded`";
     }
     "Limits of a person or a network" {
         sessions_member "SESSIONS_MEMBER" []: u32 = "20", Rule::Between("1", "1000"),
@@ -308,7 +316,7 @@ settings! {
         prefix_user "PREFIX_USER" []: Paths = "/user", Rule::Any,
             "The prefixes of the destinations of one user.", "";
         patterns_max "PATTERNS_MAX" []: u32 = "1000", Rule::Between("0", "100000"),
-            "Different subscriptions with wildcards that are kept, counted once for each node of the cluster.", "ERROR `limit_exceeded`";
+            "Different subscriptions with wildcards that are kept, counted once for each node of the cluster, with shares for users and networks.", "ERROR `limit_exceeded`";
         queue_mode "QUEUE_MODE" []: QueueMode = "competing", Rule::Any,
             "Whether a message of a queue goes to one consumer or to every subscriber.", "";
         destination_rules "DESTINATION_RULES" []: RuleTable =
@@ -323,13 +331,15 @@ settings! {
         queue_length "QUEUE_LENGTH" []: u32 = "10000", Rule::Between("1", "10000000"),
             "Messages in a queue for which `x-max-length` is not given, and the largest that may be given.", "`limit_exceeded`";
         queue_bytes "QUEUE_BYTES" []: Size = "64MiB", Rule::Between("64KiB", "64GiB"),
-            "Octets in one queue; all queues of a node without RabbitMQ together hold four times that.", "`limit_exceeded`";
+            "Bytes in one queue; four times as much in all that this node sends to, with shares for users and networks.", "`limit_exceeded`";
         queue_expires "QUEUE_EXPIRES" []: Duration = "24h", Rule::Between("1s", "30d"),
             "How long a queue is kept without a consumer and without use if `x-expires` is not given, and the longest that may be given.", "removed with what is in it";
+        queue_visitor_expires "QUEUE_VISITOR_EXPIRES" []: Duration = "5m", Rule::Between("1s", "30d"),
+            "The same for a queue that only visitors have used; an empty queue of members and bots for which nothing was given is removed after it, too.", "removed with what is in it";
         queues_per_node "QUEUES_PER_NODE" []: u32 = "1000", Rule::Between("1", "100000"),
-            "Queues that this node uses at a time.", "`limit_exceeded`";
+            "Queues that this node uses at a time; users and networks have shares of what is free.", "`limit_exceeded`";
         queue_consumers "QUEUE_CONSUMERS" []: u32 = "2000", Rule::Between("1", "2000"),
-            "Subscriptions to queues on this node; RabbitMQ has room for no more on one connection.", "`limit_exceeded`";
+            "Subscriptions to queues on this node, with shares for users and networks; RabbitMQ has room for no more on one connection.", "`limit_exceeded`";
     }
     "Other ways in" {
         stomp_tcp_port "STOMP_TCP_PORT" []: u16 = "0", Rule::Between("0", "65535"),

@@ -32,10 +32,10 @@ use tokio_util::task::TaskTracker;
 
 use super::alike::{storable, stretch};
 use super::backlog::Backlog;
-use super::rows::{MessageRow, UserRow, millis, room, signed, unsigned, user};
+use super::rows::{MessageRow, UserRow, millis, room, signed, stored_slot, unsigned, user};
 use super::{
-    Append, Commit, Head, Heads, NewVisitor, Position, Range, Store, StoreError, TakeOver,
-    TokenHash, UserRecord, sql,
+    Append, Commit, Head, Heads, NewVisitor, Position, Range, Store, StoreError, StoredSlot,
+    TakeOver, TokenHash, UserRecord, sql,
 };
 use crate::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 use lane::{Lane, Waiting};
@@ -241,6 +241,16 @@ impl Store for PostgresStore {
             )
             .await?;
         Ok(!rows.is_empty())
+    }
+
+    async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError> {
+        let slot_ms = i64::try_from(slot_ms.max(1)).unwrap_or(i64::MAX);
+        let rows = self.ask(sql::STORED_BY_VISITORS, &[&slot_ms]).await?;
+        let slot = |row: &Row| {
+            let (slot, messages) = (row.try_get(0)?, row.try_get(1)?);
+            Ok(stored_slot(slot, messages, row.try_get(2)?))
+        };
+        rows.iter().map(slot).collect()
     }
 
     async fn user(&self, user_id: &UserId) -> Result<Option<UserRecord>, StoreError> {

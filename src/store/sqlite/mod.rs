@@ -30,10 +30,10 @@ use tokio::sync::oneshot;
 
 use super::alike::{storable, stretch};
 use super::backlog::Backlog;
-use super::rows::millis;
+use super::rows::{millis, stored_slot};
 use super::{
-    Append, Commit, Heads, NewVisitor, Position, Range, Store, StoreError, TakeOver, TokenHash,
-    UserRecord, sql,
+    Append, Commit, Heads, NewVisitor, Position, Range, Store, StoreError, StoredSlot, TakeOver,
+    TokenHash, UserRecord, sql,
 };
 use crate::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 use append::AppendJob;
@@ -225,6 +225,18 @@ impl Store for SqliteStore {
             let mut statement = conn.prepare_cached(sql::WROTE_SINCE)?;
             let room = room.0.to_be_bytes();
             Ok(statement.exists(params![from.as_str(), room, millis(since)])?)
+        })
+        .await
+    }
+
+    async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError> {
+        self.read(move |conn| {
+            let mut statement = conn.prepare(sql::STORED_BY_VISITORS)?;
+            let slot_ms = i64::try_from(slot_ms.max(1)).unwrap_or(i64::MAX);
+            let rows = statement.query_map(params![slot_ms], |row| {
+                Ok(stored_slot(row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
     }
