@@ -135,6 +135,7 @@ impl EdgeSettings {
     pub(super) fn sockjs_of_stomp(&self) -> SockJsSettings {
         SockJsSettings {
             message_bytes_max: self.message_bytes_max(),
+            stall: self.outbox_stall,
             ..self.sockjs.clone()
         }
     }

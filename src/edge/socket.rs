@@ -52,6 +52,8 @@ pub(super) enum Received {
     Closed(u16),
     /// A message longer than any frame may be.
     TooLarge,
+    /// Messages for which the byte account has nothing left.
+    NoMemory,
     /// A text message that is not UTF-8.
     NotUtf8,
     /// Frames that break RFC 6455.

@@ -116,7 +116,9 @@ impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.width {
             Width::Address => write!(f, "{}", self.address()),
-            wide => write!(f, "{}/{}", self.address(), wide.prefix_bits()),
+            wide @ (Width::Net64 | Width::Net56 | Width::Net48) => {
+                write!(f, "{}/{}", self.address(), wide.prefix_bits())
+            }
         }
     }
 }

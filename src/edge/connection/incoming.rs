@@ -56,6 +56,10 @@ impl Connection {
                 let words = "A WebSocket message is longer than any frame may be.";
                 self.refuse(Problem::new(Code::PayloadTooLarge, words), None);
             }
+            Received::NoMemory => {
+                let detail = "Your network uses its share of this node's memory. Reconnect later.";
+                self.refuse(Problem::new(Code::LimitExceeded, detail), None);
+            }
             Received::NotUtf8 => {
                 let words = "A text message is not UTF-8; send other octets as binary messages.";
                 let reason = CloseReason::of(1007, "bad_request");

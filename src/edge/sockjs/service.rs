@@ -30,6 +30,7 @@ use super::endpoint::{Endpoint, Entrance, House, path_from};
 use super::line::Line;
 use super::owner::Caller;
 use super::settings::SockJsSettings;
+use crate::budget::{Memory, MemorySettings};
 use crate::edge::paced::Paced;
 use crate::edge::socket::Received;
 use crate::edge::stream::Stream;
@@ -62,6 +63,7 @@ impl Channel {
                 | Received::Buffered => {}
                 Received::Closed(_)
                 | Received::TooLarge
+                | Received::NoMemory
                 | Received::NotUtf8
                 | Received::Malformed
                 | Received::Gone => return None,
@@ -120,7 +122,8 @@ impl Service {
 
     fn routes(self, tracker: &TaskTracker) -> Router {
         let below = self.base.len();
-        let house = Arc::new(Open(Arc::clone(&self.run)));
+        let memory = Memory::new(MemorySettings { bytes_max: 0 });
+        let house = Arc::new(Open(Arc::clone(&self.run), memory));
         let endpoint = Endpoint::new(self.settings, "*", house, tracker.clone());
         let endpoint = Arc::new(endpoint);
         let base = self.base;
@@ -191,8 +194,8 @@ async fn serve_socket(stream: TcpStream, address: IpAddr, router: Router) {
     }
 }
 
-/// A house that everybody may enter.
-struct Open(Run);
+/// A house that everybody may enter. Nothing is counted in it.
+struct Open(Run, Arc<Memory>);
 
 impl House for Open {
     fn judge(&self, head: &Parts) -> Result<Caller, Box<Response<Body>>> {
@@ -215,5 +218,9 @@ impl House for Open {
 
     fn cookie(&self, _: &Parts) -> Option<HeaderValue> {
         None
+    }
+
+    fn memory(&self) -> &Arc<Memory> {
+        &self.1
     }
 }

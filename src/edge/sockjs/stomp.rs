@@ -21,6 +21,7 @@ use axum::routing::any;
 use super::endpoint::{Endpoint, Entrance, House, path_from};
 use super::line::Line;
 use super::owner::Caller;
+use crate::budget::Memory;
 use crate::edge::connection::{Connection, Opened};
 use crate::edge::handshake::{self, Opening};
 use crate::edge::origin::Verdict;
@@ -100,6 +101,7 @@ impl House for Stomp {
         let cookie = edge.visitors.cookies().cookie_for(cookies).ok();
         Ok(Caller {
             network: Network::of(requester.address),
+            claimant: edge.stranger(requester.address),
             secret: cookie.and_then(|(value, is_brought)| is_brought.then_some(value)),
             origin: head.headers.get(ORIGIN).cloned(),
         })
@@ -145,6 +147,10 @@ impl House for Stomp {
                 Box::pin(Box::new(Connection::new(edge, socket, opened)).run())
             }),
         })
+    }
+
+    fn memory(&self) -> &Arc<Memory> {
+        self.0.app.memory()
     }
 
     fn cookie(&self, head: &Parts) -> Option<HeaderValue> {
