@@ -34,6 +34,21 @@ async fn used(node: &Node) -> f64 {
     metric(node, "budget_used{pool=\"memory\"}").await
 }
 
+/// What is used while nothing is on its way: the same at five looks in a row.
+async fn used_at_rest(node: &Node) -> f64 {
+    let began = Instant::now();
+    let mut last = used(node).await;
+    let mut alike = 0;
+    while alike < 5 {
+        assert!(began.elapsed() < Duration::from_secs(30), "it never rests");
+        sleep(Duration::from_millis(20)).await;
+        let now = used(node).await;
+        alike = if now == last { alike + 1 } else { 0 };
+        last = now;
+    }
+    last
+}
+
 /// Waits until the account is back where it was. Gives up after a minute.
 async fn is_given_back(node: &Node, before: f64) {
     let began = Instant::now();
@@ -118,7 +133,7 @@ fn is_about_memory(all: &[String]) -> bool {
 async fn frames_without_an_end_are_refused_at_the_share_of_their_network() {
     let node = node(&[("MAX_FRAME_BYTES", "1MiB")]).await;
     let mut bystanders = Bystanders::on(&node).await;
-    let before = used(&node).await;
+    let before = used_at_rest(&node).await;
     let body = "x".repeat(1_000_000);
     let begun = format!("SEND\ndestination:/topic/x\ncontent-length:1048000\n\n{body}");
     let mut attackers = Vec::new();
@@ -147,7 +162,7 @@ async fn frames_without_an_end_are_refused_at_the_share_of_their_network() {
 async fn transactions_are_refused_at_the_share_of_their_network() {
     let node = node(&[]).await;
     let mut bystanders = Bystanders::on(&node).await;
-    let before = used(&node).await;
+    let before = used_at_rest(&node).await;
     let body = "x".repeat(60_000);
     let step = format!("SEND\ndestination:/topic/x\ntransaction:t\n\n{body}\0");
     let mut attackers = Vec::new();
@@ -180,7 +195,7 @@ async fn stalled_readers_of_the_same_frames_cost_a_node_those_frames_once() {
     let node = node(&[]).await;
     let mut bystanders = Bystanders::on(&node).await;
     let mut publisher = Client::connect(node.address()).await;
-    let before = used(&node).await;
+    let before = used_at_rest(&node).await;
     let mut stalled = Vec::new();
     for _ in 0..200 {
         let opening = Opening {
@@ -210,7 +225,7 @@ async fn stalled_readers_of_the_same_frames_cost_a_node_those_frames_once() {
 async fn readers_that_acknowledge_nothing_are_cut_at_the_share_of_their_network() {
     let node = node(&[]).await;
     let mut bystanders = Bystanders::on(&node).await;
-    let before = used(&node).await;
+    let before = used_at_rest(&node).await;
     let body = "x".repeat(60_000);
     let mut attackers = Vec::new();
     let code = 'attack: loop {

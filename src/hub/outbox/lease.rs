@@ -18,7 +18,6 @@
 //! The account is asked under the lock of the queue, and never locks a queue itself. An eviction does, so
 //! [`Outbox::granted`] lets the lock go before it makes room.
 
-use std::mem::size_of;
 use std::sync::{Arc, MutexGuard, Weak};
 
 use super::queue::{Queue, Rare};

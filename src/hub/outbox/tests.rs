@@ -219,12 +219,12 @@ async fn a_cut_drops_what_a_blocked_wire_has_not_begun() {
     outbox.push(framed("abcd"));
     outbox.push(framed("ef"));
     assert_eq!(outbox.pull().await, Pulled::Blocked);
-    assert_eq!(outbox.lock().in_hand, 2);
+    assert_eq!(outbox.lock().held(), 2);
     let cut = outbox.until_cut();
     tokio::pin!(cut);
     assert!(futures_util::poll!(&mut cut).is_pending());
     outbox.cut(CloseReason::REPLACED);
-    assert_eq!(outbox.lock().in_hand, 1, "only what has begun is left");
+    assert_eq!(outbox.lock().held(), 1, "only what has begun is left");
     assert!(
         futures_util::poll!(&mut cut).is_ready(),
         "the driver is woken"
