@@ -48,6 +48,14 @@ impl App {
     pub(super) async fn chat_send(self: &Arc<Self>, live: &Live, send: &Send) -> Pending {
         match self.prepare(live, send).await {
             Ok((append, remaining)) => {
+                let room = match self.take_room(live, &append.text) {
+                    Ok(room) => room,
+                    Err(mut problem) => {
+                        problem.client_id = append.client_id.map(|id| id.to_string());
+                        return refused(problem);
+                    }
+                };
+                let stored = Arc::clone(&self.settings.stored);
                 let (client_id, live) = (append.client_id.clone(), live.clone());
                 let no_echo = send.headers.iter().any(|(n, v)| (&**n, &**v) == ECHO);
                 let committed = self.broker.append(append, no_echo.then_some(live.session));
@@ -57,6 +65,9 @@ impl App {
                         problem.client_id = client_id.map(|id| id.to_string());
                         problem
                     })?;
+                    if !committed.duplicate {
+                        stored.keep(room);
+                    }
                     Ok(receipt(&committed, remaining))
                 })
             }
@@ -309,7 +320,11 @@ mod tests {
             session,
             outbox,
             hub,
-            activity: Arc::new(Activity::new(speaker, [192, 0, 2, 1].into())),
+            activity: Arc::new(Activity::new(
+                speaker,
+                [192, 0, 2, 1].into(),
+                &AppSettings::default(),
+            )),
         }
     }
 

@@ -72,6 +72,10 @@ pub async fn serve(
         let edge = Arc::clone(&edge);
         async move { edge.drain_at_shutdown().await }
     });
+    edge.tracker.spawn({
+        let (turns, shutdown) = (Arc::clone(&edge.turns), edge.shutdown.clone());
+        async move { turns.give(&shutdown).await }
+    });
     futures_util::future::join(http, stomp).await;
 }
 
@@ -170,6 +174,12 @@ impl Door {
             Err(Lost::Silently) => return,
             Err(Lost::Refused(refusal)) => return self.refuse(stream, refusal),
         };
+        // Of a proxy the client is known later, at its request.
+        if !peer.is_proxy
+            && let Err(refusal) = self.edge.turns.wait(peer.address.ip()).await
+        {
+            return self.refuse(stream, refusal);
+        }
         let Ok(stream) = Box::pin(secured(&self.edge, stream)).await else {
             return;
         };

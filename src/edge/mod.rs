@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! listener  accept loops, socket options, places            admission  how many may come in
+//! turns     sockets that wait until the node has CPU for them
 //! arrival   PROXY protocol and TLS, before any request      origin     which pages may talk to us
 //! http      HTTP/1.1 by hyper                               handshake  RFC 6455, section 4.2
 //! routes    paths, metrics, page                            wheel      the alarms of all connections
@@ -29,6 +30,7 @@ mod connection;
 mod cors;
 mod duplex;
 mod ending;
+mod forwarded;
 mod handshake;
 mod health;
 mod http;
@@ -52,6 +54,7 @@ pub mod sockjs;
 mod stream;
 mod tcp;
 mod tls;
+mod turns;
 mod websocket;
 mod wheel;
 
@@ -78,9 +81,11 @@ use crate::identity::Visitors;
 use crate::session::SessionConfig;
 use crate::stomp::Version;
 use admission::{Admission, Permit, Refusal};
+use forwarded::Unbelieved;
 use meters::Meters;
 use pace::Pace;
 use peer::Peer;
+use turns::Turns;
 use wheel::Wheel;
 
 /// Gives the text of `/metrics`.
@@ -145,6 +150,8 @@ impl std::fmt::Debug for EdgeState {
 struct Edge {
     state: Arc<EdgeState>,
     admission: Arc<Admission>,
+    turns: Arc<Turns>,
+    unbelieved: Unbelieved,
     exports: rest::Exports,
     meters: Meters,
     pace: Pace,
@@ -175,7 +182,9 @@ impl Edge {
         let settings = &state.settings;
         let meters = Meters::new();
         Self {
-            admission: Admission::new(settings),
+            admission: Admission::new(settings, state.app.multiples()),
+            turns: Turns::new(),
+            unbelieved: Unbelieved::default(),
             exports: rest::Exports::default(),
             pace: Pace::new(settings.drain_closes_per_second, settings.drain_spread_max),
             wheel: Wheel::new(tracker.clone()),

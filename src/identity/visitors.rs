@@ -5,6 +5,7 @@
 //! Invariant: an identity has one holder at a time. Whoever loses a race gets another identity,
 //! never a share of this one.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::model::{
     ClientIdentifier, Code, MessageId, Principal, Problem, StoredMessage, UnixMillis, UserId,
 };
 use crate::policy::bucket::{Rate, Verdict};
-use crate::quota::Quota;
+use crate::quota::{Networks, Quota};
 use crate::store::{AccountStore, Store, TokenHash, UserRecord};
 
 /// How long a page of somebody's own copy may be, in messages.
@@ -110,6 +111,12 @@ impl Visitors {
     #[must_use]
     pub fn network(&self, handshake: &Handshake) -> ClientIdentifier {
         self.key.network(handshake.address)
+    }
+
+    /// The client's network and the wider ones, as limits count them.
+    pub(crate) fn networks(&self, address: IpAddr) -> Networks {
+        self.key
+            .networks(address, self.settings.multiples.of(address))
     }
 
     /// The identity for a CONNECT. `visitor_token` is the header of that name: a secret, `new`, or

@@ -14,8 +14,8 @@ use state::State;
 
 use super::alike::storable;
 use super::{
-    Append, Commit, Heads, NewVisitor, Position, Range, Store, StoreError, TakeOver, TokenHash,
-    UserRecord,
+    Append, Commit, Heads, NewVisitor, Position, Range, Store, StoreError, StoredSlot, TakeOver,
+    TokenHash, UserRecord,
 };
 use crate::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 
@@ -87,6 +87,10 @@ impl Store for MemoryStore {
         since: UnixMillis,
     ) -> Result<bool, StoreError> {
         Ok(self.state().wrote_since(room, from, since))
+    }
+
+    async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError> {
+        Ok(self.state().stored_by_visitors(slot_ms))
     }
 
     async fn user(&self, user_id: &UserId) -> Result<Option<UserRecord>, StoreError> {

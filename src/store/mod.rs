@@ -138,6 +138,17 @@ pub struct UserRecord {
     pub last_seen: UnixMillis,
 }
 
+/// Messages that end within one slot of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredSlot {
+    /// The number of the slot, counted from 1970.
+    pub slot: u64,
+    /// How many messages they are.
+    pub messages: u64,
+    /// The bytes of their texts.
+    pub bytes: u64,
+}
+
 /// A visitor to be created together with his secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewVisitor {
@@ -225,6 +236,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         through: u64,
         limit: u32,
     ) -> Result<Range, StoreError>;
+
+    /// What visitors have stored, by slots of `slot_ms` in which retention may remove it, in their order.
+    /// Goes through all of it: meant for the start of a node.
+    async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError>;
 
     /// Whether `from` has written to the conversation at or after `since`.
     async fn wrote_since(

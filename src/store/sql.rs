@@ -101,6 +101,10 @@ statements! {
     DROP_LONELY_CONVERSATIONS = "DELETE FROM conversations \
         WHERE room IN (SELECT room FROM members WHERE user_id = $1) AND NOT EXISTS ( \
         SELECT 1 FROM members o WHERE o.room = conversations.room AND o.user_id <> $1)";
+    /// What visitors have stored, by slots of time in which it ends.
+    STORED_BY_VISITORS = "SELECT expires_at / $1 AS slot, count(*), \
+        CAST(sum(octet_length(text)) AS BIGINT) FROM messages WHERE expires_at IS NOT NULL \
+        GROUP BY 1 ORDER BY 1";
     /// Ends the memberships of a user.
     DROP_MEMBER = "DELETE FROM members WHERE user_id = $1";
     /// Ends the secrets of a user.

@@ -13,7 +13,7 @@ use axum::http::header::HeaderValue;
 use subtle::ConstantTimeEq as _;
 
 use crate::budget::Claimant;
-use crate::edge::admission::Network;
+use crate::model::Network;
 
 /// Who sends a request.
 #[derive(Clone)]
@@ -33,7 +33,7 @@ impl Caller {
     pub(super) fn at(address: IpAddr) -> Self {
         Self {
             network: Network::of(address),
-            claimant: Claimant::stranger(crate::model::Network::of(address)),
+            claimant: Claimant::stranger(Network::of(address)),
             secret: None,
             origin: None,
         }

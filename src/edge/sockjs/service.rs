@@ -57,7 +57,10 @@ impl Channel {
                 Received::Octets { octets, .. } => {
                     return String::from_utf8(octets.into()).ok();
                 }
-                Received::Pinged(_) | Received::Ponged | Received::Unfinished => {}
+                Received::Pinged(_)
+                | Received::Ponged
+                | Received::Unfinished
+                | Received::Buffered => {}
                 Received::Closed(_)
                 | Received::TooLarge
                 | Received::NoMemory

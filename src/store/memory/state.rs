@@ -10,8 +10,8 @@ use crate::model::{
 };
 use crate::store::alike::{epoch, placed, stretch, taken_at};
 use crate::store::{
-    Append, Appended, Head, Heads, NewVisitor, Position, Range, StoreError, TakeOver, TokenHash,
-    UserRecord,
+    Append, Appended, Head, Heads, NewVisitor, Position, Range, StoreError, StoredSlot, TakeOver,
+    TokenHash, UserRecord,
 };
 
 /// Everything that is stored. Each field is what a table is in the other engines.
@@ -320,6 +320,26 @@ impl State {
             }
         }
         self.leave_everything(user);
+    }
+
+    pub(super) fn stored_by_visitors(&self, slot_ms: u64) -> Vec<StoredSlot> {
+        let kept = self
+            .conversations
+            .values()
+            .flat_map(|it| it.messages.values());
+        let mut slots = BTreeMap::new();
+        for (kept, at) in kept.filter_map(|kept| Some((kept, kept.expires_at?))) {
+            let slot = at.0 / slot_ms.max(1);
+            let empty = StoredSlot {
+                slot,
+                messages: 0,
+                bytes: 0,
+            };
+            let stored = slots.entry(slot).or_insert(empty);
+            stored.messages += 1;
+            stored.bytes += kept.message.text.len() as u64;
+        }
+        slots.into_values().collect()
     }
 
     pub(super) fn purge(&mut self, now: UnixMillis, idle_before: UnixMillis) -> u64 {

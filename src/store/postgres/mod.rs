@@ -6,8 +6,10 @@
 //! its row, so commit order is `seq` order on every node.
 
 mod accounts;
+mod checking;
 mod columns;
 mod connect;
+mod failed;
 mod hands;
 mod keys;
 mod lane;
@@ -15,6 +17,7 @@ mod settings;
 mod visits;
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,10 +32,10 @@ use tokio_util::task::TaskTracker;
 
 use super::alike::{storable, stretch};
 use super::backlog::Backlog;
-use super::rows::{MessageRow, UserRow, millis, room, signed, unsigned, user};
+use super::rows::{MessageRow, UserRow, millis, room, signed, stored_slot, unsigned, user};
 use super::{
-    Append, Commit, Head, Heads, NewVisitor, Position, Range, Store, StoreError, TakeOver,
-    TokenHash, UserRecord, sql,
+    Append, Commit, Head, Heads, NewVisitor, Position, Range, Store, StoreError, StoredSlot,
+    TakeOver, TokenHash, UserRecord, sql,
 };
 use crate::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 use lane::{Lane, Waiting};
@@ -63,6 +66,8 @@ pub struct PostgresStore {
     backlog: Backlog,
     /// By the conversation: all appends to one are in one lane, in the order of the calls.
     lanes: Vec<mpsc::Sender<Waiting>>,
+    /// Whether the last batch of any lane failed.
+    is_failing: Arc<AtomicBool>,
     stop: CancellationToken,
     /// What `close` waits for. A std mutex, held to take them out.
     running: Mutex<Vec<JoinHandle<()>>>,
@@ -85,6 +90,7 @@ impl PostgresStore {
         let store_id = connect::prepare(&lane_pool).await?;
         let stop = CancellationToken::new();
         let (mut lanes, mut running) = (Vec::new(), Vec::new());
+        let is_failing = Arc::new(AtomicBool::new(false));
         for _ in 0..settings.lanes {
             let (sender, waiting) = mpsc::channel(settings.lane_queue_max);
             let lane = Lane {
@@ -92,6 +98,7 @@ impl PostgresStore {
                 store_id: store_id.clone(),
                 batch_max: settings.batch_max,
                 deadline: connect::deadline(settings),
+                is_failing: Arc::clone(&is_failing),
             };
             running.push(tracker.spawn(lane.run(waiting, stop.clone())));
             lanes.push(sender);
@@ -102,6 +109,7 @@ impl PostgresStore {
             deadline: connect::deadline(settings),
             backlog: Backlog::new(settings.queue_bytes_max),
             lanes,
+            is_failing,
             stop,
             running: Mutex::new(running),
         }))
@@ -235,6 +243,16 @@ impl Store for PostgresStore {
         Ok(!rows.is_empty())
     }
 
+    async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError> {
+        let slot_ms = i64::try_from(slot_ms.max(1)).unwrap_or(i64::MAX);
+        let rows = self.ask(sql::STORED_BY_VISITORS, &[&slot_ms]).await?;
+        let slot = |row: &Row| {
+            let (slot, messages) = (row.try_get(0)?, row.try_get(1)?);
+            Ok(stored_slot(slot, messages, row.try_get(2)?))
+        };
+        rows.iter().map(slot).collect()
+    }
+
     async fn user(&self, user_id: &UserId) -> Result<Option<UserRecord>, StoreError> {
         let rows = self.ask(sql::USER, &[&user_id.as_str()]).await?;
         rows.first().map(user_record).transpose()
@@ -327,7 +345,7 @@ impl Store for PostgresStore {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.ask("SELECT 1", &[]).await.map(drop)
+        self.check_writing().await
     }
 
     async fn close(&self) {

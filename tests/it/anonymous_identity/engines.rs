@@ -14,8 +14,8 @@ use stompbox::model::{
     ClientIdentifier, Destination, MessageId, RoomId, SessionId, StoredMessage, UnixMillis, UserId,
 };
 use stompbox::store::{
-    Append, Commit, Heads, NewVisitor, Position, Range, Store, StoreError, TakeOver, TokenHash,
-    UserRecord,
+    Append, Commit, Heads, NewVisitor, Position, Range, Store, StoreError, StoredSlot, TakeOver,
+    TokenHash, UserRecord,
 };
 
 /// The way to the engines.
@@ -98,6 +98,10 @@ impl<E: Store + ?Sized> Store for Far<Arc<E>> {
     ) -> Result<bool, StoreError> {
         self.wire.cross().await;
         self.engine.wrote_since(room, from, since).await
+    }
+
+    async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError> {
+        self.engine.stored_by_visitors(slot_ms).await
     }
 
     async fn user(&self, user_id: &UserId) -> Result<Option<UserRecord>, StoreError> {

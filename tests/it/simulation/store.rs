@@ -8,8 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use stompbox::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 use stompbox::store::{
-    Append, Commit, Heads, MemoryStore, NewVisitor, Position, Range, Store, StoreError, TakeOver,
-    TokenHash, UserRecord,
+    Append, Commit, Heads, MemoryStore, NewVisitor, Position, Range, Store, StoreError, StoredSlot,
+    TakeOver, TokenHash, UserRecord,
 };
 use tokio::sync::oneshot;
 
@@ -105,6 +105,10 @@ impl Store for SimStore {
 
     async fn store_id(&self) -> Result<String, StoreError> {
         self.inner.store_id().await
+    }
+
+    async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError> {
+        self.inner.stored_by_visitors(slot_ms).await
     }
 
     async fn wrote_since(
