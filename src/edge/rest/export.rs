@@ -26,9 +26,9 @@ use crate::model::{Code, MessageId, Principal, Problem, StoredMessage, UserId};
 const PAGE_MESSAGES: usize = 1_000;
 const PAGE_BYTES: usize = 4 << 20;
 
-/// What an export is leased with: a part as it comes from the store, as it is rendered, and the part before
-/// it, which the connection may not have written to its end.
-const LEASE_BYTES: u64 = 512 << 10;
+/// What an export is leased with: a part as it comes from the store, as it is rendered, and the two parts
+/// before it, which the connection may not have written to their end.
+const LEASE_BYTES: u64 = 576 << 10;
 
 /// How soon a user may ask again who has an export already.
 const AGAIN_MS: u64 = 1_000;
@@ -114,10 +114,17 @@ pub(super) async fn export(call: Call) -> Result<Reply, Problem> {
         next: None,
         is_over: false,
     };
-    // Before the head of the answer goes out, so that a store that is away has a status of its own.
-    let head = copying.head();
-    let first = copying.part().await?;
-    copying.next = Some([head, first].concat().into());
+    // Before the head of the answer goes out, so that a store that is away has a status of its own, and a
+    // short copy has a length.
+    let mut first = copying.head();
+    first.extend(copying.part().await?);
+    if !copying.is_over {
+        first.extend(copying.part().await?);
+    }
+    if copying.is_over {
+        return Ok(Reply::raw(StatusCode::OK, first.into()));
+    }
+    copying.next = Some(first.into());
     let parts = stream::unfold(copying, |mut copying| async {
         let part = copying.next().await?;
         Some((part, copying))

@@ -365,7 +365,7 @@ impl HttpSession {
     pub(super) fn rest(&self) -> bool {
         let mut state = self.state();
         state.pending = String::new();
-        state.uncover();
+        state.close_account();
         let until = state.alone_since + self.limits.disconnect_after;
         self.outward.notify_one();
         state.receiver || Instant::now() < until

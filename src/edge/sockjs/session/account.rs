@@ -17,8 +17,9 @@ const SESSION_BYTES: u64 = 2 << 10;
 pub(in super::super) struct Account {
     pub(super) memory: Arc<Memory>,
     pub(super) claimant: Claimant,
-    /// [`SESSION_BYTES`], for as long as anybody remembers the session.
-    _base: Charge,
+    /// [`SESSION_BYTES`], while the session lives. Those that are over have a bound of their own
+    /// (`registry::OVER_MAX`).
+    base: Option<Charge>,
     /// Covers what waits in both directions.
     waiting: Lease,
 }
@@ -30,7 +31,7 @@ impl Account {
         claimant: &Claimant,
     ) -> Result<Self, Refused> {
         Ok(Self {
-            _base: memory.pool().take(claimant, SESSION_BYTES)?,
+            base: Some(memory.pool().take(claimant, SESSION_BYTES)?),
             waiting: memory.lease(claimant),
             claimant: claimant.clone(),
             memory: Arc::clone(memory),
@@ -53,6 +54,13 @@ impl State {
             true => self.account.waiting.cover(0),
             false => self.account.waiting.cover(bytes),
         }
+    }
+
+    /// Gives everything back: nobody serves the session any more.
+    pub(super) fn close_account(&mut self) {
+        self.taken_bytes = 0;
+        self.account.base = None;
+        self.uncover();
     }
 
     /// Gives back what covered more than waits now.
