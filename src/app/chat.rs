@@ -320,7 +320,11 @@ mod tests {
             session,
             outbox,
             hub,
-            activity: Arc::new(Activity::new(speaker, [192, 0, 2, 1].into())),
+            activity: Arc::new(Activity::new(
+                speaker,
+                [192, 0, 2, 1].into(),
+                &AppSettings::default(),
+            )),
         }
     }
 

@@ -138,18 +138,18 @@ impl Default for AppSettings {
                 per_10_min: 5_000,
             },
             rate_network: Rate {
-                capacity: 1_000,
-                per_10_min: 20_000,
+                capacity: 5_000,
+                per_10_min: 600_000,
             },
             rate_frames: Rate {
                 capacity: 100,
                 per_10_min: 6_000,
             },
             rate_connect: Rate {
-                capacity: 2_000,
-                per_10_min: 30_000,
+                capacity: 20_000,
+                per_10_min: 200_000,
             },
-            sessions_visitor_max: 3,
+            sessions_visitor_max: 10,
             sessions_member_max: 20,
             session_patterns_max: 16,
             session_consumers_max: 32,

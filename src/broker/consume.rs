@@ -239,6 +239,7 @@ fn content(taken: Taken, shown: &Arc<str>) -> Content {
         content_type: None,
         headers: message.headers,
         body: message.body,
+        is_shared: false,
         redelivered,
         tag: Some(tag),
     }

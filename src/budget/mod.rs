@@ -25,7 +25,9 @@ mod pool;
 mod tests;
 
 pub use account::{Accounts, Portion};
-pub use memory::{Lease, Memory, MemorySettings};
+pub use memory::{Lease, Memory, MemoryOwner, MemorySettings};
 pub use multiples::Multiples;
 pub use parts::{Part, Parts};
 pub use pool::{Charge, Claimant, Evict, Pool, PoolSettings, Refused};
+#[cfg(test)]
+pub(crate) use tests::Owner;

@@ -4,9 +4,9 @@
 //! holds is the sum of theirs; visitors never use the reserve; a charge that is evicted counts as given back
 //! from that moment on.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
@@ -28,6 +28,9 @@ pub struct PoolSettings {
     pub reserve: u64,
     /// How much of what is free each may hold.
     pub parts: Parts,
+    /// How much one IPv4 address or one IPv6 /64 may hold at most, however much is free; zero for no such
+    /// limit.
+    pub network_max: u64,
 }
 
 impl PoolSettings {
@@ -39,6 +42,7 @@ impl PoolSettings {
             capacity,
             reserve: capacity / 4,
             parts: Parts::DEFAULT,
+            network_max: 0,
         }
     }
 }
@@ -100,6 +104,8 @@ pub struct Pool {
     /// A std mutex: held for look-ups, never across an await. What is taken often is leased in chunks
     /// (`Memory`), so that this is not on the hot path.
     state: Mutex<State>,
+    /// Says how much of it is used up by what several hold together, for which nobody is charged alone.
+    together: OnceLock<fn() -> u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -117,7 +123,7 @@ struct State {
     /// What each holds, with what is shared; nobody who holds nothing.
     held: HashMap<Key, u64>,
     /// Charges that can be evicted.
-    evictable: HashMap<u64, Evictable>,
+    evictable: BTreeMap<u64, Evictable>,
     next: u64,
     searched_at: Option<Instant>,
 }
@@ -145,6 +151,7 @@ impl Pool {
         Arc::new(Self {
             settings,
             state: Mutex::default(),
+            together: OnceLock::new(),
         })
     }
 
@@ -175,10 +182,42 @@ impl Pool {
         self.settings.capacity
     }
 
+    /// How much of it visitors never get.
+    #[must_use]
+    pub fn reserve(&self) -> u64 {
+        self.settings.reserve
+    }
+
     /// How much is used.
     #[must_use]
     pub fn used(&self) -> u64 {
         self.lock().used
+    }
+
+    /// How much is used up by what several hold together.
+    #[must_use]
+    pub fn used_together(&self) -> u64 {
+        self.together.get().map_or(0, |gauge| gauge())
+    }
+
+    /// Names what says so. The first one counts.
+    pub(super) fn set_together(&self, gauge: fn() -> u64) {
+        let _first = self.together.set(gauge);
+    }
+
+    /// Sets the gauges `budget_used` and `budget_capacity` of this pool.
+    pub fn publish(&self) {
+        self.publish_as(self.used());
+    }
+
+    /// The same for a pool whose use is more than its charges.
+    pub(super) fn publish_as(&self, used: u64) {
+        let gauge = |name: &'static str, value: u64| {
+            // Gauges are floating point: exact up to 2^53.
+            metrics::gauge!(name, "pool" => self.settings.name).set(value as f64);
+        };
+        gauge("budget_used", used);
+        gauge("budget_capacity", self.settings.capacity);
     }
 
     /// How much a network holds.
@@ -219,10 +258,10 @@ impl Pool {
             let held = state.held.get(&key).copied().unwrap_or(0);
             let (limit, refused) = match &key {
                 Key::User(_) => (self.settings.parts.user.of(free, 1), Refused::User),
-                Key::Network(network) => {
-                    let part = self.settings.parts.of_network(network.width());
-                    (part.of(free, claimant.multiple), Refused::Network)
-                }
+                Key::Network(network) => (
+                    self.network_limit(*network, claimant, free),
+                    Refused::Network,
+                ),
             };
             // A part of little is rounded down to nothing, so the first one is always within it.
             if held + wanted > limit.max(1) {
@@ -236,18 +275,44 @@ impl Pool {
         (more.own <= free).then_some(()).ok_or(Refused::Full)
     }
 
+    /// How much a network may hold while so much is free.
+    fn network_limit(&self, network: Network, claimant: &Claimant, free: u64) -> u64 {
+        let part = self.settings.parts.of_network(network.width());
+        let limit = part.of(free, claimant.multiple);
+        match self.settings.network_max {
+            0 => limit,
+            most if network == claimant.network => {
+                limit.min(most.saturating_mul(claimant.multiple.into()))
+            }
+            _ => limit,
+        }
+    }
+
     /// What is left for somebody of this kind.
     fn free(&self, state: &State, kind: Kind) -> u64 {
         let PoolSettings {
             capacity, reserve, ..
         } = self.settings;
-        let left = capacity.saturating_sub(state.used);
+        let together = self.used_together();
+        let left = capacity.saturating_sub(state.used + together);
         match kind.has_account() {
             true => left,
             false => {
-                left.min((capacity.saturating_sub(reserve)).saturating_sub(state.used_by_visitors))
+                let of_visitors = state.used_by_visitors + together;
+                left.min(capacity.saturating_sub(reserve).saturating_sub(of_visitors))
             }
         }
+    }
+
+    /// Takes this much from the largest holder, if they hold much more than the claimant. Returns whether
+    /// it is worth to try again.
+    pub(super) fn make_room(&self, claimant: &Claimant, own: u64, shared: u64) -> bool {
+        self.evict_for(claimant, Amount { own, shared })
+    }
+
+    pub(super) fn count_refusal(&self) {
+        let name = self.settings.name;
+        metrics::counter!("budget_refused_total", "pool" => name).increment(1);
     }
 
     /// Takes from the largest holder what a newcomer needs, if somebody holds much more than they do.
@@ -320,8 +385,9 @@ impl State {
                 it.amount.own + it.amount.shared,
             )
         };
-        let found = (&self.evictable)
-            .into_iter()
+        let found = self
+            .evictable
+            .iter()
             .max_by_key(|(number, it)| (weight(it), **number))?;
         (weight(found.1).0 > mine.saturating_mul(2)).then_some(*found.0)
     }
@@ -356,7 +422,7 @@ impl Charge {
             own: more,
             shared: 0,
         };
-        self.grow_by(more, true)
+        self.grow_by(more)
     }
 
     /// The same without evicting anybody, for callers that hold a lock which an eviction may need.
@@ -364,11 +430,8 @@ impl Charge {
     /// # Errors
     /// As [`Pool::take`].
     pub fn grow_of_free(&mut self, more: u64) -> Result<(), Refused> {
-        let more = Amount {
-            own: more,
-            shared: 0,
-        };
-        self.grow_by(more, false)
+        self.grow_quietly(more, 0)
+            .inspect_err(|_| self.pool.count_refusal())
     }
 
     /// Counts so much more to the shares of the user and the network, of which the pool is charged for
@@ -381,33 +444,41 @@ impl Charge {
             own: 0,
             shared: more,
         };
-        self.grow_by(more, true)
+        self.grow_by(more)
     }
 
-    fn grow_by(&mut self, more: Amount, may_evict: bool) -> Result<(), Refused> {
-        let pool = Arc::clone(&self.pool);
-        for is_last in [false, true] {
-            let refused = {
-                let mut state = pool.lock();
-                match pool.admit(&state, &self.claimant, more) {
-                    Ok(()) => {
-                        state.add(&self.claimant, more);
-                        self.note(&mut state, |amount| {
-                            amount.own += more.own;
-                            amount.shared += more.shared;
-                        });
-                        return Ok(());
-                    }
-                    Err(refused) => refused,
-                }
-            };
-            if is_last || !may_evict || !pool.evict_for(&self.claimant, more) {
-                let name = pool.settings.name;
-                metrics::counter!("budget_refused_total", "pool" => name).increment(1);
-                return Err(refused);
-            }
+    /// Takes more, and nothing from anybody else: for callers that hold a lock which an eviction may need.
+    pub(super) fn grow_quietly(&mut self, own: u64, shared: u64) -> Result<(), Refused> {
+        self.try_grow(Amount { own, shared })
+    }
+
+    fn grow_by(&mut self, more: Amount) -> Result<(), Refused> {
+        match self.try_grow(more) {
+            Err(_) if self.pool.evict_for(&self.claimant, more) => self.try_grow(more),
+            outcome => outcome,
         }
-        Err(Refused::Full)
+        .inspect_err(|_| self.pool.count_refusal())
+    }
+
+    fn try_grow(&mut self, more: Amount) -> Result<(), Refused> {
+        let pool = Arc::clone(&self.pool);
+        let mut state = pool.lock();
+        self.forget_what_was_evicted(&state);
+        pool.admit(&state, &self.claimant, more)?;
+        state.add(&self.claimant, more);
+        self.note(&mut state, |amount| {
+            amount.own += more.own;
+            amount.shared += more.shared;
+        });
+        Ok(())
+    }
+
+    /// After an eviction the charge stands for nothing, and can grow again.
+    fn forget_what_was_evicted(&mut self, state: &State) {
+        if self.is_evicted(state) {
+            self.amount = Amount::default();
+            self.evictable = None;
+        }
     }
 
     /// Gives so much back.
@@ -426,7 +497,7 @@ impl Charge {
         let pool = Arc::clone(&self.pool);
         let mut state = pool.lock();
         if self.is_evicted(&state) {
-            self.amount = Amount::default();
+            self.forget_what_was_evicted(&state);
             return;
         }
         state.give_back(&self.claimant, less);

@@ -2,9 +2,11 @@
 //!
 //! Not here: where they are read from (`node`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::decision::Mode;
+use crate::budget::Multiples;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -34,6 +36,8 @@ pub struct VisitorSettings {
     pub mint_per_net: u32,
     /// `MINT_PER_NODE`: new visitors per hour that one node creates; zero switches the limit off.
     pub mint_per_node_hour: u32,
+    /// `NETWORK_LIMITS`: networks with larger limits than others.
+    pub multiples: Arc<Multiples>,
 }
 
 impl Default for VisitorSettings {
@@ -45,6 +49,7 @@ impl Default for VisitorSettings {
             hint_ttl: Duration::from_secs(60 * 60),
             mint_per_net: 30,
             mint_per_node_hour: 5_000,
+            multiples: Arc::default(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! Invariant: an identity has one holder at a time. Whoever loses a race gets another identity,
 //! never a share of this one.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,11 +24,14 @@ use crate::model::{
     ClientIdentifier, Code, MessageId, Principal, Problem, StoredMessage, UnixMillis, UserId,
 };
 use crate::policy::bucket::{Rate, Verdict};
-use crate::quota::Quota;
+use crate::quota::{Networks, Quota};
 use crate::store::{AccountStore, Store, TokenHash, UserRecord};
 
 /// How long a page of somebody's own copy may be, in messages.
-const EXPORT_PAGE: u32 = 1_000;
+const EXPORT_PAGE: u32 = 250;
+
+/// The same in bytes of text.
+const EXPORT_BYTES: u64 = 64 << 10;
 
 /// The visitors. One value per node, shared.
 pub struct Visitors {
@@ -107,6 +111,13 @@ impl Visitors {
     #[must_use]
     pub fn network(&self, handshake: &Handshake) -> ClientIdentifier {
         self.key.network(handshake.address)
+    }
+
+    /// The client's network and the wider ones, as limits count them.
+    #[must_use]
+    pub fn networks(&self, address: IpAddr) -> Networks {
+        let multiple = self.settings.multiples.of(address);
+        self.key.networks(address, multiple)
     }
 
     /// The identity for a CONNECT. `visitor_token` is the header of that name: a secret, `new`, or
@@ -217,7 +228,8 @@ impl Visitors {
 
     /// The next page of everything that the visitor wrote or received and the store still has,
     /// oldest first; an empty page is the end. Of a taken-over identity only what is its present
-    /// holder's.
+    /// holder's. A page has at most `EXPORT_PAGE` messages, and its texts less than
+    /// `EXPORT_BYTES` and one message more.
     ///
     /// # Errors
     /// When the store is away.
@@ -228,9 +240,10 @@ impl Visitors {
     ) -> Result<Vec<StoredMessage>, Problem> {
         let mut after = after;
         loop {
-            let page = self.store.export(&principal.user_id, after, EXPORT_PAGE);
+            let user_id = &principal.user_id;
+            let page = self.store.export(user_id, after, EXPORT_PAGE, EXPORT_BYTES);
             let mut page = page.await.map_err(store_away)?;
-            let is_last = page.len() < EXPORT_PAGE as usize;
+            let is_last = page.is_empty();
             after = page.last().map(|message| message.id);
             if let Some(taken_at) = principal.standing.taken_at() {
                 page.retain(|message| message.timestamp >= taken_at);

@@ -199,6 +199,8 @@ impl CloseReason {
     pub const SIGNED_OUT: Self = Self::of(4410, "signed_out");
     /// 1008: a place that this session held was needed for clients who hold less.
     pub const LIMIT_EXCEEDED: Self = Self::of(1008, "limit_exceeded");
+    /// 1008: the byte account does not grant what the session keeps; connect again later.
+    pub const NO_MEMORY: Self = Self::of(1008, "limit_exceeded");
     /// 4490: the client reads more slowly than it is written to.
     pub const SLOW_CONSUMER: Self = Self::of(4490, "slow_consumer");
 

@@ -141,8 +141,9 @@ impl Store for MemoryStore {
         user_id: &UserId,
         after: Option<MessageId>,
         limit: u32,
+        bytes_max: u64,
     ) -> Result<Vec<StoredMessage>, StoreError> {
-        Ok(self.state().export(user_id, after, limit))
+        Ok(self.state().export(user_id, after, limit, bytes_max))
     }
 
     async fn erase(&self, user_id: &UserId) -> Result<(), StoreError> {

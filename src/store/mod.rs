@@ -289,12 +289,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn seen(&self, user_id: &UserId, now: UnixMillis) -> Result<(), StoreError>;
 
     /// Everything that the user wrote or received and the store still has, oldest first, at most
-    /// `limit` messages after `after`: his own copy.
+    /// `limit` messages after `after`: the user's own copy. No message follows once the texts have
+    /// `bytes_max` bytes, so that an answer has less than that and one message more.
     async fn export(
         &self,
         user_id: &UserId,
         after: Option<MessageId>,
         limit: u32,
+        bytes_max: u64,
     ) -> Result<Vec<StoredMessage>, StoreError>;
 
     /// Forgets a user: his row, his secrets, his memberships, the words of his messages (their

@@ -50,7 +50,9 @@ impl Connection {
         // consumer that lives on takes messages from others.
         self.unsettled = None;
         // Before the app forgets the session: what it lets go of ends its outbox.
-        let left = match self.outbox.take() {
+        // It covers what is left until that has gone out.
+        let outbox = self.outbox.take();
+        let left = match &outbox {
             Some(outbox) => Some(outbox.take_over().await),
             None => None,
         };
@@ -69,6 +71,7 @@ impl Connection {
             self.socket.close(reason.as_ref(), linger).await;
         };
         futures_util::future::join(goodbye, self.attached.detach()).await;
+        drop(outbox);
     }
 
     /// Counts the error that a close tells of, unless it was counted where it arose.

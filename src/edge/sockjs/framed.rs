@@ -71,6 +71,11 @@ impl FramedSocket {
         }
     }
 
+    /// How many bytes of a message that is not whole were read.
+    pub(super) fn buffered(&self) -> usize {
+        self.socket.buffered()
+    }
+
     pub(super) fn is_amid_message(&self) -> bool {
         self.socket.is_amid_message()
     }

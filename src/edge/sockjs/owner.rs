@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use axum::http::header::HeaderValue;
 use subtle::ConstantTimeEq as _;
 
-use crate::edge::admission::Network;
+use crate::model::Network;
 
 /// Who sends a request.
 #[derive(Clone)]

@@ -30,12 +30,16 @@ use super::endpoint::{Endpoint, Entrance, House, path_from};
 use super::line::Line;
 use super::owner::Caller;
 use super::settings::SockJsSettings;
+use crate::edge::paced::Paced;
 use crate::edge::socket::Received;
 use crate::edge::stream::Stream;
 use crate::model::CloseReason;
 
 /// How long a closed session waits for its client's own close.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How long a client may take nothing of an answer.
+const STALL: Duration = Duration::from_secs(10);
 
 /// How long the head of a request may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,7 +56,10 @@ impl Channel {
                 Received::Octets { octets, .. } => {
                     return String::from_utf8(octets.into()).ok();
                 }
-                Received::Pinged(_) | Received::Ponged | Received::Unfinished => {}
+                Received::Pinged(_)
+                | Received::Ponged
+                | Received::Unfinished
+                | Received::Buffered => {}
                 Received::Closed(_)
                 | Received::TooLarge
                 | Received::NotUtf8
@@ -174,7 +181,10 @@ async fn serve_socket(stream: TcpStream, address: IpAddr, router: Router) {
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT);
     let served = http
-        .serve_connection(TokioIo::new(Stream::Plain(stream)), service)
+        .serve_connection(
+            TokioIo::new(Paced::new(Stream::Plain(stream), STALL, None)),
+            service,
+        )
         .with_upgrades();
     if let Err(error) = served.await {
         tracing::debug!(%error, "a request ended early");

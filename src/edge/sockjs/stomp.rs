@@ -21,7 +21,6 @@ use axum::routing::any;
 use super::endpoint::{Endpoint, Entrance, House, path_from};
 use super::line::Line;
 use super::owner::Caller;
-use crate::edge::admission::Network;
 use crate::edge::connection::{Connection, Opened};
 use crate::edge::handshake::{self, Opening};
 use crate::edge::origin::Verdict;
@@ -30,6 +29,7 @@ use crate::edge::settings::MessageKind;
 use crate::edge::socket::{Gone, Received, Socket};
 use crate::edge::websocket::Asked;
 use crate::edge::{Edge, reply, websocket};
+use crate::model::Network;
 use crate::model::{CloseReason, Code, Problem};
 use crate::websocket::Framed;
 
@@ -177,6 +177,11 @@ impl SockJs {
     /// Whether a message has begun, and its rest is still to come.
     pub(in crate::edge) fn is_amid_message(&self) -> bool {
         self.0.is_amid_message()
+    }
+
+    /// How many bytes of a WebSocket were read and are not told.
+    pub(in crate::edge) fn buffered(&self) -> usize {
+        self.0.buffered()
     }
 
     /// Waits for the next message. Safe to drop and call again.

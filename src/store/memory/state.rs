@@ -284,6 +284,7 @@ impl State {
         user: &UserId,
         after: Option<MessageId>,
         limit: u32,
+        bytes_max: u64,
     ) -> Vec<StoredMessage> {
         let rooms = self.rooms_of(user);
         let mut found: Vec<&StoredMessage> = rooms
@@ -294,7 +295,14 @@ impl State {
             .filter(|message| after.is_none_or(|after| message.id > after))
             .collect();
         found.sort_by_key(|message| (message.id, message.room, message.seq));
-        found.into_iter().take(limit as usize).cloned().collect()
+        let mut bytes = 0;
+        let within = |message: &&StoredMessage| {
+            let is_within = bytes < bytes_max;
+            bytes += message.text.len() as u64;
+            is_within
+        };
+        let found = found.into_iter().take(limit as usize);
+        found.take_while(within).cloned().collect()
     }
 
     pub(super) fn erase(&mut self, user: &UserId) {

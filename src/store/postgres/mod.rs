@@ -6,8 +6,10 @@
 //! its row, so commit order is `seq` order on every node.
 
 mod accounts;
+mod checking;
 mod columns;
 mod connect;
+mod failed;
 mod hands;
 mod keys;
 mod lane;
@@ -15,6 +17,7 @@ mod settings;
 mod visits;
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +66,8 @@ pub struct PostgresStore {
     backlog: Backlog,
     /// By the conversation: all appends to one are in one lane, in the order of the calls.
     lanes: Vec<mpsc::Sender<Waiting>>,
+    /// Whether the last batch of any lane failed.
+    is_failing: Arc<AtomicBool>,
     stop: CancellationToken,
     /// What `close` waits for. A std mutex, held to take them out.
     running: Mutex<Vec<JoinHandle<()>>>,
@@ -85,6 +90,7 @@ impl PostgresStore {
         let store_id = connect::prepare(&lane_pool).await?;
         let stop = CancellationToken::new();
         let (mut lanes, mut running) = (Vec::new(), Vec::new());
+        let is_failing = Arc::new(AtomicBool::new(false));
         for _ in 0..settings.lanes {
             let (sender, waiting) = mpsc::channel(settings.lane_queue_max);
             let lane = Lane {
@@ -92,6 +98,7 @@ impl PostgresStore {
                 store_id: store_id.clone(),
                 batch_max: settings.batch_max,
                 deadline: connect::deadline(settings),
+                is_failing: Arc::clone(&is_failing),
             };
             running.push(tracker.spawn(lane.run(waiting, stop.clone())));
             lanes.push(sender);
@@ -102,6 +109,7 @@ impl PostgresStore {
             deadline: connect::deadline(settings),
             backlog: Backlog::new(settings.queue_bytes_max),
             lanes,
+            is_failing,
             stop,
             running: Mutex::new(running),
         }))
@@ -304,10 +312,13 @@ impl Store for PostgresStore {
         user_id: &UserId,
         after: Option<MessageId>,
         limit: u32,
+        bytes_max: u64,
     ) -> Result<Vec<StoredMessage>, StoreError> {
         // Nothing is smaller than no octets.
         let after = after.map_or(Vec::new(), |id| id.0.to_be_bytes().to_vec());
-        let params: [&(dyn ToSql + Sync); 3] = [&user_id.as_str(), &after, &i64::from(limit)];
+        let bytes_max = i64::try_from(bytes_max).unwrap_or(i64::MAX);
+        let user_id = user_id.as_str();
+        let params: [&(dyn ToSql + Sync); 4] = [&user_id, &after, &i64::from(limit), &bytes_max];
         let rows = self.ask(sql::EXPORT, &params).await?;
         rows.iter()
             .map(|row| message_row(row, 0)?.try_into())
@@ -334,7 +345,7 @@ impl Store for PostgresStore {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.ask("SELECT 1", &[]).await.map(drop)
+        self.check_writing().await
     }
 
     async fn close(&self) {

@@ -157,8 +157,9 @@ impl<E: Store + ?Sized> Store for Far<Arc<E>> {
         user_id: &UserId,
         after: Option<MessageId>,
         limit: u32,
+        bytes_max: u64,
     ) -> Result<Vec<StoredMessage>, StoreError> {
-        self.engine.export(user_id, after, limit).await
+        self.engine.export(user_id, after, limit, bytes_max).await
     }
 
     async fn erase(&self, user_id: &UserId) -> Result<(), StoreError> {

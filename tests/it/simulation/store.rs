@@ -166,8 +166,9 @@ impl Store for SimStore {
         user_id: &UserId,
         after: Option<MessageId>,
         limit: u32,
+        bytes_max: u64,
     ) -> Result<Vec<StoredMessage>, StoreError> {
-        self.inner.export(user_id, after, limit).await
+        self.inner.export(user_id, after, limit, bytes_max).await
     }
 
     async fn erase(&self, user_id: &UserId) -> Result<(), StoreError> {
