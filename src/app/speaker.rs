@@ -64,11 +64,8 @@ impl Buckets {
     fn of(sender: &Principal, networks: &Networks) -> Self {
         let own = match sender.kind {
             Kind::Member | Kind::Bot | Kind::Admin => format!("rate:auth:{}", sender.user_id),
-            Kind::Anonymous if sender.standing.is_loose() => {
-                format!("rate:anon:{}", sender.client_identifier)
-            }
-            // Without the fingerprint: whoever has a secret could come with another user agent, and
-            // with it find a full bucket.
+            // By user, not by fingerprint: a client could come with another user agent and find a full
+            // bucket, and a crowd with one browser behind one address would share a single one.
             Kind::Anonymous => format!("rate:anon:{}", sender.user_id),
         };
         Self {

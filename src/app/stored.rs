@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{App, Live};
-use crate::budget::{Accounts, Charge, Claimant, Pool, PoolSettings, Portion, Refused};
+use crate::budget::{Charge, Claimant, Pool, PoolSettings, Portion, Refused, Tallies};
 use crate::model::{Code, Kind, Network, Problem, UnixMillis, UserId};
 
 /// What a stored message occupies beside its text: its row and what finds it.
@@ -27,7 +27,7 @@ const SLOTS: u32 = 24;
 /// The shortest slot.
 const SLOT_MIN: Duration = Duration::from_secs(60);
 
-/// Accounts take so much at a time: most clients write little.
+/// Tallies take so much at a time: most clients write little.
 const CHUNK_BYTES: u64 = 1 << 10;
 
 /// What members store counts for so long.
@@ -70,7 +70,7 @@ pub struct Stored {
 /// Shares that come back with time.
 #[derive(Debug)]
 struct Aging {
-    accounts: Accounts,
+    accounts: Tallies,
     slot_ms: u64,
     life: Duration,
     /// By when they end. A std mutex: held for a look-up, and when a slot is over for its end.
@@ -155,7 +155,7 @@ impl Aging {
     fn new(settings: PoolSettings, life: Duration) -> Self {
         let slot = (life / SLOTS).max(SLOT_MIN);
         Self {
-            accounts: Accounts::with_chunk(Pool::new(settings), CHUNK_BYTES),
+            accounts: Tallies::with_chunk(Pool::new(settings), CHUNK_BYTES),
             slot_ms: u64::try_from(slot.as_millis()).unwrap_or(u64::MAX),
             life,
             slots: Mutex::default(),

@@ -312,14 +312,6 @@ impl Order {
             ),
             (self.at_once == 0, "--at-once is at least 1".to_owned()),
             (
-                !(1..=SUBSCRIPTIONS_MAX).contains(&self.subscriptions),
-                format!("--subscriptions is 1 to {SUBSCRIPTIONS_MAX}"),
-            ),
-            (
-                self.subscriptions > 1 && self.scenario != Scenario::Reconnect,
-                "--subscriptions is for reconnect".to_owned(),
-            ),
-            (
                 self.slow_consumers > 0
                     && self.scenario != Scenario::Fanout
                     && self.scenario != Scenario::Rooms,
@@ -329,6 +321,15 @@ impl Order {
         wrong
             .into_iter()
             .find_map(|(is_wrong, words)| is_wrong.then_some(words))
+            .or_else(|| self.wrong_subscriptions())
+    }
+
+    fn wrong_subscriptions(&self) -> Option<String> {
+        if !(1..=SUBSCRIPTIONS_MAX).contains(&self.subscriptions) {
+            return Some(format!("--subscriptions is 1 to {SUBSCRIPTIONS_MAX}"));
+        }
+        let is_ignored = self.subscriptions > 1 && self.scenario != Scenario::Reconnect;
+        is_ignored.then(|| "--subscriptions is for reconnect".to_owned())
     }
 }
 

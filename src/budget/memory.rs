@@ -11,8 +11,10 @@
 
 use std::sync::{Arc, Weak};
 
+use super::charge::Charge;
+use super::claimant::Claimant;
 use super::parts::Parts;
-use super::pool::{Charge, Claimant, Evict, Pool, PoolSettings, Refused};
+use super::pool::{Evict, Pool, PoolSettings, Refused};
 
 /// How much is leased at once, in bytes.
 const CHUNK_BYTES: u64 = 16 << 10;

@@ -76,6 +76,8 @@ pub(super) struct Connection {
     has_wire: bool,
     /// Whether something was given to the socket itself and is not flushed.
     is_unflushed: bool,
+    /// Whether it waited for its turn since something happened.
+    has_turn: bool,
     /// Requests whose outcome is not known; there only while there are any.
     unsettled: Option<Box<Unsettled>>,
     /// What covers the bytes that this task keeps for its client, once those are many.
@@ -110,6 +112,7 @@ impl Connection {
             outbox: None,
             has_wire: false,
             is_unflushed: false,
+            has_turn: false,
             unsettled: None,
             lease: None,
             sends: 0,
@@ -170,6 +173,7 @@ impl Connection {
 
     /// Does what is due now, and what the session asks for because of it.
     async fn react(&mut self, happened: Happened) -> Step {
+        self.has_turn = false;
         match happened {
             Happened::Received(received) => {
                 self.received(received).await?;
@@ -202,6 +206,12 @@ impl Connection {
     /// Hands a request to the app. What it says comes later, except for CONNECT.
     async fn handle(&mut self, event: Event) -> Step {
         self.edge.meters.received(&event);
+        if matches!(event, Event::Connect(_) | Event::Subscribe(_)) && !self.has_turn {
+            self.has_turn = true;
+            if !self.edge.turns.may_go_on() {
+                Box::pin(self.edge.turns.go_on()).await;
+            }
+        }
         while self.sends >= UNSETTLED_MAX && self.unsettled.is_some() {
             let settled = next_settled(&mut self.unsettled).await;
             self.settled(settled);

@@ -10,6 +10,10 @@
 //! how long the runtime takes to get round to a task that is ready (its scheduling delay). While that is
 //! short the batch grows, and when it is long the batch shrinks. There is no rate to configure, and a node
 //! with spare CPU lets everybody in at once.
+//!
+//! The later steps of an arrival (CONNECT, the SUBSCRIBEs of one read) and the end of a lost connection wait here
+//! too: clients answer in bursts, and thousands of such tasks that are ready at once are as bad as thousands of
+//! sockets. What sessions send and receive never waits here.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -36,7 +40,7 @@ const BATCH_MAX: usize = 128;
 const DELAY_MIN: Duration = Duration::from_millis(3);
 const DELAY_MAX: Duration = Duration::from_millis(10);
 
-/// The sockets that wait.
+/// The sockets that wait, and the connections that were lost and whose sessions are still to be forgotten.
 #[derive(Debug)]
 pub(super) struct Turns {
     /// A std mutex: held for a push or a pop, never across an await.
@@ -49,6 +53,12 @@ pub(super) struct Turns {
 struct State {
     /// So many may go at once while nobody waits.
     free: usize,
+    /// Lost connections. They go first, so that a client that comes back does not find its own session.
+    leaving: VecDeque<oneshot::Sender<Turn>>,
+    /// Connections that are open and have sent CONNECT or SUBSCRIBE. They alternate with those that come, so
+    /// that neither starves the other.
+    begun: VecDeque<oneshot::Sender<Turn>>,
+    is_turn_of_begun: bool,
     /// Networks that wait, in the order of their turns; each of the widest level, because who rents a /48
     /// has many narrower ones.
     order: VecDeque<Network>,
@@ -80,6 +90,9 @@ impl Turns {
         Arc::new(Self {
             state: Mutex::new(State {
                 free: BATCH_MIN,
+                leaving: VecDeque::new(),
+                begun: VecDeque::new(),
+                is_turn_of_begun: false,
                 order: VecDeque::new(),
                 waiting: HashMap::new(),
                 is_closed: false,
@@ -95,8 +108,7 @@ impl Turns {
     pub(super) async fn wait(&self, client: IpAddr) -> Result<(), Refusal> {
         let turn = {
             let mut state = self.lock();
-            if state.order.is_empty() && state.free > 0 {
-                state.free -= 1;
+            if state.take_free() {
                 return Ok(());
             }
             if state.is_closed {
@@ -112,6 +124,38 @@ impl Turns {
                 Err(Refusal::Busy)
             }
         }
+    }
+
+    /// Waits until the node has time to forget the session of a lost connection. Without this the tasks of a
+    /// herd that is cut off would all be ready in the same moment.
+    pub(super) async fn leave(&self) {
+        self.pass(|state| &mut state.leaving).await;
+    }
+
+    /// Whether a connection may do at once what opens things: CONNECT, SUBSCRIBE. If not, [`Turns::go_on`].
+    pub(super) fn may_go_on(&self) -> bool {
+        let mut state = self.lock();
+        state.is_closed || state.take_free()
+    }
+
+    /// Waits until the node has time for the CONNECT or the SUBSCRIBEs of a connection that is open.
+    pub(super) async fn go_on(&self) {
+        self.pass(|state| &mut state.begun).await;
+    }
+
+    /// Waits in one of the queues of what is done in any case.
+    async fn pass(&self, queue: fn(&mut State) -> &mut VecDeque<oneshot::Sender<Turn>>) {
+        let turn = {
+            let mut state = self.lock();
+            if state.is_closed || state.take_free() {
+                return;
+            }
+            let (turn, taken) = oneshot::channel();
+            queue(&mut state).push_back(turn);
+            taken
+        };
+        self.asked.notify_one();
+        let _in_time = timeout(WAIT_MAX, turn).await;
     }
 
     /// Lets sockets go until `shutdown`.
@@ -163,6 +207,8 @@ impl Turns {
         let mut state = self.lock();
         state.is_closed = true;
         state.free = 0;
+        state.leaving.clear();
+        state.begun.clear();
         state.order.clear();
         state.waiting.clear();
     }
@@ -173,6 +219,14 @@ impl Turns {
 }
 
 impl State {
+    /// Whether one may go at once: nobody waits, and not too many went since somebody looked.
+    fn take_free(&mut self) -> bool {
+        let is_quiet = self.order.is_empty() && self.leaving.is_empty() && self.begun.is_empty();
+        let may_go = self.free > 0 && is_quiet;
+        self.free -= usize::from(may_go);
+        may_go
+    }
+
     fn push(&mut self, network: Network) -> oneshot::Receiver<Turn> {
         let (turn, taken) = oneshot::channel();
         let waiting = self.waiting.entry(network).or_default();
@@ -183,8 +237,20 @@ impl State {
         taken
     }
 
-    /// The next socket, of the network whose turn it is.
+    /// The next lost connection, else by turns one that is open and the next socket that comes.
     fn pop(&mut self) -> Option<oneshot::Sender<Turn>> {
+        if let Some(leaving) = self.leaving.pop_front() {
+            return Some(leaving);
+        }
+        self.is_turn_of_begun = !self.is_turn_of_begun;
+        match self.is_turn_of_begun {
+            true => self.begun.pop_front().or_else(|| self.pop_coming()),
+            false => self.pop_coming().or_else(|| self.begun.pop_front()),
+        }
+    }
+
+    /// The next socket of the network whose turn it is.
+    fn pop_coming(&mut self) -> Option<oneshot::Sender<Turn>> {
         let network = self.order.pop_front()?;
         let waiting = self.waiting.get_mut(&network)?;
         let turn = waiting.pop_front();
@@ -251,6 +317,43 @@ mod tests {
         let rented = |n: u16| IpAddr::from([0x2001, 0xdb8, 0, n, 0, 0, 0, 1]);
         let clients = [rented(1), rented(2), rented(0x300), at(9)];
         assert_eq!(order(&clients), [0, 3, 1, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lost_connections_go_before_those_that_come() {
+        let turns = Turns::new();
+        turns.lock().free = 0;
+        let (mut coming, mut leaving) = (Box::pin(turns.wait(at(1))), Box::pin(turns.leave()));
+        assert!(futures_util::poll!(&mut coming).is_pending());
+        assert!(futures_util::poll!(&mut leaving).is_pending());
+        let batch = turns.let_go(1).unwrap();
+        assert!(futures_util::poll!(&mut coming).is_pending());
+        leaving.await;
+        batch.is_done.notified().await;
+        let _next = turns.let_go(1).unwrap();
+        assert_eq!(coming.await, Ok(()));
+        turns.close();
+        turns.leave().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_begun_and_what_comes_alternate() {
+        let turns = Turns::new();
+        turns.lock().free = 0;
+        assert!(!turns.may_go_on());
+        let mut coming: Vec<_> = (0..2).map(|_| Box::pin(turns.wait(at(1)))).collect();
+        let mut begun: Vec<_> = (0..2).map(|_| Box::pin(turns.go_on())).collect();
+        for (one, other) in coming.iter_mut().zip(&mut begun) {
+            assert!(futures_util::poll!(one).is_pending());
+            assert!(futures_util::poll!(other).is_pending());
+        }
+        let _batch = turns.let_go(2).unwrap();
+        assert!(futures_util::poll!(&mut coming[0]).is_ready());
+        assert!(futures_util::poll!(&mut begun[0]).is_ready());
+        assert!(futures_util::poll!(&mut coming[1]).is_pending());
+        assert!(futures_util::poll!(&mut begun[1]).is_pending());
+        turns.close();
+        assert!(turns.may_go_on());
     }
 
     #[tokio::test(start_paused = true)]

@@ -114,10 +114,9 @@ impl Visitors {
     }
 
     /// The client's network and the wider ones, as limits count them.
-    #[must_use]
-    pub fn networks(&self, address: IpAddr) -> Networks {
-        let multiple = self.settings.multiples.of(address);
-        self.key.networks(address, multiple)
+    pub(crate) fn networks(&self, address: IpAddr) -> Networks {
+        self.key
+            .networks(address, self.settings.multiples.of(address))
     }
 
     /// The identity for a CONNECT. `visitor_token` is the header of that name: a secret, `new`, or

@@ -72,7 +72,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// The backlog that the system allows, where that is less than what is asked for.
-pub(super) fn short_backlog() -> Option<u32> {
+fn short_backlog() -> Option<u32> {
     let text = std::fs::read_to_string(BACKLOG_MAX_FILE).ok()?;
     short_of(&text)
 }
@@ -85,6 +85,13 @@ fn short_of(text: &str) -> Option<u32> {
 /// Opens all doors.
 pub(super) fn open(config: &Config) -> Result<Doors, DoorError> {
     let settings = &config.settings;
+    if let Some(allowed) = short_backlog() {
+        tracing::warn!(
+            allowed,
+            "clients that come back all at once are dropped beyond this many: set \
+             net.core.somaxconn to {BACKLOG} (sysctl)"
+        );
+    }
     let certificates = match (&settings.tls_cert, &settings.tls_key) {
         (Some(cert), Some(key)) => Some(Arc::new(Certificates::load(cert, key)?)),
         _ => None,

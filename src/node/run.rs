@@ -135,13 +135,6 @@ async fn start(config: &Config) -> Result<Node, StartError> {
     // Before the lease is taken: a second start by mistake must not push a running node out only
     // to find its port in use.
     let doors = doors::open(config)?;
-    if let Some(allowed) = doors::short_backlog() {
-        tracing::warn!(
-            allowed,
-            "clients that come back all at once are dropped beyond this many: set \
-             net.core.somaxconn to 4096 (sysctl)"
-        );
-    }
     let metrics = PrometheusBuilder::new().install_recorder()?;
     let incarnation = Incarnation(getrandom::u64().map_err(StartError::Random)?);
     let (work, stop_work) = (TaskTracker::new(), CancellationToken::new());

@@ -63,11 +63,6 @@ impl Subscriptions {
         }
     }
 
-    /// How many there are.
-    pub(super) fn count(&self) -> u32 {
-        u32::try_from(self.by_id.len()).unwrap_or(u32::MAX)
-    }
-
     /// About how many bytes they take, here and where their messages are routed.
     pub(super) fn bytes(&self) -> usize {
         self.bytes as usize
@@ -78,6 +73,11 @@ impl Subscriptions {
     pub(super) fn check_bytes(&self) {
         let sum: u32 = self.by_id.iter().map(Subscription::bytes).sum();
         assert_eq!(self.bytes, sum);
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.by_id.len()).unwrap_or(u32::MAX)
     }
 
     /// Adds what a SUBSCRIBE asks for.

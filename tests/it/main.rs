@@ -26,6 +26,7 @@ mod conformance_quota;
 mod conformance_stomp;
 mod conformance_store;
 mod corpus;
+mod costs;
 mod crowd;
 mod deployment_files;
 mod disk;

@@ -11,12 +11,21 @@ use crate::bench::Outcome;
 use crate::bench::crew::Crew;
 use crate::bench::gather::{TURN, gather};
 use crate::bench::link::Deaf;
+use crate::bench::order::Order;
 use crate::bench::report::{Draft, Report, spread};
+
+/// How many connect at a time before they are cut off.
+const FIRST_AT_ONCE: u32 = 64;
 
 pub(super) fn run(mut stage: Stage<'_>, crew: &Crew) -> Outcome<Report> {
     let order = stage.order;
+    // Only coming back is done all at once.
+    let first = Order {
+        at_once: order.at_once.min(FIRST_AT_ONCE),
+        ..order.clone()
+    };
     for wave in &crew.waves {
-        gather(&mut stage.fleet, wave, order, &mut stage.progress)?;
+        gather(&mut stage.fleet, wave, &first, &mut stage.progress)?;
     }
     let names: Vec<Box<str>> = names(&stage);
     let everybody: Vec<usize> = (0..stage.fleet.len()).collect();

@@ -23,7 +23,7 @@ use super::{
     Consumer, MESSAGE_COST_BYTES, QueueError, QueueMessage, QueueSettings, Queues, Scarce, Sent,
     Settler, Tag, Wish,
 };
-use crate::budget::{Accounts, Claimant, Evict, Pool};
+use crate::budget::{Claimant, Evict, Pool, Tallies};
 use crate::model::{QueueArguments, Verdict};
 
 /// One node's handle on the queues of a process.
@@ -41,7 +41,7 @@ struct Shared {
     settings: QueueSettings,
     queues: Arc<Pool>,
     /// What the messages in all queues occupy, those at consumers included.
-    bytes: Accounts,
+    bytes: Tallies,
     /// A std mutex: held for a few map operations, never across an await.
     state: Mutex<State>,
 }
@@ -54,7 +54,7 @@ impl MemoryQueues {
         let shared = Arc::new(Shared {
             settings,
             queues: Arc::clone(&queues),
-            bytes: Accounts::new(settings.bytes_pool()),
+            bytes: Tallies::new(settings.bytes_pool()),
             state: Mutex::new(State::new(settings, queues)),
         });
         Self::handle(shared)

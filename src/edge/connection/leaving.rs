@@ -49,6 +49,9 @@ impl Connection {
         // Whatever was begun for the session and is not settled ends now, not after the goodbye: a
         // consumer that lives on takes messages from others.
         self.unsettled = None;
+        if matches!(ending, Ending::Gone) {
+            self.edge.turns.leave().await;
+        }
         // Before the app forgets the session: what it lets go of ends its outbox.
         // It covers what is left until that has gone out.
         let outbox = self.outbox.take();

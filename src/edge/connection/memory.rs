@@ -41,7 +41,7 @@ struct Evicted(Weak<Outbox>);
 impl Evict for Evicted {
     fn evict(&self) {
         if let Some(outbox) = self.0.upgrade() {
-            outbox.cut(CloseReason::NO_MEMORY);
+            outbox.cut(CloseReason::LIMIT_EXCEEDED);
         }
     }
 }
@@ -68,7 +68,7 @@ impl Connection {
         let words = "Your connections hold as much memory as they may now. Close some of them, send smaller \
                      frames and commit transactions sooner, or connect again later.";
         let problem = Problem::new(Code::LimitExceeded, words).retry_after_ms(5_000);
-        self.refuse(problem, Some(CloseReason::NO_MEMORY));
+        self.refuse(problem, Some(CloseReason::LIMIT_EXCEEDED));
         self.perform().await
     }
 

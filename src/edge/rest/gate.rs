@@ -1,7 +1,8 @@
 //! What every request of REST passes before its handler: its size, how often, and who asks.
 //!
-//! Not here: the Origin of pages (`cors`), names of requests (`trace`). Invariant: the order is body,
-//! network, caller, class, handler; what costs more stands behind what costs less.
+//! Not here: the Origin of pages (`cors`), names of requests (`trace`). Invariant: the order is
+//! network, body, caller, class, handler; what costs more stands behind what costs less. A network
+//! over its limit is refused without a byte of the body being read.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -50,6 +51,7 @@ async fn answer(
     let peer = peer(&parts.extensions)?;
     let mut caller = Caller::read(&edge, &peer, &parts.headers, route.who);
     let (app, address) = (Arc::clone(&edge.app), caller.handshake.address);
+    count_network(&edge, &route, &caller, counted).await?;
     let body = match route.takes {
         Some(_) => read(body, &parts.headers, &edge, address).await?,
         None => Bytes::new(),
@@ -106,7 +108,25 @@ async fn answer(
     reply?.leased(lease).map_err(no_memory)
 }
 
-/// Takes a token from each bucket that the request is counted in, and finds out who asks.
+/// Takes a token from the bucket of the network.
+async fn count_network(
+    edge: &Edge,
+    route: &SharedRoute,
+    caller: &Caller,
+    counted: &mut Option<Counted>,
+) -> Result<(), Problem> {
+    if route.class == Class::Free {
+        return Ok(());
+    }
+    let taken = limits::of_network(edge, caller).await;
+    taken.map_err(|(problem, refused)| {
+        *counted = Some(refused);
+        problem
+    })
+}
+
+/// Takes a token from each further bucket that the request is counted in, and authenticates the
+/// caller. The bucket of class token is chosen by the body.
 async fn count(
     edge: &Edge,
     route: &SharedRoute,
@@ -121,7 +141,6 @@ async fn count(
         *counted = Some(refused.1);
         refused.0
     };
-    limits::of_network(edge, caller).await.map_err(&mut note)?;
     if let Err(problem) = caller.authenticate(edge, route).await {
         // Whoever was authenticated and may not do this is no stranger.
         if problem.code.status() == 401 {

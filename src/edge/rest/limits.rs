@@ -92,7 +92,7 @@ fn of_many(number: u32) -> Rate {
 /// The bucket that all requests of a network share.
 pub(super) async fn of_network(edge: &Edge, caller: &Caller) -> Result<(), (Problem, Counted)> {
     let rate = of_many(edge.settings.http_per_net);
-    take_networks(edge, caller, ("network", "http:net"), rate)
+    take(edge, "network", From::Networks(caller, "http:net"), rate)
         .await
         .map(|_| ())
 }
@@ -103,7 +103,7 @@ pub(super) async fn of_strangers(
     caller: &Caller,
 ) -> Result<Counted, (Problem, Counted)> {
     let rate = per_minute(edge.settings.http_auth_per_net);
-    take_networks(edge, caller, ("auth", "http:auth"), rate).await
+    take(edge, "auth", From::Networks(caller, "http:auth"), rate).await
 }
 
 /// The bucket of a request, once it is known who sends it.
@@ -119,7 +119,7 @@ pub(super) async fn of_class(
     let (name, key, rate) = match (class, known) {
         (Class::Open | Class::Free, _) => {
             let rate = of_many(edge.settings.http_per_net.div_ceil(OPEN_PART));
-            return take_networks(edge, caller, ("open", "http:open"), rate).await;
+            return take(edge, "open", From::Networks(caller, "http:open"), rate).await;
         }
         (Class::Token, _) => (
             "token",
@@ -130,7 +130,7 @@ pub(super) async fn of_class(
         (Class::General, Some(user)) => ("user", format!("http:user:{user}"), many),
         (Class::Auth | Class::General, None) => return of_strangers(edge, caller).await,
     };
-    take(edge, name, &key, rate).await
+    take(edge, name, From::Key(key), rate).await
 }
 
 /// The hash of what is presented: of a token in the header, else of the body that holds one.
@@ -142,37 +142,29 @@ fn presented(caller: &Caller, body: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(&hash[..16])
 }
 
+/// Where a token is taken.
+enum From<'a> {
+    /// One bucket.
+    Key(String),
+    /// The buckets of the caller's network and the wider ones, under this name.
+    Networks(&'a Caller, &'static str),
+}
+
 async fn take(
     edge: &Edge,
     name: &'static str,
-    key: &str,
+    from: From<'_>,
     rate: Rate,
-) -> Result<Counted, (Problem, Counted)> {
-    counted(name, rate, edge.rest.quota.take(key, rate).await)
-}
-
-/// The same from the buckets of a network and the wider ones; `names` are those of the header and of the
-/// bucket.
-async fn take_networks(
-    edge: &Edge,
-    caller: &Caller,
-    names: (&'static str, &str),
-    rate: Rate,
-) -> Result<Counted, (Problem, Counted)> {
-    let quota = edge.rest.quota.as_ref();
-    let verdict = caller.networks.take(quota, names.1, rate).await;
-    counted(names.0, rate, verdict)
-}
-
-fn counted(
-    name: &'static str,
-    rate: Rate,
-    verdict: Verdict,
 ) -> Result<Counted, (Problem, Counted)> {
     let counted = |remaining| Counted {
         name,
         rate,
         remaining,
+    };
+    let quota = edge.rest.quota.as_ref();
+    let verdict = match from {
+        From::Key(key) => quota.take(&key, rate).await,
+        From::Networks(caller, what) => caller.networks.take(quota, what, rate).await,
     };
     match verdict {
         Verdict::Allowed { remaining } => Ok(counted(remaining)),

@@ -21,8 +21,10 @@ mod own;
 mod passwords;
 mod settings;
 mod sign_ins;
+mod strength;
 mod tokens;
 mod types;
+mod worker_threads;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -255,12 +255,12 @@ settings! {
             "New connections per second, on average; a tenth of it from one network. 0 is off: then the node takes as many as it has CPU for, in turn by network.", "503 with Retry-After";
         connection_burst "CONNECTION_BURST" []: u32 = "5000", Rule::Between("1", "1000000"),
             "New connections at once, while `CONNECTION_RATE` is set; a fifth of it from one network.", "503 with Retry-After";
-        subscriptions_per_node "SUBSCRIPTIONS_PER_NODE" []: u32 = "1000000", Rule::Between("0", "100000000"),
-            "Subscriptions of this node beyond the first 32 of each session, with shares for users and networks; 0 is off.", "ERROR `limit_exceeded`";
         connections_per_net "CONNECTIONS_PER_NET" []: u32 = "0", Rule::Between("0", "10000000"),
             "A fixed number of connections from one network (IPv4 address, IPv6 /64), beside its share of the connections and the memory that are free; 0 is none.", "429";
         network_limits "NETWORK_LIMITS" []: NetworkLimits = "", Rule::Any,
             "Networks with larger limits: each limit of a network is multiplied by the number behind its name. The longest prefix decides.", "";
+        subscriptions_per_node "SUBSCRIPTIONS_PER_NODE" []: u32 = "1000000", Rule::Between("0", "100000000"),
+            "Subscriptions of this node beyond the first 32 of each session, with shares for users and networks; 0 is off.", "ERROR `limit_exceeded`";
     }
     "Limits of what is stored" {
         visitor_store_bytes "VISITOR_STORE_BYTES" []: Size = "2GiB", Rule::Between("0", "1024GiB"),

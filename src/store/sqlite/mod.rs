@@ -8,6 +8,7 @@
 mod accounts;
 mod append;
 pub mod backup;
+mod company;
 mod ledger;
 mod open;
 mod place;

@@ -15,6 +15,7 @@ use rusqlite::{Connection, Error, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
 use super::SqliteSettings;
+use super::company::wait_for_company;
 use super::ledger::Ledger;
 use super::place::Place;
 use crate::store::StoreError;
@@ -41,6 +42,11 @@ pub(super) type Queue = SyncSender<Box<dyn Job>>;
 pub(super) trait Job: Send {
     /// Does the work inside the batch's transaction. An error ends the whole batch.
     fn run(&mut self, unit: &Unit<'_>) -> Result<(), Error>;
+
+    /// Whether it may wait for a moment for a job that may not.
+    fn may_wait(&self) -> bool {
+        false
+    }
 
     /// Tells whoever waits how it ended: committed, or why not.
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
@@ -109,6 +115,7 @@ impl<'a> Unit<'a> {
 pub(super) struct Call<T, F> {
     work: Option<F>,
     result: Option<T>,
+    may_wait: bool,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
@@ -117,8 +124,15 @@ impl<T, F> Call<T, F> {
         Self {
             work: Some(work),
             result: None,
+            may_wait: false,
             reply,
         }
+    }
+
+    /// The same work, which may wait for company.
+    pub(super) fn patient(mut self) -> Self {
+        self.may_wait = true;
+        self
     }
 }
 
@@ -132,6 +146,10 @@ where
             self.result = Some(work(unit)?);
         }
         Ok(())
+    }
+
+    fn may_wait(&self) -> bool {
+        self.may_wait
     }
 
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
@@ -211,6 +229,7 @@ impl Writer {
         while let Ok(first) = jobs.recv() {
             batch.push(first);
             batch.extend(jobs.try_iter().take(batch_max - 1));
+            wait_for_company(jobs, &mut batch, batch_max);
             if is_busy && batch.len() < GATHERED_ENOUGH {
                 gather();
                 batch.extend(jobs.try_iter().take(batch_max - batch.len()));

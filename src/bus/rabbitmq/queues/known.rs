@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::declare::Declared;
 use super::outstanding::Outstanding;
-use crate::budget::{Accounts, Charge, Claimant, Pool, Portion};
+use crate::budget::{Charge, Claimant, Pool, Portion, Tallies};
 use crate::bus::queue::{MESSAGE_COST_BYTES, QueueError, QueueSettings, Scarce, Wish};
 use crate::model::QueueArguments;
 
@@ -27,7 +27,7 @@ pub(super) struct Known {
     settings: QueueSettings,
     queues: Arc<Pool>,
     /// What was sent from here and is not known to be consumed.
-    bytes: Accounts,
+    bytes: Tallies,
     /// A std mutex: held for a few map operations, never across an await.
     state: Mutex<State>,
 }
@@ -82,7 +82,7 @@ impl Known {
         Self {
             settings,
             queues: settings.queues_pool(),
-            bytes: Accounts::new(settings.bytes_pool()),
+            bytes: Tallies::new(settings.bytes_pool()),
             state: Mutex::default(),
         }
     }

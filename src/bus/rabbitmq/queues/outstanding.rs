@@ -74,13 +74,13 @@ impl Outstanding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::budget::{Accounts, Claimant, Pool, PoolSettings};
+    use crate::budget::{Claimant, Pool, PoolSettings, Tallies};
     use crate::model::Network;
 
     #[test]
     fn what_no_longer_waits_is_given_back_the_oldest_first() {
         // Chunks of one byte.
-        let accounts = Accounts::new(Pool::new(PoolSettings::new("test", 60_000)));
+        let accounts = Tallies::new(Pool::new(PoolSettings::new("test", 60_000)));
         let at = |last: u8| Claimant::stranger(Network::of([192, 0, 2, last].into()));
         let held = |last: u8| accounts.pool().held_by_network(at(last).network);
         let mut outstanding = Outstanding::default();
