@@ -212,10 +212,9 @@ async fn patterns_of_one_address_on_two_nodes_are_half_of_the_clusters() {
     let (on_a, taken_on_a) = take_all(&a, "198.51.100.1", "/topic/a.*.").await;
     let (on_b, taken_on_b) = take_all(&b, "198.51.100.1", "/topic/b.*.").await;
     let taken = taken_on_a + taken_on_b;
-    assert!(
-        (8..=HALF_OF_VISITORS).contains(&taken),
-        "{taken_on_a} and {taken_on_b}"
-    );
+    // On each of them the last pattern may begin within the share and end beyond it.
+    let most = HALF_OF_VISITORS + 2;
+    assert!((8..=most).contains(&taken), "{taken_on_a} and {taken_on_b}");
     for node in [&a, &b] {
         let mut elsewhere = visitor(node, "203.0.113.1").await;
         let own = format!("/topic/{}.*", node.address().port());

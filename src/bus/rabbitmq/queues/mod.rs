@@ -201,10 +201,7 @@ impl Core {
         let core = Arc::clone(self);
         Ok(Box::pin(async move {
             match outcome.await.map_err(unavailable)? {
-                Outcome::Routed => {
-                    core.has(&queue, portion);
-                    return Ok(());
-                }
+                Outcome::Routed => return core.has(&queue, portion),
                 Outcome::Refused => return Err(QueueError::Full),
                 Outcome::NoRoute => core.known.doubt(&queue),
             }
@@ -212,10 +209,7 @@ impl Core {
             core.reach(&queue, &wish, true).await?;
             let outcome = core.publish(&queue, &letter).await?;
             match outcome.await.map_err(unavailable)? {
-                Outcome::Routed => {
-                    core.has(&queue, portion);
-                    Ok(())
-                }
+                Outcome::Routed => core.has(&queue, portion),
                 Outcome::Refused => Err(QueueError::Full),
                 Outcome::NoRoute => {
                     core.known.doubt(&queue);
@@ -227,10 +221,11 @@ impl Core {
     }
 
     /// The queue has what was sent to it, which counts to the share of its sender from now on.
-    fn has(&self, queue: &str, portion: Option<Portion>) {
+    fn has(&self, queue: &str, portion: Option<Portion>) -> Result<(), QueueError> {
         if let Some(portion) = portion {
             self.known.has(queue, portion);
         }
+        Ok(())
     }
 
     async fn publish(
