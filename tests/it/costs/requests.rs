@@ -20,33 +20,31 @@ const ROUNDS: usize = 3;
 const BODY: usize = 64 << 10;
 const HEAD: usize = 15 << 10;
 
-/// What one request takes of a node, together with its answer.
-async fn request(
-    node: &Node,
-    name: &str,
-    head: &str,
-    body: &str,
-    bound_ms: f64,
-) -> Result<(), String> {
+/// A request: what it is, the head without Host and length, the body, and the bound in milliseconds.
+type Case = (&'static str, String, String, f64);
+
+/// What each request takes of a node, together with its answer.
+async fn requests(node: &Node, cases: Vec<Case>) {
     let at = node.address();
-    let length = match body {
-        "" => String::new(),
-        body => format!(
-            "Content-Type: application/json\r\nContent-Length: {}\r\n",
-            body.len()
-        ),
-    };
-    let text = format!("{head}\r\nHost: {at}\r\nConnection: close\r\n{length}\r\n{body}");
-    let mut least = Duration::MAX;
-    for _ in 0..ROUNDS {
-        let before = cpu::of_node(node);
-        for _ in 0..TIMES {
-            let answer = say(at, &text).await;
-            assert!((200..500).contains(&answer.status), "{name}: {answer:?}");
+    let mut results = Vec::new();
+    for (name, head, body, bound_ms) in cases {
+        let length = match body.len() {
+            0 => String::new(),
+            length => format!("Content-Type: application/json\r\nContent-Length: {length}\r\n"),
+        };
+        let text = format!("{head}\r\nHost: {at}\r\nConnection: close\r\n{length}\r\n{body}");
+        let mut least = Duration::MAX;
+        for _ in 0..ROUNDS {
+            let before = cpu::of_node(node);
+            for _ in 0..TIMES {
+                let answer = say(at, &text).await;
+                assert!((200..500).contains(&answer.status), "{name}: {answer:?}");
+            }
+            least = least.min((cpu::of_node(node) - before) / TIMES);
         }
-        least = least.min((cpu::of_node(node) - before) / TIMES);
+        results.push(hold(name, least, bound_ms));
     }
-    hold(name, least, bound_ms)
+    all_hold(results);
 }
 
 /// A JSON object with one field of this text, as large as a body may be.
@@ -55,87 +53,50 @@ fn object(head: &str, item: &str, tail: &str) -> String {
     format!("{head}{}{tail}", item.repeat(room / item.len()))
 }
 
+/// The same text again and again, as long as a head may be.
+fn many(item: &str) -> String {
+    item.repeat(HEAD / item.len())
+}
+
 #[tokio::test]
 async fn the_dearest_bodies_of_rest_cost_little() {
     let node = Node::start("costs-bodies", &OPEN).await;
-    let node = &node;
-    let reset = "POST /api/v1/auth/password/reset HTTP/1.1";
     let fields: String = (0..7_000).map(|n| format!("\"{n}\":0,")).collect();
-    let key = "Idempotency-Key: k";
-    all_hold([
-        request(
-            node,
-            "REST: the least",
-            "GET /api/v1/auth/jwks HTTP/1.1",
-            "",
-            0.5,
-        )
-        .await,
-        request(
-            node,
-            "REST: JSON of empty arrays",
-            reset,
-            &object("{\"x\":[", "[],", "0]}"),
-            3.5,
-        )
-        .await,
-        request(
-            node,
+    let reset = |name, body, bound_ms| {
+        let head = "POST /api/v1/auth/password/reset HTTP/1.1";
+        (name, head.to_owned(), body, bound_ms)
+    };
+    let least = "GET /api/v1/auth/jwks HTTP/1.1".to_owned();
+    let with_key = "POST /api/v1/auth/password/reset HTTP/1.1\r\nIdempotency-Key: k".to_owned();
+    let arrays = object("{\"x\":[", "[],", "0]}");
+    let cases = vec![
+        ("REST: the least", least, String::new(), 0.5),
+        reset("REST: JSON of empty arrays", arrays.clone(), 3.5),
+        reset(
             "REST: JSON of empty objects",
-            reset,
-            &object("{\"x\":[", "{},", "0]}"),
+            object("{\"x\":[", "{},", "0]}"),
             3.5,
-        )
-        .await,
-        request(
-            node,
-            "REST: JSON of digits",
-            reset,
-            &object("{\"x\":", "9", "}"),
-            0.5,
-        )
-        .await,
-        request(
-            node,
+        ),
+        reset("REST: JSON of digits", object("{\"x\":", "9", "}"), 0.5),
+        reset(
             "REST: JSON of numbers",
-            reset,
-            &object("{\"x\":[", "1e9,", "0]}"),
+            object("{\"x\":[", "1e9,", "0]}"),
             2.0,
-        )
-        .await,
-        request(
-            node,
+        ),
+        reset(
             "REST: JSON of escapes",
-            reset,
-            &object("{\"x\":\"", "\\u0001", "\"}"),
+            object("{\"x\":\"", "\\u0001", "\"}"),
             0.6,
-        )
-        .await,
-        request(
-            node,
-            "REST: JSON of fields",
-            reset,
-            &format!("{{{fields}\"x\":0}}"),
-            6.0,
-        )
-        .await,
-        request(
-            node,
+        ),
+        reset("REST: JSON of fields", format!("{{{fields}\"x\":0}}"), 6.0),
+        reset(
             "REST: JSON as deep as may be",
-            reset,
-            &object("{\"x\":", "[", ""),
+            object("{\"x\":", "[", ""),
             0.5,
-        )
-        .await,
-        request(
-            node,
-            "REST: JSON with an Idempotency-Key",
-            &format!("{reset}\r\n{key}"),
-            &object("{\"x\":[", "[],", "0]}"),
-            0.6,
-        )
-        .await,
-    ]);
+        ),
+        ("REST: JSON with an Idempotency-Key", with_key, arrays, 0.7),
+    ];
+    requests(&node, cases).await;
 }
 
 #[tokio::test]
@@ -143,113 +104,71 @@ async fn the_dearest_heads_of_http_cost_little() {
     let mut settings = OPEN.to_vec();
     settings.push(("TRUSTED_PROXIES", "127.0.0.1,10.0.0.0/8"));
     let node = Node::start("costs-heads", &settings).await;
-    let node = &node;
-    let visitor = Visitor::new(node).await;
-    let of = |line: &str| format!("GET /api/v1/me HTTP/1.1\r\n{line}");
-    let many = |item: &str| item.repeat(HEAD / item.len());
     // As long as a genuine one, so that its MAC is computed.
     let cookie = format!("sb_vid=sbv1.{}.{};", "A".repeat(43), "A".repeat(22));
     let lines: String = (0..58)
-        .map(|n| format!("x-{n}: {}\r\n", "v".repeat(200)))
+        .map(|n| format!("\r\nx-{n}: {}", "v".repeat(200)))
         .collect();
-    let token = format!(
-        "{}.{}.{}",
-        "eyJhbGciOiJIUzI1NiIsImtpZCI6IngifQ",
+    let long = format!(
+        "eyJhbGciOiJIUzI1NiIsImtpZCI6IngifQ.{}.{}",
         "A".repeat(7_000),
         "A".repeat(43)
     );
     let member = Member::register(node.address(), "costs@example.com").await;
     let (signed, signature) = member.access.rsplit_once('.').unwrap();
     let forged = format!("{signed}.{}", signature.chars().rev().collect::<String>());
-    all_hold([
-        request(
-            node,
+    let me = |name, lines: String, bound_ms| {
+        let head = format!("GET /api/v1/me HTTP/1.1\r\n{lines}");
+        (name, head, String::new(), bound_ms)
+    };
+    let cases = vec![
+        me(
             "head: a token with a wrong signature",
-            &of(&format!("Authorization: Bearer {forged}")),
-            "",
+            format!("Authorization: Bearer {forged}"),
             0.5,
-        )
-        .await,
-        request(
-            node,
-            "head: cookies",
-            &of(&format!("Cookie: {}", many(&cookie))),
-            "",
-            0.6,
-        )
-        .await,
-        request(
-            node,
-            "head: cookies of one letter",
-            &of(&format!("Cookie: {}", many("a=;"))),
-            "",
-            0.6,
-        )
-        .await,
-        request(
-            node,
-            "head: X-Forwarded-For",
-            &of(&format!("X-Forwarded-For: {}", many(",10.0.0.1"))),
-            "",
-            0.6,
-        )
-        .await,
-        request(node, "head: 60 lines", &of(lines.trim_end()), "", 0.5).await,
-        request(
-            node,
+        ),
+        me(
             "head: a token of 7 KiB",
-            &of(&format!("Authorization: Bearer {token}")),
-            "",
+            format!("Authorization: Bearer {long}"),
             0.5,
-        )
-        .await,
-        request(
-            node,
-            "head: Accept-Language",
-            &format!(
-                "POST /api/v1/auth/anonymous HTTP/1.1\r\nContent-Length: 0\r\nAccept-Language: {}",
-                many("ko;q=0.1,")
-            ),
-            "",
-            2.0,
-        )
-        .await,
-        request(
-            node,
-            "head: a query",
-            &format!(
-                "GET /api/v1/me/permissions?{} HTTP/1.1\r\nAuthorization: {}",
-                many("limit=1&"),
-                visitor.proof
-            ),
-            "",
-            2.0,
-        )
-        .await,
-        request(
-            node,
-            "head: a query of escapes",
-            &format!(
-                "GET /api/v1/me/sessions?cursor={} HTTP/1.1\r\nAuthorization: {}",
-                many("%41"),
-                visitor.proof
-            ),
-            "",
-            0.5,
-        )
-        .await,
-        request(
-            node,
-            "a link with its QR code",
-            &format!(
-                "POST /api/v1/auth/link HTTP/1.1\r\nContent-Length: 0\r\nAuthorization: {}",
-                visitor.proof
-            ),
-            "",
-            5.2,
-        )
-        .await,
-    ]);
+        ),
+        me("head: cookies", format!("Cookie: {}", many(&cookie)), 0.6),
+        me(
+            "head: cookies of one letter",
+            format!("Cookie: {}", many("a=;")),
+            0.6,
+        ),
+        me(
+            "head: X-Forwarded-For",
+            format!("X-Forwarded-For: {}", many(",10.0.0.1")),
+            0.6,
+        ),
+        me("head: 60 lines", format!("X-First: x{lines}"), 0.5),
+    ];
+    requests(&node, cases).await;
+}
+
+#[tokio::test]
+async fn the_dearest_requests_of_a_visitor_cost_little() {
+    let node = Node::start("costs-visitor", &OPEN).await;
+    let proof = Visitor::new(&node).await.proof;
+    let own = |name, line: String, bound_ms| {
+        let head = format!("{line} HTTP/1.1\r\nAuthorization: {proof}");
+        (name, head, String::new(), bound_ms)
+    };
+    let link = "POST /api/v1/auth/link HTTP/1.1\r\nContent-Length: 0";
+    let link = format!("{link}\r\nAuthorization: {proof}");
+    let language = "POST /api/v1/auth/anonymous HTTP/1.1\r\nContent-Length: 0";
+    let language = format!("{language}\r\nAccept-Language: {}", many("ko;q=0.1,"));
+    let limits = format!("GET /api/v1/me/permissions?{}", many("limit=1&"));
+    let cursor = format!("GET /api/v1/me/sessions?cursor={}", many("%41"));
+    let cases = vec![
+        own("head: a query", limits, 2.0),
+        own("head: a query of escapes", cursor, 0.5),
+        ("head: Accept-Language", language, String::new(), 2.0),
+        ("a link with its QR code", link, String::new(), 5.2),
+    ];
+    requests(&node, cases).await;
 }
 
 #[tokio::test]
