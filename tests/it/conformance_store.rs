@@ -73,6 +73,7 @@ async fn keeps_the_contract(one: Arc<dyn Store>, other: Arc<dyn Store>) {
     life::everybody_gets_his_own_copy(&both).await;
     life::an_erased_user_is_forgotten(&both).await;
     life::what_has_expired_goes(&both).await;
+    life::what_visitors_have_stored_is_told_by_when_it_ends(&both).await;
     a_closed_store_refuses(&both).await;
 }
 

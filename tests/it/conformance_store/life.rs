@@ -1,7 +1,7 @@
 //! Checks of what becomes of it all: copies, forgetting, expiry.
 
 use stompbox::model::{RoomId, UnixMillis, UserId};
-use stompbox::store::{Append, Head, NewVisitor, Position};
+use stompbox::store::{Append, Head, NewVisitor, Position, StoredSlot};
 
 use super::{Both, message, pair, visitor};
 
@@ -106,6 +106,31 @@ pub(crate) async fn an_erased_user_is_forgotten(both: &Both) {
         (next.message.seq, next.message.epoch),
         (3, range.messages[0].epoch)
     );
+}
+
+pub(crate) async fn what_visitors_have_stored_is_told_by_when_it_ends(both: &Both) {
+    let (a, b) = pair("counted");
+    // Far from the times of the other checks, in slots of 100 ms.
+    let texts = [("xx", 10_010), ("ä", 10_090), ("xxx", 10_250)];
+    for (text, expires_at) in texts {
+        let append = Append {
+            expires_at: Some(UnixMillis(expires_at)),
+            ..message(&(a.clone(), b.clone()), text)
+        };
+        both[0].append(append).await.unwrap();
+    }
+    both[0]
+        .append(message(&(a.clone(), b.clone()), "kept for ever"))
+        .await
+        .unwrap();
+    let mut slots = both[1].stored_by_visitors(100).await.unwrap();
+    slots.retain(|stored| (100..=102).contains(&stored.slot));
+    let slot = |slot, messages, bytes| StoredSlot {
+        slot,
+        messages,
+        bytes,
+    };
+    assert_eq!(slots, [slot(100, 2, 4), slot(102, 1, 3)]);
 }
 
 pub(crate) async fn what_has_expired_goes(both: &Both) {
