@@ -6,7 +6,6 @@
 use std::sync::{Arc, Weak};
 
 use super::App;
-use super::review::unsubscribed;
 use crate::budget::Evict;
 use crate::model::{CloseReason, Code, Destination, Problem, SessionId};
 use crate::session::{Subscribe, Ticket};
@@ -69,7 +68,7 @@ impl App {
         live.hub.close_windows(id);
         let words = "Others have less, and nothing was left for them.";
         let problem = Problem::new(Code::LimitExceeded, words);
-        if !self.notify(*session, &unsubscribed(&destination, id, &problem)) {
+        if !self.notify_unsubscribed(*session, &destination, id, &problem) {
             live.outbox.cut(CloseReason::LIMIT_EXCEEDED);
         }
     }

@@ -7,17 +7,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{App, Live, Pending};
 use crate::hub::{Shown, Subscriber};
-use crate::model::{SessionId, TopicMessage};
+use crate::model::{Destination, Problem, SessionId, TopicMessage};
 use crate::session::{Reply, Subscribe};
 
 /// So long after a SUBSCRIBE its RECEIPT has been queued.
 const MOMENT: Duration = Duration::from_millis(100);
 
 impl App {
+    /// Tells a session that one of its subscriptions was taken away; whether it subscribes to notifications.
+    pub(super) fn notify_unsubscribed(
+        &self,
+        session: SessionId,
+        destination: &Destination,
+        id: &str,
+        problem: &Problem,
+    ) -> bool {
+        let told = json!({
+            "type": "SYSTEM",
+            "event": "unsubscribed",
+            "destination": destination.to_string(),
+            "subscription": id,
+            "reason": problem.code.as_str(),
+        });
+        self.notify(session, &told)
+    }
+
     /// Subscribes a session to what is said of it.
     pub(super) fn notifications_subscribe(
         self: &Arc<Self>,

@@ -9,14 +9,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::speaker::{Mute, Speaker};
 use super::{App, Live};
 use crate::broker::Reviews;
 use crate::identity::accounts::Accounts;
 use crate::model::{
-    CloseReason, Destination, Kind, Principal, Problem, SessionId, SignInId, Standing, UserId,
+    CloseReason, Destination, Kind, Principal, SessionId, SignInId, Standing, UserId,
 };
 use crate::store::accounts::{BanAct, UserState};
 
@@ -199,7 +199,7 @@ impl App {
             }
             live.hub.close_windows(&id);
             self.shares.ended(live.session, &id);
-            self.notify(live.session, &unsubscribed(&destination, &id, &problem));
+            self.notify_unsubscribed(live.session, &destination, &id, &problem);
         }
     }
 }
@@ -222,15 +222,4 @@ fn changed(principal: &Principal, standing: &UserState) -> Option<Principal> {
         };
     }
     Some(after)
-}
-
-/// What a client is told of a subscription that was taken away.
-pub(super) fn unsubscribed(destination: &Destination, id: &str, problem: &Problem) -> Value {
-    json!({
-        "type": "SYSTEM",
-        "event": "unsubscribed",
-        "destination": destination.to_string(),
-        "subscription": id,
-        "reason": problem.code.as_str(),
-    })
 }

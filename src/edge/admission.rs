@@ -86,7 +86,8 @@ pub(super) enum Permit {
     /// A socket, whoever its client is.
     Socket(Arc<Admission>),
     /// A place in a pool.
-    Place { _charge: Charge },
+    /// Boxed, because most of a connection's life it is only kept.
+    Place { _charge: Box<Charge> },
 }
 
 impl Admission {
@@ -197,7 +198,9 @@ fn place(pool: &Arc<Pool>, claimant: &Claimant) -> Result<Permit, Refusal> {
         Refused::Full => Refusal::Full,
         Refused::User | Refused::Network => Refusal::Network,
     })?;
-    Ok(Permit::Place { _charge: charge })
+    Ok(Permit::Place {
+        _charge: Box::new(charge),
+    })
 }
 
 /// Counts one more unless that would be more than `max`.
