@@ -10,7 +10,7 @@ use super::Outcome;
 
 /// The settings of the broker under load: everything comes from one address, so what is limited
 /// per network or person is set high; nothing is switched off.
-pub(crate) const SETTINGS: [(&str, &str); 13] = [
+pub(crate) const SETTINGS: [(&str, &str); 12] = [
     ("SERVER_PORT", "0"),
     ("LOG_LEVEL", "warn"),
     ("ANON_RECOGNITION", "token"),
@@ -18,8 +18,7 @@ pub(crate) const SETTINGS: [(&str, &str); 13] = [
     ("CONNECTION_BURST", "1000000"),
     ("CONNECTIONS_PER_NET", "1000000"),
     ("CONNECT_PER_NET", "0"),
-    ("MINT_PER_NET", "1000000"),
-    ("MINT_PER_NODE", "1000000"),
+    ("VISITORS_PER_NETWORK", "1000000"),
     ("RATE_ANON_PER_MIN", "1000000"),
     ("RATE_BURST", "1000000"),
     ("RATE_NET_PER_MIN", "10000000"),

@@ -32,12 +32,13 @@ impl App {
         let mute = self.check_bans(&opened).await?;
         let user = opened.principal.user_id.clone();
         let outbox = Arc::new(Outbox::new(self.settings.outbox));
-        let hub = HubSession::new(
+        let hub = HubSession::of_visitor(
             SessionId(rand::random()),
             user.clone(),
             device(connect),
             (self.clock)(),
             Arc::clone(&outbox),
+            self.visitors.introduction(&opened.principal),
         );
         let principal = Arc::new(opened.principal);
         let speaker = Speaker::new(Arc::clone(&principal), mute);
@@ -63,6 +64,9 @@ impl App {
             // What changed since the token was looked at was told before there was a session.
             self.broker.want_reviews(Reviews::of(&user));
             self.expiries.watch(hub.id, principal.expires_at);
+        }
+        if opened.proof == Proof::Token && principal.standing.is_loose() {
+            self.check_holder_now(&live).await?;
         }
         let mut headers = Vec::new();
         if let Some(secret) = opened.secret_to_tell {
@@ -167,6 +171,17 @@ impl App {
                 "the end of a visit was not noted"
             );
         }
+    }
+
+    /// The store could not write that this loose identity was opened by its secret. A neighbour may have
+    /// taken it over before the session was registered; from now on nobody can.
+    async fn check_holder_now(self: &Arc<Self>, live: &Live) -> Result<(), Problem> {
+        if matches!(self.visitors.is_holder(&live.principal()).await, Ok(true)) {
+            return Ok(());
+        }
+        self.disconnect(live).await;
+        let words = "This identity is not yours any more. Connect again for a new one.";
+        Err(Problem::new(Code::TryLater, words).retry_after_ms(1_000))
     }
 
     /// While location was away nobody could see that this identity has a session. When it answers

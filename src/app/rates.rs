@@ -28,6 +28,8 @@ pub struct Activity {
     /// Who it speaks for.
     speaking: Speaking,
     owns_sign_in: AtomicBool,
+    /// Whether a message has been committed that keeps the visitor's row.
+    is_kept: AtomicBool,
     /// Where its client is.
     address: IpAddr,
     /// A std mutex: it is held for some arithmetic.
@@ -58,6 +60,7 @@ impl Activity {
             started: Instant::now(),
             speaking: Speaking::new(speaker),
             owns_sign_in: AtomicBool::new(false),
+            is_kept: AtomicBool::new(false),
             address,
             state: Mutex::default(),
         }
@@ -78,6 +81,15 @@ impl Activity {
     /// The session was let in by a password: its sign-in is its own and ends with it.
     pub(super) fn own_its_sign_in(&self) {
         self.owns_sign_in.store(true, Relaxed);
+    }
+
+    /// The visitor's row is kept: no message need write it any more.
+    pub(super) fn set_kept(&self) {
+        self.is_kept.store(true, Relaxed);
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.is_kept.load(Relaxed)
     }
 
     pub(super) fn ends_its_sign_in(&self) -> bool {

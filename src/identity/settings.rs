@@ -2,9 +2,11 @@
 //!
 //! Not here: where they are read from (`node`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::decision::Mode;
+use crate::budget::Multiples;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -30,10 +32,11 @@ pub struct VisitorSettings {
     /// `ANON_HINT_TTL`: how long after it was last seen a loose identity is recognised. Location
     /// forgets fingerprints after an hour, so a longer time has no effect.
     pub hint_ttl: Duration,
-    /// `MINT_PER_NET`: new visitors per network and ten minutes; zero switches the limit off.
-    pub mint_per_net: u32,
-    /// `MINT_PER_NODE`: new visitors per hour that one node creates; zero switches the limit off.
-    pub mint_per_node_hour: u32,
+    /// `VISITORS_PER_NETWORK`: new visitors of an IPv4 address or an IPv6 /64 in ten minutes, half of
+    /// them at once; a /56 has twice as many, a /48 four times. Zero switches the limit off.
+    pub per_network: u32,
+    /// `NETWORK_LIMITS`: networks in which more visitors may be new.
+    pub multiples: Arc<Multiples>,
 }
 
 impl Default for VisitorSettings {
@@ -43,8 +46,8 @@ impl Default for VisitorSettings {
             enabled: true,
             token_ttl: 30 * DAY,
             hint_ttl: Duration::from_secs(60 * 60),
-            mint_per_net: 30,
-            mint_per_node_hour: 5_000,
+            per_network: 10_000,
+            multiples: Arc::default(),
         }
     }
 }

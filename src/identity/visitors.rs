@@ -5,26 +5,25 @@
 //! Invariant: an identity has one holder at a time. Whoever loses a race gets another identity,
 //! never a share of this one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::fingerprint::FingerprintKey;
 use super::handshake::Handshake;
-use super::minting::Minting;
-use super::opening::{Ask, Opening, Presented, principal};
-use super::problem::{location_away, no_random, store_away, switched_off, try_later};
+use super::opening::{Ask, Opening, principal};
+use super::problem::{location_away, no_random, store_away, switched_off};
 use super::recipients::Recipients;
-use super::secret::{NEW, Secret, VisitorCookies};
+use super::secret::{Claim, NEW, VisitorCookies, token_of};
 use super::settings::VisitorSettings;
-use super::ticket::{ONCE, Ticket, is_ticket};
+use super::ticket::Ticket;
 use super::{Clock, Opened};
 use crate::location::Location;
 use crate::model::{
-    ClientIdentifier, Code, MessageId, Principal, Problem, StoredMessage, UnixMillis, UserId,
+    ClientIdentifier, Code, MessageId, Principal, Problem, StoredMessage, UnixMillis, Unkept,
+    UserId,
 };
-use crate::policy::bucket::{Rate, Verdict};
 use crate::quota::Quota;
-use crate::store::{AccountStore, Store, TokenHash, UserRecord};
+use crate::store::{AccountStore, Keep, NewVisitor, Store, UserRecord};
 
 /// How long a page of somebody's own copy may be, in messages.
 const EXPORT_PAGE: u32 = 1_000;
@@ -38,8 +37,6 @@ pub struct Visitors {
     key: FingerprintKey,
     cookies: VisitorCookies,
     clock: Clock,
-    /// A std mutex: it guards one number and is never held across an await.
-    minting: Mutex<Minting>,
     recipients: Recipients,
     /// Where an address is looked up that was merged into an account, and who may write to one.
     accounts: Option<Arc<dyn AccountStore>>,
@@ -57,7 +54,6 @@ impl Visitors {
         clock: Clock,
     ) -> Self {
         let cookies = VisitorCookies::new(key.clone(), settings.token_ttl);
-        let minting = Mutex::new(Minting::per_hour(settings.mint_per_node_hour));
         Self {
             store,
             location,
@@ -66,7 +62,6 @@ impl Visitors {
             key,
             cookies,
             clock,
-            minting,
             recipients: Recipients::new(),
             accounts: None,
         }
@@ -153,11 +148,11 @@ impl Visitors {
             return Err(switched_off(true));
         }
         let ask = self.ask(handshake, Some(secret), None, true);
-        let token = Secret::parse(secret).map(|secret| secret.hash());
-        if let Some((token, Some(record))) = self.look_up(token).await?
-            && let Some(record) = self.confirm(&token, record).await?
-        {
-            return Ok(principal(record, &ask));
+        if let Some(claim) = Claim::read(&self.key, secret) {
+            let mut presented = self.look_up(claim).await?;
+            if let Some(known) = self.confirm(&mut presented, &ask.client).await? {
+                return Ok(principal(&known, &ask));
+            }
         }
         Err(Problem::new(
             Code::Unauthorized,
@@ -172,47 +167,112 @@ impl Visitors {
     /// As [`Visitors::authenticate`].
     pub async fn ticket(&self, handshake: &Handshake, secret: &str) -> Result<String, Problem> {
         self.authenticate(handshake, secret).await?;
-        let Some(secret) = Secret::parse(secret) else {
+        let Some(claim) = Claim::read(&self.key, secret) else {
             return Err(Problem::new(Code::Internal, "A ticket was not written."));
         };
-        Ticket::tell(&self.key, &secret.hash(), self.now()).map_err(no_random)
+        Ticket::tell(&self.key, &claim, self.now()).map_err(no_random)
     }
 
     /// The session of this principal has ended. Call it after the session is gone from location.
     ///
+    /// A firm visitor with a row leaves no trace by going. One without a row can come back for an hour, a
+    /// loose one by the fingerprint, too.
+    ///
     /// # Errors
     /// When the store or location is away; the visitor is then recognised a little less long.
     pub async fn disconnected(&self, principal: &Principal) -> Result<(), Problem> {
-        let mut now = self.now();
-        if principal.standing.is_loose() {
-            // The identity may have passed to somebody else by now: it is his time that counts.
-            let record = self.store.user(&principal.user_id).await;
-            let Some(record) = record
-                .map_err(store_away)?
-                .filter(|r| is_held(r, principal))
-            else {
-                return Ok(());
-            };
-            // An end is later than its beginning, so that the two are never taken for one.
-            now = now.max(record.last_seen.after(Duration::from_millis(1)));
-            let touched = self.location.touch(&principal.client_identifier).await;
-            touched.map_err(location_away)?;
+        let user = &principal.user_id;
+        if principal.kind.has_account() {
+            return self.store.seen(user, self.now()).await.map_err(store_away);
         }
-        let seen = self.store.seen(&principal.user_id, now).await;
-        seen.map_err(store_away)
+        if principal.made_at.is_none() && !principal.standing.is_loose() {
+            return Ok(());
+        }
+        let record = self.store.user(user).await.map_err(store_away)?;
+        let mut now = self.now();
+        match (&record, principal.made_at) {
+            // The identity may have passed to somebody else by now: it is their time that counts.
+            (Some(record), _) if !is_held(record, principal) => return Ok(()),
+            // An end is later than its beginning, so that the two are never taken for one.
+            (Some(record), _) => now = now.max(record.last_seen.after(Duration::from_millis(1))),
+            (None, Some(made_at)) => {
+                if self.has_ended(user, made_at).await.map_err(store_away)? {
+                    return Ok(());
+                }
+                now = now.max(made_at.after(Duration::from_millis(1)));
+            }
+            (None, None) => return Ok(()),
+        }
+        let visitor = unkept(principal, principal.made_at.unwrap_or_default(), now);
+        let introduced = self.location.introduce(user, &Arc::new(visitor)).await;
+        introduced.map_err(location_away)?;
+        match record {
+            Some(_) => self.store.seen(user, now).await.map_err(store_away),
+            None => Ok(()),
+        }
     }
 
-    /// Whether the principal's identity is still in the hands that it was in when he connected.
+    /// Whether the principal's identity is still in the hands that it was in when they connected.
     /// Ask for each loose principal after this node was cut off from location for longer than its
-    /// lease: others saw his session gone, so a neighbour may have taken the identity over. End the
-    /// session when the answer is no.
+    /// lease: others saw the session gone, so a neighbour may have taken the identity over, which writes
+    /// a row. End the session when the answer is no.
     ///
     /// # Errors
     /// When the store is away.
     pub async fn is_holder(&self, principal: &Principal) -> Result<bool, Problem> {
         let record = self.store.user(&principal.user_id).await;
-        let record = record.map_err(store_away)?;
-        Ok(record.is_some_and(|record| is_held(&record, principal)))
+        match (record.map_err(store_away)?, principal.made_at) {
+            (Some(record), _) => Ok(is_held(&record, principal)),
+            (None, Some(made_at)) => {
+                let ended = self.has_ended(&principal.user_id, made_at).await;
+                Ok(!ended.map_err(store_away)?)
+            }
+            (None, None) => Ok(false),
+        }
+    }
+
+    /// What the other nodes are told of this principal while nothing is kept of them.
+    #[must_use]
+    pub fn introduction(&self, principal: &Principal) -> Option<Arc<Unkept>> {
+        let made_at = principal.made_at?;
+        Some(Arc::new(unkept(principal, made_at, self.now())))
+    }
+
+    /// The row of a visitor of whom nothing is kept yet, to be written with the first thing that is.
+    #[must_use]
+    pub fn row_of(&self, user: &UserId, visitor: &Unkept) -> Keep {
+        let now = self.now();
+        Keep::New(NewVisitor {
+            user_id: user.clone(),
+            name: visitor.name.to_string(),
+            loose: visitor.standing.is_loose(),
+            taken_at: visitor.standing.taken_at(),
+            client_identifier: visitor.client_identifier.clone(),
+            token: token_of(user, visitor.made_at),
+            token_expires_at: now.after(self.settings.token_ttl),
+            is_kept: true,
+            now,
+        })
+    }
+
+    /// The same of a principal; `None` of one of whom something is kept already.
+    #[must_use]
+    pub fn row_of_principal(&self, principal: &Principal) -> Option<Keep> {
+        let visitor = self.introduction(principal)?;
+        Some(self.row_of(&principal.user_id, &visitor))
+    }
+
+    /// Something of this principal is kept from now on, so a row is written if there is none.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub(super) async fn keep(&self, principal: &Principal) -> Result<(), Problem> {
+        let Some(keep) = self.row_of_principal(principal) else {
+            return Ok(());
+        };
+        self.store.keep_visitor(keep).await.map_err(store_away)?;
+        self.recipients().forget(&principal.user_id);
+        Ok(())
     }
 
     /// The next page of everything that the visitor wrote or received and the store still has,
@@ -242,12 +302,16 @@ impl Visitors {
         }
     }
 
-    /// Forgets the visitor: his row, his secrets, the words of his messages.
+    /// Forgets the visitor: the row, the secrets, the text of the messages. Without a row it is noted that
+    /// the secret has ended.
     ///
     /// # Errors
     /// When the store is away.
     pub async fn erase(&self, user_id: &UserId) -> Result<(), Problem> {
-        self.store.erase(user_id).await.map_err(store_away)?;
+        // For as long as any secret of theirs can be presented, a cookie included.
+        let ends_at = self.now().after(self.settings.token_ttl);
+        let erased = self.store.erase(user_id, ends_at).await;
+        erased.map_err(store_away)?;
         self.recipients().forget(user_id);
         Ok(())
     }
@@ -302,80 +366,16 @@ impl Visitors {
     pub(super) fn recipients(&self) -> &Recipients {
         &self.recipients
     }
+}
 
-    /// What a presented text stands for as the store knows it: a secret, or a ticket, which is used
-    /// up by this. Nothing for a text that is neither.
-    pub(super) async fn token_of(&self, text: &str) -> Result<Option<TokenHash>, Problem> {
-        if !is_ticket(text) {
-            return Ok(Secret::parse(text).map(|secret| secret.hash()));
-        }
-        let used = || {
-            let words = "This ticket has expired or was used before; ask for another one.";
-            Problem::new(Code::Unauthorized, words)
-        };
-        let ticket = Ticket::read(&self.key, text, self.now()).ok_or_else(used)?;
-        match self.quota.take(&ticket.key(), ONCE).await {
-            Verdict::Allowed { .. } => Ok(Some(ticket.token)),
-            Verdict::Refused { .. } => Err(used()),
-        }
-    }
-
-    /// What a presented secret opens.
-    pub(super) async fn look_up(
-        &self,
-        token: Option<TokenHash>,
-    ) -> Result<Option<Presented>, Problem> {
-        let Some(token) = token else {
-            return Ok(None);
-        };
-        let record = self.store.visitor_by_token(token, self.now()).await;
-        Ok(Some((token, record.map_err(store_away)?)))
-    }
-
-    /// Makes the owner of a presented secret firm. A loose identity may pass to a neighbour between
-    /// the look-up and this, which ends the secret; so that is asked again, now that nobody can
-    /// take it over any more. `None` when the secret has ended.
-    pub(super) async fn confirm(
-        &self,
-        token: &TokenHash,
-        record: UserRecord,
-    ) -> Result<Option<UserRecord>, Problem> {
-        let now = self.now();
-        let expires_at = now.after(self.settings.token_ttl);
-        let confirmed = self.store.confirm_token(*token, expires_at, now);
-        confirmed.await.map_err(store_away)?;
-        self.recipients().forget(&record.user_id);
-        if !record.standing.is_loose() {
-            return Ok(Some(record));
-        }
-        let again = self.store.visitor_by_token(*token, now).await;
-        let is_his =
-            |again: &UserRecord| again.user_id == record.user_id && !again.standing.is_loose();
-        Ok(again.map_err(store_away)?.filter(is_his))
-    }
-
-    /// Takes one new visitor from the network's share, and from this node's.
-    pub(super) async fn mint(
-        &self,
-        network: &ClientIdentifier,
-        now: UnixMillis,
-    ) -> Result<(), Problem> {
-        const DETAIL: &str = "Too many new visitors; try again later.";
-        let per_net = self.settings.mint_per_net;
-        if per_net > 0 {
-            let rate = Rate {
-                capacity: per_net,
-                per_10_min: per_net,
-            };
-            let verdict = self.quota.take(&format!("mint:{network}"), rate).await;
-            if let Verdict::Refused { retry_after_ms } = verdict {
-                return Err(try_later(retry_after_ms, DETAIL));
-            }
-        }
-        let mut minting = self.minting.lock().unwrap_or_else(PoisonError::into_inner);
-        minting
-            .take(now)
-            .map_err(|millis| try_later(millis, DETAIL))
+/// What the nodes tell each other of a visitor.
+pub(super) fn unkept(principal: &Principal, made_at: UnixMillis, last_seen: UnixMillis) -> Unkept {
+    Unkept {
+        made_at,
+        standing: principal.standing,
+        name: principal.name.as_str().into(),
+        client_identifier: principal.client_identifier.clone(),
+        last_seen,
     }
 }
 

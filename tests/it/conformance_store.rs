@@ -117,6 +117,7 @@ pub(crate) fn message((from, to): &(UserId, UserId), text: &str) -> Append {
         expires_at: None,
         from_holder: None,
         to_holder: None,
+        visitors: Vec::new(),
     }
 }
 
@@ -146,6 +147,8 @@ pub(crate) fn visitor(name: &str, token: u8, client: &str) -> NewVisitor {
         user_id: name.parse().unwrap(),
         name: format!("손님 {name}"),
         loose: true,
+        taken_at: None,
+        is_kept: true,
         client_identifier: fingerprint(client),
         token: [token; 32],
         token_expires_at: UnixMillis(2_000),

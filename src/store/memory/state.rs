@@ -10,8 +10,8 @@ use crate::model::{
 };
 use crate::store::alike::{epoch, placed, stretch, taken_at};
 use crate::store::{
-    Append, Appended, Head, Heads, NewVisitor, Position, Range, StoreError, TakeOver, TokenHash,
-    UserRecord,
+    Append, Appended, Found, Head, Heads, Keep, NewVisitor, Position, Range, StoreError, TakeOver,
+    TokenHash, UserRecord, unkept_before,
 };
 
 /// Everything that is stored. Each field is what a table is in the other engines.
@@ -26,6 +26,8 @@ pub(super) struct State {
     /// When the member last wrote there, if ever.
     members: BTreeMap<(UserId, RoomId), Option<UnixMillis>>,
     keys: BTreeMap<(RoomId, UserId, ClientId), u64>,
+    /// Addresses that were given up, and until when no secret opens them.
+    ended: BTreeMap<UserId, UnixMillis>,
 }
 
 struct Token {
@@ -68,6 +70,9 @@ impl State {
                 message: first,
                 duplicate: true,
             });
+        }
+        for keep in &append.visitors {
+            self.keep_visitor(keep.clone());
         }
         for (user, holder) in append.hands() {
             if self.holder(user) != Some(holder) {
@@ -174,12 +179,37 @@ impl State {
         self.users.get(user_id).cloned()
     }
 
-    pub(super) fn visitor_by_token(
+    pub(super) fn visitor(
         &self,
         token: &TokenHash,
+        user: Option<&UserId>,
         now: UnixMillis,
-    ) -> Option<UserRecord> {
-        self.user(self.live_token(token, now)?)
+    ) -> Found {
+        let live = self.tokens.get(token).filter(|it| it.expires_at > now);
+        let open = live.and_then(|it| Some((self.user(&it.user_id)?, it.expires_at)));
+        match (open, user) {
+            (Some((record, expires_at)), _) => Found::Open { record, expires_at },
+            (None, Some(user))
+                if self.users.contains_key(user) || self.ended.contains_key(user) =>
+            {
+                Found::Ended
+            }
+            (None, _) => Found::Nobody,
+        }
+    }
+
+    pub(super) fn keep_visitor(&mut self, keep: Keep) {
+        let user = match keep {
+            Keep::Known(user) => user,
+            Keep::New(visitor) => {
+                let user = visitor.user_id.clone();
+                self.create_visitor(visitor);
+                user
+            }
+        };
+        if let Some(record) = self.users.get_mut(&user) {
+            record.is_kept = true;
+        }
     }
 
     pub(super) fn loose_visitors(
@@ -204,13 +234,18 @@ impl State {
     pub(super) fn create_visitor(&mut self, visitor: NewVisitor) -> bool {
         if self.live_token(&visitor.token, visitor.now).is_some()
             || self.users.contains_key(&visitor.user_id)
+            || self.ended.contains_key(&visitor.user_id)
         {
             return false;
         }
         let standing = if visitor.loose {
-            Standing::Loose { taken_at: None }
+            Standing::Loose {
+                taken_at: visitor.taken_at,
+            }
         } else {
-            Standing::FIRM
+            Standing::Firm {
+                taken_at: visitor.taken_at,
+            }
         };
         self.tokens.insert(
             visitor.token,
@@ -229,6 +264,7 @@ impl State {
                 client_identifier: visitor.client_identifier,
                 created_at: visitor.now,
                 last_seen: visitor.now,
+                is_kept: visitor.is_kept,
             },
         );
         true
@@ -297,7 +333,8 @@ impl State {
         found.into_iter().take(limit as usize).cloned().collect()
     }
 
-    pub(super) fn erase(&mut self, user: &UserId) {
+    pub(super) fn erase(&mut self, user: &UserId, ends_at: UnixMillis) {
+        self.ended.insert(user.clone(), ends_at);
         self.users.remove(user);
         self.tokens.retain(|_, token| token.user_id != *user);
         for room in self.rooms_of(user) {
@@ -315,6 +352,7 @@ impl State {
     }
 
     pub(super) fn purge(&mut self, now: UnixMillis, idle_before: UnixMillis) -> u64 {
+        self.ended.retain(|_, ends_at| *ends_at > now);
         let mut removed = 0;
         for conversation in self.conversations.values_mut() {
             let keys = &mut self.keys;
@@ -333,7 +371,11 @@ impl State {
         let idle: Vec<UserId> = self
             .users
             .values()
-            .filter(|user| user.kind == Kind::Anonymous && user.last_seen < idle_before)
+            .filter(|user| user.kind == Kind::Anonymous)
+            .filter(|user| {
+                let is_unkept = !user.is_kept && user.last_seen < unkept_before(now);
+                is_unkept || user.last_seen < idle_before
+            })
             .map(|user| user.user_id.clone())
             .collect();
         self.tokens.retain(|_, token| {

@@ -9,6 +9,7 @@ mod accounts;
 mod columns;
 mod connect;
 mod hands;
+mod keeping;
 mod keys;
 mod lane;
 mod settings;
@@ -29,10 +30,10 @@ use tokio_util::task::TaskTracker;
 
 use super::alike::{storable, stretch};
 use super::backlog::Backlog;
-use super::rows::{MessageRow, UserRow, millis, room, signed, unsigned, user};
+use super::rows::{MessageRow, UserRow, millis, room, signed, time, unsigned, user};
 use super::{
-    Append, Commit, Head, Heads, NewVisitor, Position, Range, Store, StoreError, TakeOver,
-    TokenHash, UserRecord, sql,
+    Append, Commit, Found, Head, Heads, Keep, NewVisitor, Position, Range, Store, StoreError,
+    TakeOver, TokenHash, UserRecord, sql,
 };
 use crate::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 use lane::{Lane, Waiting};
@@ -240,14 +241,32 @@ impl Store for PostgresStore {
         rows.first().map(user_record).transpose()
     }
 
-    async fn visitor_by_token(
+    async fn visitor(
         &self,
         token: TokenHash,
+        user: Option<&UserId>,
         now: UnixMillis,
-    ) -> Result<Option<UserRecord>, StoreError> {
+    ) -> Result<Found, StoreError> {
         let params: [&(dyn ToSql + Sync); 2] = [&token.as_slice(), &millis(now)];
         let rows = self.ask(sql::VISITOR_BY_TOKEN, &params).await?;
-        rows.first().map(user_record).transpose()
+        if let Some(row) = rows.first() {
+            return Ok(Found::Open {
+                record: user_record(row)?,
+                expires_at: time(row.try_get(9)?),
+            });
+        }
+        let Some(user) = user else {
+            return Ok(Found::Nobody);
+        };
+        let taken = self.ask(sql::TAKEN, &[&user.as_str()]).await?;
+        Ok(match taken.is_empty() {
+            true => Found::Nobody,
+            false => Found::Ended,
+        })
+    }
+
+    async fn keep_visitor(&self, keep: Keep) -> Result<(), StoreError> {
+        self.change(&Change::Keep(keep)).await.map(drop)
     }
 
     async fn create_visitor(&self, visitor: NewVisitor) -> Result<bool, StoreError> {
@@ -304,15 +323,18 @@ impl Store for PostgresStore {
             .collect()
     }
 
-    async fn erase(&self, user_id: &UserId) -> Result<(), StoreError> {
-        self.change(&Change::Erase(user_id.clone())).await.map(drop)
+    async fn erase(&self, user_id: &UserId, ends_at: UnixMillis) -> Result<(), StoreError> {
+        let erase = Change::Erase(user_id.clone(), ends_at);
+        self.change(&erase).await.map(drop)
     }
 
     async fn purge(&self, now: UnixMillis, idle_before: UnixMillis) -> Result<u64, StoreError> {
+        self.change(&Change::PurgeEnded(now)).await?;
         let mut removed = 0;
         for change in [
             Change::PurgeMessages(now),
             Change::PurgeTokens(now),
+            Change::PurgeUnkept(now),
             Change::PurgeVisitors(idle_before),
         ] {
             // `None`: nothing was left to remove.
@@ -352,6 +374,7 @@ fn user_record(row: &Row) -> Result<UserRecord, StoreError> {
         client_identifier: row.try_get(5)?,
         created_at: row.try_get(6)?,
         last_seen: row.try_get(7)?,
+        is_kept: row.try_get(8)?,
     }
     .try_into()
 }

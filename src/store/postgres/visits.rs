@@ -14,7 +14,7 @@ use super::{PURGE_ROWS, PostgresStore, late};
 use crate::model::{UnixMillis, UserId};
 use crate::store::alike::taken_at;
 use crate::store::rows::millis;
-use crate::store::{NewVisitor, StoreError, TakeOver, TokenHash, sql};
+use crate::store::{Keep, NewVisitor, StoreError, TakeOver, TokenHash, sql, unkept_before};
 
 /// How often a change is tried when PostgreSQL ends it because of another.
 pub(super) const ATTEMPTS_MAX: u32 = 6;
@@ -39,15 +39,18 @@ const LOCK_IDLE_VISITORS: &str = "SELECT user_id FROM users WHERE kind = 0 AND l
 /// One change, which may have to be tried more than once.
 pub(super) enum Change {
     Create(NewVisitor),
+    Keep(Keep),
     Confirm {
         token: TokenHash,
         expires_at: UnixMillis,
         now: UnixMillis,
     },
     TakeOver(TakeOver),
-    Erase(UserId),
+    Erase(UserId, UnixMillis),
     PurgeMessages(UnixMillis),
     PurgeTokens(UnixMillis),
+    PurgeEnded(UnixMillis),
+    PurgeUnkept(UnixMillis),
     PurgeVisitors(UnixMillis),
 }
 
@@ -83,14 +86,17 @@ async fn once(client: &mut Object, change: &Change) -> Result<Option<u64>, Error
 async fn make(transaction: &Transaction<'_>, change: &Change) -> Result<Option<u64>, Error> {
     match change {
         Change::Create(visitor) => create(transaction, visitor).await,
+        Change::Keep(keep) => keep_visitor(transaction, keep).await.map(Some),
         Change::Confirm {
             token,
             expires_at,
             now,
         } => confirm(transaction, token, *expires_at, *now).await,
         Change::TakeOver(wanted) => take_over(transaction, wanted).await,
-        Change::Erase(user_id) => {
+        Change::Erase(user_id, ends_at) => {
             may_take_long(transaction).await?;
+            let params: [&(dyn ToSql + Sync); 2] = [&user_id.as_str(), &millis(*ends_at)];
+            execute(transaction, sql::END_VISITOR, &params).await?;
             for statement in [
                 LOCK_USER,
                 sql::BLANK_MESSAGES,
@@ -116,9 +122,17 @@ async fn make(transaction: &Transaction<'_>, change: &Change) -> Result<Option<u
             let rows = execute(transaction, sql::DROP_EXPIRED_TOKENS, &params).await?;
             Ok(unless_zero(rows))
         }
+        Change::PurgeEnded(now) => {
+            execute(transaction, sql::DROP_ENDED, &[&millis(*now)]).await?;
+            Ok(Some(0))
+        }
+        Change::PurgeUnkept(now) => {
+            let statement = format!("{} FOR UPDATE SKIP LOCKED", sql::UNKEPT);
+            purge_visitors(transaction, &statement, unkept_before(*now)).await
+        }
         Change::PurgeVisitors(idle_before) => {
             may_take_long(transaction).await?;
-            purge_visitors(transaction, *idle_before).await
+            purge_visitors(transaction, LOCK_IDLE_VISITORS, *idle_before).await
         }
     }
 }
@@ -131,9 +145,11 @@ async fn create(transaction: &Transaction<'_>, visitor: &NewVisitor) -> Result<O
         &[
             &user_id,
             &i64::from(visitor.loose),
+            &visitor.taken_at.map(millis),
             &visitor.name,
             &visitor.client_identifier.as_str(),
             &millis(visitor.now),
+            &i64::from(visitor.is_kept),
         ],
     )
     .await?;
@@ -142,6 +158,19 @@ async fn create(transaction: &Transaction<'_>, visitor: &NewVisitor) -> Result<O
     }
     let until = (visitor.token_expires_at, visitor.now);
     put_token(transaction, &visitor.token, user_id, until).await
+}
+
+async fn keep_visitor(transaction: &Transaction<'_>, keep: &Keep) -> Result<u64, Error> {
+    let user = match keep {
+        Keep::Known(user) => user,
+        Keep::New(visitor) => {
+            if let Some(put) = create(transaction, visitor).await? {
+                return Ok(put);
+            }
+            &visitor.user_id
+        }
+    };
+    execute(transaction, sql::KEEP_VISITOR, &[&user.as_str()]).await
 }
 
 async fn confirm(
@@ -196,9 +225,10 @@ async fn take_over(transaction: &Transaction<'_>, wanted: &TakeOver) -> Result<O
 
 async fn purge_visitors(
     transaction: &Transaction<'_>,
+    statement: &str,
     idle_before: UnixMillis,
 ) -> Result<Option<u64>, Error> {
-    let statement = transaction.prepare_cached(LOCK_IDLE_VISITORS).await?;
+    let statement = transaction.prepare_cached(statement).await?;
     let idle = transaction
         .query(&statement, &[&millis(idle_before), &PURGE_VISITORS])
         .await?;

@@ -11,11 +11,12 @@ use stompbox::location::{
     Located, Location, LocationError, Peer, Renewal, SessionEntry, StoreClaim,
 };
 use stompbox::model::{
-    ClientIdentifier, Destination, MessageId, RoomId, SessionId, StoredMessage, UnixMillis, UserId,
+    ClientIdentifier, Destination, MessageId, RoomId, SessionId, StoredMessage, UnixMillis, Unkept,
+    UserId,
 };
 use stompbox::store::{
-    Append, Commit, Heads, NewVisitor, Position, Range, Store, StoreError, TakeOver, TokenHash,
-    UserRecord,
+    Append, Commit, Found, Heads, Keep, NewVisitor, Position, Range, Store, StoreError, TakeOver,
+    TokenHash, UserRecord,
 };
 
 /// The way to the engines.
@@ -105,13 +106,18 @@ impl<E: Store + ?Sized> Store for Far<Arc<E>> {
         self.engine.user(user_id).await
     }
 
-    async fn visitor_by_token(
+    async fn visitor(
         &self,
         token: TokenHash,
+        user: Option<&UserId>,
         now: UnixMillis,
-    ) -> Result<Option<UserRecord>, StoreError> {
+    ) -> Result<Found, StoreError> {
         self.wire.cross().await;
-        self.engine.visitor_by_token(token, now).await
+        self.engine.visitor(token, user, now).await
+    }
+
+    async fn keep_visitor(&self, keep: Keep) -> Result<(), StoreError> {
+        self.engine.keep_visitor(keep).await
     }
 
     async fn create_visitor(&self, visitor: NewVisitor) -> Result<bool, StoreError> {
@@ -157,8 +163,8 @@ impl<E: Store + ?Sized> Store for Far<Arc<E>> {
         self.engine.export(user_id, after, limit).await
     }
 
-    async fn erase(&self, user_id: &UserId) -> Result<(), StoreError> {
-        self.engine.erase(user_id).await
+    async fn erase(&self, user_id: &UserId, ends_at: UnixMillis) -> Result<(), StoreError> {
+        self.engine.erase(user_id, ends_at).await
     }
 
     async fn purge(&self, now: UnixMillis, idle_before: UnixMillis) -> Result<u64, StoreError> {
@@ -223,14 +229,22 @@ impl<E: Location> Location for Far<Arc<E>> {
         self.engine.claim_store(store_id).await
     }
 
-    async fn touch(&self, client: &ClientIdentifier) -> Result<(), LocationError> {
+    async fn introduce(&self, user: &UserId, visitor: &Arc<Unkept>) -> Result<(), LocationError> {
         self.wire.cross_to_location().await?;
-        self.engine.touch(client).await
+        self.engine.introduce(user, visitor).await
     }
 
-    async fn touched(&self, client: &ClientIdentifier) -> Result<bool, LocationError> {
+    async fn introduced(&self, user: &UserId) -> Result<Option<Arc<Unkept>>, LocationError> {
         self.wire.cross_to_location().await?;
-        self.engine.touched(client).await
+        self.engine.introduced(user).await
+    }
+
+    async fn loose(
+        &self,
+        client: &ClientIdentifier,
+    ) -> Result<Vec<(UserId, Arc<Unkept>)>, LocationError> {
+        self.wire.cross_to_location().await?;
+        self.engine.loose(client).await
     }
 
     fn reconnects(&self) -> u64 {

@@ -179,6 +179,7 @@ impl World {
             incarnation: LIFE,
             device: "".into(),
             since: self.now(),
+            visitor: None,
         };
         let user_id = session.principal.user_id.clone();
         self.location.attach(&[(user_id, entry)]).await.unwrap();
@@ -233,6 +234,8 @@ impl World {
         self.visitors
             .check_reach(sender, &recipient, is_live)
             .await?;
+        let mut visitors = Vec::from_iter(self.visitors.row_of_principal(sender));
+        visitors.extend(recipient.keep.as_deref().cloned());
         Ok(Append {
             room: RoomId::direct(&sender.user_id, to),
             id: MessageId::from_parts(self.now().0, u128::from(self.number())),
@@ -245,6 +248,7 @@ impl World {
             expires_at: None,
             from_holder: sender.standing.holder(),
             to_holder: recipient.standing.holder(),
+            visitors,
         })
     }
 

@@ -46,8 +46,8 @@ pub(crate) async fn an_erased_user_is_forgotten(both: &Both) {
             .await
             .unwrap();
     }
-    both[1].erase(&a).await.unwrap();
-    both[1].erase(&a).await.unwrap();
+    both[1].erase(&a, UnixMillis(0)).await.unwrap();
+    both[1].erase(&a, UnixMillis(0)).await.unwrap();
     assert_eq!(both[0].user(&a).await.unwrap(), None);
     assert_eq!(
         both[0]
