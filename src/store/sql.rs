@@ -64,8 +64,9 @@ statements! {
     /// Something depends on a visitor from now on.
     KEEP_VISITOR = "UPDATE users SET is_kept = 1 WHERE user_id = $1 AND is_kept = 0";
     /// No secret opens an address for some time, nor one that led to it.
-    END_VISITOR = "INSERT INTO ended_visitors (user_id, ends_at) SELECT $1, $2 \
-        UNION SELECT old_id, $2 FROM aliases WHERE new_id = $1 \
+    END_VISITOR = "INSERT INTO ended_visitors (user_id, ends_at) \
+        SELECT CAST($1 AS text), CAST($2 AS bigint) \
+        UNION SELECT old_id, CAST($2 AS bigint) FROM aliases WHERE new_id = CAST($1 AS text) \
         ON CONFLICT (user_id) DO UPDATE SET ends_at = excluded.ends_at \
         WHERE ended_visitors.ends_at < excluded.ends_at";
     /// Addresses of which every secret has ended by itself.

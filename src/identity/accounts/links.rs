@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::tokens::{Opaque, Use};
 use super::types::LINK_SECONDS;
-use super::{Accounts, Handshake, store_away};
+use super::{Accounts, Handshake, no_random, store_away};
 use crate::identity::Opened;
+use crate::identity::random::random;
 use crate::identity::secret::Visit;
 use crate::model::{Code, Kind, Principal, Problem, Proof, Standing};
 use crate::store::accounts::{Once, Purpose};
@@ -67,8 +68,10 @@ impl Accounts {
             made_at: None,
         };
         self.admit(&principal)?;
+        // A secret is named by its address and the time of its making: two of one moment differ.
+        let spread = u16::from_be_bytes(random().map_err(no_random)?);
         let secret = Visit {
-            made_at: now,
+            made_at: now.before(Duration::from_millis(spread.into())),
             used_at: now,
             ..Visit::of_address(&user_id)
         };

@@ -334,7 +334,8 @@ impl State {
     }
 
     pub(super) fn erase(&mut self, user: &UserId, ends_at: UnixMillis) {
-        self.ended.insert(user.clone(), ends_at);
+        let ended = self.ended.entry(user.clone()).or_default();
+        *ended = ends_at.max(*ended);
         self.users.remove(user);
         self.tokens.retain(|_, token| token.user_id != *user);
         for room in self.rooms_of(user) {

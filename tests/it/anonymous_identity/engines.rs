@@ -24,6 +24,7 @@ use stompbox::store::{
 pub(super) struct Wire {
     state: AtomicU64,
     location_is_away: AtomicBool,
+    store_is_full: AtomicBool,
 }
 
 impl Wire {
@@ -34,6 +35,18 @@ impl Wire {
 
     pub(super) fn set_location_away(&self, away: bool) {
         self.location_is_away.store(away, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_store_full(&self, full: bool) {
+        self.store_is_full.store(full, Ordering::Relaxed);
+    }
+
+    async fn cross_to_write(&self) -> Result<(), StoreError> {
+        self.cross().await;
+        if self.store_is_full.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("the disk is full".to_owned()));
+        }
+        Ok(())
     }
 
     async fn cross(&self) {
@@ -117,11 +130,12 @@ impl<E: Store + ?Sized> Store for Far<Arc<E>> {
     }
 
     async fn keep_visitor(&self, keep: Keep) -> Result<(), StoreError> {
+        self.wire.cross_to_write().await?;
         self.engine.keep_visitor(keep).await
     }
 
     async fn create_visitor(&self, visitor: NewVisitor) -> Result<bool, StoreError> {
-        self.wire.cross().await;
+        self.wire.cross_to_write().await?;
         self.engine.create_visitor(visitor).await
     }
 
@@ -131,7 +145,7 @@ impl<E: Store + ?Sized> Store for Far<Arc<E>> {
         expires_at: UnixMillis,
         now: UnixMillis,
     ) -> Result<(), StoreError> {
-        self.wire.cross().await;
+        self.wire.cross_to_write().await?;
         self.engine.confirm_token(token, expires_at, now).await
     }
 
@@ -145,12 +159,12 @@ impl<E: Store + ?Sized> Store for Far<Arc<E>> {
     }
 
     async fn take_over(&self, take_over: TakeOver) -> Result<bool, StoreError> {
-        self.wire.cross().await;
+        self.wire.cross_to_write().await?;
         self.engine.take_over(take_over).await
     }
 
     async fn seen(&self, user_id: &UserId, now: UnixMillis) -> Result<(), StoreError> {
-        self.wire.cross().await;
+        self.wire.cross_to_write().await?;
         self.engine.seen(user_id, now).await
     }
 

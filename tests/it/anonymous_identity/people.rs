@@ -346,6 +346,10 @@ impl Model {
         let checked = self.world.check(&session.principal, &address, "hello");
         let append = match checked.await {
             Ok(append) => append,
+            Err(problem) if problem.code == Code::NotFound => {
+                let reader = self.person_at(&address);
+                return assert_eq!(reader, None, "who is connected can be written to");
+            }
             Err(problem) => return assert_eq!(problem.code, Code::RecipientOffline),
         };
         let message = Waiting {

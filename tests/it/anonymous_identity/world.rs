@@ -13,7 +13,7 @@ use stompbox::identity::{Clock, FingerprintKey, Handshake, Opened, VisitorSettin
 use stompbox::location::{Location, MemoryCluster, MemoryLocation, SessionEntry};
 use stompbox::mail::LogMail;
 use stompbox::model::{
-    Incarnation, MessageId, NodeId, Principal, Problem, Proof, RoomId, SessionId, Standing,
+    Code, Incarnation, MessageId, NodeId, Principal, Problem, Proof, RoomId, SessionId, Standing,
     UnixMillis, UserId,
 };
 use stompbox::quota::{MemoryQuota, QuotaSettings};
@@ -227,7 +227,8 @@ impl World {
         to: &UserId,
         text: &str,
     ) -> Result<Append, Problem> {
-        let recipient = self.visitors.recipient(to).await?.expect("an address");
+        let gone = || Problem::new(Code::NotFound, "nothing was kept of them");
+        let recipient = self.visitors.recipient(to).await?.ok_or_else(gone)?;
         // Another one, when its holder has become a part of an account.
         let to = &recipient.user_id;
         let is_live = !self.sessions_of(to).await.is_empty();

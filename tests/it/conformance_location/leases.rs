@@ -130,7 +130,7 @@ async fn a_visitor_without_a_row_is_remembered_for_an_hour(rig: Rig) {
         })
     };
     let loose = |seen| visitor(Standing::Loose { taken_at: None }, seen);
-    let [one, two, three] = ["user_one", "user_two", "user_three"].map(user);
+    let [one, two, three] = ["one", "two", "three"].map(user);
     assert_eq!(b.introduced(&one).await.unwrap(), None);
     assert!(b.loose(&here).await.unwrap().is_empty());
     let taken_at = Some(UnixMillis(7));
