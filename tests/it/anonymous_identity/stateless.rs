@@ -25,8 +25,8 @@ fn page(world: &World, address: &str) -> Handshake {
 async fn a_visitor_who_does_nothing_leaves_no_row() {
     let world = world().await;
     let mut jar = None;
-    from_page(&world, client(), &mut jar);
-    let cookie = from_page(&world, client(), &mut jar);
+    from_page(&world, bare("198.51.100.1", "x"), &mut jar);
+    let cookie = from_page(&world, bare("198.51.100.1", "x"), &mut jar);
     let requested = world.visitors.anonymous(&client(), None).await.unwrap();
     let token = requested.secret_to_tell.clone().unwrap();
     let opened = [
@@ -109,8 +109,8 @@ async fn the_first_message_keeps_its_writer_and_its_recipient() {
 async fn an_erased_visitor_without_a_row_does_not_come_back() {
     let world = world().await;
     let mut jar = None;
-    from_page(&world, client(), &mut jar);
-    let cookie = from_page(&world, client(), &mut jar);
+    from_page(&world, bare("198.51.100.2", "x"), &mut jar);
+    let cookie = from_page(&world, bare("198.51.100.2", "x"), &mut jar);
     let (opened, session) = world.connect(&cookie, None).await.unwrap();
     let address = opened.principal.user_id.clone();
     let friend = connected(&world, "198.51.100.1").await;
@@ -232,10 +232,13 @@ async fn a_loose_secret_that_is_presented_while_a_neighbour_takes_the_identity_h
         let address = first.principal.user_id;
         world.wire.seed(seed);
         let (here, there) = (client(), client());
-        let (owner, neighbour) = tokio::join!(
-            world.connect(&here, Some(&secret)),
-            world.connect(&there, None)
-        );
+        let late = async {
+            for _ in 0..seed % 40 {
+                tokio::task::yield_now().await;
+            }
+            world.connect(&here, Some(&secret)).await
+        };
+        let (owner, neighbour) = tokio::join!(late, world.connect(&there, None));
         let ids = [owner, neighbour].map(|opened| opened.unwrap().0.principal.user_id);
         assert!(
             ids.iter().filter(|id| **id == address).count() <= 1,

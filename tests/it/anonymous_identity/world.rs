@@ -179,7 +179,7 @@ impl World {
             incarnation: LIFE,
             device: "".into(),
             since: self.now(),
-            visitor: None,
+            visitor: self.visitors.introduction(&session.principal),
         };
         let user_id = session.principal.user_id.clone();
         self.location.attach(&[(user_id, entry)]).await.unwrap();
