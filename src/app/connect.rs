@@ -97,7 +97,10 @@ impl App {
         match credentials(handshake, connect)? {
             Credentials::Visitor(token) => {
                 let language = connect.accept_language.as_deref();
-                self.visitors.connect(handshake, token, language).await
+                let visitors = &self.visitors;
+                visitors
+                    .connect_on(network, handshake, token, language)
+                    .await
             }
             Credentials::Token(token) => {
                 let principal = self.accounts()?.authenticate(handshake, token).await?;

@@ -4,6 +4,7 @@
 //! clock and no randomness; an append is committed when the call returns, and its future is ready.
 
 mod state;
+mod visits;
 
 use std::fmt;
 use std::future;

@@ -193,6 +193,16 @@ pub enum Found {
     Nobody,
 }
 
+impl Found {
+    /// What is found of a secret that opens nothing.
+    fn without(is_taken: bool) -> Self {
+        match is_taken {
+            true => Self::Ended,
+            false => Self::Nobody,
+        }
+    }
+}
+
 /// How long a visitor of whom nothing is kept can come back, and how long a row stays that nothing
 /// depends on.
 pub const VISIT_LIFE: Duration = Duration::from_secs(3_600);

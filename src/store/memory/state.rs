@@ -4,14 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{
-    ClientId, ClientIdentifier, Holder, Kind, MessageId, RoomId, Standing, StoredMessage,
-    UnixMillis, UserId,
-};
-use crate::store::alike::{epoch, placed, stretch, taken_at};
+use crate::model::{ClientId, Holder, Kind, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
+use crate::store::alike::{epoch, placed, stretch};
 use crate::store::{
-    Append, Appended, Found, Head, Heads, Keep, NewVisitor, Position, Range, StoreError, TakeOver,
-    TokenHash, UserRecord, unkept_before,
+    Append, Appended, Head, Heads, Position, Range, StoreError, TokenHash, UserRecord,
+    unkept_before,
 };
 
 /// Everything that is stored. Each field is what a table is in the other engines.
@@ -20,19 +17,19 @@ pub(super) struct State {
     store_id: String,
     /// Grows by one with every commit that moves a head.
     position: u64,
-    users: BTreeMap<UserId, UserRecord>,
-    tokens: BTreeMap<TokenHash, Token>,
+    pub(super) users: BTreeMap<UserId, UserRecord>,
+    pub(super) tokens: BTreeMap<TokenHash, Token>,
     conversations: BTreeMap<RoomId, Conversation>,
     /// When the member last wrote there, if ever.
     members: BTreeMap<(UserId, RoomId), Option<UnixMillis>>,
     keys: BTreeMap<(RoomId, UserId, ClientId), u64>,
     /// Addresses that were given up, and until when no secret opens them.
-    ended: BTreeMap<UserId, UnixMillis>,
+    pub(super) ended: BTreeMap<UserId, UnixMillis>,
 }
 
-struct Token {
-    user_id: UserId,
-    expires_at: UnixMillis,
+pub(super) struct Token {
+    pub(super) user_id: UserId,
+    pub(super) expires_at: UnixMillis,
 }
 
 struct Conversation {
@@ -165,11 +162,6 @@ impl State {
         stretch(found, (after, through), limit, conversation.head)
     }
 
-    fn live_token(&self, token: &TokenHash, now: UnixMillis) -> Option<&UserId> {
-        let token = self.tokens.get(token)?;
-        (token.expires_at > now).then_some(&token.user_id)
-    }
-
     pub(super) fn wrote_since(&self, room: RoomId, from: &UserId, since: UnixMillis) -> bool {
         let wrote_at = self.members.get(&(from.clone(), room)).copied();
         wrote_at.flatten().is_some_and(|at| at >= since)
@@ -177,142 +169,6 @@ impl State {
 
     pub(super) fn user(&self, user_id: &UserId) -> Option<UserRecord> {
         self.users.get(user_id).cloned()
-    }
-
-    pub(super) fn visitor(
-        &self,
-        token: &TokenHash,
-        user: Option<&UserId>,
-        now: UnixMillis,
-    ) -> Found {
-        let live = self.tokens.get(token).filter(|it| it.expires_at > now);
-        let open = live.and_then(|it| Some((self.user(&it.user_id)?, it.expires_at)));
-        match (open, user) {
-            (Some((record, expires_at)), _) => Found::Open { record, expires_at },
-            (None, Some(user))
-                if self.users.contains_key(user) || self.ended.contains_key(user) =>
-            {
-                Found::Ended
-            }
-            (None, _) => Found::Nobody,
-        }
-    }
-
-    pub(super) fn keep_visitor(&mut self, keep: Keep) {
-        let user = match keep {
-            Keep::Known(user) => user,
-            Keep::New(visitor) => {
-                let user = visitor.user_id.clone();
-                self.create_visitor(visitor);
-                user
-            }
-        };
-        if let Some(record) = self.users.get_mut(&user) {
-            record.is_kept = true;
-        }
-    }
-
-    pub(super) fn loose_visitors(
-        &self,
-        client: &ClientIdentifier,
-        seen_after: UnixMillis,
-    ) -> Vec<UserRecord> {
-        let found = self.users.values().filter(|user| {
-            user.client_identifier == *client
-                && user.standing.is_loose()
-                && user.last_seen >= seen_after
-        });
-        found.take(2).cloned().collect()
-    }
-
-    pub(super) fn seen(&mut self, user_id: &UserId, now: UnixMillis) {
-        if let Some(user) = self.users.get_mut(user_id) {
-            user.last_seen = user.last_seen.max(now);
-        }
-    }
-
-    pub(super) fn create_visitor(&mut self, visitor: NewVisitor) -> bool {
-        if self.live_token(&visitor.token, visitor.now).is_some()
-            || self.users.contains_key(&visitor.user_id)
-            || self.ended.contains_key(&visitor.user_id)
-        {
-            return false;
-        }
-        let standing = if visitor.loose {
-            Standing::Loose {
-                taken_at: visitor.taken_at,
-            }
-        } else {
-            Standing::Firm {
-                taken_at: visitor.taken_at,
-            }
-        };
-        self.tokens.insert(
-            visitor.token,
-            Token {
-                user_id: visitor.user_id.clone(),
-                expires_at: visitor.token_expires_at,
-            },
-        );
-        self.users.insert(
-            visitor.user_id.clone(),
-            UserRecord {
-                user_id: visitor.user_id,
-                kind: Kind::Anonymous,
-                standing,
-                name: visitor.name,
-                client_identifier: visitor.client_identifier,
-                created_at: visitor.now,
-                last_seen: visitor.now,
-                is_kept: visitor.is_kept,
-            },
-        );
-        true
-    }
-
-    pub(super) fn confirm_token(
-        &mut self,
-        token: &TokenHash,
-        expires_at: UnixMillis,
-        now: UnixMillis,
-    ) {
-        let Some(token) = self.tokens.get_mut(token).filter(|t| t.expires_at > now) else {
-            return;
-        };
-        token.expires_at = expires_at;
-        if let Some(user) = self.users.get_mut(&token.user_id) {
-            user.standing = Standing::Firm {
-                taken_at: user.standing.taken_at(),
-            };
-            user.last_seen = user.last_seen.max(now);
-        }
-    }
-
-    pub(super) fn take_over(&mut self, wanted: TakeOver) -> bool {
-        let is_owned = self.live_token(&wanted.token, wanted.now).is_some();
-        let Some(user) = self.users.get_mut(&wanted.user_id) else {
-            return false;
-        };
-        let as_read = Standing::Loose {
-            taken_at: wanted.taken_at_before,
-        };
-        if is_owned || user.standing != as_read || user.last_seen != wanted.last_seen_before {
-            return false;
-        }
-        user.standing = Standing::Loose {
-            taken_at: Some(taken_at(&wanted)),
-        };
-        user.last_seen = user.last_seen.max(wanted.now);
-        self.tokens
-            .retain(|_, token| token.user_id != wanted.user_id);
-        self.tokens.insert(
-            wanted.token,
-            Token {
-                user_id: wanted.user_id,
-                expires_at: wanted.token_expires_at,
-            },
-        );
-        true
     }
 
     pub(super) fn export(

@@ -1,7 +1,6 @@
 //! A lane: one task that appends the messages of its conversations, one batch at a time.
 //!
-//! Not here: which conversation is in which lane. Invariant: a batch is one transaction. It writes the
-//! rows of visitors who are kept from now on (`keeping`), locks
+//! Not here: which conversation is in which lane. Invariant: a batch is one transaction. It locks
 //! the users whose holders are asked for, then the rows of its conversations in the order of their
 //! ids, then looks for known keys, then gives `seq` to the rest: every node does it in this order,
 //! so nodes wait for one another instead of meeting in a deadlock, and a key that another node just
@@ -11,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool, PoolError};
-use futures_util::future::join5;
+use futures_util::future::{join4, join5};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Error, Row};
@@ -19,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::columns::{Columns, KeyColumns, octets, rooms};
 use super::hands::{Hands, Question};
-use super::keeping::Keeping;
 use super::keys::{KNOWN, Key, key, known_messages};
 use super::late;
 use crate::model::{RoomId, StoredMessage};
@@ -195,15 +193,13 @@ impl Lane {
     async fn transact(&self, client: &Object, appends: &[&Append]) -> Result<Vec<Outcome>, Failed> {
         let rooms = rooms(appends);
         let wanted = KeyColumns::of(appends);
-        let keeping = Keeping::of(appends, client).await.map_err(before)?;
         let hands = Question::of(appends, client).await.map_err(before)?;
         let (lock, known) = (
             client.prepare_cached(LOCK).await.map_err(before)?,
             client.prepare_cached(KNOWN).await.map_err(before)?,
         );
-        let (begun, kept, held, locked, known) = join5(
+        let (begun, held, locked, known) = join4(
             client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
-            keeping.write(client),
             hands.ask(client),
             client.query(&lock, &[&rooms]),
             client.query(
@@ -213,7 +209,6 @@ impl Lane {
         )
         .await;
         begun.map_err(before)?;
-        kept.map_err(before)?;
         let hands = Hands::of(&held.map_err(before)?).map_err(Failed::Ended)?;
         let mut heads = heads(&locked.map_err(before)?)?;
         let mut known = known_messages(&known.map_err(before)?).map_err(Failed::Ended)?;

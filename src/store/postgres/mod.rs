@@ -259,10 +259,7 @@ impl Store for PostgresStore {
             return Ok(Found::Nobody);
         };
         let taken = self.ask(sql::TAKEN, &[&user.as_str()]).await?;
-        Ok(match taken.is_empty() {
-            true => Found::Nobody,
-            false => Found::Ended,
-        })
+        Ok(Found::without(!taken.is_empty()))
     }
 
     async fn keep_visitor(&self, keep: Keep) -> Result<(), StoreError> {
@@ -270,8 +267,7 @@ impl Store for PostgresStore {
     }
 
     async fn create_visitor(&self, visitor: NewVisitor) -> Result<bool, StoreError> {
-        let changed = self.change(&Change::Create(visitor)).await?;
-        Ok(changed.is_some())
+        Ok(self.change(&Change::Create(visitor)).await?.is_some())
     }
 
     async fn confirm_token(
@@ -280,11 +276,7 @@ impl Store for PostgresStore {
         expires_at: UnixMillis,
         now: UnixMillis,
     ) -> Result<(), StoreError> {
-        let change = Change::Confirm {
-            token,
-            expires_at,
-            now,
-        };
+        let change = Change::Confirm(token, expires_at, now);
         self.change(&change).await.map(drop)
     }
 
@@ -299,8 +291,7 @@ impl Store for PostgresStore {
     }
 
     async fn take_over(&self, take_over: TakeOver) -> Result<bool, StoreError> {
-        let changed = self.change(&Change::TakeOver(take_over)).await?;
-        Ok(changed.is_some())
+        Ok(self.change(&Change::TakeOver(take_over)).await?.is_some())
     }
 
     async fn seen(&self, user_id: &UserId, now: UnixMillis) -> Result<(), StoreError> {
@@ -324,8 +315,10 @@ impl Store for PostgresStore {
     }
 
     async fn erase(&self, user_id: &UserId, ends_at: UnixMillis) -> Result<(), StoreError> {
-        let erase = Change::Erase(user_id.clone(), ends_at);
-        self.change(&erase).await.map(drop)
+        let user_id = user_id.clone();
+        self.change(&Change::Erase(user_id, ends_at))
+            .await
+            .map(drop)
     }
 
     async fn purge(&self, now: UnixMillis, idle_before: UnixMillis) -> Result<u64, StoreError> {

@@ -40,11 +40,8 @@ const LOCK_IDLE_VISITORS: &str = "SELECT user_id FROM users WHERE kind = 0 AND l
 pub(super) enum Change {
     Create(NewVisitor),
     Keep(Keep),
-    Confirm {
-        token: TokenHash,
-        expires_at: UnixMillis,
-        now: UnixMillis,
-    },
+    /// The secret, when it ends, and now.
+    Confirm(TokenHash, UnixMillis, UnixMillis),
     TakeOver(TakeOver),
     Erase(UserId, UnixMillis),
     PurgeMessages(UnixMillis),
@@ -87,11 +84,9 @@ async fn make(transaction: &Transaction<'_>, change: &Change) -> Result<Option<u
     match change {
         Change::Create(visitor) => create(transaction, visitor).await,
         Change::Keep(keep) => keep_visitor(transaction, keep).await.map(Some),
-        Change::Confirm {
-            token,
-            expires_at,
-            now,
-        } => confirm(transaction, token, *expires_at, *now).await,
+        Change::Confirm(token, expires_at, now) => {
+            confirm(transaction, token, *expires_at, *now).await
+        }
         Change::TakeOver(wanted) => take_over(transaction, wanted).await,
         Change::Erase(user_id, ends_at) => {
             may_take_long(transaction).await?;

@@ -42,6 +42,11 @@ impl Cluster {
         }
     }
 
+    /// The URL of the database of all nodes.
+    pub(crate) fn database(&self) -> &str {
+        &self.database
+    }
+
     /// Starts a node of this name.
     pub(crate) async fn node(&self, name: &str) -> Node {
         self.node_with(name, &[]).await
