@@ -49,8 +49,8 @@ impl App {
         match self.prepare(live, send).await {
             Ok((append, remaining)) => {
                 let (client_id, live) = (append.client_id.clone(), live.clone());
-                let app = Arc::clone(self);
-                let kept = (!append.visitors.is_empty()).then(|| append.to.clone());
+                let kept = (!append.visitors.is_empty())
+                    .then(|| (Arc::clone(&self.visitors), append.to.clone()));
                 let no_echo = send.headers.iter().any(|(n, v)| (&**n, &**v) == ECHO);
                 let committed = self.broker.append(append, no_echo.then_some(live.session));
                 Box::pin(async move {
@@ -59,9 +59,9 @@ impl App {
                         problem.client_id = client_id.map(|id| id.to_string());
                         problem
                     })?;
-                    if let Some(to) = kept {
+                    if let Some((visitors, to)) = kept {
                         live.activity.set_kept();
-                        app.visitors.forget(&to);
+                        visitors.forget(&to);
                     }
                     Ok(receipt(&committed, remaining))
                 })

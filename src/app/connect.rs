@@ -56,8 +56,9 @@ impl App {
         let is_attached = self.broker.attach(Arc::clone(&hub)).await;
         if !is_attached {
             self.check_holder_later(&hub, &principal);
-        } else if opened.proof != Proof::New {
-            // A new identity has no other session: nobody knows its secret yet.
+        } else if opened.proof != Proof::New || handshake.cookie.is_some() {
+            // A new identity has no other session, since nobody knows its secret yet, unless another
+            // connection of the same page has just brought the same cookie.
             self.make_room(&user, principal.kind).await;
         }
         if principal.kind.has_account() {
