@@ -95,7 +95,7 @@ pub(crate) fn machine() -> String {
 }
 
 /// The load averages: what else the machine was doing.
-fn load() -> String {
+pub(crate) fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_whitespace()
         .take(3)

@@ -48,6 +48,14 @@ impl App {
     pub(super) async fn chat_send(self: &Arc<Self>, live: &Live, send: &Send) -> Pending {
         match self.prepare(live, send).await {
             Ok((append, remaining)) => {
+                let room = match self.take_room(live, &append.text) {
+                    Ok(room) => room,
+                    Err(mut problem) => {
+                        problem.client_id = append.client_id.map(|id| id.to_string());
+                        return refused(problem);
+                    }
+                };
+                let stored = Arc::clone(&self.settings.stored);
                 let (client_id, live) = (append.client_id.clone(), live.clone());
                 let kept = (!append.visitors.is_empty())
                     .then(|| (Arc::clone(&self.visitors), append.to.clone()));
@@ -62,6 +70,9 @@ impl App {
                     if let Some((visitors, to)) = kept {
                         live.activity.set_kept();
                         visitors.forget(&to);
+                    }
+                    if !committed.duplicate {
+                        stored.keep(room);
                     }
                     Ok(receipt(&committed, remaining))
                 })
@@ -322,7 +333,11 @@ mod tests {
             session,
             outbox,
             hub,
-            activity: Arc::new(Activity::new(speaker, [192, 0, 2, 1].into())),
+            activity: Arc::new(Activity::new(
+                speaker,
+                [192, 0, 2, 1].into(),
+                &AppSettings::default(),
+            )),
         }
     }
 

@@ -9,6 +9,7 @@ use super::rates::Activity;
 use super::speaker::{Mute, Speaker};
 use super::{App, Live};
 use crate::broker::Reviews;
+use crate::budget::MemoryOwner;
 use crate::hub::{HubSession, Outbox};
 use crate::identity::{Handshake, Opened, Token, is_ticket, is_visitor_token};
 use crate::location::SessionEntry;
@@ -31,22 +32,25 @@ impl App {
         let opened = self.open(handshake, connect).await?;
         let mute = self.check_bans(&opened).await?;
         let user = opened.principal.user_id.clone();
-        let outbox = Arc::new(Outbox::new(self.settings.outbox));
+        let visitor = self.visitors.introduction(&opened.principal);
+        let principal = Arc::new(opened.principal);
+        let speaker = Speaker::new(Arc::clone(&principal), mute);
+        let activity = Arc::new(Activity::new(speaker, handshake.address, &self.settings));
+        let owner = Arc::clone(&activity) as Arc<dyn MemoryOwner>;
+        let outbox = Arc::new(Outbox::with_owner(self.settings.outbox, owner));
         let hub = HubSession::of_visitor(
             SessionId(rand::random()),
             user.clone(),
             device(connect),
             (self.clock)(),
             Arc::clone(&outbox),
-            self.visitors.introduction(&opened.principal),
+            visitor,
         );
-        let principal = Arc::new(opened.principal);
-        let speaker = Speaker::new(Arc::clone(&principal), mute);
         let live = Live {
             session: hub.id,
             outbox,
             hub: Arc::clone(&hub),
-            activity: Arc::new(Activity::new(speaker, handshake.address)),
+            activity,
         };
         if opened.proof == Proof::Password {
             live.activity.own_its_sign_in();
@@ -93,14 +97,14 @@ impl App {
 
     /// Finds out for whom the client speaks.
     async fn open(&self, handshake: &Handshake, connect: &Connect) -> Result<Opened, Problem> {
-        let network = self.visitors.network(handshake);
-        self.take_connect(&network).await?;
+        let networks = self.visitors.networks(handshake.address);
+        self.take_connect(&networks).await?;
         match credentials(handshake, connect)? {
             Credentials::Visitor(token) => {
                 let language = connect.accept_language.as_deref();
                 let visitors = &self.visitors;
                 visitors
-                    .connect_on(network, handshake, token, language)
+                    .connect_on(networks, handshake, token, language)
                     .await
             }
             Credentials::Token(token) => {

@@ -9,6 +9,7 @@ pub mod chat;
 mod commit;
 pub mod connect;
 mod destination;
+mod evict;
 mod expiry;
 mod ids;
 mod notify;
@@ -19,6 +20,7 @@ mod reply;
 mod review;
 mod shares;
 mod speaker;
+mod stored;
 pub mod topic;
 mod trace;
 pub mod user;
@@ -32,9 +34,11 @@ use futures_util::future::BoxFuture;
 
 pub use rates::Activity;
 pub use relay::{InvalidRelays, Relays};
+pub use shares::{PoolSizes, Pools};
+pub use stored::{StoreSizes, Stored};
 
 use crate::broker::Broker;
-use crate::budget::{Memory, MemorySettings, Multiples};
+use crate::budget::{Charge, Memory, MemorySettings, Multiples};
 use crate::hub::{HubSession, Opening, Outbox, OutboxLimits, Sink, Subscriber, Window};
 use crate::identity::accounts::Accounts;
 use crate::identity::{Clock, Visitors};
@@ -114,6 +118,10 @@ pub struct AppSettings {
     pub memory: Arc<Memory>,
     /// Networks with larger or smaller limits than others.
     pub multiples: Arc<Multiples>,
+    /// What the sessions of the node share.
+    pub pools: Pools,
+    /// What clients may have stored.
+    pub stored: Arc<Stored>,
 }
 
 impl Default for AppSettings {
@@ -130,18 +138,18 @@ impl Default for AppSettings {
                 per_10_min: 5_000,
             },
             rate_network: Rate {
-                capacity: 1_000,
-                per_10_min: 20_000,
+                capacity: 5_000,
+                per_10_min: 600_000,
             },
             rate_frames: Rate {
                 capacity: 100,
                 per_10_min: 6_000,
             },
             rate_connect: Rate {
-                capacity: 2_000,
-                per_10_min: 30_000,
+                capacity: 20_000,
+                per_10_min: 200_000,
             },
-            sessions_visitor_max: 3,
+            sessions_visitor_max: 10,
             sessions_member_max: 20,
             session_patterns_max: 16,
             session_consumers_max: 32,
@@ -156,6 +164,8 @@ impl Default for AppSettings {
             relays: Relays::default(),
             memory: Memory::new(MemorySettings { bytes_max: 0 }),
             multiples: Arc::default(),
+            pools: Pools::new(PoolSizes::default()),
+            stored: Stored::new(StoreSizes::default()),
         }
     }
 }
@@ -209,6 +219,7 @@ impl App {
             accounts,
             clock,
         });
+        app.broker.spawn(Arc::clone(&app).count_stored());
         if let Some(accounts) = &app.accounts {
             let reviewing = Arc::clone(&app).review_loop(Arc::clone(accounts));
             app.broker.spawn(reviewing);
@@ -290,15 +301,21 @@ impl App {
             .take_frame(live)
             .and_then(|()| self.may_subscribe(live, &subscribe.destination))
             .and_then(|()| self.take_share(live, subscribe));
-        if let Err(problem) = checked {
-            return refused(problem);
-        }
-        let pending = self.listen(live, subscribe).await;
+        let charge = match checked {
+            Ok(charge) => charge,
+            Err(problem) => return refused(problem),
+        };
+        let pending = self.listen(live, subscribe, charge).await;
         self.sharing(live, subscribe, pending)
     }
 
-    /// Does a SUBSCRIBE that was admitted.
-    async fn listen(self: &Arc<Self>, live: &Live, subscribe: &Subscribe) -> Pending {
+    /// Does a SUBSCRIBE that was admitted. The charge is that of a pattern that is new on this node.
+    async fn listen(
+        self: &Arc<Self>,
+        live: &Live,
+        subscribe: &Subscribe,
+        charge: Option<Charge>,
+    ) -> Pending {
         let subscriber = Subscriber {
             version: subscribe.version,
             id: subscribe.named.then(|| Arc::from(&*subscribe.id)),
@@ -332,7 +349,7 @@ impl App {
             Destination::Topic(topic) => {
                 let topic = Arc::clone(topic);
                 let sink = self.sink(live, subscribe, &subscriber);
-                self.topic_subscribe(live, topic, &subscribe.id, subscriber, sink)
+                self.topic_subscribe(live, topic, &subscribe.id, subscriber, (sink, charge))
             }
             Destination::User(rest) => self.user_subscribe(live, rest, subscribe, &subscriber),
             Destination::TempQueue(name) => {

@@ -60,8 +60,8 @@ impl App {
         topics.remove(&key(live.session), live.session, id);
     }
 
-    /// Says something to one session, if it wants to hear it.
-    pub(super) fn notify(&self, session: SessionId, body: &Value) {
+    /// Says something to one session, if it subscribes to its notifications. Returns whether it does.
+    pub(super) fn notify(&self, session: SessionId, body: &Value) -> bool {
         let message = TopicMessage {
             destination: key(session),
             headers: vec![(
@@ -71,7 +71,7 @@ impl App {
             body: Bytes::from(body.to_string()),
         };
         let id = self.broker.next_message_id();
-        self.broker.hub.topics.fan_out(&message, id);
+        self.broker.hub.topics.fan_out(&message, id) > 0
     }
 }
 

@@ -7,9 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::shares::share_refused;
 use super::{App, Live, Pending, refused};
 use crate::broker::Consume;
-use crate::bus::queue::{QueueError, QueueMessage};
+use crate::bus::queue::{QueueError, QueueMessage, Scarce};
 use crate::hub::{Opening, Shown, Subscriber};
 use crate::model::{Code, Problem, QueueArguments, UnixMillis};
 use crate::session::{Reply, Send, Subscribe, queue_arguments};
@@ -45,7 +46,9 @@ impl App {
         };
         // Awaited here and not in the outcome: the next SEND of this session must come after it.
         let queue = send.destination.to_string();
-        match self.broker.send_to_queue(&queue, &arguments, message).await {
+        let by = self.claimant(live);
+        let sent = self.broker.send_to_queue(&queue, &arguments, message, &by);
+        match sent.await {
             Ok(sent) => Box::pin(async move {
                 sent.await.map_err(problem)?;
                 Ok(reply)
@@ -77,6 +80,7 @@ impl App {
             queue: Arc::clone(queue),
             shown,
             arguments: subscribe.arguments,
+            by: self.claimant(live),
         };
         let begun = self.broker.consume(&live.hub, window, consume);
         Box::pin(async move {
@@ -157,6 +161,19 @@ fn problem(error: QueueError) -> Problem {
         QueueError::Limit(of) => {
             let words = format!("This node has as many {of} as it may.");
             Problem::new(Code::LimitExceeded, words)
+        }
+        QueueError::Share { of, why } => {
+            let remedy = match of {
+                Scarce::Queues => {
+                    "Use a queue that exists, or try again: a queue that nobody uses is removed within minutes."
+                }
+                Scarce::Bytes => "Send again when something was consumed.",
+            };
+            let what = match of {
+                Scarce::Queues => "queues",
+                Scarce::Bytes => "bytes in queues",
+            };
+            share_refused(what, why, remedy)
         }
     }
 }

@@ -11,10 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::speaker::{Speaker, Speaking};
-use super::{App, Live};
+use super::{App, AppSettings, Live};
+use crate::budget::{Claimant, Memory, MemoryOwner, Multiples};
 use crate::identity::Handshake;
-use crate::model::{ClientIdentifier, CloseReason, Code, Kind, Problem};
+use crate::model::{CloseReason, Code, Kind, Problem};
 use crate::policy::bucket::{self, Level, Rate, Verdict};
+use crate::quota::Networks;
 
 /// So many refusals within [`REFUSALS_WITHIN`] close the connection with 4429.
 const REFUSALS_MAX: u32 = 300;
@@ -32,6 +34,9 @@ pub struct Activity {
     is_kept: AtomicBool,
     /// Where its client is.
     address: IpAddr,
+    /// On what its buffers draw, with what they may have.
+    memory: Arc<Memory>,
+    multiples: Arc<Multiples>,
     /// A std mutex: it is held for some arithmetic.
     state: Mutex<State>,
 }
@@ -54,21 +59,61 @@ enum Frames {
     Prepaid,
 }
 
+impl MemoryOwner for Activity {
+    fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    fn claimant(&self) -> Claimant {
+        let principal = &self.speaking.now().principal;
+        Claimant {
+            user: Some(principal.user_id.clone()),
+            kind: principal.kind,
+            ..self.multiples.stranger(self.address)
+        }
+    }
+}
+
+impl Live {
+    /// On whose share the buffers of its connection count.
+    #[must_use]
+    pub fn memory_owner(&self) -> &Activity {
+        &self.activity
+    }
+
+    /// Gives back what its buffers keep for the next burst. For the timer of its connection.
+    pub fn rest(&self) {
+        self.hub.rest();
+    }
+}
+
 impl Activity {
-    pub(super) fn new(speaker: Arc<Speaker>, address: IpAddr) -> Self {
+    pub(super) fn new(speaker: Arc<Speaker>, address: IpAddr, settings: &AppSettings) -> Self {
+        let (memory, multiples) = (&settings.memory, &settings.multiples);
+        Self::of(speaker, address, memory, multiples)
+    }
+
+    fn of(
+        speaker: Arc<Speaker>,
+        address: IpAddr,
+        memory: &Arc<Memory>,
+        multiples: &Arc<Multiples>,
+    ) -> Self {
         Self {
             started: Instant::now(),
             speaking: Speaking::new(speaker),
             owns_sign_in: AtomicBool::new(false),
             is_kept: AtomicBool::new(false),
             address,
+            memory: Arc::clone(memory),
+            multiples: Arc::clone(multiples),
             state: Mutex::default(),
         }
     }
 
     /// The same session in a transaction whose messages were taken from the buckets.
     pub(super) fn prepaid(&self) -> Self {
-        let activity = Self::new(self.speaker(), self.address);
+        let activity = Self::of(self.speaker(), self.address, &self.memory, &self.multiples);
         activity.lock().frames = Frames::Prepaid;
         activity
     }
@@ -154,12 +199,13 @@ impl App {
         let speaker = live.activity.speaker();
         speaker.check_mute(|| (self.clock)())?;
         let rate = self.own_rate(speaker.principal.kind);
-        let buckets = speaker.buckets();
+        let address = live.activity.address;
+        let buckets = speaker.buckets(|| self.visitors.networks(address));
         let own = self.quota.take(&buckets.own, rate).await;
         let shared = match own {
             Verdict::Allowed { .. } => {
                 let rate = self.settings.rate_network;
-                self.quota.take(&buckets.network, rate).await
+                buckets.networks.take(self.quota.as_ref(), rate).await
             }
             Verdict::Refused { .. } => own,
         };
@@ -189,13 +235,10 @@ impl App {
     }
 
     /// Takes one CONNECT from those of a network.
-    pub(super) async fn take_connect(&self, network: &ClientIdentifier) -> Result<(), Problem> {
+    pub(super) async fn take_connect(&self, networks: &Networks) -> Result<(), Problem> {
         let rate = self.settings.rate_connect;
-        match self
-            .quota
-            .take(&format!("rate:connect:{network}"), rate)
-            .await
-        {
+        let quota = self.quota.as_ref();
+        match networks.take(quota, "rate:connect", rate).await {
             Verdict::Allowed { .. } => Ok(()),
             Verdict::Refused { retry_after_ms } => {
                 let words = "Your network connects too often. Try again later.";
@@ -231,7 +274,11 @@ mod tests {
 
     fn activity() -> Activity {
         let speaker = Speaker::new(Arc::new(somebody("a")), None);
-        Activity::new(speaker, std::net::Ipv4Addr::LOCALHOST.into())
+        Activity::new(
+            speaker,
+            std::net::Ipv4Addr::LOCALHOST.into(),
+            &AppSettings::default(),
+        )
     }
 
     #[test]

@@ -180,6 +180,7 @@ impl App {
             _ => "MEMBER",
         };
         if before.kind != kind {
+            self.shares.identify(live.session, &self.claimant(live));
             self.drop_what_is_not_allowed(live);
         }
         let body = json!({
@@ -241,7 +242,8 @@ fn changed(principal: &Principal, standing: &UserState) -> Option<Principal> {
     Some(after)
 }
 
-fn unsubscribed(destination: &Destination, id: &str, problem: &Problem) -> Value {
+/// What a client is told of a subscription that was taken away.
+pub(super) fn unsubscribed(destination: &Destination, id: &str, problem: &Problem) -> Value {
     json!({
         "type": "SYSTEM",
         "event": "unsubscribed",

@@ -1,33 +1,108 @@
-//! What a session may use of what all share: patterns, and consumers of queues.
+//! What clients may use of what all share: patterns, consumers of queues, and many subscriptions.
 //!
-//! A cluster keeps so many patterns, a node has room for so many consumers; one session has a part of
-//! them. Not here: those totals (`location`, `bus::queue`), and subscriptions of any kind, which the
-//! session counts. Invariant: a subscription counts from its SUBSCRIBE until it is refused or ended,
-//! once.
+//! A cluster keeps so many patterns, a node has room for so many consumers and subscriptions. One session
+//! has a fixed part of the first two, and users and networks have shares of what is free (`budget`). Not
+//! here: queues and what is in them, which the engine counts (`bus::queue`); stored messages (`stored`).
+//! Invariants: a subscription counts from its SUBSCRIBE until it is refused or ended, once; it is counted
+//! before it costs anything anywhere else.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::evict::Evicted;
 use super::{App, Live, Pending};
+use crate::budget::{Charge, Claimant, Evict, Pool, PoolSettings, Refused};
 use crate::model::{Code, Destination, Problem, SessionId, is_pattern};
 use crate::session::{Subscribe, Ticket};
 
-/// What is shared.
+/// So many subscriptions every session may have, whatever others have: they are in the cost of a
+/// connection.
+const SUBSCRIPTIONS_FREE: u32 = 32;
+
+/// Beyond those they are counted by so many at a time.
+const SUBSCRIPTIONS_TOGETHER: u32 = 32;
+
+/// When it is worth trying again after a share was refused.
+const RETRY_AFTER_MS: u64 = 5_000;
+
+/// How much there is on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolSizes {
+    /// Subscriptions to queues.
+    pub consumers: u64,
+    /// Patterns of the whole cluster.
+    pub patterns: u64,
+    /// Subscriptions beyond the first 32 of each session.
+    pub subscriptions: u64,
+}
+
+impl Default for PoolSizes {
+    fn default() -> Self {
+        Self {
+            consumers: 2_000,
+            patterns: 1_000,
+            subscriptions: 1_000_000,
+        }
+    }
+}
+
+/// What the sessions of this node share.
+#[derive(Clone, Debug)]
+pub struct Pools {
+    /// Subscriptions to queues.
+    pub consumers: Arc<Pool>,
+    /// Different patterns. It is as large as the table of the cluster, and a pattern counts once for each
+    /// node: every node counts alone, and together they stay within the table.
+    pub patterns: Arc<Pool>,
+    /// Subscriptions beyond those that every session may have.
+    pub subscriptions: Arc<Pool>,
+}
+
+impl Pools {
+    /// Pools of which nothing is used.
+    #[must_use]
+    pub fn new(sizes: PoolSizes) -> Self {
+        let pool = |name, capacity| Pool::new(PoolSettings::new(name, capacity));
+        Self {
+            consumers: pool("queue_consumers", sizes.consumers),
+            patterns: pool("patterns", sizes.patterns),
+            subscriptions: pool("subscriptions", sizes.subscriptions),
+        }
+    }
+}
+
+/// What is counted for each session, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Share {
     Pattern,
     Consumer,
 }
 
-/// The subscriptions of one session that count, by id; the ticket distinguishes one from an earlier
-/// one with the same id.
-type Counted = BTreeMap<Box<str>, (Share, Ticket, Destination)>;
+/// A subscription that counts. The ticket distinguishes it from an earlier one with the same id.
+#[derive(Debug)]
+struct Counted {
+    share: Share,
+    ticket: Ticket,
+    destination: Destination,
+    /// The place of a consumer. That of a pattern belongs to the interest of the node (`broker`).
+    charge: Option<Charge>,
+    /// Told when the place is taken away.
+    whose: Option<Arc<Evicted>>,
+}
+
+/// What one session uses.
+#[derive(Debug, Default)]
+struct OfSession {
+    by_id: BTreeMap<Box<str>, Counted>,
+    /// For subscriptions beyond [`SUBSCRIPTIONS_FREE`]: for as many as it had at its most.
+    further: Option<Charge>,
+}
 
 /// What the sessions of this node use. One map for all, because few sessions have any.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    /// At most as many of a session as its limits allow. A std mutex: it is held for a look-up.
-    sessions: Mutex<BTreeMap<SessionId, Counted>>,
+    /// A std mutex: it is held for a look-up. It is taken before that of a pool, never after.
+    sessions: Mutex<BTreeMap<SessionId, OfSession>>,
 }
 
 impl Share {
@@ -46,34 +121,46 @@ impl Share {
 }
 
 impl Shares {
-    /// Counts a subscription.
-    fn take(&self, session: SessionId, asked: &Subscribe, share: Share, max: usize) -> bool {
-        let mut sessions = self.lock();
-        let used = sessions.get(&session).map_or(0, |counted| {
-            let others = counted.iter().filter(|(id, _)| **id != asked.id);
-            others.filter(|(_, (other, ..))| *other == share).count()
-        });
-        if used >= max {
-            return false;
-        }
-        let counted = sessions.entry(session).or_default();
-        let one = (share, asked.ticket, asked.destination.clone());
-        counted.insert(asked.id.clone(), one);
-        true
+    /// How many other subscriptions of this kind a session has.
+    fn used(&self, session: SessionId, asked: &Subscribe, share: Share) -> usize {
+        let sessions = self.lock();
+        let counted = sessions.get(&session).into_iter().flat_map(|it| &it.by_id);
+        let others = counted.filter(|(id, _)| **id != asked.id);
+        others.filter(|(_, other)| other.share == share).count()
     }
 
-    /// Counts no subscription of this id any more for which this holds.
-    fn give_back(&self, session: SessionId, id: &str, which: impl Fn(Ticket) -> bool) {
+    /// Counts a subscription.
+    fn add(&self, session: SessionId, id: &str, counted: Counted) {
         let mut sessions = self.lock();
-        let Some(counted) = sessions.get_mut(&session) else {
-            return;
-        };
-        if counted.get(id).is_some_and(|(_, ticket, _)| which(*ticket)) {
-            counted.remove(id);
+        let by_id = &mut sessions.entry(session).or_default().by_id;
+        by_id.insert(id.into(), counted);
+        // Only now: what is evicted must be found.
+        if let Some(counted) = by_id.get_mut(id)
+            && let (Some(charge), Some(whose)) = (&mut counted.charge, &counted.whose)
+        {
+            let whose: Arc<dyn Evict> = Arc::<Evicted>::clone(whose);
+            charge.set_evictable(Arc::downgrade(&whose));
         }
-        if counted.is_empty() {
+    }
+
+    /// Counts no subscription of this id any more for which this holds. Returns where it was to.
+    pub(super) fn give_back(
+        &self,
+        session: SessionId,
+        id: &str,
+        which: impl Fn(Ticket) -> bool,
+    ) -> Option<Destination> {
+        let mut sessions = self.lock();
+        let of_session = sessions.get_mut(&session)?;
+        let found = of_session.by_id.get(id).filter(|it| which(it.ticket));
+        let destination = found.map(|it| it.destination.clone());
+        if destination.is_some() {
+            of_session.by_id.remove(id);
+        }
+        if of_session.by_id.is_empty() && of_session.further.is_none() {
             sessions.remove(&session);
         }
+        destination
     }
 
     /// The subscription has ended.
@@ -84,11 +171,24 @@ impl Shares {
     /// The subscriptions to queues of a session.
     pub(super) fn queues_of(&self, session: SessionId) -> Vec<(Destination, Box<str>)> {
         let sessions = self.lock();
-        let counted = sessions.get(&session).into_iter().flatten();
-        let queues = counted.filter(|(_, (share, ..))| *share == Share::Consumer);
+        let counted = sessions.get(&session).into_iter().flat_map(|it| &it.by_id);
+        let queues = counted.filter(|(_, it)| it.share == Share::Consumer);
         queues
-            .map(|(id, (_, _, destination))| (destination.clone(), id.clone()))
+            .map(|(id, it)| (it.destination.clone(), id.clone()))
             .collect()
+    }
+
+    /// The session speaks for somebody else, to whose shares everything counts from now on.
+    pub(super) fn identify(&self, session: SessionId, claimant: &Claimant) {
+        let mut sessions = self.lock();
+        let Some(of_session) = sessions.get_mut(&session) else {
+            return;
+        };
+        let consumers = of_session.by_id.values_mut();
+        let consumers = consumers.filter_map(|it| it.charge.as_mut());
+        for charge in consumers.chain(&mut of_session.further) {
+            charge.identify(claimant.clone());
+        }
     }
 
     /// The session is gone.
@@ -96,28 +196,115 @@ impl Shares {
         self.lock().remove(&session);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, Counted>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SessionId, OfSession>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl App {
-    /// Counts a subscription to what is shared.
-    pub(super) fn take_share(&self, live: &Live, subscribe: &Subscribe) -> Result<(), Problem> {
+    /// To whose shares counts what a session does now.
+    pub(super) fn claimant(&self, live: &Live) -> Claimant {
+        let principal = live.principal();
+        Claimant {
+            user: Some(principal.user_id.clone()),
+            kind: principal.kind,
+            ..self.multiples().stranger(live.activity.whence().address)
+        }
+    }
+
+    /// Counts a subscription. Returns the place of a pattern that is new on this node.
+    pub(super) fn take_share(
+        self: &Arc<Self>,
+        live: &Live,
+        subscribe: &Subscribe,
+    ) -> Result<Option<Charge>, Problem> {
+        self.take_subscriptions(live, subscribe)?;
         let Some(share) = Share::of(&subscribe.destination) else {
-            return Ok(());
+            return Ok(None);
         };
         let (max, what) = match share {
             Share::Pattern => (self.settings.session_patterns_max, "with wildcards"),
             Share::Consumer => (self.settings.session_consumers_max, "to queues"),
         };
-        if self.shares.take(live.session, subscribe, share, max) {
+        if self.shares.used(live.session, subscribe, share) >= max {
+            let words = format!(
+                "A session has at most {max} subscriptions {what}. UNSUBSCRIBE from another one first."
+            );
+            return Err(Problem::new(Code::LimitExceeded, words));
+        }
+        let whose = Arc::new(Evicted::new(self, live.session, subscribe));
+        let (charge, pattern) = match share {
+            Share::Consumer => (Some(self.take_consumer(live)?), None),
+            Share::Pattern => (None, self.take_pattern(live, subscribe, &whose)?),
+        };
+        let counted = Counted {
+            share,
+            ticket: subscribe.ticket,
+            destination: subscribe.destination.clone(),
+            charge,
+            whose: Some(whose),
+        };
+        self.shares.add(live.session, &subscribe.id, counted);
+        Ok(pattern)
+    }
+
+    fn take_consumer(&self, live: &Live) -> Result<Charge, Problem> {
+        let taken = self.settings.pools.consumers.take(&self.claimant(live), 1);
+        taken.map_err(|why| {
+            let remedy = "UNSUBSCRIBE from a queue that you do not need, or try again.";
+            share_refused("queue consumers", why, remedy)
+        })
+    }
+
+    /// The place of a pattern, unless somebody on this node wants the same one already.
+    fn take_pattern(
+        &self,
+        live: &Live,
+        subscribe: &Subscribe,
+        whose: &Arc<Evicted>,
+    ) -> Result<Option<Charge>, Problem> {
+        let text = subscribe.destination.to_string();
+        if self.broker.wants(&text) {
+            return Ok(None);
+        }
+        let places = self.broker.nodes();
+        let taken = self
+            .settings
+            .pools
+            .patterns
+            .take(&self.claimant(live), places);
+        let mut charge = taken.map_err(|why| {
+            let remedy = "UNSUBSCRIBE from a pattern that you do not need, or subscribe to names.";
+            share_refused("patterns", why, remedy)
+        })?;
+        let whose: Arc<dyn Evict> = Arc::<Evicted>::clone(whose);
+        charge.set_evictable(Arc::downgrade(&whose));
+        Ok(Some(charge))
+    }
+
+    /// Counts the subscriptions of a session beyond those that every session may have.
+    fn take_subscriptions(&self, live: &Live, subscribe: &Subscribe) -> Result<(), Problem> {
+        let beyond = subscribe.of_session.saturating_sub(SUBSCRIPTIONS_FREE);
+        if beyond == 0 {
             return Ok(());
         }
-        let words = format!(
-            "A session has at most {max} subscriptions {what}. UNSUBSCRIBE from another one first."
-        );
-        Err(Problem::new(Code::LimitExceeded, words))
+        let wanted = beyond.div_ceil(SUBSCRIPTIONS_TOGETHER) * SUBSCRIPTIONS_TOGETHER;
+        let wanted = u64::from(wanted);
+        let mut sessions = self.shares.lock();
+        let further = &mut sessions.entry(live.session).or_default().further;
+        let held = further.as_ref().map_or(0, Charge::amount);
+        if held >= wanted {
+            return Ok(());
+        }
+        let charge = further.get_or_insert_with(|| {
+            let pool = &self.settings.pools.subscriptions;
+            pool.charge(&self.claimant(live))
+        });
+        // None of this pool can be evicted, so nothing comes back here while the sessions are locked.
+        charge.grow_of_free(wanted - held).map_err(|why| {
+            let remedy = "UNSUBSCRIBE from a destination that you do not need, or try again.";
+            share_refused("subscriptions", why, remedy)
+        })
     }
 
     /// The outcome of a SUBSCRIBE, after which it counts only if it was not refused.
@@ -140,4 +327,21 @@ impl App {
             outcome
         })
     }
+}
+
+/// The refusal of a share: whose it is, of what, and what can be done.
+pub(super) fn share_refused(what: &str, why: Refused, remedy: &str) -> Problem {
+    let words = match why {
+        Refused::User => format!(
+            "You have as many {what} as one user may have on this node at the moment. {remedy}"
+        ),
+        Refused::Network => format!(
+            "Your network has as many {what} as one network may have on this node at the moment. \
+             {remedy}"
+        ),
+        Refused::Full => format!(
+            "This node has no more {what} to give at the moment. Try again, or on another node."
+        ),
+    };
+    Problem::new(Code::LimitExceeded, words).retry_after_ms(RETRY_AFTER_MS)
 }

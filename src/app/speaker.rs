@@ -7,6 +7,7 @@
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use crate::model::{Code, Kind, Principal, Problem, UnixMillis};
+use crate::quota::{NetworkBuckets, Networks};
 
 /// Somebody may not write for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub(super) struct Speaker {
 #[derive(Debug)]
 pub(super) struct Buckets {
     pub(super) own: Box<str>,
-    pub(super) network: Box<str>,
+    pub(super) networks: NetworkBuckets,
 }
 
 impl Speaker {
@@ -40,9 +41,10 @@ impl Speaker {
         })
     }
 
-    pub(super) fn buckets(&self) -> &Buckets {
+    /// The buckets; `networks` tells where the speaker writes from.
+    pub(super) fn buckets(&self, networks: impl FnOnce() -> Networks) -> &Buckets {
         self.buckets
-            .get_or_init(|| Box::new(Buckets::of(&self.principal)))
+            .get_or_init(|| Box::new(Buckets::of(&self.principal, &networks())))
     }
 
     /// Whether he may write now.
@@ -59,19 +61,16 @@ impl Speaker {
 }
 
 impl Buckets {
-    fn of(sender: &Principal) -> Self {
+    fn of(sender: &Principal, networks: &Networks) -> Self {
         let own = match sender.kind {
             Kind::Member | Kind::Bot | Kind::Admin => format!("rate:auth:{}", sender.user_id),
-            Kind::Anonymous if sender.standing.is_loose() => {
-                format!("rate:anon:{}", sender.client_identifier)
-            }
-            // Without the fingerprint: whoever has a secret could come with another user agent, and
-            // with it find a full bucket.
+            // By user, not by fingerprint: a client could come with another user agent and find a full
+            // bucket, and a crowd with one browser behind one address would share a single one.
             Kind::Anonymous => format!("rate:anon:{}", sender.user_id),
         };
         Self {
             own: own.into(),
-            network: format!("rate:net:{}", sender.network).into(),
+            networks: networks.buckets("rate:net"),
         }
     }
 }

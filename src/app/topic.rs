@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::{App, Live, Pending, handed_over, refused};
+use crate::budget::Charge;
 use crate::hub::{Sink, Subscriber};
 use crate::model::{Code, Problem, TopicMessage};
 use crate::session::{Reply, Send};
@@ -34,7 +35,7 @@ impl App {
         topic: Arc<str>,
         id: &str,
         subscriber: Subscriber,
-        sink: Sink,
+        (sink, charge): (Sink, Option<Charge>),
     ) -> Pending {
         self.broker
             .hub
@@ -43,7 +44,7 @@ impl App {
         let broker = Arc::clone(&self.broker);
         let (session, id) = (live.session, Box::<str>::from(id));
         Box::pin(async move {
-            if let Err(error) = broker.want(&topic).await {
+            if let Err(error) = broker.want_with(&topic, charge).await {
                 if broker.hub.topics.remove(&topic, session, &id) {
                     broker.abandon(&topic);
                 }

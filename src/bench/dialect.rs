@@ -6,6 +6,9 @@
 
 use super::order::{Dialect, Order};
 
+/// How many rooms there are for the subscriptions beside the first one.
+const ROOMS_BESIDE: u32 = 1_000;
+
 /// The receipt of the SUBSCRIBE.
 const SUBSCRIBED: &str = "sub";
 
@@ -49,6 +52,7 @@ pub(super) struct Introduction {
     dialect: Dialect,
     head: String,
     has_receipts: bool,
+    subscriptions: u32,
 }
 
 impl Introduction {
@@ -68,6 +72,7 @@ impl Introduction {
             dialect: order.dialect,
             head,
             has_receipts: order.has_receipts,
+            subscriptions: order.subscriptions,
         }
     }
 
@@ -101,6 +106,20 @@ impl Introduction {
             }
             (Dialect::SocketIo, _) => format!("420[\"sub\",\"{destination}\"]"),
         }
+    }
+
+    /// The destinations beside the first one that a client subscribes to: rooms that it shares with
+    /// others, each client another choice of them. They are sent before the one that is receipted.
+    pub(super) fn subscribe_beside(&self, destination: &str, user: u32) -> Vec<String> {
+        let room = |number: u32| user.wrapping_add(number.wrapping_mul(37)) % ROOMS_BESIDE;
+        (1..self.subscriptions)
+            .map(|number| {
+                let room = room(number);
+                format!(
+                    "SUBSCRIBE\nid:sub-{number}\ndestination:{destination}-{room}\nack:auto\n\n\0"
+                )
+            })
+            .collect()
     }
 
     /// Whether the server says that a subscription is in force.

@@ -13,6 +13,8 @@ use super::{BenchError, Outcome};
 const DURATION_MAX: Duration = Duration::from_secs(3_600);
 /// The most connections: beyond it one process has neither ports nor files.
 const CLIENTS_MAX: u32 = 200_000;
+/// The most subscriptions of one client: more than a server allows by default.
+const SUBSCRIPTIONS_MAX: u32 = 1_000;
 /// The largest body.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
@@ -129,6 +131,8 @@ pub struct Order {
     pub send: Option<String>,
     /// How many connections; none for the scenario's own number.
     pub clients: Option<u32>,
+    /// Subscriptions of each client, for reconnect.
+    pub subscriptions: u32,
     /// How many topics, for rooms.
     pub rooms: u32,
     /// How many members each, for rooms.
@@ -185,6 +189,7 @@ impl Order {
             subscribe: None,
             send: None,
             clients: None,
+            subscriptions: 1,
             rooms: 100,
             members: 10,
             devices: 1,
@@ -316,6 +321,15 @@ impl Order {
         wrong
             .into_iter()
             .find_map(|(is_wrong, words)| is_wrong.then_some(words))
+            .or_else(|| self.wrong_subscriptions())
+    }
+
+    fn wrong_subscriptions(&self) -> Option<String> {
+        if !(1..=SUBSCRIPTIONS_MAX).contains(&self.subscriptions) {
+            return Some(format!("--subscriptions is 1 to {SUBSCRIPTIONS_MAX}"));
+        }
+        let is_ignored = self.subscriptions > 1 && self.scenario != Scenario::Reconnect;
+        is_ignored.then(|| "--subscriptions is for reconnect".to_owned())
     }
 }
 

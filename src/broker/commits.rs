@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::{AppendError, Broker, lock};
 use crate::hub::Delivery;
 use crate::model::SessionId;
-use crate::store::{Append, Appended, Commit, StoreError};
+use crate::store::{Append, Appended, Commit, StoreError, StoredSlot};
 
 /// A message that is committed, and on its way to the sessions of its members.
 #[derive(Clone, Debug)]
@@ -82,6 +82,14 @@ impl Broker {
                 Some(outcome) => outcome.await.unwrap_or(Err(AppendError::Ending)),
             }
         }
+    }
+
+    /// What visitors have stored, by slots of so many milliseconds in which it ends.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError> {
+        self.store.stored_by_visitors(slot_ms).await
     }
 
     pub(super) async fn commit_loop(self: Arc<Self>) {

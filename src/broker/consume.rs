@@ -16,6 +16,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::Broker;
+use crate::budget::Claimant;
 use crate::bus::queue::{Consumer, QueueError, QueueMessage, Sent, Settler, Tag, Taken};
 use crate::hub::{Content, HubSession, Mark, Outbox, Settled, Window};
 use crate::model::{AckMode, QueueArguments, Verdict};
@@ -29,6 +30,8 @@ pub struct Consume {
     pub shown: Arc<str>,
     /// What the subscriber says of the queue.
     pub arguments: QueueArguments,
+    /// To whose shares it counts.
+    pub by: Claimant,
 }
 
 impl Broker {
@@ -76,9 +79,12 @@ impl Broker {
     async fn begin(&self, window: &Window, consume: &Consume) -> Result<Consumer, QueueError> {
         let prefetch = u16::try_from(window.prefetch).unwrap_or(u16::MAX);
         let Consume {
-            queue, arguments, ..
+            queue,
+            arguments,
+            by,
+            ..
         } = consume;
-        self.queues.consume(queue, arguments, prefetch).await
+        self.queues.consume(queue, arguments, prefetch, by).await
     }
 
     /// Hands a message to a queue. Returning fixes its place among those of the caller; [`Sent`]
@@ -91,8 +97,9 @@ impl Broker {
         queue: &str,
         arguments: &QueueArguments,
         message: QueueMessage,
+        by: &Claimant,
     ) -> Result<Sent, QueueError> {
-        self.queues.send(queue, arguments, message).await
+        self.queues.send(queue, arguments, message, by).await
     }
 
     /// Does what is left to do of an ACK or a NACK: tells the queue, and goes on with what waited.
@@ -232,6 +239,7 @@ fn content(taken: Taken, shown: &Arc<str>) -> Content {
         content_type: None,
         headers: message.headers,
         body: message.body,
+        is_shared: false,
         redelivered,
         tag: Some(tag),
     }

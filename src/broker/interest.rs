@@ -6,6 +6,7 @@
 //! undoes a new registration; a SUBSCRIBE is settled when its registration is acknowledged, also
 //! when somebody else's registration of the same topic is still on the way.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 
 use super::router::user_of;
 use super::{Broker, lock};
+use crate::budget::Charge;
 use crate::location::LocationError;
 use crate::model::{Destination, is_pattern};
 
@@ -23,6 +25,10 @@ use crate::model::{Destination, is_pattern};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there are too many different subscriptions with wildcards already")]
 pub struct TooManyPatterns;
+
+/// So many topics that nobody wants any more are kept in case somebody comes back. Beyond that a topic goes
+/// with its last subscriber, so that a client who subscribes to ever new names leaves little behind.
+const LINGERING_MAX: usize = 10_000;
 
 /// The topics that are wanted, or were until a moment ago.
 #[derive(Debug, Default)]
@@ -36,6 +42,8 @@ pub(super) struct Interests {
 struct State {
     generation: u64,
     topics: BTreeMap<Box<str>, Interest>,
+    /// How many of them nobody wants any more.
+    lingering: usize,
     /// Withdrawn and not acknowledged yet.
     withdrawn: BTreeMap<Box<str>, u64>,
 }
@@ -46,6 +54,11 @@ struct Interest {
     answer: Answer,
     /// When the last subscriber left; the interest lingers in case somebody comes back.
     abandoned_at: Option<Instant>,
+    /// Whether it does.
+    lingers: bool,
+    /// The place of a pattern among those of this node. It lives as long as the interest, so that a client
+    /// who comes and goes does not fill the table of the cluster with patterns that linger.
+    place: Option<Charge>,
 }
 
 /// What location has said to an interest.
@@ -61,14 +74,29 @@ enum Answer {
 
 impl State {
     /// Notes an interest. Returns whether location has to be told.
-    fn want(&mut self, topic: &str) -> bool {
+    fn want(&mut self, topic: &str, place: Option<Charge>) -> bool {
         let next = self.generation + 1;
-        let interest = self.topics.entry(topic.into()).or_insert(Interest {
-            generation: next,
-            answer: Answer::Awaited,
-            abandoned_at: None,
-        });
-        interest.abandoned_at = None;
+        let interest = match self.topics.entry(topic.into()) {
+            Entry::Vacant(vacant) => vacant.insert(Interest {
+                generation: next,
+                answer: Answer::Awaited,
+                abandoned_at: None,
+                lingers: true,
+                place,
+            }),
+            Entry::Occupied(known) => {
+                let interest = known.into_mut();
+                if interest.abandoned_at.take().is_some() {
+                    self.lingering = self.lingering.saturating_sub(1);
+                    interest.lingers = true;
+                    interest.place = place.or(interest.place.take());
+                } else if let Some(held) = &mut interest.place {
+                    // Somebody else depends on it too: it is not taken away for a newcomer any more.
+                    held.protect();
+                }
+                interest
+            }
+        };
         if interest.answer == Answer::Refused {
             interest.generation = next;
             interest.answer = Answer::Awaited;
@@ -87,10 +115,22 @@ impl Broker {
     /// # Errors
     /// When it is a pattern and there are too many.
     pub async fn want(self: &Arc<Self>, topic: &str) -> Result<(), TooManyPatterns> {
+        self.want_with(topic, None).await
+    }
+
+    /// The same with the place that a pattern has among those of this node.
+    ///
+    /// # Errors
+    /// As [`Broker::want`].
+    pub async fn want_with(
+        self: &Arc<Self>,
+        topic: &str,
+        place: Option<Charge>,
+    ) -> Result<(), TooManyPatterns> {
         if user_of(topic).is_some() {
             return Ok(());
         }
-        let is_new = lock(&self.interest.state).want(topic);
+        let is_new = lock(&self.interest.state).want(topic, place);
         if is_new {
             if is_pattern(topic) && self.hub.topics.patterns() > self.settings.patterns_max {
                 self.refuse(topic);
@@ -124,9 +164,39 @@ impl Broker {
 
     /// Nobody here wants the topic any more, for the moment.
     pub fn abandon(&self, topic: &str) {
-        if let Some(interest) = lock(&self.interest.state).topics.get_mut(topic) {
-            interest.abandoned_at = Some(Instant::now());
+        let mut state = lock(&self.interest.state);
+        let lingers = state.lingering < LINGERING_MAX;
+        let Some(interest) = state.topics.get_mut(topic) else {
+            return;
+        };
+        interest.lingers &= lingers;
+        if interest.abandoned_at.replace(Instant::now()).is_none() {
+            state.lingering += 1;
         }
+    }
+
+    /// Nobody here wants the topic any more, and it was taken away from the last subscriber: it does not
+    /// linger.
+    pub fn abandon_at_once(&self, topic: &str) {
+        self.abandon(topic);
+        if let Some(interest) = lock(&self.interest.state).topics.get_mut(topic) {
+            interest.lingers = false;
+        }
+    }
+
+    /// Whether this node wants the topic already, so that one subscriber more costs the others nothing.
+    #[must_use]
+    pub fn wants(&self, topic: &str) -> bool {
+        let state = lock(&self.interest.state);
+        let interest = state.topics.get(topic);
+        interest.is_some_and(|it| it.answer != Answer::Refused && it.abandoned_at.is_none())
+    }
+
+    /// How many nodes there are, this one included, as far as is known.
+    #[must_use]
+    pub fn nodes(&self) -> u64 {
+        let peers = self.lease.peers().len().max(1);
+        u64::try_from(peers).unwrap_or(u64::MAX)
     }
 
     /// Registers interests: all, lingering ones included, or those that are not acknowledged yet.
@@ -175,18 +245,23 @@ impl Broker {
         let withdrawn: Vec<(Destination, u64)> = {
             let mut state = lock(&self.interest.state);
             let State {
-                topics, withdrawn, ..
+                topics,
+                withdrawn,
+                lingering,
+                ..
             } = &mut *state;
             topics.retain(|topic, interest| {
                 // What was refused is not known to the others, so it need not linger.
                 let linger = match interest.answer {
                     Answer::Refused => Duration::ZERO,
+                    Answer::Awaited | Answer::Acknowledged if !interest.lingers => Duration::ZERO,
                     Answer::Awaited | Answer::Acknowledged => self.settings.linger,
                 };
                 let lingered = interest
                     .abandoned_at
                     .is_some_and(|at| at.elapsed() >= linger && !self.hub.topics.is_wanted(topic));
                 if lingered {
+                    *lingering = lingering.saturating_sub(1);
                     withdrawn.insert(topic.clone(), interest.generation);
                 }
                 !lingered

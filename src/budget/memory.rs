@@ -9,10 +9,12 @@
 //! whoever keeps its bytes ([`Memory::set_shared_gauge`]), and each outbox that refers to it counts it to
 //! the share of its session ([`Lease::cover_shared`]).
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
+use super::charge::Charge;
+use super::claimant::Claimant;
 use super::parts::Parts;
-use super::pool::{Charge, Claimant, Evict, Pool, PoolSettings, Refused};
+use super::pool::{Evict, Pool, PoolSettings, Refused};
 
 /// How much is leased at once, in bytes.
 const CHUNK_BYTES: u64 = 16 << 10;
@@ -27,8 +29,6 @@ pub struct MemorySettings {
 /// The byte account of a node.
 pub struct Memory {
     pool: Arc<Pool>,
-    /// Says how many bytes of shared frames are alive.
-    shared: OnceLock<fn() -> u64>,
 }
 
 impl Memory {
@@ -47,16 +47,14 @@ impl Memory {
             capacity: settings.bytes_max,
             reserve: settings.bytes_max / 8,
             parts: Parts::DEFAULT,
+            network_max: 0,
         });
-        Arc::new(Self {
-            pool,
-            shared: OnceLock::new(),
-        })
+        Arc::new(Self { pool })
     }
 
-    /// Names the gauge of shared frames. The first one counts.
+    /// Names what says how many bytes of shared frames are alive. The first one counts.
     pub fn set_shared_gauge(&self, gauge: fn() -> u64) {
-        let _first = self.shared.set(gauge);
+        self.pool.set_together(gauge);
     }
 
     /// The base of a socket.
@@ -79,10 +77,21 @@ impl Memory {
         }
     }
 
+    /// Takes this much from the largest holder, if they hold much more than the claimant. Returns whether it
+    /// is worth to try again. Call it without any lock that an eviction may need ([`Evict`]).
+    #[must_use]
+    pub fn make_room(&self, claimant: &Claimant, own: u64, shared: u64) -> bool {
+        let is_made = self.pool.make_room(claimant, own, shared);
+        if !is_made {
+            self.pool.count_refusal();
+        }
+        is_made
+    }
+
     /// How many bytes are charged, shared frames included.
     #[must_use]
     pub fn used(&self) -> u64 {
-        self.pool.used() + self.shared_bytes()
+        self.pool.used() + self.pool.used_together()
     }
 
     /// How many bytes there are; zero is without a limit.
@@ -97,14 +106,21 @@ impl Memory {
         self.capacity() > 0 && self.used() >= self.capacity()
     }
 
+    /// Whether so much is charged that visitors get nothing more, and only the reserve is left.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.capacity() > 0 && self.used() + self.pool.reserve() >= self.capacity()
+    }
+
+    /// Sets the gauges `budget_used` and `budget_capacity`, shared frames included.
+    pub fn publish(&self) {
+        self.pool.publish_as(self.used());
+    }
+
     /// The pool behind it, for figures and tests.
     #[must_use]
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
-    }
-
-    fn shared_bytes(&self) -> u64 {
-        self.shared.get().map_or(0, |gauge| gauge())
     }
 }
 
@@ -115,6 +131,16 @@ impl std::fmt::Debug for Memory {
             .field("capacity", &self.capacity())
             .finish()
     }
+}
+
+/// A client whose buffers draw on the account, as far as they are known now. A buffer asks only when it
+/// needs a lease, so that an idle session keeps none.
+pub trait MemoryOwner: Send + Sync + std::fmt::Debug {
+    /// The account.
+    fn memory(&self) -> &Arc<Memory>;
+
+    /// Whose the bytes are now; a visitor may become a member.
+    fn claimant(&self) -> Claimant;
 }
 
 /// The bytes that buffers of one client occupy; dropping it gives them back.
@@ -160,6 +186,39 @@ impl Lease {
             self.charge.shrink_shared(held - wanted);
         }
         Ok(())
+    }
+
+    /// Covers exactly so many bytes, own and of shared frames, and takes nothing from anybody else for it:
+    /// for callers that hold a lock which an eviction may need. When it is refused, give the lock back,
+    /// call [`Memory::make_room`] and try again.
+    ///
+    /// # Errors
+    /// As [`Pool::take`]; what was covered before stays covered.
+    pub fn try_cover(&mut self, own: u64, shared: u64) -> Result<(), Refused> {
+        let (held_own, held_shared) = (self.charge.amount(), self.charge.shared());
+        let (more_own, more_shared) = (
+            own.saturating_sub(held_own),
+            shared.saturating_sub(held_shared),
+        );
+        if more_own + more_shared > 0 {
+            if self.memory.is_full() {
+                return Err(Refused::Full);
+            }
+            self.charge.grow_quietly(more_own, more_shared)?;
+        }
+        if own < held_own {
+            self.charge.shrink(held_own - own);
+        }
+        if shared < held_shared {
+            self.charge.shrink_shared(held_shared - shared);
+        }
+        Ok(())
+    }
+
+    /// Whose the bytes are.
+    #[must_use]
+    pub fn claimant(&self) -> &Claimant {
+        self.charge.claimant()
     }
 
     /// How many bytes are covered, without those of shared frames.

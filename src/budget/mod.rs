@@ -13,16 +13,26 @@
 //! a part of 1/4 of what is free: one holder ends at 1/5
 //! ```
 //!
-//! [`Memory`] is the pool of bytes.
+//! [`Memory`] is the pool of bytes. [`Tallies`] count many small things of one client, such as messages in
+//! queues, without a charge for each.
 
+mod charge;
+mod claimant;
+mod held;
 mod memory;
 mod multiples;
 mod parts;
 mod pool;
+mod tally;
 #[cfg(test)]
 mod tests;
 
-pub use memory::{Lease, Memory, MemorySettings};
+pub use charge::Charge;
+pub use claimant::Claimant;
+pub use memory::{Lease, Memory, MemoryOwner, MemorySettings};
 pub use multiples::Multiples;
 pub use parts::{Part, Parts};
-pub use pool::{Charge, Claimant, Evict, Pool, PoolSettings, Refused};
+pub use pool::{Evict, Pool, PoolSettings, Refused};
+pub use tally::{Portion, Tallies};
+#[cfg(test)]
+pub(crate) use tests::Owner;

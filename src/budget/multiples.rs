@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::pool::Claimant;
+use super::claimant::Claimant;
 use crate::model::Network;
 
 /// The multiples of named networks.

@@ -52,6 +52,18 @@ impl Parts {
         net48: Part::quarters(4),
     };
 
+    /// No shares: each may hold all that is free. For pools of a handful, where a part would be nothing.
+    pub const ALL: Self = {
+        let all = Part::quarters(4 << 16);
+        Self {
+            user: all,
+            address: all,
+            net64: all,
+            net56: all,
+            net48: all,
+        }
+    };
+
     /// The part of a network of this width.
     #[must_use]
     pub fn of_network(&self, width: Width) -> Part {

@@ -111,6 +111,23 @@ fn zero_is_no_limit() {
     assert!(pool.take(&at("192.0.2.1"), u64::MAX / 2).is_ok());
 }
 
+/// A client at an address, for tests of what draws on the account.
+#[derive(Debug)]
+pub(crate) struct Owner {
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) address: &'static str,
+}
+
+impl MemoryOwner for Owner {
+    fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    fn claimant(&self) -> Claimant {
+        at(self.address)
+    }
+}
+
 #[derive(Default)]
 struct Told(AtomicUsize);
 
@@ -191,4 +208,105 @@ fn a_lease_is_taken_in_chunks() {
     memory.set_shared_gauge(|| 1 << 30);
     assert!(memory.is_full());
     assert_eq!(lease.cover(1), Err(Refused::Full));
+}
+
+#[test]
+fn an_evicted_charge_grows_again_from_nothing() {
+    let pool = pool(100, 0);
+    let told: Arc<dyn Evict> = Arc::new(Told::default());
+    let mut large = pool.take(&at("192.0.2.1"), 50).unwrap();
+    large.set_evictable(Arc::downgrade(&told));
+    assert!(pool.make_room(&at("192.0.2.2"), 10, 0));
+    assert_eq!(pool.used(), 0);
+    large.grow(5).unwrap();
+    assert_eq!((large.amount(), pool.used()), (5, 5));
+    large.shrink(2);
+    drop(large);
+    assert_eq!(pool.used(), 0);
+}
+
+#[test]
+fn covering_quietly_evicts_nobody_and_follows_both_ways() {
+    let memory = Memory::new(MemorySettings { bytes_max: 1_000 });
+    let told = Arc::new(Told::default());
+    let mut large = memory.lease(&at("192.0.2.1"));
+    large.try_cover(400, 0).unwrap();
+    let whose: Arc<dyn Evict> = told.clone();
+    large.set_evictable(Arc::downgrade(&whose));
+    let mut small = memory.lease(&at("192.0.2.2"));
+    small.try_cover(100, 50).unwrap();
+    small.try_cover(10, 60).unwrap();
+    assert_eq!((small.covered(), small.covered_shared()), (10, 60));
+    assert_eq!(memory.used(), 410);
+    assert!(small.try_cover(900, 60).is_err());
+    assert_eq!(told.0.load(Relaxed), 0);
+    assert_eq!((small.covered(), small.covered_shared()), (10, 60));
+    assert!(memory.make_room(small.claimant(), 100, 0));
+    assert_eq!((told.0.load(Relaxed), memory.used()), (1, 10));
+    drop((large, small));
+    assert_eq!(memory.used(), 0);
+}
+
+#[test]
+fn what_several_hold_together_is_not_free() {
+    let memory = Memory::new(MemorySettings { bytes_max: 800 });
+    memory.set_shared_gauge(|| 100);
+    let mut lease = memory.lease(&at("192.0.2.1"));
+    let granted = (0..800).filter(|held| lease.try_cover(held + 1, 0).is_ok());
+    // Half of what is left of seven eighths.
+    assert_eq!(granted.count(), 300);
+    assert_eq!(memory.used(), 400);
+}
+
+#[test]
+fn the_first_one_is_within_every_share_of_a_small_pool() {
+    let pool = pool(3, 1);
+    let claimant = known("192.0.2.1", "user_a", Kind::Anonymous);
+    let first = pool.take(&claimant, 1).unwrap();
+    assert!(pool.take(&claimant, 1).is_err());
+    assert!(pool.take(&at("192.0.2.2"), 1).is_ok());
+    drop(first);
+}
+
+#[test]
+fn a_protected_charge_is_not_evicted() {
+    let pool = pool(100, 0);
+    let told: Arc<dyn Evict> = Arc::new(Told::default());
+    let mut large = pool.take(&at("192.0.2.1"), 50).unwrap();
+    large.set_evictable(Arc::downgrade(&told));
+    large.protect();
+    let others: Vec<_> = (2..=50)
+        .map(|last| pool.take(&at(&format!("192.0.2.{last}")), 1).unwrap())
+        .collect();
+    assert!(pool.take(&at("198.51.100.1"), 10).is_err());
+    drop((large, others));
+    assert_eq!(pool.used(), 0);
+}
+
+#[test]
+fn what_is_restored_counts_without_being_asked_for() {
+    let pool = pool(100, 0);
+    let mut stored = pool.charge(&at("192.0.2.1"));
+    stored.restore(150);
+    assert_eq!(pool.used(), 150);
+    assert_eq!(pool.take(&at("192.0.2.2"), 1).unwrap_err(), Refused::Full);
+    drop(stored);
+    assert!(pool.take(&at("192.0.2.2"), 1).is_ok());
+}
+
+#[test]
+fn a_visitor_takes_nothing_from_a_member() {
+    let pool = pool(100, 0);
+    let told: Arc<dyn Evict> = Arc::new(Told::default());
+    let mut large = pool
+        .take(&known("192.0.2.1", "user_a", Kind::Member), 20)
+        .unwrap();
+    large.set_evictable(Arc::downgrade(&told));
+    let others: Vec<_> = (2..=80)
+        .map(|last| pool.take(&at(&format!("192.0.2.{last}")), 1).unwrap())
+        .collect();
+    assert!(pool.take(&at("198.51.100.1"), 5).is_err());
+    let member = known("198.51.100.1", "user_b", Kind::Member);
+    assert!(pool.take(&member, 5).is_ok());
+    drop(others);
 }

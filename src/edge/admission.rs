@@ -1,13 +1,16 @@
-//! How many may come in: in all, per second, per network, and while memory lasts.
+//! How many may come in: in all, per second, per network.
 //!
-//! Not here: how a refusal is written (`reply`). Invariant: a connection is counted once, under the
-//! network of its client, for exactly as long as its permit lives.
+//! Not here: memory (`charges`), how a refusal is written (`reply`), in which order sockets are served (`turns`). Invariant: a
+//! connection is counted once, under the networks of its client, for exactly as long as its permit lives.
+//!
+//! What one network may hold is a part of what is free (`budget`), so a crowd behind one address comes in
+//! and a newcomer from elsewhere still finds a place.
 //!
 //! The network is known when a socket is accepted, unless it comes from a trusted proxy: then it is
 //! known at the handshake.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,6 +18,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::settings::EdgeSettings;
+use crate::budget::{Charge, Claimant, Multiples, Parts, Pool, PoolSettings, Refused};
+use crate::model::Network;
 
 /// How many sockets beyond the WebSockets there may be: requests, keep-alive, handshakes.
 const OTHER_SOCKETS_MAX: usize = 1_024;
@@ -24,21 +29,23 @@ const OTHER_SOCKETS_MAX: usize = 1_024;
 const RATE_PART: u32 = 10;
 const BURST_PART: u32 = 5;
 
+/// Fewer places than this are not shared out: one network may have them all.
+const SHARED_MIN: usize = 64;
+
 /// So many networks are remembered before those that owe nothing are forgotten.
 const PAYERS_MAX: usize = 1_024;
-
-/// For how long a reading of the memory is believed.
-const MEMORY_READING_LIFE: Duration = Duration::from_secs(1);
 
 /// Why somebody does not come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The node is full.
     Full,
-    /// The node is short of memory.
+    /// The node is short of memory, or the network holds its share.
     Memory,
-    /// Too many handshakes at once.
+    /// More handshakes than `CONNECTION_RATE` allows.
     Rate,
+    /// The node did not get round to this socket in time.
+    Busy,
     /// Too many connections of one network.
     Network,
 }
@@ -47,13 +54,14 @@ pub(super) enum Refusal {
 #[derive(Debug)]
 pub(super) struct Admission {
     limits: Limits,
+    multiples: Arc<Multiples>,
     sockets: AtomicUsize,
-    sessions: AtomicUsize,
-    /// A std mutex: held for one look-up, never across an await.
-    networks: Mutex<HashMap<Network, u32>>,
+    /// Sockets whose client is known.
+    clients: Arc<Pool>,
+    /// Open sessions.
+    sessions: Arc<Pool>,
     /// When the handshakes admitted so far are paid for (the generic cell rate algorithm).
     paid_until: Mutex<Paid>,
-    memory: Mutex<Option<(Instant, u64)>>,
 }
 
 /// The times until which handshakes are paid for.
@@ -67,45 +75,22 @@ struct Paid {
 #[derive(Debug)]
 struct Limits {
     sessions_max: usize,
-    per_network_max: u32,
-    memory_bytes_max: u64,
     /// What one handshake costs; zero for no limit.
     handshake_cost: Duration,
     burst: Duration,
 }
 
-/// What is counted as one: an IPv4 address, or the /64 of an IPv6 address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Network(IpAddr);
-
-impl Network {
-    pub(super) fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V6(v6) => {
-                let prefix = v6.to_bits() & !u128::from(u64::MAX);
-                Self(Ipv6Addr::from_bits(prefix).into())
-            }
-            v4 @ IpAddr::V4(_) => Self(v4),
-        }
-    }
-}
-
 /// Stands for one counted thing and gives its place back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Permit {
-    admission: Arc<Admission>,
-    counted: Counted,
-}
-
-#[derive(Debug)]
-enum Counted {
-    Socket,
-    Session,
-    Network(Network),
+pub(super) enum Permit {
+    /// A socket, whoever its client is.
+    Socket(Arc<Admission>),
+    /// A place in a pool.
+    Place { _charge: Charge },
 }
 
 impl Admission {
-    pub(super) fn new(settings: &EdgeSettings) -> Arc<Self> {
+    pub(super) fn new(settings: &EdgeSettings, multiples: &Arc<Multiples>) -> Arc<Self> {
         let handshake_cost = match settings.connection_rate {
             0 => Duration::ZERO,
             rate => Duration::from_secs(1) / rate,
@@ -113,16 +98,17 @@ impl Admission {
         Arc::new(Self {
             limits: Limits {
                 sessions_max: settings.connections_max,
-                per_network_max: settings.connections_per_net,
-                memory_bytes_max: settings.memory_bytes_max,
                 handshake_cost,
                 burst: handshake_cost * settings.connection_burst.max(1),
             },
+            multiples: Arc::clone(multiples),
             sockets: AtomicUsize::new(0),
-            sessions: AtomicUsize::new(0),
-            networks: Mutex::default(),
+            clients: Pool::new(PoolSettings {
+                network_max: settings.connections_per_net.into(),
+                ..places("sockets", settings.connections_max + OTHER_SOCKETS_MAX)
+            }),
+            sessions: Pool::new(places("sessions", settings.connections_max)),
             paid_until: Mutex::default(),
-            memory: Mutex::default(),
         })
     }
 
@@ -130,53 +116,35 @@ impl Admission {
     pub(super) fn socket(self: &Arc<Self>) -> Result<Permit, Refusal> {
         let max = self.limits.sessions_max.saturating_add(OTHER_SOCKETS_MAX);
         take(&self.sockets, max)
-            .then(|| self.permit(Counted::Socket))
+            .then(|| Permit::Socket(Arc::clone(self)))
             .ok_or(Refusal::Full)
     }
 
     /// The network of a client became known.
-    pub(super) fn network(self: &Arc<Self>, address: IpAddr) -> Result<Permit, Refusal> {
-        let network = Network::of(address);
-        let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = networks.entry(network).or_default();
-        let max = self.limits.per_network_max;
-        if max > 0 && *count >= max {
-            return Err(Refusal::Network);
-        }
-        *count += 1;
-        drop(networks);
-        Ok(self.permit(Counted::Network(network)))
+    pub(super) fn network(&self, address: IpAddr) -> Result<Permit, Refusal> {
+        place(&self.clients, &self.multiples.stranger(address))
     }
 
     /// A WebSocket is about to open.
-    pub(super) fn session(self: &Arc<Self>, client: IpAddr) -> Result<Permit, Refusal> {
-        if self.is_short_of_memory() {
-            return Err(Refusal::Memory);
+    pub(super) fn session(&self, client: IpAddr) -> Result<Permit, Refusal> {
+        let claimant = self.multiples.stranger(client);
+        let permit = place(&self.sessions, &claimant)?;
+        match self.take_handshake(claimant.network, claimant.multiple) {
+            true => Ok(permit),
+            false => Err(Refusal::Rate),
         }
-        if !take(&self.sessions, self.limits.sessions_max) {
-            return Err(Refusal::Full);
-        }
-        let permit = self.permit(Counted::Session);
-        if !self.take_handshake(Network::of(client)) {
-            return Err(Refusal::Rate);
-        }
-        Ok(permit)
     }
 
     /// How many WebSockets are open now.
     pub(super) fn sessions(&self) -> usize {
-        self.sessions.load(Ordering::Relaxed)
+        usize::try_from(self.sessions.used()).unwrap_or(usize::MAX)
     }
 
-    fn permit(self: &Arc<Self>, counted: Counted) -> Permit {
-        Permit {
-            admission: Arc::clone(self),
-            counted,
-        }
-    }
-
-    fn take_handshake(&self, network: Network) -> bool {
+    fn take_handshake(&self, network: Network, multiple: u32) -> bool {
         let limits = &self.limits;
+        if limits.handshake_cost.is_zero() {
+            return true;
+        }
         let now = Instant::now();
         let pay = |until: Option<&Instant>, cost: Duration, burst: Duration| {
             let paid = until.map_or(now, |at| now.max(*at)) + cost;
@@ -189,61 +157,47 @@ impl Admission {
         let Some(node) = pay(paid.node.as_ref(), limits.handshake_cost, limits.burst) else {
             return false;
         };
-        // Who wants no limit per network wants none here either: one proxy may stand for all.
-        if limits.per_network_max > 0 && !limits.handshake_cost.is_zero() {
-            let cost = limits.handshake_cost * RATE_PART;
-            let burst = limits.burst * RATE_PART / BURST_PART;
-            let Some(until) = pay(paid.networks.get(&network), cost, burst) else {
-                return false;
-            };
-            if paid.networks.len() >= PAYERS_MAX {
-                paid.networks.retain(|_, until| *until > now);
-            }
-            paid.networks.insert(network, until);
+        let cost = limits.handshake_cost * RATE_PART / multiple.clamp(1, RATE_PART);
+        let burst = limits.burst * RATE_PART / BURST_PART;
+        let Some(until) = pay(paid.networks.get(&network), cost, burst) else {
+            return false;
+        };
+        if paid.networks.len() >= PAYERS_MAX {
+            paid.networks.retain(|_, until| *until > now);
         }
+        paid.networks.insert(network, until);
         paid.node = Some(node);
         true
-    }
-
-    fn is_short_of_memory(&self) -> bool {
-        if self.limits.memory_bytes_max == 0 {
-            return false;
-        }
-        let now = Instant::now();
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = match *memory {
-            Some((at, bytes)) if now - at < MEMORY_READING_LIFE => bytes,
-            _ => {
-                let bytes = resident_bytes().unwrap_or(0);
-                *memory = Some((now, bytes));
-                bytes
-            }
-        };
-        bytes > self.limits.memory_bytes_max
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        match self.counted {
-            Counted::Socket => {
-                self.admission.sockets.fetch_sub(1, Ordering::Relaxed);
-            }
-            Counted::Session => {
-                self.admission.sessions.fetch_sub(1, Ordering::Relaxed);
-            }
-            Counted::Network(network) => {
-                let networks = &self.admission.networks;
-                let mut networks = networks.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(count) = networks.get_mut(&network) {
-                    *count -= 1;
-                    if *count == 0 {
-                        networks.remove(&network);
-                    }
-                }
-            }
+        if let Self::Socket(admission) = self {
+            admission.sockets.fetch_sub(1, Ordering::Relaxed);
         }
     }
+}
+
+/// A pool of so many places. None is in reserve: before CONNECT everyone is a stranger.
+fn places(name: &'static str, number: usize) -> PoolSettings {
+    let parts = match number < SHARED_MIN {
+        true => Parts::ALL,
+        false => Parts::DEFAULT,
+    };
+    PoolSettings {
+        reserve: 0,
+        parts,
+        ..PoolSettings::new(name, number as u64)
+    }
+}
+
+fn place(pool: &Arc<Pool>, claimant: &Claimant) -> Result<Permit, Refusal> {
+    let charge = pool.take(claimant, 1).map_err(|refused| match refused {
+        Refused::Full => Refusal::Full,
+        Refused::User | Refused::Network => Refusal::Network,
+    })?;
+    Ok(Permit::Place { _charge: charge })
 }
 
 /// Counts one more unless that would be more than `max`.
@@ -254,20 +208,14 @@ fn take(count: &AtomicUsize, max: usize) -> bool {
         .is_ok()
 }
 
-/// The resident memory of this process, where the system tells it (Linux).
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib << 10)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::settings;
     use super::*;
+
+    fn admission(settings: &EdgeSettings) -> Arc<Admission> {
+        Admission::new(settings, &Arc::default())
+    }
 
     const SOMEBODY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
@@ -276,7 +224,7 @@ mod tests {
         let mut settings = settings();
         settings.connection_rate = 100;
         settings.connection_burst = 50;
-        let admission = Admission::new(&settings);
+        let admission = admission(&settings);
         let admitted = |client: IpAddr| {
             let one = |_: &u32| admission.session(client).is_ok();
             (0..100).filter(one).count()
@@ -297,7 +245,7 @@ mod tests {
     fn a_place_is_given_back_when_its_permit_is_dropped() {
         let mut settings = settings();
         settings.connections_max = 1;
-        let admission = Admission::new(&settings);
+        let admission = admission(&settings);
         let first = admission.session(SOMEBODY).unwrap();
         assert_eq!(admission.session(SOMEBODY).unwrap_err(), Refusal::Full);
         assert_eq!(admission.sessions(), 1);
@@ -309,7 +257,7 @@ mod tests {
     fn a_network_is_one_ipv4_address_or_one_ipv6_64() {
         let mut settings = settings();
         settings.connections_per_net = 1;
-        let admission = Admission::new(&settings);
+        let admission = admission(&settings);
         let count = |text: &str| admission.network(text.parse().unwrap());
         let _a = count("192.0.2.1").unwrap();
         let _b = count("192.0.2.2").unwrap();
@@ -321,33 +269,43 @@ mod tests {
         assert!(count("2001:db8::2").is_ok());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn handshakes_are_limited_by_rate_and_burst() {
+    #[test]
+    fn a_network_holds_a_part_of_what_is_free() {
         let mut settings = settings();
-        settings.connection_rate = 10;
-        settings.connection_burst = 3;
-        settings.connections_per_net = 0;
-        let admission = Admission::new(&settings);
-        let admitted = || {
-            let one = |_: &u32| admission.session(SOMEBODY).is_ok();
-            (0..10).filter(one).count()
+        settings.connections_max = 1_000;
+        let admission = admission(&settings);
+        let fill = |client: &str| -> Vec<Permit> {
+            let client = client.parse().unwrap();
+            std::iter::from_fn(|| admission.session(client).ok()).collect()
         };
-        assert_eq!(admitted(), 3);
-        tokio::time::advance(Duration::from_millis(200)).await;
-        assert_eq!(admitted(), 2);
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(admitted(), 3);
+        let crowd = fill("192.0.2.1");
+        assert_eq!(crowd.len(), 500);
+        assert_eq!(fill("192.0.2.2").len(), 250, "another address");
+        let rented: Vec<_> = (0..200)
+            .flat_map(|n| fill(&format!("2001:db8:0:{n:x}00::1")))
+            .collect();
+        assert_eq!(rented.len(), 250, "a whole /48");
+        drop((crowd, rented));
+        assert_eq!(admission.sessions(), 0);
+        assert_eq!(fill("192.0.2.3").len(), 500);
     }
 
     #[test]
-    fn a_node_short_of_memory_takes_nobody() {
+    fn a_handful_of_places_is_not_shared_out() {
         let mut settings = settings();
-        settings.memory_bytes_max = 1;
-        assert_eq!(
-            Admission::new(&settings).session(SOMEBODY).unwrap_err(),
-            Refusal::Memory
-        );
-        settings.memory_bytes_max = 0;
-        assert!(Admission::new(&settings).session(SOMEBODY).is_ok());
+        settings.connections_max = 2;
+        let admission = admission(&settings);
+        let held: Vec<_> = (0..3).map(|_| admission.session(SOMEBODY)).collect();
+        assert_eq!(held.iter().filter(|one| one.is_ok()).count(), 2);
+        assert_eq!(held[2].as_ref().unwrap_err(), &Refusal::Full);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_rate_is_no_limit() {
+        let admission = admission(&settings());
+        let held: Vec<_> = (0..10_000)
+            .map_while(|_| admission.session(SOMEBODY).ok())
+            .collect();
+        assert_eq!(held.len(), 10_000);
     }
 }

@@ -11,10 +11,14 @@ use tokio::time::timeout;
 
 use super::Edge;
 use super::admission::Refusal;
+use super::charges::SocketCharge;
 use super::peer::Peer;
 use super::proxy_head::{self, Head};
 use super::settings::ProxyHead;
 use super::stream::Stream;
+
+/// What TLS may hold of what is written and not sent, or not encrypted yet; `charges::TLS_BYTES` covers it.
+const TLS_BUFFER_BYTES: usize = 16 << 10;
 
 /// Why a connection is not served.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,11 +31,12 @@ pub(super) enum Lost {
 }
 
 /// Reads the head of a trusted proxy, if it is to send one. The peer is then the client that the
-/// head names, in its own network.
+/// head names, in its own network; `cost` is what its socket is charged with beyond the base.
 pub(super) async fn behind_proxy(
     edge: &Arc<Edge>,
     stream: &mut TcpStream,
     mut peer: Peer,
+    cost: u64,
 ) -> Result<Peer, Lost> {
     let wanted = edge.settings.proxy_head;
     if wanted == ProxyHead::Off || !peer.is_proxy {
@@ -58,6 +63,9 @@ pub(super) async fn behind_proxy(
     peer.address = client;
     // A proxy of proxies goes on being one: then X-Forwarded-For tells the client.
     peer.is_proxy = edge.trusts(client.ip());
+    let holder = edge.holder(client.ip(), peer.is_proxy);
+    let charge = SocketCharge::take(edge.app.memory(), &holder, cost);
+    peer.charge = charge.map_err(Lost::Refused)?;
     if !peer.is_proxy {
         let network = edge.admission.network(client.ip());
         peer.permits.1 = Some(network.map_err(Lost::Refused)?);
@@ -70,7 +78,10 @@ pub(super) async fn secured(edge: &Edge, stream: TcpStream) -> Result<Stream, Lo
     let Some(certificates) = &edge.certificates else {
         return Ok(Stream::Plain(stream));
     };
-    let handshake = Box::pin(certificates.acceptor().accept(stream));
+    let acceptor = certificates.acceptor();
+    let handshake = Box::pin(acceptor.accept_with(stream, |session| {
+        session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+    }));
     let patience = edge.settings.header_read_timeout;
     let secured = tokio::select! {
         secured = timeout(patience, handshake) => secured,

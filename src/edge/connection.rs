@@ -15,20 +15,20 @@
 
 mod incoming;
 mod leaving;
+mod memory;
 mod outgoing;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::FutureExt as _;
-use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout};
 
 use super::attached::Attached;
 use super::clock::{Clock, IdleMessages};
 use super::ending::Ending;
 use super::meters::Active;
-use super::settling::{Settled, Settling, next_settled, pull};
+use super::settling::{Settled, Settling, Unsettled, next_settled, pull};
 use super::socket::{Received, Socket};
 use super::{Edge, Places};
 use crate::hub::{Outbox, Pulled};
@@ -39,7 +39,7 @@ use crate::stomp::Version;
 use crate::websocket::Framed;
 
 /// How many SENDs of one session may be unsettled; beyond it nothing is read.
-const UNSETTLED_MAX: u32 = 64;
+const UNSETTLED_MAX: u16 = 64;
 
 /// What the handshake hands to the driver.
 #[derive(Debug)]
@@ -76,14 +76,18 @@ pub(super) struct Connection {
     has_wire: bool,
     /// Whether something was given to the socket itself and is not flushed.
     is_unflushed: bool,
+    /// Whether it waited for its turn since something happened.
+    has_turn: bool,
     /// Requests whose outcome is not known; there only while there are any.
-    unsettled: Option<Box<FuturesUnordered<Settling>>>,
-    /// How many of them are SENDs.
-    sends: u32,
+    unsettled: Option<Box<Unsettled>>,
+    /// What covers the bytes that this task keeps for its client, once those are many.
+    lease: Option<Box<memory::DriverLease>>,
+    /// How many of the requests are SENDs.
+    sends: u16,
     clock: Clock,
     idle: IdleMessages,
     /// Octets of long messages since others had their turn.
-    taken: u32,
+    taken: u16,
     /// The code of the last refusal that was counted, so that its close is not counted again.
     refused: Option<Code>,
     _permits: Places,
@@ -108,7 +112,9 @@ impl Connection {
             outbox: None,
             has_wire: false,
             is_unflushed: false,
+            has_turn: false,
             unsettled: None,
+            lease: None,
             sends: 0,
             clock: Clock::new(&edge.wheel, now, edge.settings.ping_after),
             idle: IdleMessages::new(now, edge.settings.idle_messages_per_10_s),
@@ -167,8 +173,12 @@ impl Connection {
 
     /// Does what is due now, and what the session asks for because of it.
     async fn react(&mut self, happened: Happened) -> Step {
+        self.has_turn = false;
         match happened {
-            Happened::Received(received) => self.received(received).await?,
+            Happened::Received(received) => {
+                self.received(received).await?;
+                return self.perform_covered(0).await;
+            }
             Happened::Pulled(pulled) => self.pulled(pulled).await?,
             Happened::Settled(settled) => self.settled(settled),
             Happened::Rang => self.rang().await?,
@@ -196,6 +206,12 @@ impl Connection {
     /// Hands a request to the app. What it says comes later, except for CONNECT.
     async fn handle(&mut self, event: Event) -> Step {
         self.edge.meters.received(&event);
+        if matches!(event, Event::Connect(_) | Event::Subscribe(_)) && !self.has_turn {
+            self.has_turn = true;
+            if !self.edge.turns.may_go_on() {
+                Box::pin(self.edge.turns.go_on()).await;
+            }
+        }
         while self.sends >= UNSETTLED_MAX && self.unsettled.is_some() {
             let settled = next_settled(&mut self.unsettled).await;
             self.settled(settled);
@@ -210,6 +226,7 @@ impl Connection {
             return Err(Ending::Gone);
         };
         let is_send = matches!(event, Event::Send(_) | Event::Commit(_));
+        let bytes = event.bytes();
         // Boxed, so that the futures of requests take no room in idle connections.
         let (ticket, pending) = match event {
             Event::Send(send) => (send.ticket, Box::pin(app.send(live, send)).await),
@@ -219,10 +236,11 @@ impl Connection {
             Event::Commit(it) => (it.ticket, Box::pin(app.commit(live, it)).await),
             Event::Connect(_) => return Ok(()),
         };
-        self.sends += u32::from(is_send);
+        self.sends += u16::from(is_send);
         let mut settling = Settling {
             ticket,
             is_send,
+            bytes,
             pending,
         };
         // Much is settled as soon as it is asked.
@@ -271,8 +289,9 @@ impl Connection {
             ticket,
             is_send,
             outcome,
+            ..
         } = settled;
-        self.sends -= u32::from(is_send);
+        self.sends -= u16::from(is_send);
         if let Err(problem) = &outcome {
             self.count_refusal(problem.code);
         }
@@ -284,6 +303,7 @@ impl Connection {
     async fn rang(&mut self) -> Step {
         let now = Instant::now();
         self.clock.rang();
+        self.rest();
         if self.clock.drain_at.is_some_and(|at| at <= now) {
             return Box::pin(self.drain()).await;
         }

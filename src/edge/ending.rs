@@ -45,6 +45,9 @@ impl Ending {
 pub(super) fn cut_problem(reason: &CloseReason) -> Option<Problem> {
     let words = match reason.code {
         4490 => "You read more slowly than you are written to; connect again.",
+        1008 => {
+            "Others need the memory that your connection holds. Send less at a time, and connect again later."
+        }
         4409 => "A newer session took the place of this one.",
         _ => return None,
     };

@@ -1,7 +1,7 @@
 //! Whether this node can do its work, as orchestrators and people ask it.
 //!
 //! Not here: how the parts are checked; `node` implements [`HealthSource`]. Invariant: not ready
-//! only without a store or while draining; everything else is "degraded" and stays in service.
+//! only without a store, without memory or while draining; everything else is "degraded" and stays in service.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::budget::Memory;
 use crate::model::UnixMillis;
 
 /// How long the check of the parts may take before it counts as failed.
@@ -26,6 +27,37 @@ pub enum PartState {
     NotUsed,
 }
 
+/// How much of the byte account is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MemoryState {
+    /// Enough.
+    #[default]
+    Enough,
+    /// Only what is reserved for accounts: new visitors are refused.
+    Short,
+    /// Nothing: everybody is refused.
+    Full,
+}
+
+impl MemoryState {
+    /// What this account has left.
+    pub(super) fn of(memory: &Memory) -> Self {
+        match (memory.is_full(), memory.is_short()) {
+            (true, _) => Self::Full,
+            (false, true) => Self::Short,
+            (false, false) => Self::Enough,
+        }
+    }
+
+    fn shown(self) -> Option<Part> {
+        match self {
+            Self::Enough => None,
+            Self::Short => Some(Part { status: "short" }),
+            Self::Full => Some(Part { status: "full" }),
+        }
+    }
+}
+
 /// What a node finds when it looks at its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Health {
@@ -35,6 +67,8 @@ pub struct Health {
     pub redis: PartState,
     /// The way to other nodes.
     pub rabbitmq: PartState,
+    /// The byte account of this node.
+    pub memory: MemoryState,
     /// Whether the node is ending.
     pub draining: bool,
 }
@@ -59,11 +93,13 @@ impl PartState {
 impl Health {
     /// Whether new work should be sent here.
     fn is_ready(self) -> bool {
-        self.database != PartState::Down && !self.draining
+        let is_full = self.memory == MemoryState::Full;
+        self.database != PartState::Down && !is_full && !self.draining
     }
 
     fn status(self) -> &'static str {
-        let degraded = [self.redis, self.rabbitmq].contains(&PartState::Down);
+        let is_short = self.memory == MemoryState::Short;
+        let degraded = is_short || [self.redis, self.rabbitmq].contains(&PartState::Down);
         match (self.is_ready(), degraded) {
             (false, _) => "error",
             (true, true) => "degraded",
@@ -81,6 +117,7 @@ impl Health {
                 database: part(self.database),
                 redis: part(self.redis),
                 rabbitmq: part(self.rabbitmq),
+                memory: self.memory.shown(),
                 node: self.draining.then_some(Part { status: "draining" }),
             },
         }
@@ -109,6 +146,10 @@ struct Parts {
     /// The way to other nodes.
     #[schema(inline)]
     rabbitmq: Part,
+    /// The memory for clients, while there is too little of it.
+    #[schema(inline)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<Part>,
     /// The node itself, while it is ending.
     #[schema(inline)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,7 +159,7 @@ struct Parts {
 /// One part.
 #[derive(Debug, Serialize, ToSchema)]
 struct Part {
-    /// `up`, `down`, `not_used`; of the node `draining`.
+    /// `up`, `down`, `not_used`; of the memory `short`, `full`; of the node `draining`.
     status: &'static str,
 }
 
@@ -140,14 +181,20 @@ pub(super) fn live(now: UnixMillis) -> Live {
 }
 
 /// Looks at the parts.
-pub(super) async fn ready(source: &dyn HealthSource, draining: bool) -> (StatusCode, Ready) {
+pub(super) async fn ready(
+    source: &dyn HealthSource,
+    memory: &Memory,
+    draining: bool,
+) -> (StatusCode, Ready) {
     let looked = tokio::time::timeout(CHECK_TIMEOUT, source.health()).await;
     let mut health = looked.unwrap_or(Health {
         database: PartState::Down,
         redis: PartState::Down,
         rabbitmq: PartState::Down,
+        memory: MemoryState::Enough,
         draining,
     });
+    health.memory = MemoryState::of(memory);
     health.draining |= draining;
     let status = match health.is_ready() {
         true => StatusCode::OK,
@@ -161,18 +208,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_store_and_a_drain_take_a_node_out_of_service() {
+    fn only_the_store_the_memory_and_a_drain_take_a_node_out_of_service() {
         use PartState::{Down, NotUsed, Up};
-        let check = |parts: [PartState; 3], draining: bool, status: &str, ready: bool| {
+        let look = |parts: [PartState; 3], memory, draining: bool, status: &str, ready: bool| {
             let [database, redis, rabbitmq] = parts;
             let health = Health {
                 database,
                 redis,
                 rabbitmq,
+                memory,
                 draining,
             };
             assert_eq!(health.shown().status, status, "{health:?}");
             assert_eq!(health.is_ready(), ready, "{health:?}");
+        };
+        let check = |parts: [PartState; 3], draining: bool, status: &str, ready: bool| {
+            look(parts, MemoryState::Enough, draining, status, ready);
         };
         check([Up, NotUsed, NotUsed], false, "ok", true);
         check([Up, Up, Up], false, "ok", true);
@@ -180,5 +231,7 @@ mod tests {
         check([Up, Up, Down], false, "degraded", true);
         check([Down, Up, Up], false, "error", false);
         check([Up, Up, Up], true, "error", false);
+        look([Up, Up, Up], MemoryState::Short, false, "degraded", true);
+        look([Up, Up, Up], MemoryState::Full, false, "error", false);
     }
 }

@@ -4,13 +4,14 @@
 //! is answered too slowly, ends in bounded time.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, HeaderValue};
-use axum::http::{Response, StatusCode};
+use axum::http::{HeaderMap, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,9 +19,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tower::ServiceExt;
 
 use super::admission::Refusal;
-use super::peer::Peer;
+use super::charges::HTTP_BYTES;
+use super::paced::Paced;
+use super::peer::{Peer, Requester};
 use super::stream::Stream;
-use super::{Edge, reply};
+use super::{Edge, reply, websocket};
 use crate::model::{Code, Problem};
 
 /// The head of a request: so many lines, so many octets. Beyond it hyper answers 431.
@@ -32,9 +35,21 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
     let settings = &edge.settings;
     let request_timeout = settings.request_timeout;
     let http = http(settings.header_read_timeout);
+    let of_proxy = Arc::clone(&edge);
+    let stream = Paced::new(stream, settings.outbox_stall, Some(Arc::clone(&peer)));
+    let charged = Arc::clone(&peer);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        let client = client_behind_proxy(&of_proxy, &peer, request.headers());
         request.extensions_mut().insert(Arc::clone(&peer));
-        let answered = router.clone().oneshot(request.map(Body::new));
+        let (edge, router) = (Arc::clone(&of_proxy), router.clone());
+        let answered = async move {
+            if let Some(client) = client
+                && let Err(refusal) = edge.turns.wait(client).await
+            {
+                return Ok(reply::refusal(refusal));
+            }
+            router.oneshot(request.map(Body::new)).await
+        };
         async move {
             let response = tokio::time::timeout(request_timeout, answered).await;
             let mut response = match response {
@@ -59,9 +74,18 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
             }
         }
     };
+    // What lives on now is no HTTP any more.
+    charged.charge.shrink(HTTP_BYTES);
     if let Err(error) = served {
         tracing::debug!(%error, "a request ended early");
     }
+}
+
+/// The client that opens a WebSocket through a trusted proxy: it waits for its turn now, because until
+/// its request came nothing was known of it.
+fn client_behind_proxy(edge: &Edge, peer: &Peer, headers: &HeaderMap) -> Option<IpAddr> {
+    let is_opening = peer.is_proxy && websocket::is_asked_for(headers);
+    is_opening.then(|| Requester::new(edge, peer, headers).address)
 }
 
 /// Tells one client why it does not come in, whatever it asks for. The caller bounds the time.

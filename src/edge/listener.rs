@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::admission::Refusal;
 use super::arrival::{Lost, behind_proxy, secured};
+use super::charges::{HTTP_BYTES, SocketCharge, TLS_BYTES};
 use super::peer::Peer;
 use super::{Edge, EdgeState, http, routes, tcp};
 
@@ -70,6 +71,10 @@ pub async fn serve(
     edge.tracker.spawn({
         let edge = Arc::clone(&edge);
         async move { edge.drain_at_shutdown().await }
+    });
+    edge.tracker.spawn({
+        let (turns, shutdown) = (Arc::clone(&edge.turns), edge.shutdown.clone());
+        async move { turns.give(&shutdown).await }
     });
     futures_util::future::join(http, stomp).await;
 }
@@ -125,17 +130,22 @@ impl Door {
         let ip = address.ip().to_canonical();
         let is_proxy = self.edge.trusts(ip);
         let admission = &self.edge.admission;
-        let permits = admission.socket().and_then(|socket| match is_proxy {
-            true => Ok((socket, None)),
-            false => Ok((socket, Some(admission.network(ip)?))),
+        let permits = admission.socket().and_then(|socket| {
+            let holder = self.edge.holder(ip, is_proxy);
+            let charge = SocketCharge::take(self.edge.app.memory(), &holder, self.cost())?;
+            match is_proxy {
+                true => Ok(((socket, None), charge)),
+                false => Ok(((socket, Some(admission.network(ip)?)), charge)),
+            }
         });
         match permits {
-            Ok(permits) => {
+            Ok((permits, charge)) => {
                 let peer = Peer {
                     address,
                     is_proxy,
                     is_secure: false,
                     permits,
+                    charge,
                 };
                 self.edge.tracker.spawn(self.clone().open(stream, peer));
             }
@@ -143,14 +153,33 @@ impl Door {
         }
     }
 
+    /// What a socket of this door costs beyond the base.
+    fn cost(&self) -> u64 {
+        let tls = match &self.edge.certificates {
+            Some(_) => TLS_BYTES,
+            None => 0,
+        };
+        match self.language {
+            Language::Http(_) => HTTP_BYTES + tls,
+            Language::Stomp => tls,
+        }
+    }
+
     /// From the accepted socket to the first request.
     async fn open(self, mut stream: TcpStream, peer: Peer) {
+        let cost = self.cost();
         // Boxed: the task of a request needs no room for what came before it.
-        let peer = match Box::pin(behind_proxy(&self.edge, &mut stream, peer)).await {
+        let peer = match Box::pin(behind_proxy(&self.edge, &mut stream, peer, cost)).await {
             Ok(peer) => peer,
             Err(Lost::Silently) => return,
             Err(Lost::Refused(refusal)) => return self.refuse(stream, refusal),
         };
+        // Of a proxy the client is known later, at its request.
+        if !peer.is_proxy
+            && let Err(refusal) = self.edge.turns.wait(peer.address.ip()).await
+        {
+            return self.refuse(stream, refusal);
+        }
         let Ok(stream) = Box::pin(secured(&self.edge, stream)).await else {
             return;
         };

@@ -7,12 +7,15 @@
 //!
 //! ```text
 //! listener  accept loops, socket options, places            admission  how many may come in
+//! turns     sockets that wait until the node has CPU for them
 //! arrival   PROXY protocol and TLS, before any request      origin     which pages may talk to us
 //! http      HTTP/1.1 by hyper                               handshake  RFC 6455, section 4.2
 //! routes    paths, metrics, page                            wheel      the alarms of all connections
 //! rest      the API: its table of routes, gate, document    health     whether the node can work
 //! websocket, tcp  octets of one client                      socket     one variant per transport
 //! duplex    both directions of an open connection           scratch    memory for reading
+//! body, paced  requests and answers of HTTP, in bounded memory and time (patience)
+//! charges   what sockets and answers draw on the byte account
 //! connection  one task per connection: socket, session, app, outbox
 //! ```
 
@@ -20,11 +23,14 @@ mod address;
 mod admission;
 mod arrival;
 mod attached;
+mod body;
+mod charges;
 mod clock;
 mod connection;
 mod cors;
 mod duplex;
 mod ending;
+mod forwarded;
 mod handshake;
 mod health;
 mod http;
@@ -32,7 +38,9 @@ mod listener;
 mod meters;
 mod origin;
 mod pace;
+mod paced;
 mod page;
+mod patience;
 mod peer;
 mod proxy_head;
 mod reply;
@@ -46,6 +54,7 @@ pub mod sockjs;
 mod stream;
 mod tcp;
 mod tls;
+mod turns;
 mod websocket;
 mod wheel;
 
@@ -58,7 +67,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use address::AddressLog;
-pub use health::{Health, HealthSource, PartState};
+pub use health::{Health, HealthSource, MemoryState, PartState};
 pub use listener::{Listeners, serve};
 pub use origin::{InvalidOrigin, is_origin};
 pub use rest::{RestKey, RestParts, openapi};
@@ -66,14 +75,17 @@ pub use settings::{EdgeSettings, MessageKind, ProxyHead};
 pub use tls::{Certificates, TlsError};
 
 use crate::app::App;
+use crate::budget::{Charge, Claimant, Lease};
 use crate::hub::Flusher;
 use crate::identity::Visitors;
 use crate::session::SessionConfig;
 use crate::stomp::Version;
 use admission::{Admission, Permit, Refusal};
+use forwarded::Unbelieved;
 use meters::Meters;
 use pace::Pace;
 use peer::Peer;
+use turns::Turns;
 use wheel::Wheel;
 
 /// Gives the text of `/metrics`.
@@ -138,6 +150,9 @@ impl std::fmt::Debug for EdgeState {
 struct Edge {
     state: Arc<EdgeState>,
     admission: Arc<Admission>,
+    turns: Arc<Turns>,
+    unbelieved: Unbelieved,
+    exports: rest::Exports,
     meters: Meters,
     pace: Pace,
     wheel: Wheel,
@@ -158,16 +173,19 @@ impl std::ops::Deref for Edge {
     }
 }
 
-/// What a connection holds for as long as it lives: its own place, one in its network unless its
-/// socket has it, and the socket's.
-type Places = (Permit, Option<Box<Permit>>, Option<Arc<Peer>>);
+/// What a connection holds for as long as it lives: its own place, a place and memory in its network
+/// unless its socket has them, and the socket's.
+type Places = (Permit, Option<Box<(Permit, Charge)>>, Option<Arc<Peer>>);
 
 impl Edge {
     fn new(state: Arc<EdgeState>, tracker: TaskTracker, shutdown: CancellationToken) -> Self {
         let settings = &state.settings;
         let meters = Meters::new();
         Self {
-            admission: Admission::new(settings),
+            admission: Admission::new(settings, state.app.multiples()),
+            turns: Turns::new(),
+            unbelieved: Unbelieved::default(),
+            exports: rest::Exports::default(),
             pace: Pace::new(settings.drain_closes_per_second, settings.drain_spread_max),
             wheel: Wheel::new(tracker.clone()),
             flusher: Flusher::new(tracker.clone(), meters.deliveries()),
@@ -211,19 +229,51 @@ impl Edge {
 
     /// The places that a connection needs: its own, and one in its network unless the socket has it.
     fn admit(&self, peer: &Arc<Peer>, client: IpAddr) -> Result<Places, Refusal> {
+        let memory = self.app.memory();
+        if memory.is_full() {
+            return Err(Refusal::Memory);
+        }
         let network = match peer.is_proxy {
-            true => Some(Box::new(self.admission.network(client)?)),
+            true => {
+                let charge = memory.socket(&self.stranger(client))?;
+                Some(Box::new((self.admission.network(client)?, charge)))
+            }
             false => None,
         };
-        let peer = Some(Arc::clone(peer));
-        Ok((self.admission.session(client)?, network, peer))
+        let session = self.admission.session(client)?;
+        if network.is_some() {
+            // From now on the socket counts as its client's, not as the proxy's.
+            peer.charge.shrink(u64::MAX);
+        }
+        Ok((session, network, Some(Arc::clone(peer))))
     }
 
     /// The places of a session over requests: any socket may bring many of those, and none of them
     /// needs to last as long.
     fn admit_requests(&self, client: IpAddr) -> Result<Places, Refusal> {
-        let network = Box::new(self.admission.network(client)?);
+        let charge = self.app.memory().socket(&self.stranger(client))?;
+        let network = Box::new((self.admission.network(client)?, charge));
         Ok((self.admission.session(client)?, Some(network), None))
+    }
+
+    /// A client at this address of whom nothing else is known.
+    fn stranger(&self, client: IpAddr) -> Claimant {
+        self.app.multiples().stranger(client)
+    }
+
+    /// Whom a socket of this address is charged to. A trusted proxy is no network of its own: its sockets
+    /// count to the node, and what they are used for to the clients behind it.
+    fn holder(&self, address: IpAddr, is_proxy: bool) -> Claimant {
+        let mut holder = self.stranger(address);
+        if is_proxy {
+            holder.multiple = u32::MAX;
+        }
+        holder
+    }
+
+    /// A lease of nothing yet for a client at this address.
+    fn lease(&self, client: IpAddr) -> Lease {
+        self.app.memory().lease(&self.stranger(client))
     }
 }
 

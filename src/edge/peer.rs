@@ -10,6 +10,7 @@ use axum::http::header::{COOKIE, HOST, HeaderName, HeaderValue, ORIGIN, USER_AGE
 
 use super::Edge;
 use super::admission::Permit;
+use super::charges::SocketCharge;
 use super::origin::{Asked, Verdict};
 use crate::identity::{Handshake, RandomUnavailable, VisitorCookies, client_address};
 
@@ -33,6 +34,8 @@ pub(super) struct Peer {
     pub(super) is_secure: bool,
     /// Held for as long as the socket lives: the place among the sockets, and in its network.
     pub(super) permits: (Permit, Option<Permit>),
+    /// Its part of the byte account, held as long.
+    pub(super) charge: SocketCharge,
 }
 
 /// The client that sent a request, and what it says of itself.
@@ -56,6 +59,10 @@ impl<'a> Requester<'a> {
         let hops = headers.get_all(&FORWARDED_FOR).iter();
         let forwarded: Vec<_> = hops.map(|line| line.to_str().unwrap_or_default()).collect();
         let trusted = &edge.settings.trusted_proxies;
+        if !peer.is_proxy {
+            let shown = edge.settings.log_address;
+            edge.unbelieved.note(peer.address.ip(), headers, shown);
+        }
         let mut origins = headers.get_all(ORIGIN).iter();
         let asked = Asked {
             // Octets that are no text, and a second Origin, are as good as a foreign one.

@@ -70,12 +70,17 @@ fn words_of(refusal: Refusal) -> (StatusCode, u64, &'static str) {
         Refusal::Memory => (
             StatusCode::SERVICE_UNAVAILABLE,
             10,
-            "This node is short of memory. Try again in a moment.",
+            "This node is short of memory, or your network uses its share of it. Try again in a moment.",
         ),
         Refusal::Rate => (
             StatusCode::SERVICE_UNAVAILABLE,
             1,
             "Too many clients are connecting at once. Try again in a moment.",
+        ),
+        Refusal::Busy => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            5,
+            "More clients are connecting than this node can serve now. Try again in a moment.",
         ),
         Refusal::Network => (
             StatusCode::TOO_MANY_REQUESTS,
@@ -118,6 +123,7 @@ mod tests {
         check(Refusal::Full, 503, "5");
         check(Refusal::Memory, 503, "10");
         check(Refusal::Rate, 503, "1");
+        check(Refusal::Busy, 503, "5");
         check(Refusal::Network, 429, "10");
     }
 }

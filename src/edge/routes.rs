@@ -13,7 +13,9 @@ use axum::http::{Response, StatusCode};
 use axum::routing::get;
 use serde_json::json;
 
-use super::{Edge, health, page, reply, rest, sockjs};
+use super::admission::Refusal;
+use super::peer::{Peer, Requester};
+use super::{Edge, charges, health, page, reply, rest, sockjs};
 use crate::model::{Code, Problem};
 
 /// All routes.
@@ -39,12 +41,21 @@ pub(super) fn router(edge: &Arc<Edge>) -> Router {
 }
 
 async fn ready(State(edge): State<Arc<Edge>>) -> Response<Body> {
-    let (status, ready) = health::ready(edge.health.as_ref(), edge.shutdown.is_cancelled()).await;
+    let draining = edge.shutdown.is_cancelled();
+    let (status, ready) = health::ready(edge.health.as_ref(), edge.app.memory(), draining).await;
     reply::json(status, &json!(ready))
 }
 
-async fn metrics(State(edge): State<Arc<Edge>>) -> Response<Body> {
-    let mut response = Response::new(Body::from((edge.metrics)()));
+async fn metrics(State(edge): State<Arc<Edge>>, request: Request) -> Response<Body> {
+    let peer = request.extensions().get::<Arc<Peer>>();
+    let Some(peer) = peer else {
+        return reply::problem(&Problem::new(Code::Internal, "The peer is not known."));
+    };
+    let client = Requester::new(&edge, peer, request.headers()).address;
+    let Ok(body) = charges::body((edge.metrics)().into(), || edge.lease(client)) else {
+        return reply::refusal(Refusal::Memory);
+    };
+    let mut response = Response::new(body);
     let value = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, value);
     response

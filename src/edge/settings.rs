@@ -55,8 +55,6 @@ pub struct EdgeSettings {
     pub message_kind: MessageKind,
     /// How many WebSockets this node holds.
     pub connections_max: usize,
-    /// The resident memory above which no WebSocket is accepted, in octets; zero for no limit.
-    pub memory_bytes_max: u64,
     /// WebSocket handshakes per second; zero for no limit.
     pub connection_rate: u32,
     /// WebSocket handshakes at once, after a quiet time.
@@ -71,9 +69,13 @@ pub struct EdgeSettings {
     pub request_body_bytes_max: usize,
     /// Requests of one principal to REST in a minute; zero for no limit.
     pub http_per_min: u32,
-    /// Requests of one network to `/auth/*`, and of those who are not authenticated; zero for no
-    /// limit.
+    /// Requests of one network to REST in a minute; zero for no limit.
+    pub http_per_net: u32,
+    /// Requests to `/auth/*` of one principal or with one token in a minute; zero for no limit.
     pub http_auth_per_min: u32,
+    /// Requests of one network to `/auth/*`, and of clients there that are not authenticated, in a
+    /// minute; zero for no limit.
+    pub http_auth_per_net: u32,
     /// Whether requests that rely on a cookie need the header `X-CSRF-Token`.
     pub csrf_enabled: bool,
     /// How long one frame may wait for a peer that does not read.
@@ -107,15 +109,16 @@ impl EdgeSettings {
             proxy_head: ProxyHead::default(),
             message_kind: MessageKind::default(),
             connections_max: 100_000,
-            memory_bytes_max: 1 << 30,
-            connection_rate: 500,
+            connection_rate: 0,
             connection_burst: 5_000,
-            connections_per_net: 1_000,
+            connections_per_net: 0,
             header_read_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             request_body_bytes_max: 64 << 10,
             http_per_min: 120,
+            http_per_net: 60_000,
             http_auth_per_min: 10,
+            http_auth_per_net: 2_000,
             csrf_enabled: true,
             outbox_stall: Duration::from_secs(10),
             ping_after: Duration::from_secs(25),
@@ -132,6 +135,7 @@ impl EdgeSettings {
     pub(super) fn sockjs_of_stomp(&self) -> SockJsSettings {
         SockJsSettings {
             message_bytes_max: self.message_bytes_max(),
+            stall: self.outbox_stall,
             ..self.sockjs.clone()
         }
     }

@@ -18,13 +18,36 @@ pub(super) struct Settling {
     /// Whether it is a SEND: those are bounded, and always settle soon. A SUBSCRIBE may wait for
     /// location to come back, and must not stop the connection meanwhile.
     pub(super) is_send: bool,
+    /// About how many bytes of the client it keeps.
+    pub(super) bytes: usize,
     pub(super) pending: Pending,
+}
+
+/// The requests of a connection whose outcome is not known; there only while there are any.
+#[derive(Default)]
+pub(super) struct Unsettled {
+    requests: FuturesUnordered<Settling>,
+    /// About how many bytes of the client all of them keep.
+    bytes: usize,
+}
+
+impl Unsettled {
+    pub(super) fn push(&mut self, settling: Settling) {
+        self.bytes += settling.bytes;
+        self.requests.push(settling);
+    }
+
+    /// About how many bytes of the client they keep.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 /// What became of a request.
 pub(super) struct Settled {
     pub(super) ticket: Ticket,
     pub(super) is_send: bool,
+    bytes: usize,
     pub(super) outcome: Result<Reply, Problem>,
 }
 
@@ -32,10 +55,11 @@ impl Future for Settling {
     type Output = Settled;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let (ticket, is_send) = (self.ticket, self.is_send);
+        let (ticket, is_send, bytes) = (self.ticket, self.is_send, self.bytes);
         let settled = |outcome| Settled {
             ticket,
             is_send,
+            bytes,
             outcome,
         };
         self.pending.as_mut().poll(context).map(settled)
@@ -48,15 +72,16 @@ pub(super) async fn pull(outbox: Option<&Outbox>) -> Pulled {
 }
 
 /// The next request that is settled; never, where there is none. What held the last one goes with it.
-pub(super) async fn next_settled(
-    unsettled: &mut Option<Box<FuturesUnordered<Settling>>>,
-) -> Settled {
+pub(super) async fn next_settled(unsettled: &mut Option<Box<Unsettled>>) -> Settled {
     poll_fn(|context| {
-        let Some(settling) = unsettled else {
+        let Some(waiting) = unsettled else {
             return Poll::Pending;
         };
-        let settled = ready!(settling.poll_next_unpin(context));
-        if settling.is_empty() {
+        let settled = ready!(waiting.requests.poll_next_unpin(context));
+        if let Some(settled) = &settled {
+            waiting.bytes = waiting.bytes.saturating_sub(settled.bytes);
+        }
+        if waiting.requests.is_empty() {
             *unsettled = None;
         }
         settled.map_or(Poll::Pending, Poll::Ready)

@@ -46,10 +46,14 @@ pub(super) enum Received {
     Ponged,
     /// A message has begun, and its rest is to come. Told once for each.
     Unfinished,
+    /// More of a message that is told only when it is whole is there ([`Socket::buffered`]).
+    Buffered,
     /// The peer closes, with this code.
     Closed(u16),
     /// A message longer than any frame may be.
     TooLarge,
+    /// Messages for which the byte account has nothing left.
+    NoMemory,
     /// A text message that is not UTF-8.
     NotUtf8,
     /// Frames that break RFC 6455.
@@ -117,6 +121,15 @@ impl Socket {
             Self::WebSocket(socket) => socket.is_amid_message(),
             Self::SockJs(socket) => socket.is_amid_message(),
             Self::Tcp(_) => false,
+        }
+    }
+
+    /// How many bytes of the peer it keeps that were not told.
+    pub(super) fn buffered(&self) -> usize {
+        match self {
+            Self::WebSocket(socket) => socket.buffered(),
+            Self::SockJs(socket) => socket.buffered(),
+            Self::Tcp(_) => 0,
         }
     }
 

@@ -20,10 +20,10 @@ use hyper_util::rt::TokioIo;
 
 use super::connection::{Connection, Opened};
 use super::handshake::{self, Opening};
+use super::paced::Paced;
 use super::peer::{Peer, Requester};
 use super::settings::MessageKind;
 use super::socket::Socket;
-use super::stream::Stream;
 use super::{Edge, reply};
 use crate::identity::{Token, is_ticket};
 use crate::model::{Code, Problem};
@@ -145,11 +145,11 @@ pub(super) async fn upgraded(
             return None;
         }
     };
-    let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() else {
+    let Ok(parts) = upgraded.downcast::<TokioIo<Paced>>() else {
         tracing::error!("an upgraded connection is not over a stream of ours");
         return None;
     };
-    let stream = parts.io.into_inner();
+    let stream = parts.io.into_inner().into_stream();
     let socket = WebSocket::new(stream, &parts.read_buf, bytes_max, kind, messages);
     Some(Box::new(socket))
 }

@@ -8,10 +8,12 @@ use std::borrow::Cow;
 use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
+
 use super::window::Content;
 use crate::model::{StoredMessage, TopicMessage, UserId, UserQueue};
 use crate::stomp::{Message, Version, encode};
-use crate::websocket::Framed;
+use crate::websocket::{Framed, counted};
 
 /// What a MESSAGE needs to know of the subscription that it is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,6 +125,8 @@ pub(super) struct TopicDelivery<'a> {
     /// The forms that are encoded. Subscriptions that are alike mostly share their [`Subscriber`],
     /// so that it is found by where it lies, and compared only where it lies elsewhere.
     encoded: Vec<(&'a Subscriber, Framed)>,
+    /// The body as windows keep it, charged to the node once for all of them.
+    kept: Option<Bytes>,
 }
 
 impl<'a> TopicDelivery<'a> {
@@ -132,17 +136,20 @@ impl<'a> TopicDelivery<'a> {
             topic,
             message_id,
             encoded: Vec::with_capacity(1),
+            kept: None,
         }
     }
 
     /// The message as a subscription that acknowledges keeps it.
-    pub(super) fn content(&self, subscriber: &Subscriber) -> Content {
+    pub(super) fn content(&mut self, subscriber: &Subscriber) -> Content {
+        let body = (self.kept).get_or_insert_with(|| counted(self.topic.body.clone()));
         Content {
             destination: subscriber.shown.shared(&self.topic.destination),
             message_id: self.message_id.as_str().into(),
             content_type: None,
             headers: self.topic.headers.clone(),
-            body: self.topic.body.clone(),
+            body: body.clone(),
+            is_shared: true,
             redelivered: false,
             tag: None,
         }

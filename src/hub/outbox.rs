@@ -1,9 +1,9 @@
 //! The bounded queue of encoded frames towards one session, and whose turn it is to write them.
 //!
 //! Not here: the socket ([`Wire`] stands for it), the turn of many outboxes (`flusher`). Invariants: a
-//! queue never holds more than its limits of what others push; a consumer that does not keep up is cut
-//! with a reason, never buffered for without limit, and whoever pushes never waits. One at a time
-//! writes, in the order in which frames were pushed.
+//! queue never holds more than its limits of what others push, nor more than the byte account has granted
+//! it (`lease`); a consumer that does not keep up is cut with a reason, never buffered for without limit,
+//! and whoever pushes never waits. One at a time writes, in the order in which frames were pushed.
 //!
 //! What a session answers by itself goes the same way ([`Outbox::push_own`]), so that the order of
 //! decisions is that of frames. It is not cut for it: the driver does not read while the peer does not.
@@ -22,6 +22,7 @@
 //! out ([`Outbox::pulled_beyond`]). An outbox for which nobody ever waited does not count and wakes
 //! nobody.
 
+mod lease;
 mod places;
 mod queue;
 
@@ -37,8 +38,10 @@ use smallvec::SmallVec;
 
 use super::flusher::Flusher;
 use super::wire::{Line, Unwritten, Wire, Wrote};
+use crate::budget::MemoryOwner;
 use crate::model::CloseReason;
 use crate::websocket::Framed;
+use lease::BASE_BYTES;
 pub use places::{Mark, Place};
 pub(super) use queue::Turn;
 use queue::{Call, Queue};
@@ -79,17 +82,31 @@ pub struct Outbox {
     driver: AtomicWaker,
     /// The same as in the queue, for a driver that asks before every frame.
     is_cut: AtomicBool,
+    /// On whose share its bytes count; without one only the limits hold.
+    owner: Option<Arc<dyn MemoryOwner>>,
 }
 
 impl Outbox {
-    /// An empty outbox.
+    /// An empty outbox that draws on no account: only its limits hold.
     #[must_use]
     pub fn new(limits: OutboxLimits) -> Self {
         Self {
             limits,
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue::new(limits.bytes_max)),
             driver: AtomicWaker::new(),
             is_cut: AtomicBool::new(false),
+            owner: None,
+        }
+    }
+
+    /// An empty outbox whose bytes count on the share of a client. The first [`BASE_BYTES`] are in what
+    /// its socket was charged with.
+    #[must_use]
+    pub fn with_owner(limits: OutboxLimits, owner: Arc<dyn MemoryOwner>) -> Self {
+        Self {
+            queue: Mutex::new(Queue::new(limits.bytes_max.min(BASE_BYTES))),
+            owner: Some(owner),
+            ..Self::new(limits)
         }
     }
 
@@ -111,13 +128,8 @@ impl Outbox {
         if queue.cut.is_some() || queue.turn == Turn::Over {
             return None;
         }
-        if queue.is_full(self.limits, frame.len()) {
-            let held = queue.held();
-            metrics::counter!("chat_messages_total", "path" => "dropped")
-                .increment(1 + held as u64);
-            queue.end(CloseReason::SLOW_CONSUMER);
-            self.tell_cut(queue);
-            return None;
+        if !queue.takes(self.limits.frames_max, frame.len()) {
+            queue = self.covered(queue, frame.len())?;
         }
         queue.deliveries += 1;
         let place = Place::of(queue.pushed);
@@ -125,13 +137,32 @@ impl Outbox {
         Some(place)
     }
 
-    /// Queues what the session itself says. It always fits: while the peer does not read, nothing of
-    /// it is read that could be answered.
+    /// Queues what the session itself says. It always fits the limits: while the peer does not read,
+    /// nothing of it is read that could be answered. When the byte account does not grant it, the session
+    /// is cut.
     pub fn push_own(self: &Arc<Self>, frame: Framed) {
-        let queue = self.lock();
-        if queue.cut.is_none() && queue.turn != Turn::Over {
-            self.take(queue, frame);
+        let mut queue = self.lock();
+        if queue.cut.is_some() || queue.turn == Turn::Over {
+            return;
         }
+        if queue.bytes + frame.len() > queue.bytes_allowed {
+            match self.granted(queue, frame.len()) {
+                Ok(granted) => queue = granted,
+                Err(refused) => return self.cut_slow(refused),
+            }
+        }
+        self.take(queue, frame);
+    }
+
+    /// Drops what waits of a consumer that does not keep up.
+    fn cut_slow(&self, mut queue: MutexGuard<'_, Queue>) {
+        if queue.cut.is_some() || queue.turn == Turn::Over {
+            return;
+        }
+        let held = queue.held() as u64;
+        metrics::counter!("chat_messages_total", "path" => "dropped").increment(1 + held);
+        queue.end(CloseReason::SLOW_CONSUMER);
+        self.tell_cut(queue);
     }
 
     /// The queue, after whoever pushes has written himself what waits for a flusher, if that is much:
@@ -210,6 +241,8 @@ impl Outbox {
         if let Some(reason) = &queue.cut {
             return Some(Pulled::Cut(CloseReason::clone(reason)));
         }
+        // Whoever asks has written what was pulled before.
+        queue.take_back(self.limits.bytes_max);
         match queue.turn {
             Turn::Blocked => return Some(Pulled::Blocked),
             Turn::Over => return Some(Pulled::Gone),
@@ -218,6 +251,7 @@ impl Outbox {
             Turn::Listed => {}
         }
         queue.turn = Turn::Idle;
+        queue.lend(self.limits.bytes_max);
         queue.bytes = 0;
         queue.deliveries = 0;
         let frames = std::mem::take(&mut queue.frames);
@@ -333,6 +367,12 @@ impl Outbox {
             (queue.bytes, queue.in_hand) = (0, 0);
         } else {
             queue.line = Some(line);
+            if turn == Turn::Idle {
+                queue.take_back(self.limits.bytes_max);
+            } else if queue.cut.is_some() {
+                // It was cut while this one wrote.
+                queue.drop_rest();
+            }
         }
         drop(queue);
         if turn != Turn::Idle {

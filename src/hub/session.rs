@@ -260,13 +260,23 @@ impl HubSession {
     pub fn open_window(&self, opening: Opening<'_>) -> Arc<Window> {
         let window = {
             let mut subscribed = self.lock();
-            let windows = subscribed.windows.get_or_insert_default();
+            let windows = subscribed
+                .windows
+                .get_or_insert_with(|| Box::new(Windows::new(&self.outbox)));
             windows.open(self.id, &self.outbox, opening)
         };
         if self.is_gone.load(Ordering::Acquire) {
             self.close_window(window.number);
         }
         window
+    }
+
+    /// Gives back what its outbox and its windows keep for the next burst.
+    pub fn rest(&self) {
+        self.outbox.rest();
+        if let Some(windows) = &self.lock().windows {
+            windows.rest();
+        }
     }
 
     /// Closes the window of a subscription, if it has one: nothing of it is queued after this
@@ -373,6 +383,7 @@ fn content(delivery: &Delivery, subscriber: &Subscriber, reader: &UserId) -> Con
         content_type: Some("application/json;charset=utf-8"),
         headers: Vec::new(),
         body: delivery.message.render(reader),
+        is_shared: false,
         redelivered: false,
         tag: None,
     }

@@ -39,6 +39,8 @@ pub struct Content {
     pub headers: Vec<(Box<str>, Box<str>)>,
     /// Any octets.
     pub body: Bytes,
+    /// Whether the body is charged to the node once for all who keep it.
+    pub is_shared: bool,
     /// Whether somebody may have had it before.
     pub redelivered: bool,
     /// By what it is settled, if it came from a queue.
@@ -178,7 +180,7 @@ impl Window {
             self.kept.wait(&entry);
             state.backlog.push_back(entry);
         }
-        if self.kept.is_beyond(self.limits) {
+        if self.kept.is_beyond(self.limits) || !self.kept.is_covered() {
             let dropped = state.backlog.len() as u64;
             drop(state);
             metrics::counter!("chat_messages_total", "path" => "dropped").increment(dropped);
@@ -294,6 +296,7 @@ impl Window {
             settled.told = state.settler.clone().map(|settler| (settler, tags));
         }
         settled.waiting = self.release(&mut state).then(|| Arc::clone(self));
+        self.kept.relax(false);
         if let Some(fed) = &self.fed {
             fed.freed.notify_waiters();
         }
@@ -323,7 +326,9 @@ impl Window {
             self.kept.settled(&entry);
             entry.content.message_id
         });
-        ids.collect()
+        let ids = ids.collect();
+        self.kept.relax(false);
+        ids
     }
 
     fn has_place(&self, state: &State) -> bool {

@@ -24,7 +24,7 @@ use crate::stomp::Version;
 const RECENT_MAX: usize = 1_024;
 
 /// The windows of one session. They are made when the first one is needed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Windows {
     /// The number of the youngest.
     last: u64,
@@ -48,6 +48,21 @@ enum Meant<'a> {
 }
 
 impl Windows {
+    /// None yet, of the session with this outbox.
+    pub(super) fn new(outbox: &Arc<Outbox>) -> Self {
+        Self {
+            last: 0,
+            open: Vec::new(),
+            kept: Kept::new(outbox),
+            recent: VecDeque::new(),
+        }
+    }
+
+    /// Gives back what is covered for the next burst.
+    pub(super) fn rest(&self) {
+        self.kept.relax(true);
+    }
+
     /// Makes a window with the next number.
     pub(super) fn open(
         &mut self,

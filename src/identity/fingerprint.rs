@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
 use crate::model::{ClientIdentifier, Network};
+use crate::quota::Networks;
 
 /// HMAC pads its key to one block of the hash.
 const KEY_BYTES: usize = 64;
@@ -62,9 +63,16 @@ impl FingerprintKey {
     }
 
     /// The key of a network of any width.
-    #[must_use]
-    pub fn level(&self, network: Network) -> ClientIdentifier {
+    fn level(&self, network: Network) -> ClientIdentifier {
         self.identifier(&[network.to_string().as_bytes()])
+    }
+
+    /// The names of a client's network and of the wider ones around it; the first is
+    /// [`FingerprintKey::network`].
+    #[must_use]
+    pub fn networks(&self, address: IpAddr, multiple: u32) -> Networks {
+        let name = |network: Network| (self.level(network), network.width());
+        Networks::new(Network::of(address).levels().map(name), multiple)
     }
 
     /// The key under which wrong passwords of an account are counted.
@@ -174,6 +182,18 @@ mod tests {
         let network = key.network(ip("192.0.2.7"));
         assert_ne!(network, key.client(ip("192.0.2.7"), ""));
         assert_eq!(network, key.network(ip("::ffff:192.0.2.7")));
+        for address in ["192.0.2.7", "2001:db8:1:2:3::4"] {
+            let narrowest = key.networks(ip(address), 1).buckets("x");
+            let expected = format!("x:{}", key.network(ip(address)));
+            assert_eq!(narrowest.limits(1).next(), Some((&*expected, 1)));
+        }
+        assert_eq!(
+            key.networks(ip("2001:db8::1"), 1)
+                .buckets("x")
+                .limits(4)
+                .count(),
+            3
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::problem::{location_away, no_random, switched_off, try_later};
 use super::secret::{NEW, Visit};
 use super::visitors::Visitors;
 use crate::model::{ClientIdentifier, Kind, Principal, Problem, Proof, Standing, UnixMillis};
+use crate::quota::Networks;
 use crate::store::{UserRecord, VISIT_LIFE};
 
 /// How often a client that loses races is decided upon.
@@ -36,6 +37,7 @@ pub(super) struct Ask<'a> {
     pub(super) requested: bool,
     pub(super) client: ClientIdentifier,
     pub(super) network: ClientIdentifier,
+    pub(super) networks: Networks,
 }
 
 /// A loose identity that may be meant; its row, if it has one.
@@ -225,8 +227,7 @@ impl<'a> Opening<'a> {
     /// Counts a new visitor, once for each opening.
     pub(super) async fn count(&mut self) -> Result<(), Problem> {
         if !self.is_counted {
-            let address = self.ask.handshake.address;
-            self.visitors.count(address, &self.ask.network).await?;
+            self.visitors.count(&self.ask.networks).await?;
             self.is_counted = true;
         }
         Ok(())

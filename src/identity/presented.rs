@@ -4,7 +4,6 @@
 //! while nothing is known of the address, and for an hour after its last use; a store that cannot write
 //! still opens every secret.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::names::visitor_name;
@@ -12,8 +11,9 @@ use super::problem::{store_away, try_later};
 use super::secret::{Claim, Visit, token_of};
 use super::ticket::{ONCE, Ticket, is_ticket};
 use super::visitors::Visitors;
-use crate::model::{ClientIdentifier, Code, Network, Problem, UnixMillis, UserId, Width};
+use crate::model::{ClientIdentifier, Code, Problem, UnixMillis, UserId};
 use crate::policy::bucket::{Rate, Verdict};
+use crate::quota::Networks;
 use crate::store::{Found, NewVisitor, StoreError, TokenHash, UserRecord, VISIT_LIFE};
 
 /// How often the use of a secret is written: a longer life of the secret can wait.
@@ -237,30 +237,16 @@ impl Visitors {
         Ok(again.filter(|again| again.user_id == record.user_id))
     }
 
-    /// Takes one new visitor from the share of each network around an address.
-    pub(super) async fn count(
-        &self,
-        address: IpAddr,
-        network: &ClientIdentifier,
-    ) -> Result<(), Problem> {
-        let settings = self.settings();
-        if settings.per_network == 0 {
-            return Ok(());
-        }
-        let multiple = settings.multiples.of(address);
-        for level in Network::of(address).levels() {
-            let key = match level.width() {
-                Width::Address | Width::Net64 => network.clone(),
-                Width::Net56 | Width::Net48 => self.key().level(level),
-            };
-            let rate = rate_of(settings.per_network, level.width(), multiple);
-            let verdict = self.quota().take(&format!("mint:{key}"), rate).await;
-            if let Verdict::Refused { retry_after_ms } = verdict {
+    /// Takes one new visitor from the share of each network around a client.
+    pub(super) async fn count(&self, networks: &Networks) -> Result<(), Problem> {
+        let rate = rate_of(self.settings().per_network);
+        match networks.take(self.quota(), "mint", rate).await {
+            Verdict::Allowed { .. } => Ok(()),
+            Verdict::Refused { retry_after_ms } => {
                 const DETAIL: &str = "Too many new visitors; try again later.";
-                return Err(try_later(retry_after_ms, DETAIL));
+                Err(try_later(retry_after_ms, DETAIL))
             }
         }
-        Ok(())
     }
 
     /// Whether the address was given to a row, or given up, so that the secret without a row that was
@@ -276,15 +262,8 @@ impl Visitors {
     }
 }
 
-/// New visitors of a network: half of what ten minutes may bring at once. A wider network may have more
-/// than a narrower one in it, by far less than it is larger.
-fn rate_of(per_10_min: u32, width: Width, multiple: u32) -> Rate {
-    let times = match width {
-        Width::Address | Width::Net64 => 1,
-        Width::Net56 => 2,
-        Width::Net48 => 4,
-    };
-    let per_10_min = per_10_min.saturating_mul(times).saturating_mul(multiple);
+/// New visitors of a network: half of what ten minutes may bring at once.
+fn rate_of(per_10_min: u32) -> Rate {
     Rate {
         capacity: (per_10_min / 2).max(per_10_min.min(BURST_MIN)),
         per_10_min,

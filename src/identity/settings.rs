@@ -33,9 +33,9 @@ pub struct VisitorSettings {
     /// forgets fingerprints after an hour, so a longer time has no effect.
     pub hint_ttl: Duration,
     /// `VISITORS_PER_NETWORK`: new visitors of an IPv4 address or an IPv6 /64 in ten minutes, half of
-    /// them at once; a /56 has twice as many, a /48 four times. Zero switches the limit off.
+    /// them at once; a /56 has half as many more, a /48 twice as many. Zero switches the limit off.
     pub per_network: u32,
-    /// `NETWORK_LIMITS`: networks in which more visitors may be new.
+    /// `NETWORK_LIMITS`: networks with larger limits than others.
     pub multiples: Arc<Multiples>,
 }
 

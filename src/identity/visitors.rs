@@ -5,6 +5,7 @@
 //! Invariant: an identity has one holder at a time. Whoever loses a race gets another identity,
 //! never a share of this one.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::fingerprint::FingerprintKey;
@@ -20,11 +21,14 @@ use crate::location::Location;
 use crate::model::{
     ClientIdentifier, Code, MessageId, Principal, Problem, StoredMessage, UnixMillis, UserId,
 };
-use crate::quota::Quota;
+use crate::quota::{Networks, Quota};
 use crate::store::{AccountStore, Store};
 
 /// How long a page of somebody's own copy may be, in messages.
-const EXPORT_PAGE: u32 = 1_000;
+const EXPORT_PAGE: u32 = 250;
+
+/// The same in bytes of text.
+const EXPORT_BYTES: u64 = 64 << 10;
 
 /// The visitors. One value per node, shared.
 pub struct Visitors {
@@ -102,6 +106,12 @@ impl Visitors {
         self.key.network(handshake.address)
     }
 
+    /// The client's network and the wider ones, as limits count them.
+    pub(crate) fn networks(&self, address: IpAddr) -> Networks {
+        self.key
+            .networks(address, self.settings.multiples.of(address))
+    }
+
     /// The identity for a CONNECT. `visitor_token` is the header of that name: a secret, `new`, or
     /// nothing; `accept_language` names a visitor who is created.
     ///
@@ -114,18 +124,18 @@ impl Visitors {
         visitor_token: Option<&str>,
         accept_language: Option<&str>,
     ) -> Result<Opened, Problem> {
-        let network = self.network(handshake);
-        self.connect_on(network, handshake, visitor_token, accept_language)
+        let networks = self.networks(handshake.address);
+        self.connect_on(networks, handshake, visitor_token, accept_language)
             .await
     }
 
-    /// The same where the network of the handshake is known already.
+    /// The same where the networks of the handshake are known already.
     ///
     /// # Errors
     /// As [`Visitors::connect`].
     pub async fn connect_on(
         &self,
-        network: ClientIdentifier,
+        networks: Networks,
         handshake: &Handshake,
         visitor_token: Option<&str>,
         accept_language: Option<&str>,
@@ -136,7 +146,8 @@ impl Visitors {
             accept_language,
             requested: false,
             client: self.client(handshake),
-            network,
+            network: self.name_of(&networks, handshake),
+            networks,
         })
         .await
     }
@@ -196,7 +207,8 @@ impl Visitors {
 
     /// The next page of everything that the visitor wrote or received and the store still has,
     /// oldest first; an empty page is the end. Of a taken-over identity only what is its present
-    /// holder's.
+    /// holder's. A page has at most `EXPORT_PAGE` messages, and its texts less than
+    /// `EXPORT_BYTES` and one message more.
     ///
     /// # Errors
     /// When the store is away.
@@ -207,9 +219,10 @@ impl Visitors {
     ) -> Result<Vec<StoredMessage>, Problem> {
         let mut after = after;
         loop {
-            let page = self.store.export(&principal.user_id, after, EXPORT_PAGE);
+            let user_id = &principal.user_id;
+            let page = self.store.export(user_id, after, EXPORT_PAGE, EXPORT_BYTES);
             let mut page = page.await.map_err(store_away)?;
-            let is_last = page.len() < EXPORT_PAGE as usize;
+            let is_last = page.is_empty();
             after = page.last().map(|message| message.id);
             if let Some(taken_at) = principal.standing.taken_at() {
                 page.retain(|message| message.timestamp >= taken_at);
@@ -235,6 +248,12 @@ impl Visitors {
         Ok(())
     }
 
+    /// The name of the narrowest network.
+    fn name_of(&self, networks: &Networks, handshake: &Handshake) -> ClientIdentifier {
+        let narrowest = networks.narrowest().cloned();
+        narrowest.unwrap_or_else(|| self.network(handshake))
+    }
+
     /// A request rather than a handshake.
     fn ask<'a>(
         &self,
@@ -242,13 +261,15 @@ impl Visitors {
         header: Option<&'a str>,
         accept_language: Option<&'a str>,
     ) -> Ask<'a> {
+        let networks = self.networks(handshake.address);
         Ask {
             handshake,
             header,
             accept_language,
             requested: true,
             client: self.client(handshake),
-            network: self.network(handshake),
+            network: self.name_of(&networks, handshake),
+            networks,
         }
     }
 

@@ -176,6 +176,22 @@ impl Destination {
     }
 }
 
+impl Destination {
+    /// How many bytes of text are kept for it.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            Self::UserQueue(_) => 0,
+            Self::App(text)
+            | Self::User(text)
+            | Self::Topic(text)
+            | Self::Queue(text)
+            | Self::TempQueue(text)
+            | Self::ReplyQueue(text) => text.len(),
+        }
+    }
+}
+
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

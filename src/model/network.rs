@@ -40,8 +40,9 @@ impl Width {
 /// A network of one width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network {
-    /// The address with everything behind the prefix set to zero; IPv4 in its mapped form.
-    prefix: u128,
+    /// The address with everything behind the prefix set to zero; IPv4 in its mapped form. Bytes, because
+    /// a number of their size would double what each connection keeps.
+    prefix: [u8; 16],
     width: Width,
 }
 
@@ -51,7 +52,7 @@ impl Network {
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(v4) => Self {
-                prefix: v4.to_ipv6_mapped().to_bits(),
+                prefix: v4.to_ipv6_mapped().octets(),
                 width: Width::Address,
             },
             IpAddr::V6(v6) => Self::cut(v6.to_bits(), Width::Net64),
@@ -63,14 +64,20 @@ impl Network {
     pub fn wider(self) -> Option<Self> {
         match self.width {
             Width::Address | Width::Net48 => None,
-            Width::Net64 => Some(Self::cut(self.prefix, Width::Net56)),
-            Width::Net56 => Some(Self::cut(self.prefix, Width::Net48)),
+            Width::Net64 => Some(Self::cut(self.bits(), Width::Net56)),
+            Width::Net56 => Some(Self::cut(self.bits(), Width::Net48)),
         }
     }
 
     /// This network and all wider ones, the narrowest first: one of IPv4, three of IPv6.
     pub fn levels(self) -> impl Iterator<Item = Self> {
         iter::successors(Some(self), |network| network.wider())
+    }
+
+    /// The widest network around this one: the address itself of IPv4, a /48 of IPv6.
+    #[must_use]
+    pub fn widest(self) -> Self {
+        self.levels().last().unwrap_or(self)
     }
 
     /// How much of an address it compares.
@@ -82,15 +89,19 @@ impl Network {
     /// The first address in it.
     #[must_use]
     pub fn address(self) -> IpAddr {
-        Ipv6Addr::from_bits(self.prefix).to_canonical()
+        Ipv6Addr::from(self.prefix).to_canonical()
     }
 
     fn cut(bits: u128, width: Width) -> Self {
         let rest = 128 - width.prefix_bits();
         Self {
-            prefix: bits >> rest << rest,
+            prefix: (bits >> rest << rest).to_be_bytes(),
             width,
         }
+    }
+
+    fn bits(self) -> u128 {
+        u128::from_be_bytes(self.prefix)
     }
 }
 
@@ -105,7 +116,9 @@ impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.width {
             Width::Address => write!(f, "{}", self.address()),
-            wide => write!(f, "{}/{}", self.address(), wide.prefix_bits()),
+            wide @ (Width::Net64 | Width::Net56 | Width::Net48) => {
+                write!(f, "{}/{}", self.address(), wide.prefix_bits())
+            }
         }
     }
 }

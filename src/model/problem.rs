@@ -197,6 +197,8 @@ impl CloseReason {
     pub const REPLACED: Self = Self::of(4409, "too_many_devices");
     /// 4410: the user has signed out for good.
     pub const SIGNED_OUT: Self = Self::of(4410, "signed_out");
+    /// 1008: what this session holds is needed for clients that hold less, or is not granted.
+    pub const LIMIT_EXCEEDED: Self = Self::of(1008, "limit_exceeded");
     /// 4490: the client reads more slowly than it is written to.
     pub const SLOW_CONSUMER: Self = Self::of(4490, "slow_consumer");
 

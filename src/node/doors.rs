@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::Signal;
 
 use super::config::Config;
@@ -51,23 +51,61 @@ pub(super) struct Addresses {
     pub(super) is_secure: bool,
 }
 
+/// How many connections may wait to be accepted: as many as come back in the first moment after a network
+/// was cut. Beyond it the kernel drops the first packet of a client, which tries again after 1, 3 and 7
+/// seconds.
+const BACKLOG: u32 = 4_096;
+
+/// Where Linux says how long a backlog may be at most.
+const BACKLOG_MAX_FILE: &str = "/proc/sys/net/core/somaxconn";
+
+/// Listens with the backlog that the system allows.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart need not wait for the connections of the process before it.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// The backlog that the system allows, where that is less than what is asked for.
+fn short_backlog() -> Option<u32> {
+    let text = std::fs::read_to_string(BACKLOG_MAX_FILE).ok()?;
+    short_of(&text)
+}
+
+fn short_of(text: &str) -> Option<u32> {
+    let allowed: u32 = text.trim().parse().ok()?;
+    (allowed < BACKLOG).then_some(allowed)
+}
+
 /// Opens all doors.
-pub(super) async fn open(config: &Config) -> Result<Doors, DoorError> {
+pub(super) fn open(config: &Config) -> Result<Doors, DoorError> {
     let settings = &config.settings;
+    if let Some(allowed) = short_backlog() {
+        tracing::warn!(
+            allowed,
+            "clients that come back all at once are dropped beyond this many: set \
+             net.core.somaxconn to {BACKLOG} (sysctl)"
+        );
+    }
     let certificates = match (&settings.tls_cert, &settings.tls_key) {
         (Some(cert), Some(key)) => Some(Arc::new(Certificates::load(cert, key)?)),
         _ => None,
     };
     let address = SocketAddr::new(settings.server_host, settings.server_port);
     let refused = |error| DoorError::Http { address, error };
-    let http = TcpListener::bind(address).await.map_err(refused)?;
+    let http = listen(address).map_err(refused)?;
     let bound = http.local_addr().map_err(refused)?;
     let stomp = match settings.stomp_tcp_port {
         0 => None,
         port => {
             let address = SocketAddr::new(settings.server_host, port);
             let refused = |error| DoorError::Stomp { address, error };
-            Some((TcpListener::bind(address).await.map_err(refused)?, address))
+            Some((listen(address).map_err(refused)?, address))
         }
     };
     let addresses = Addresses {
@@ -90,5 +128,32 @@ pub(super) async fn keep_certificates(certificates: Arc<Certificates>, mut hangu
             Ok(()) => tracing::info!("TLS_CERT and TLS_KEY were read again"),
             Err(error) => tracing::error!(%error, "the certificate stays as it was"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_that_allows_less_is_noticed() {
+        assert_eq!(short_of("128\n"), Some(128));
+        assert_eq!(short_of("4096\n"), None);
+        assert_eq!(short_of(""), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_backlog_is_what_the_system_allows() {
+        let listener = listen((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shown = std::process::Command::new("ss")
+            .args(["-Hltn", &format!("sport = :{port}")])
+            .output();
+        // Send-Q of a listening socket is its backlog.
+        let shown = String::from_utf8(shown.unwrap().stdout).unwrap();
+        let backlog = shown.split_whitespace().nth(2).unwrap();
+        let backlog: u32 = backlog.parse().unwrap();
+        assert_eq!(backlog, short_backlog().unwrap_or(BACKLOG), "{shown}");
     }
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::config::{Config, Database, LogFormat, Mode};
 use super::doors::Addresses;
+use super::memory::Limit;
 use crate::model::NodeId;
 
 /// Prints the start-up block, in which the line that begins with `listening` has the address; with
@@ -42,6 +43,7 @@ fn line(config: &Config, node: &NodeId, at: Addresses, connections_max: usize) -
         "redis": redis,
         "rabbitmq": rabbitmq,
         "connections_max": connections_max,
+        "memory_bytes_max": memory(config).bytes,
     });
     format!("{object}\n")
 }
@@ -51,6 +53,22 @@ fn store(config: &Config) -> (&'static str, String) {
     match &config.database {
         Database::Sqlite(path) => ("SQLite", path.display().to_string()),
         Database::Postgres(url) => ("PostgreSQL", url.to_string()),
+    }
+}
+
+/// How much memory clients may occupy.
+fn memory(config: &Config) -> Limit {
+    Limit::of(config.settings.memory_limit.0 as u64)
+}
+
+fn memory_words(limit: Limit) -> String {
+    let mib = limit.bytes >> 20;
+    match limit.system {
+        None => format!("at most {mib} MiB for clients"),
+        Some(system) => format!(
+            "at most {mib} MiB for clients (not MEMORY_LIMIT: the system gives the process {} MiB)",
+            system >> 20
+        ),
     }
 }
 
@@ -70,7 +88,8 @@ fn text(config: &Config, node: &NodeId, at: Addresses, connections_max: usize) -
          listening  {address}\n\
          engines    {engines}\n\
          data       {data}\n\
-         clients    at most {connections_max}{why}\n\n\
+         clients    at most {connections_max}{why}\n\
+         memory     {memory}\n\n\
          Open       http{s}://{shown}/\n\
          Connect    ws{s}://{shown}/ws-chat\n",
         version = env!("CARGO_PKG_VERSION"),
@@ -81,6 +100,7 @@ fn text(config: &Config, node: &NodeId, at: Addresses, connections_max: usize) -
             ),
             false => String::new(),
         },
+        memory = memory_words(memory(config)),
     );
     if let Some(stomp) = at.stomp {
         let over = if at.is_secure { "TLS" } else { "TCP" };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::bus::Bus;
-use crate::edge::{Health, HealthSource, PartState};
+use crate::edge::{Health, HealthSource, MemoryState, PartState};
 use crate::location::Location;
 use crate::store::Store;
 
@@ -36,7 +36,8 @@ impl HealthSource for Parts {
             database: state(store.is_ok()),
             redis: remote(peers.is_ok()),
             rabbitmq: remote(self.bus.is_up()),
-            // The edge knows: it is what drains.
+            // The edge knows both: it has the account, and it is what drains.
+            memory: MemoryState::default(),
             draining: false,
         }
     }

@@ -11,6 +11,7 @@ mod engines;
 mod greeting;
 mod health;
 pub mod kept;
+mod memory;
 mod records;
 pub mod run;
 pub mod telemetry;

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::config::{AppEnv, Config, LogIp, ProxyProtocol, Recognition, WsFrame};
-use crate::app::AppSettings;
-use crate::budget::{Memory, MemorySettings};
+use super::memory::Limit;
+use crate::app::{AppSettings, PoolSizes, Pools, StoreSizes, Stored};
+use crate::budget::{Memory, MemorySettings, Multiples};
 use crate::bus::queue::QueueSettings;
 use crate::edge::sockjs::SockJsSettings;
 use crate::edge::{AddressLog, EdgeSettings, MessageKind, ProxyHead};
@@ -46,10 +47,25 @@ impl Config {
             rules: self.rules.clone(),
             relays: self.relays.clone(),
             memory: Memory::new(MemorySettings {
-                bytes_max: settings.memory_limit.0 as u64,
+                bytes_max: Limit::of(settings.memory_limit.0 as u64).bytes,
             }),
-            multiples: Arc::default(),
+            multiples: self.multiples(),
+            pools: Pools::new(PoolSizes {
+                consumers: settings.queue_consumers.into(),
+                patterns: settings.patterns_max.into(),
+                subscriptions: settings.subscriptions_per_node.into(),
+            }),
+            stored: Stored::new(StoreSizes {
+                visitors: settings.visitor_store_bytes.0 as u64,
+                visitors_keep: settings.anon_history_ttl,
+                members: settings.member_store_bytes.0 as u64,
+            }),
         }
+    }
+
+    /// Networks with larger limits than others.
+    fn multiples(&self) -> Arc<Multiples> {
+        Arc::new(Multiples::new(self.settings.network_limits.0.clone()))
     }
 
     /// What a client needs to know of the limits, for CONNECTED.
@@ -75,6 +91,7 @@ impl Config {
             length_max: settings.queue_length,
             bytes_max: u64::try_from(settings.queue_bytes.0).unwrap_or(u64::MAX),
             expires: settings.queue_expires,
+            visitor_expires: settings.queue_visitor_expires,
         }
     }
 
@@ -89,7 +106,7 @@ impl Config {
             token_ttl: settings.anon_token_ttl,
             hint_ttl: settings.anon_hint_ttl,
             per_network: settings.visitors_per_network,
-            multiples: Arc::default(),
+            multiples: self.multiples(),
         }
     }
 
@@ -125,13 +142,14 @@ impl Config {
                 WsFrame::Binary => MessageKind::Binary,
             },
             connections_max,
-            memory_bytes_max: settings.memory_limit.0 as u64,
             connection_rate: settings.connection_rate,
             connection_burst: settings.connection_burst,
             connections_per_net: settings.connections_per_net,
             idle_messages_per_10_s: settings.client_frames_per_10s.saturating_add(beats),
             http_per_min: settings.http_per_min,
+            http_per_net: settings.http_per_net,
             http_auth_per_min: settings.http_auth_per_min,
+            http_auth_per_net: settings.http_auth_per_net,
             csrf_enabled: settings.csrf_enabled,
             outbox_stall: settings.outbox_stall,
             // Half of the time for the closes; the other half for everything after them.

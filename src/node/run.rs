@@ -21,7 +21,7 @@ use super::engines::{self, EngineError, Engines};
 use super::health::Parts as HealthParts;
 use super::kept::{self, Kept, KeptError};
 use super::upkeep::upkeep;
-use super::{greeting, telemetry};
+use super::{greeting, memory, telemetry};
 use crate::app::App;
 use crate::broker::{Broker, BrokerSettings, Parts};
 use crate::edge::{self, EdgeState, InvalidOrigin, RestKey, RestParts};
@@ -29,6 +29,7 @@ use crate::hub::Hub;
 use crate::identity::{Accounts, Clock, FingerprintKey, Visitors};
 use crate::location::LocationError;
 use crate::model::{Incarnation, Problem, UnixMillis};
+use crate::websocket::alive_bytes;
 
 /// File descriptors that are not for clients.
 const FILES_RESERVED: u64 = 512;
@@ -133,7 +134,7 @@ async fn start(config: &Config) -> Result<Node, StartError> {
     let kept = kept::open(config)?;
     // Before the lease is taken: a second start by mistake must not push a running node out only
     // to find its port in use.
-    let doors = doors::open(config).await?;
+    let doors = doors::open(config)?;
     let metrics = PrometheusBuilder::new().install_recorder()?;
     let incarnation = Incarnation(getrandom::u64().map_err(StartError::Random)?);
     let (work, stop_work) = (TaskTracker::new(), CancellationToken::new());
@@ -260,7 +261,12 @@ fn edge_state(
     };
     let render = metrics.clone();
     let settings = config.edge(connections_max);
-    let render = Box::new(move || render.render());
+    let memory = Arc::clone(app.memory());
+    memory.set_shared_gauge(alive_bytes);
+    let render = Box::new(move || {
+        memory::publish(&memory);
+        render.render()
+    });
     let rest = RestParts {
         quota: Arc::clone(&engines.quota),
         kept: Arc::clone(&engines.accounts),

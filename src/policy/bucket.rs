@@ -41,6 +41,19 @@ impl Rate {
         }
     }
 
+    /// So many quarters of this: 4 is the same, 8 twice as many. A limit that is off stays off.
+    #[must_use]
+    pub fn in_quarters(self, quarters: u32) -> Self {
+        let part = |number: u32| {
+            let number = u64::from(number) * u64::from(quarters) / 4;
+            u32::try_from(number).unwrap_or(u32::MAX)
+        };
+        Self {
+            capacity: part(self.capacity).max(u32::from(self.capacity > 0)),
+            per_10_min: part(self.per_10_min),
+        }
+    }
+
     /// Whether there is no limit at all.
     #[must_use]
     pub fn is_off(self) -> bool {

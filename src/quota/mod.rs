@@ -11,10 +11,12 @@ use async_trait::async_trait;
 use crate::policy::bucket::{Rate, Verdict};
 
 mod memory;
+mod networks;
 mod recent;
 mod redis;
 
 pub use self::memory::MemoryQuota;
+pub use self::networks::{NetworkBuckets, Networks};
 pub use self::redis::RedisQuota;
 
 /// Token buckets shared by the nodes of a cluster.

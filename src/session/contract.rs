@@ -231,6 +231,36 @@ pub enum Event {
     Commit(Commit),
 }
 
+impl Event {
+    /// About how many bytes of the client it carries.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Send(send) => send.bytes(),
+            Self::Commit(commit) => commit.steps.iter().map(Step::bytes).sum(),
+            Self::Subscribe(subscribe) => subscribe.id.len() + subscribe.written.len(),
+            Self::Connect(_) | Self::Unsubscribe(_) | Self::Acknowledge(_) => 0,
+        }
+    }
+}
+
+impl Step {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Send(send) => send.bytes(),
+            Self::Acknowledge(_) => size_of::<Self>(),
+        }
+    }
+}
+
+impl Send {
+    fn bytes(&self) -> usize {
+        let headers = self.headers.iter();
+        let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
+        size_of::<Self>() + headers + self.body.len()
+    }
+}
+
 /// What CONNECT said. Its `Debug` shows no secret.
 #[derive(PartialEq, Eq)]
 pub struct Connect {
@@ -309,6 +339,8 @@ pub struct Subscribe {
     pub prefetch: u32,
     /// What it says of its queue.
     pub arguments: QueueArguments,
+    /// How many subscriptions the session has with this one.
+    pub of_session: u32,
 }
 
 /// An ACK or a NACK.

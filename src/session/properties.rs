@@ -194,6 +194,8 @@ impl Driver {
         assert_eq!(self.session.is_closed(), self.closed);
         let kept = self.session.transactions.as_ref();
         assert!(kept.is_none_or(|kept| kept.is_within(self.session.config.transactions)));
+        self.session.receipts.check_bytes();
+        self.session.subscriptions.check_bytes();
         let waits = matches!(
             self.session.phase,
             Phase::AwaitingConnect | Phase::Disconnecting

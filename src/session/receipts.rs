@@ -53,7 +53,12 @@ pub(super) struct Receipts {
     pending: VecDeque<(Ticket, Request)>,
     /// Receipts in the order of their requests; settled ones wait behind unsettled ones.
     owed: VecDeque<Owed>,
+    /// About how many bytes all of them take.
+    bytes: usize,
 }
+
+/// About how much a request or a receipt takes besides its texts.
+const ENTRY_BYTES: usize = 64;
 
 #[derive(Debug)]
 struct Owed {
@@ -62,18 +67,54 @@ struct Owed {
     settled: Option<Extra>,
 }
 
+impl Request {
+    fn bytes(&self) -> usize {
+        let length = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        let asked = match &self.asked {
+            Asked::Send { correlation_id } => length(correlation_id),
+            Asked::Subscribe { id } => id.len(),
+            Asked::Unsubscribe | Asked::Acknowledge | Asked::Commit => 0,
+        };
+        ENTRY_BYTES + asked + length(&self.destination) + length(&self.receipt)
+    }
+}
+
+impl Owed {
+    fn bytes(&self) -> usize {
+        ENTRY_BYTES + self.receipt.len()
+    }
+}
+
 impl Receipts {
+    /// About how many bytes they take.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether what is counted is the sum of what is there.
+    #[cfg(test)]
+    pub(super) fn check_bytes(&self) {
+        let pending: usize = self
+            .pending
+            .iter()
+            .map(|(_, request)| request.bytes())
+            .sum();
+        let owed: usize = self.owed.iter().map(Owed::bytes).sum();
+        assert_eq!(self.bytes, pending + owed);
+    }
+
     /// Notes a request. Tickets ascend.
     pub(super) fn open(&mut self, ticket: Ticket, request: Request) {
         if let Some(receipt) = &request.receipt {
             debug_assert!(self.owed.back().is_none_or(|last| last.ticket < ticket));
-            self.owed.push_back(Owed {
+            self.owe(Owed {
                 ticket,
                 receipt: receipt.clone(),
                 settled: None,
             });
         }
         debug_assert!(self.pending.back().is_none_or(|last| last.0 < ticket));
+        self.bytes += request.bytes();
         self.pending.push_back((ticket, request));
     }
 
@@ -82,6 +123,7 @@ impl Receipts {
     pub(super) fn settle(&mut self, ticket: Ticket) -> Option<Request> {
         let found = self.pending.binary_search_by_key(&ticket, |one| one.0);
         let (_, request) = self.pending.remove(found.ok()?)?;
+        self.bytes = self.bytes.saturating_sub(request.bytes());
         if self.pending.is_empty() {
             // An idle session need not keep room for requests.
             self.pending = VecDeque::new();
@@ -99,8 +141,10 @@ impl Receipts {
 
     /// The request with this ticket failed. Gives the RECEIPT frames that waited behind it.
     pub(super) fn drop_receipt(&mut self, ticket: Ticket) -> Vec<Frame> {
-        if let Some(at) = self.position(ticket) {
-            self.owed.remove(at);
+        if let Some(at) = self.position(ticket)
+            && let Some(owed) = self.owed.remove(at)
+        {
+            self.bytes = self.bytes.saturating_sub(owed.bytes());
         }
         self.ready()
     }
@@ -108,12 +152,17 @@ impl Receipts {
     /// A request was settled as soon as it came. Gives the RECEIPT frames that may go out now.
     pub(super) fn answer(&mut self, ticket: Ticket, receipt: Box<str>) -> Vec<Frame> {
         debug_assert!(self.owed.back().is_none_or(|last| last.ticket < ticket));
-        self.owed.push_back(Owed {
+        self.owe(Owed {
             ticket,
             receipt,
             settled: Some(Extra::new()),
         });
         self.ready()
+    }
+
+    fn owe(&mut self, owed: Owed) {
+        self.bytes += owed.bytes();
+        self.owed.push_back(owed);
     }
 
     /// Whether nothing is unsettled and nothing owed.
@@ -139,6 +188,7 @@ impl Receipts {
     fn ready(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
         while let Some(owed) = self.owed.pop_front_if(|owed| owed.settled.is_some()) {
+            self.bytes = self.bytes.saturating_sub(owed.bytes());
             frames.push(receipt(&owed.receipt, &owed.settled.unwrap_or_default()));
         }
         if self.owed.is_empty() {

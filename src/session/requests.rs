@@ -181,6 +181,7 @@ impl Session {
             ack: asked.ack,
             prefetch: asked.prefetch,
             arguments: asked.arguments,
+            of_session: self.subscriptions.count(),
         });
         self.outputs.push_back(Output::Event(event));
         Ok(())
@@ -241,7 +242,7 @@ impl Session {
     }
 
     fn disconnect(&mut self, now: Instant, headers: &Headers) -> Result<(), Fatal> {
-        self.last_receipt = short(headers, "receipt")?;
+        self.last_receipt = short(headers, "receipt")?.map(Box::new);
         self.phase = Phase::Disconnecting;
         self.phase_ends = Some(now + DISCONNECT_TIMEOUT);
         // What was not committed never will be, what follows is ignored, beats as well.

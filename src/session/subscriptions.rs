@@ -15,6 +15,9 @@ use crate::stomp::{Command, Headers, Version};
 /// written once for each of them, so that many would make much of little.
 const OWN_MAX: usize = 8;
 
+/// About how much a subscription takes besides its texts, here and where its messages are routed.
+const ENTRY_BYTES: u32 = 256;
+
 /// A subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Subscription {
@@ -31,10 +34,21 @@ pub(super) struct Subscription {
     pub(super) ticket: Ticket,
 }
 
+impl Subscription {
+    /// Its id stands here and in the table of topics; its destination here, there, and among what this node
+    /// tells the others.
+    fn bytes(&self) -> u32 {
+        let texts = 2 * self.id.len() + 3 * self.destination.text_bytes();
+        u32::try_from(texts).map_or(u32::MAX, |texts| ENTRY_BYTES.saturating_add(texts))
+    }
+}
+
 /// The subscriptions of a session.
 #[derive(Debug)]
 pub(super) struct Subscriptions {
-    max: usize,
+    max: u32,
+    /// About how many bytes they take.
+    bytes: u32,
     /// In the order of their ids. A list, because most sessions have one or two, and a map keeps room
     /// for eleven.
     by_id: Vec<Subscription>,
@@ -43,9 +57,27 @@ pub(super) struct Subscriptions {
 impl Subscriptions {
     pub(super) fn new(max: usize) -> Self {
         Self {
-            max,
+            max: u32::try_from(max).unwrap_or(u32::MAX),
+            bytes: 0,
             by_id: Vec::new(),
         }
+    }
+
+    /// About how many bytes they take, here and where their messages are routed.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes as usize
+    }
+
+    /// Whether what is counted is the sum of what is there.
+    #[cfg(test)]
+    pub(super) fn check_bytes(&self) {
+        let sum: u32 = self.by_id.iter().map(Subscription::bytes).sum();
+        assert_eq!(self.bytes, sum);
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.by_id.len()).unwrap_or(u32::MAX)
     }
 
     /// Adds what a SUBSCRIBE asks for.
@@ -54,7 +86,7 @@ impl Subscriptions {
             let violation = Violation::DuplicatedSubscriptionId;
             return Err(Fatal::about(violation, &asked.id));
         };
-        if self.by_id.len() >= self.max {
+        if self.by_id.len() >= self.max as usize {
             return Err(Fatal::about(Violation::ManySubscriptions, self.max));
         }
         if is_own(&asked.destination) && self.own() >= OWN_MAX {
@@ -73,6 +105,7 @@ impl Subscriptions {
             // A list that grows by itself has places for four.
             self.by_id.reserve_exact(1);
         }
+        self.bytes = self.bytes.saturating_add(subscription.bytes());
         self.by_id.insert(place, subscription);
         Ok(())
     }
@@ -89,7 +122,13 @@ impl Subscriptions {
 
     fn take(&mut self, id: &str) -> Option<Subscription> {
         let place = self.position(id).ok()?;
-        Some(self.by_id.remove(place))
+        Some(self.remove_at(place))
+    }
+
+    fn remove_at(&mut self, place: usize) -> Subscription {
+        let removed = self.by_id.remove(place);
+        self.bytes = self.bytes.saturating_sub(removed.bytes());
+        removed
     }
 
     /// Removes what an UNSUBSCRIBE names.
@@ -130,7 +169,7 @@ impl Subscriptions {
                 .get(place)
                 .is_some_and(|one| one.ticket == ticket)
         {
-            self.by_id.remove(place);
+            self.remove_at(place);
         }
     }
 
@@ -193,6 +232,30 @@ mod tests {
         assert_eq!(add("1"), Ok(()));
         assert_eq!(add("2"), Ok(()));
         assert_eq!(add("3"), Err("limit_exceeded".to_owned()));
+    }
+
+    #[test]
+    fn bytes_are_counted_in_and_out() {
+        let mut subscriptions = Subscriptions::new(9);
+        let headers = |id: &str, to: &str| subscribing(&[("id", id), ("destination", to)]);
+        let long = format!("/topic/{}", "x".repeat(200));
+        let config = SessionConfig::default();
+        let mut add = |id: &str, to: &str, ticket| {
+            let asked = subscribe::read(&headers(id, to), Version::V1_2, &config).ok();
+            let added = subscriptions.add(&asked.unwrap(), Ticket(ticket));
+            (added.is_ok(), subscriptions.bytes())
+        };
+        let (_, one) = add("1", "/topic/a", 1);
+        assert!((256..320).contains(&one), "{one}");
+        assert_eq!(add("1", "/topic/a", 2), (false, one));
+        let (_, two) = add("2", &long, 3);
+        assert!(two > one + 256 + 600, "{two}");
+        subscriptions.forget("2", Ticket(3));
+        assert_eq!(subscriptions.bytes(), one);
+        let removed = headers("1", "/topic/a");
+        let removed = subscriptions.remove(&removed, Version::V1_2, &config.prefixes);
+        assert!(removed.is_ok());
+        assert_eq!(subscriptions.bytes(), 0);
     }
 
     #[test]

@@ -15,6 +15,9 @@ use super::requests::short;
 use super::subscribe::ID_BYTES_MAX;
 use crate::stomp::Headers;
 
+/// About how much a step, or a transaction without any, takes besides its texts and its body.
+const STEP_BYTES: usize = 256;
+
 /// The transactions of a session that are open.
 #[derive(Debug, Default)]
 pub(super) struct Transactions {
@@ -81,6 +84,11 @@ impl Transactions {
         self.frames -= ended.steps.len();
         self.bytes -= ended.bytes;
         Ok(ended.steps)
+    }
+
+    /// About how many bytes all of them take, with what a step takes besides its texts and its body.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.bytes + (self.frames + self.open.len()) * STEP_BYTES
     }
 
     /// Whether what is kept is within the limits.

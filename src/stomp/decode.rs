@@ -386,9 +386,9 @@ impl Decoder {
         }
     }
 
-    /// What the buffer has taken of the memory.
-    #[cfg(test)]
-    pub(super) fn capacity(&self) -> usize {
+    /// How many bytes of memory the buffer has taken: at most about twice what is buffered.
+    #[must_use]
+    pub fn reserved(&self) -> usize {
         self.buffer.capacity()
     }
 }

@@ -263,14 +263,14 @@ fn the_memory_of_a_large_frame_is_given_back() {
     decoder.push(large.as_bytes());
     assert!(decoder.next(Version::V1_2).unwrap().is_some());
     assert_eq!(decoder.next(Version::V1_2), Ok(None));
-    assert!(decoder.capacity() <= 1_024, "{}", decoder.capacity());
+    assert!(decoder.reserved() <= 1_024, "{}", decoder.reserved());
 
     // Also when the next frame has begun by then.
     decoder.push(format!("{large}SEND\n").as_bytes());
     assert!(decoder.next(Version::V1_2).unwrap().is_some());
     assert_eq!(decoder.next(Version::V1_2), Ok(None));
     decoder.push(b"a");
-    assert!(decoder.capacity() <= 1_024, "{}", decoder.capacity());
+    assert!(decoder.reserved() <= 1_024, "{}", decoder.reserved());
     assert_eq!(decoder.buffered(), 6);
 }
 
@@ -283,7 +283,7 @@ fn after_a_failure_nothing_is_kept_and_the_answer_stays() {
     assert_eq!(receipt.as_deref(), Some("r1"));
     decoder.push(b"\0SEND\n\n\0");
     assert_eq!(decoder.next(Version::V1_2), Err(DecodeError::MissingNul));
-    assert_eq!((decoder.buffered(), decoder.capacity()), (0, 0));
+    assert_eq!((decoder.buffered(), decoder.reserved()), (0, 0));
 }
 
 #[test]

@@ -15,8 +15,8 @@ use state::State;
 
 use super::alike::storable;
 use super::{
-    Append, Commit, Found, Heads, Keep, NewVisitor, Position, Range, Store, StoreError, TakeOver,
-    TokenHash, UserRecord,
+    Append, Commit, Found, Heads, Keep, NewVisitor, Position, Range, Store, StoreError, StoredSlot,
+    TakeOver, TokenHash, UserRecord,
 };
 use crate::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 
@@ -90,6 +90,10 @@ impl Store for MemoryStore {
         Ok(self.state().wrote_since(room, from, since))
     }
 
+    async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError> {
+        Ok(self.state().stored_by_visitors(slot_ms))
+    }
+
     async fn user(&self, user_id: &UserId) -> Result<Option<UserRecord>, StoreError> {
         Ok(self.state().user(user_id))
     }
@@ -144,8 +148,9 @@ impl Store for MemoryStore {
         user_id: &UserId,
         after: Option<MessageId>,
         limit: u32,
+        bytes_max: u64,
     ) -> Result<Vec<StoredMessage>, StoreError> {
-        Ok(self.state().export(user_id, after, limit))
+        Ok(self.state().export(user_id, after, limit, bytes_max))
     }
 
     async fn erase(&self, user_id: &UserId, ends_at: UnixMillis) -> Result<(), StoreError> {

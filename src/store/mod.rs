@@ -145,6 +145,17 @@ pub struct UserRecord {
     pub is_kept: bool,
 }
 
+/// Messages that end within one slot of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredSlot {
+    /// The number of the slot, counted from 1970.
+    pub slot: u64,
+    /// How many messages they are.
+    pub messages: u64,
+    /// The bytes of their texts.
+    pub bytes: u64,
+}
+
 /// A visitor to be created together with his secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewVisitor {
@@ -284,6 +295,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         limit: u32,
     ) -> Result<Range, StoreError>;
 
+    /// What visitors have stored, by slots of `slot_ms` in which retention may remove it, in their order.
+    /// Goes through all of it: meant for the start of a node.
+    async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError>;
+
     /// Whether `from` has written to the conversation at or after `since`.
     async fn wrote_since(
         &self,
@@ -349,12 +364,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn seen(&self, user_id: &UserId, now: UnixMillis) -> Result<(), StoreError>;
 
     /// Everything that the user wrote or received and the store still has, oldest first, at most
-    /// `limit` messages after `after`: his own copy.
+    /// `limit` messages after `after`: the user's own copy. No message follows once the texts have
+    /// `bytes_max` bytes, so that an answer has less than that and one message more.
     async fn export(
         &self,
         user_id: &UserId,
         after: Option<MessageId>,
         limit: u32,
+        bytes_max: u64,
     ) -> Result<Vec<StoredMessage>, StoreError>;
 
     /// Forgets a user: his row, his secrets, his memberships, the words of his messages (their

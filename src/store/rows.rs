@@ -3,7 +3,7 @@
 //! Not here: the drivers' own types. Invariant: what was written by this crate reads back as the
 //! same value; anything else is a damaged row and an error, never a guess.
 
-use super::{StoreError, UserRecord};
+use super::{StoreError, StoredSlot, UserRecord};
 use crate::model::{Holder, Kind, MessageId, RoomId, Standing, StoredMessage, UnixMillis, UserId};
 
 /// The kinds of users as numbers.
@@ -114,6 +114,15 @@ pub(super) fn unsigned(number: i64) -> u64 {
 /// A number for a row; the databases have 63 bits, which no count or time here fills.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// What visitors have stored in one slot of time, out of a row.
+pub(super) fn stored_slot(slot: i64, messages: i64, bytes: i64) -> StoredSlot {
+    StoredSlot {
+        slot: unsigned(slot),
+        messages: unsigned(messages),
+        bytes: unsigned(bytes),
+    }
 }
 
 /// A time for a row.

@@ -101,11 +101,16 @@ statements! {
     );
     /// Whether a member has written since.
     WROTE_SINCE = "SELECT 1 FROM members WHERE user_id = $1 AND room = $2 AND wrote_at >= $3";
-    /// What a user wrote or received, oldest first.
+    /// What a user wrote or received, oldest first, while the texts before it have fewer bytes than the
+    /// limit. Only keys and lengths are sorted; the texts of what is chosen are read by their key.
     EXPORT = concat!(
-        "SELECT ", message_columns!(), " FROM members o JOIN messages m ON m.room = o.room",
-        " JOIN conversations c ON c.room = m.room WHERE o.user_id = $1 AND m.id > $2",
-        " ORDER BY m.id, m.room, m.seq LIMIT $3"
+        "SELECT ", message_columns!(), " FROM (",
+        "SELECT k.room, k.seq, SUM(k.size) OVER (ORDER BY k.id, k.room, k.seq) - k.size AS ahead",
+        " FROM (SELECT m.id, m.room, m.seq, OCTET_LENGTH(m.text) AS size",
+        " FROM members o JOIN messages m ON m.room = o.room WHERE o.user_id = $1 AND m.id > $2",
+        " ORDER BY m.id, m.room, m.seq LIMIT $3) k) w",
+        " JOIN messages m ON m.room = w.room AND m.seq = w.seq",
+        " JOIN conversations c ON c.room = m.room WHERE w.ahead < $4 ORDER BY m.id, m.room, m.seq"
     );
 
     /// Takes the words out of everything a user wrote.
@@ -115,6 +120,10 @@ statements! {
     DROP_LONELY_CONVERSATIONS = "DELETE FROM conversations \
         WHERE room IN (SELECT room FROM members WHERE user_id = $1) AND NOT EXISTS ( \
         SELECT 1 FROM members o WHERE o.room = conversations.room AND o.user_id <> $1)";
+    /// What visitors have stored, by slots of time in which it ends.
+    STORED_BY_VISITORS = "SELECT expires_at / $1 AS slot, count(*), \
+        CAST(sum(octet_length(text)) AS BIGINT) FROM messages WHERE expires_at IS NOT NULL \
+        GROUP BY 1 ORDER BY 1";
     /// Ends the memberships of a user.
     DROP_MEMBER = "DELETE FROM members WHERE user_id = $1";
     /// Ends the secrets of a user.

@@ -7,6 +7,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::alive::Alive;
+
 /// The opcodes that this server sends; a ping is always the same frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opcode {
@@ -86,9 +88,8 @@ impl Framed {
         if let Some(room) = octets.get_mut(begin..Self::ROOM) {
             room.copy_from_slice(head.as_slice());
         }
-        let octets = Bytes::from(octets);
         Self {
-            octets: octets.slice(begin..),
+            octets: Alive::bytes(octets, begin),
             payload: head.length,
         }
     }
@@ -97,7 +98,7 @@ impl Framed {
         let head = Head::of(opcode, payload.len());
         let octets = [head.as_slice(), payload].concat();
         Self {
-            octets: octets.into(),
+            octets: Alive::bytes(octets, 0),
             payload: head.length,
         }
     }

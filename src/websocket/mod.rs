@@ -25,6 +25,7 @@
 //! | text is UTF-8 | 8.1 | [`Violation::NotUtf8`] |
 //! | a message is no longer than the limit, on the wire no longer than some room more | 10.4 | [`Violation::TooLong`] |
 
+mod alive;
 mod close;
 mod decode;
 mod framed;
@@ -35,6 +36,7 @@ mod properties;
 mod tables;
 mod utf8;
 
+pub use alive::{alive_bytes, counted};
 pub use close::{REASON_BYTES_MAX, close_frame};
 pub use decode::{CONTROL_BYTES_MAX, Decoder, FRAGMENTS_BYTES, Found, Violation};
 pub use framed::Framed;

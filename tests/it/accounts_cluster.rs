@@ -16,7 +16,11 @@ use crate::support::node::Node;
 const WITHIN: Duration = Duration::from_secs(1);
 
 /// Limits of REST and of signing in that these tests do not mean.
-const OPEN: [(&str, &str); 2] = [("HTTP_AUTH_PER_MIN", "10000"), ("HTTP_PER_MIN", "10000")];
+const OPEN: [(&str, &str); 3] = [
+    ("HTTP_AUTH_PER_MIN", "10000"),
+    ("HTTP_AUTH_PER_NET", "10000"),
+    ("HTTP_PER_MIN", "10000"),
+];
 
 async fn three(cluster: &Cluster) -> Vec<Node> {
     let starting = ["a", "b", "c"].map(|name| cluster.node_with(name, &OPEN));

@@ -119,7 +119,9 @@ async fn a_backup_of_a_node_under_load_has_every_message_that_was_receipted() {
         let restored = data_dir.join("stompbox.db");
         assert_eq!(mode(&restored), 0o600);
         let store = SqliteStore::open(&restored, &SqliteSettings::default()).unwrap();
-        let export = store.export(&user.parse().unwrap(), None, 100_000).await;
+        let export = store
+            .export(&user.parse().unwrap(), None, 100_000, u64::MAX)
+            .await;
         let found: BTreeSet<u32> = export
             .unwrap()
             .iter()

@@ -13,7 +13,7 @@ async fn nodes_of_a_cluster_agree_on_their_store_and_on_who_is_who_and_end_in_or
     let cluster = Cluster::start().await;
     let a = cluster.node("node-a").await;
     for words in ["PostgreSQL", "Redis", "RabbitMQ", "node-a"] {
-        assert!(a.output().contains(words), "{}", a.output());
+        a.output_with(words).await;
     }
     assert!(!a.output().contains("guest:guest"), "{}", a.output());
 

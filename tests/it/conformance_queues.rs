@@ -13,6 +13,7 @@ mod faults;
 mod limits;
 pub(crate) mod rig;
 mod settling;
+mod shares;
 
 async fn keeps_the_contract(engine: &Engine) {
     settling::messages_come_whole_and_in_order(engine).await;
@@ -32,6 +33,9 @@ async fn keeps_the_contract(engine: &Engine) {
     limits::a_full_queue_refuses_and_keeps_what_it_has(engine).await;
     limits::dead_letters_make_room_for_newer_ones(engine).await;
     limits::a_node_has_so_many_queues_and_consumers(engine).await;
+    shares::one_address_leaves_queues_to_others_and_all_come_back(engine).await;
+    shares::a_queue_of_visitors_goes_in_minutes_unless_others_use_it(engine).await;
+    shares::bytes_in_queues_count_to_their_senders_until_they_are_gone(engine).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,6 +18,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::costs::{all_hold, hold};
+use crate::support::cpu;
 use crate::support::node::Node;
 use crate::support::ports;
 use crate::support::stream::Wire;
@@ -94,15 +96,28 @@ async fn ask(stream: &mut TlsStream<TcpStream>, request: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_handshake_costs_little() {
+    const TIMES: u32 = 20;
+    let secure = Secure::start().await;
+    let mut least = Duration::MAX;
+    for _ in 0..3 {
+        let before = cpu::of_node(&secure.node);
+        for _ in 0..TIMES {
+            drop(secure.dial(secure.node.address()).await.unwrap());
+        }
+        least = least.min((cpu::of_node(&secure.node) - before) / TIMES);
+    }
+    all_hold([hold("a handshake of TLS", least, 0.8)]);
+}
+
+#[tokio::test]
 async fn http_websocket_and_tcp_are_spoken_under_tls() {
     let secure = Secure::start().await;
     let at = secure.node.address();
-    let output = secure.node.output();
-    assert!(
-        output.contains(&format!("Connect    wss://{at}/ws-chat")),
-        "{output}"
-    );
-    assert!(output.contains("over TLS"), "{output}");
+    let node = &secure.node;
+    node.output_with(&format!("Connect    wss://{at}/ws-chat"))
+        .await;
+    node.output_with("over TLS").await;
 
     let mut stream = secure.dial(at).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));

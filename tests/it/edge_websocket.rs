@@ -5,10 +5,11 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::support::bystanders::metric_becomes;
 use crate::support::edge::{Client, PATIENCE, ask, upgrade, upgrade_at};
 use crate::support::node::Node;
 
@@ -276,18 +277,7 @@ async fn a_client_that_never_reads_is_cut_and_others_are_served() {
         began.elapsed()
     );
 
-    let is_counted = async {
-        loop {
-            let text = ask(at, "GET /metrics", &[]).await.body;
-            if text.contains("ws_close_total{code=\"4490\"} 1") {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    timeout(Duration::from_secs(12), is_counted)
-        .await
-        .expect("it is not cut");
+    metric_becomes(&node, "ws_close_total{code=\"4490\"}", 1.0).await;
     loud.send("SEND\ndestination:/topic/loud\nreceipt:last\n\nstill here\0")
         .await;
     assert!(reader.receive().await.contains("still here"));

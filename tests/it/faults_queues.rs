@@ -18,7 +18,7 @@ use stompbox::model::Verdict;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::conformance_queues::rig::{Hand, Node, PLAIN, join_rabbit, message, text};
+use crate::conformance_queues::rig::{Hand, Node, PLAIN, join_rabbit, message, service, text};
 use crate::support::proxy::{Network, Proxy};
 use crate::support::rabbitmq::RabbitMq;
 
@@ -114,7 +114,7 @@ async fn send(sender: &Node) {
         let mut sents = Vec::new();
         for number in 0..500 {
             let message = message(&format!("{}", batch * 500 + number));
-            let sent = sender.0.send(QUEUE, &PLAIN, message).await;
+            let sent = sender.0.send(QUEUE, &PLAIN, message, &service()).await;
             sents.push(sent.unwrap());
         }
         for sent in join_all(sents).await {

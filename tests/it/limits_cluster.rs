@@ -25,6 +25,12 @@ const BURST_OVER: f64 = 1.3;
 /// A minute may be so much over or under.
 const MINUTE_OFF: f64 = 0.05;
 
+/// How often a pair is measured alone and beside a flood.
+pub(crate) const ROUNDS: usize = 7;
+
+/// Below this the scheduler of a busy machine decides and not the node.
+pub(crate) const NOISE: Duration = Duration::from_millis(3);
+
 async fn nodes(cluster: &Cluster, more: &[(&'static str, &'static str)]) -> Vec<Node> {
     let settings: Vec<_> = DEFAULTS.iter().chain(more).copied().collect();
     let names = ["a", "b", "c"];
@@ -190,12 +196,12 @@ async fn a_flood_of_300_messages_a_second_does_not_slow_the_neighbours() {
         Client::connect(node.address()).await,
     );
     pair.1.subscribe("/user/queue/messages").await;
-    let span = Duration::from_secs(4);
+    let span = Duration::from_secs(2);
     let _warm = latencies(&mut pair, Instant::now() + Duration::from_secs(1)).await;
-    // Side by side, twice, so that a machine that slows down meanwhile is in both.
+    // Side by side in several rounds, so that a machine that slows down meanwhile is in both.
     let (mut quiet, mut loud) = (Vec::new(), Vec::new());
-    for _ in 0..2 {
-        quiet.extend(latencies(&mut pair, Instant::now() + span).await);
+    for _ in 0..ROUNDS {
+        quiet.push(p99(&latencies(&mut pair, Instant::now() + span).await));
         // His own limits are those of everybody: a bot that does not heed them.
         let mut bot = Client::connect(node.address()).await;
         bot.subscribe("/user/queue/errors").await;
@@ -213,13 +219,14 @@ async fn a_flood_of_300_messages_a_second_does_not_slow_the_neighbours() {
             }
         };
         let (_, heard) = tokio::join!(flooding, latencies(&mut pair, until));
-        loud.extend(heard);
+        loud.push(p99(&heard));
     }
     quiet.sort_unstable();
     loud.sort_unstable();
-    let (before, after) = (p99(&quiet), p99(&loud));
-    eprintln!("p99 of a pair: {before:?} alone, {after:?} beside a bot at 300 messages/s");
-    // Below this a machine that does something else for a moment decides, not the bot.
-    let most = (before * 2).max(Duration::from_millis(25));
+    let (before, after) = (quiet[ROUNDS / 2], loud[ROUNDS / 2]);
+    eprintln!(
+        "p99 of a pair: {before:?} alone {quiet:?}, {after:?} beside a bot at 300 messages/s {loud:?}"
+    );
+    let most = (before * 2).max(NOISE);
     assert!(after <= most, "{after:?} beside the bot, {before:?} alone");
 }

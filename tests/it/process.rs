@@ -91,8 +91,7 @@ async fn in_production_everything_that_a_node_says_is_json() {
 #[tokio::test]
 async fn a_file_limit_below_the_connections_is_said() {
     let node = Node::start("node", &[("WS_MAX_CONNECTIONS", "10000000")]).await;
-    let said = node.output();
-    assert!(said.contains("(not 10000000: the file limit"), "{said}");
+    node.output_with("(not 10000000: the file limit").await;
 }
 
 #[tokio::test]
@@ -101,7 +100,7 @@ async fn a_node_keeps_its_name_and_its_secret_over_a_restart() {
     let first = Node::start_in("first", folder.path(), &[]).await;
     let keep = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
     let (name, secret) = (keep("server-id"), keep("jwt-secret"));
-    assert!(first.output().contains(name.trim()), "{}", first.output());
+    first.output_with(name.trim()).await;
     assert!(!first.output().contains(secret.trim()));
     let file = fs::metadata(folder.path().join("jwt-secret")).unwrap();
     assert_eq!(file.permissions().mode() & 0o777, 0o600);

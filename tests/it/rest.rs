@@ -23,9 +23,10 @@ use crate::support::api::{Answered, call};
 use crate::support::node::Node;
 
 /// Limits that no test meets by accident.
-pub(crate) const OPEN: [(&str, &str); 7] = [
+pub(crate) const OPEN: [(&str, &str); 8] = [
     ("HTTP_PER_MIN", "0"),
     ("HTTP_AUTH_PER_MIN", "0"),
+    ("HTTP_AUTH_PER_NET", "0"),
     ("LOGIN_PER_NET", "0"),
     ("REGISTER_PER_NET", "0"),
     ("VISITORS_PER_NETWORK", "0"),

@@ -30,6 +30,7 @@ async fn the_postgresql_store_survives_what_happens_to_databases() {
     a_take_over_in_flight_is_waited_for(&store, &url).await;
     cut_connections_cost_no_message_and_double_none(&store, &url).await;
     a_message_that_is_refused_costs_its_neighbours_nothing(&store, &url).await;
+    a_read_only_database_fails_its_check(&store, &url).await;
     store.close().await;
     tracker.close();
     tracker.wait().await;
@@ -194,6 +195,48 @@ async fn a_message_that_is_refused_costs_its_neighbours_nothing(store: &Postgres
         assert_eq!(answer.is_ok(), text != "poison", "{text}: {answer:?}");
     }
     assert_eq!(complete(store, room).await, 4);
+}
+
+async fn a_read_only_database_fails_its_check(store: &PostgresStore, url: &str) {
+    let other = connect(url).await;
+    let set = async |how: &str| {
+        let own = "SET default_transaction_read_only = off";
+        other.batch_execute(own).await.unwrap();
+        other.batch_execute(how).await.unwrap();
+        let reload = "SELECT pg_reload_conf()";
+        other.batch_execute(reload).await.unwrap();
+    };
+    // The configuration is read by the server in its own time.
+    let until = async |is_up: bool| {
+        let began = Instant::now();
+        loop {
+            let checked = store.check().await;
+            if checked.is_ok() == is_up {
+                return checked;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "{checked:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let pair = pair("read-only");
+    set("ALTER SYSTEM SET default_transaction_read_only = on").await;
+    let refused = until(false).await.unwrap_err().to_string();
+    assert!(refused.contains("read-only"), "{refused}");
+    store.append(message(&pair, "one")).await.unwrap_err();
+    set("ALTER SYSTEM RESET default_transaction_read_only").await;
+    until(true).await.unwrap();
+    store.append(message(&pair, "one")).await.unwrap();
+    // A disk that takes no new pages: questions are answered, batches fail, and so does the check.
+    let full = "ALTER TABLE meta ADD CONSTRAINT full_disk CHECK (length(value) < 1000); \
+         ALTER TABLE messages ADD CONSTRAINT full_disk CHECK (text <> 'full')";
+    other.batch_execute(full).await.unwrap();
+    store.append(message(&pair, "full")).await.unwrap_err();
+    until(false).await.unwrap_err();
+    let freed = "ALTER TABLE meta DROP CONSTRAINT full_disk; \
+         ALTER TABLE messages DROP CONSTRAINT full_disk";
+    other.batch_execute(freed).await.unwrap();
+    until(true).await.unwrap();
+    store.append(message(&pair, "two")).await.unwrap();
 }
 
 async fn a_full_lane_says_so_and_loses_nothing(url: &str, settings: &PostgresSettings) {

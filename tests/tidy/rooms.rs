@@ -36,7 +36,7 @@ const CONFINED: [(&str, &[&str]); 22] = [
         &["src/node/cli/client", "src/identity/accounts/fetch"],
     ),
     ("argon2", &["src/identity/accounts/passwords"]),
-    ("zxcvbn", &["src/identity/accounts/passwords"]),
+    ("zxcvbn", &["src/identity/accounts/strength"]),
     (
         "jsonwebtoken",
         &["src/identity/accounts/jwt", "src/identity/accounts/issuers"],

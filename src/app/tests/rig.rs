@@ -3,7 +3,7 @@
 //! Not here: sockets and frames of clients: a test speaks as the session does, and pulls as the
 //! connection driver does.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -42,6 +42,7 @@ pub(super) struct Shape {
     pub(super) nodes: usize,
     pub(super) settings: AppSettings,
     pub(super) queues: QueueSettings,
+    pub(super) store: MemoryStore,
 }
 
 impl Default for Shape {
@@ -50,6 +51,7 @@ impl Default for Shape {
             nodes: 1,
             settings: AppSettings::default(),
             queues: QueueSettings::default(),
+            store: MemoryStore::default(),
         }
     }
 }
@@ -58,7 +60,7 @@ impl Rig {
     pub(super) async fn new(shape: Shape) -> Self {
         let exchange = MemoryExchange::new(1_000);
         let location = MemoryCluster::new(LocationSettings::default());
-        let store = MemoryStore::default();
+        let store = shape.store;
         let queues = MemoryQueues::new(shape.queues);
         let (tracker, end) = (TaskTracker::new(), CancellationToken::new());
         let clock: Clock = Arc::new(|| UnixMillis(1_800_000_000_000));
@@ -108,12 +110,23 @@ impl Rig {
     }
 
     pub(super) async fn client_of(&self, node: usize, version: Version) -> Client {
-        let app = Arc::clone(&self.nodes[node]);
         let number = self.clients.fetch_add(1, Ordering::Relaxed);
+        let address = format!("192.0.2.{number}");
+        self.client_at(node, version, &address, number).await
+    }
+
+    /// Another client at an address.
+    pub(super) async fn neighbour(&self, address: &str) -> Client {
+        let number = self.clients.fetch_add(1, Ordering::Relaxed);
+        self.client_at(0, Version::V1_2, address, number).await
+    }
+
+    async fn client_at(&self, node: usize, version: Version, address: &str, number: u64) -> Client {
+        let app = Arc::clone(&self.nodes[node]);
         let handshake = Handshake {
             user_agent: format!("agent {number}"),
             from_page: false,
-            ..Handshake::without_page(format!("192.0.2.{number}").parse().unwrap())
+            ..Handshake::without_page(address.parse().unwrap())
         };
         let connect = Connect {
             version,
@@ -132,6 +145,7 @@ impl Rig {
             live,
             version,
             tickets: AtomicU64::new(0),
+            subscriptions: AtomicU32::new(0),
             decoder: Mutex::new(Decoder::new(Limits::default())),
         }
     }
@@ -143,6 +157,7 @@ pub(super) struct Client {
     pub(super) live: Live,
     version: Version,
     tickets: AtomicU64,
+    subscriptions: AtomicU32,
     decoder: Mutex<Decoder>,
 }
 
@@ -170,11 +185,13 @@ impl Client {
             ack,
             prefetch,
             arguments,
+            of_session: self.subscriptions.fetch_add(1, Ordering::Relaxed) + 1,
         };
         self.app.subscribe(&self.live, &subscribe).await
     }
 
     pub(super) async fn unsubscribe(&self, from: &str) {
+        self.subscriptions.fetch_sub(1, Ordering::Relaxed);
         let unsubscribe = Unsubscribe {
             ticket: self.ticket(),
             id: from.into(),

@@ -186,9 +186,14 @@ impl Fleet<'_> {
         let Some(destination) = &plan.subscribe else {
             return self.is_ready(link, ear);
         };
+        let mut octets = Vec::new();
+        for beside in self.introduction.subscribe_beside(destination, plan.user) {
+            websocket::put_frame(&mut octets, TEXT, beside.as_bytes());
+        }
         let subscribe = self.introduction.subscribe(destination);
+        websocket::put_frame(&mut octets, TEXT, subscribe.as_bytes());
         self.links[link].phase = Phase::Subscribing;
-        self.say(link, subscribe.as_bytes(), ear);
+        self.send(link, &octets, ear);
         if !self.introduction.awaits_subscription() {
             self.is_ready(link, ear);
         }

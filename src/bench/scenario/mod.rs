@@ -6,6 +6,7 @@ mod churn;
 mod idle;
 mod messages;
 mod reconnect;
+mod returning;
 
 use std::sync::atomic::AtomicBool;
 

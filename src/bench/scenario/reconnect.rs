@@ -6,25 +6,33 @@
 use std::time::Instant;
 
 use super::Stage;
+use super::returning::come_back;
 use crate::bench::Outcome;
 use crate::bench::crew::Crew;
-use crate::bench::gather::gather;
+use crate::bench::gather::{TURN, gather};
 use crate::bench::link::Deaf;
+use crate::bench::order::Order;
 use crate::bench::report::{Draft, Report, spread};
+
+/// How many connect at a time before they are cut off.
+const FIRST_AT_ONCE: u32 = 64;
 
 pub(super) fn run(mut stage: Stage<'_>, crew: &Crew) -> Outcome<Report> {
     let order = stage.order;
-    for wave in &crew.waves {
-        gather(&mut stage.fleet, wave, order, &mut stage.progress)?;
-    }
+    connect(&mut stage, crew)?;
     let names: Vec<Box<str>> = names(&stage);
     let everybody: Vec<usize> = (0..stage.fleet.len()).collect();
+    // Others that measure themselves beside this one are ready by then.
+    let rests = Instant::now();
+    while rests.elapsed() < order.warm_up && !stage.fleet.is_stopped() {
+        stage.fleet.turn(TURN, &mut Deaf)?;
+    }
     let before = stage.meter.look();
     let began = Instant::now();
     for &link in &everybody {
         stage.fleet.leave(link, false, &mut Deaf);
     }
-    let back = gather(&mut stage.fleet, &everybody, order, &mut stage.progress)?;
+    let back = come_back(&mut stage.fleet, order, &mut stage.progress)?;
     let took = began.elapsed();
     let after = stage.meter.look();
     let count = everybody.len() as f64;
@@ -43,7 +51,7 @@ pub(super) fn run(mut stage: Stage<'_>, crew: &Crew) -> Outcome<Report> {
     draft.number(
         "seconds until all are back",
         "seconds",
-        took.as_secs_f64(),
+        back.took.as_secs_f64(),
         3,
     );
     draft.number(
@@ -51,6 +59,12 @@ pub(super) fn run(mut stage: Stage<'_>, crew: &Crew) -> Outcome<Report> {
         "arrivals_per_second",
         count / took.as_secs_f64(),
         0,
+    );
+    draft.figure(
+        "attempts refused",
+        back.refused.to_string(),
+        "attempts_refused",
+        back.refused,
     );
     draft.figure(
         "came back as somebody else",
@@ -73,6 +87,18 @@ pub(super) fn run(mut stage: Stage<'_>, crew: &Crew) -> Outcome<Report> {
         stage.fleet.leave(link, true, &mut Deaf);
     }
     Ok(draft.done(order))
+}
+
+/// Connects everybody. Only coming back is done all at once.
+fn connect(stage: &mut Stage<'_>, crew: &Crew) -> Outcome<()> {
+    let first = Order {
+        at_once: stage.order.at_once.min(FIRST_AT_ONCE),
+        ..stage.order.clone()
+    };
+    for wave in &crew.waves {
+        gather(&mut stage.fleet, wave, &first, &mut stage.progress)?;
+    }
+    Ok(())
 }
 
 /// What the server calls everybody.

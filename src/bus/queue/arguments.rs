@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use super::{QueueError, QueueSettings};
-use crate::model::QueueArguments;
+use crate::budget::Claimant;
+use crate::model::{Kind, QueueArguments};
 
 /// The longest time that an argument or a message may name, in milliseconds: RabbitMQ's.
 const MILLIS_MAX: u128 = u32::MAX as u128;
@@ -22,12 +23,66 @@ pub struct Made {
     pub length_max: u32,
 }
 
+/// The arguments that count of those that a client of this kind names: a visitor's `x-expires` only when it
+/// is not longer than the queue of a visitor is kept.
+fn effective(named: &QueueArguments, kind: Kind, settings: &QueueSettings) -> QueueArguments {
+    let is_too_long = |expires: &Duration| {
+        !kind.has_account() && *expires > settings.expires_of(kind) && *expires <= settings.expires
+    };
+    QueueArguments {
+        expires: named.expires.filter(|expires| !is_too_long(expires)),
+        ..*named
+    }
+}
+
+/// What a client wants of a queue.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// The arguments that the queue must have.
+    pub named: QueueArguments,
+    /// What it is made with, if there is none.
+    pub made: Made,
+    /// Who wants it.
+    pub by: Claimant,
+}
+
+impl Wish {
+    /// What this client wants by naming these.
+    ///
+    /// # Errors
+    /// As [`Made::of`].
+    pub fn new(
+        named: &QueueArguments,
+        by: &Claimant,
+        settings: &QueueSettings,
+    ) -> Result<Self, QueueError> {
+        let named = effective(named, by.kind, settings);
+        Ok(Self {
+            named,
+            made: Made::of(&named, by.kind, settings)?,
+            by: by.clone(),
+        })
+    }
+
+    /// What this client wants by naming nothing.
+    ///
+    /// # Errors
+    /// As [`Made::of`].
+    pub fn plain(by: &Claimant, settings: &QueueSettings) -> Result<Self, QueueError> {
+        Self::new(&QueueArguments::default(), by, settings)
+    }
+}
+
 impl Made {
-    /// What a queue is made with for which these are named.
+    /// What a queue is made with for which a client of this kind names these.
     ///
     /// # Errors
     /// [`QueueError::OtherArguments`] for one that no queue can have here.
-    pub fn of(named: &QueueArguments, settings: &QueueSettings) -> Result<Self, QueueError> {
+    pub fn of(
+        named: &QueueArguments,
+        kind: Kind,
+        settings: &QueueSettings,
+    ) -> Result<Self, QueueError> {
         let refuse = |words: String| Err(QueueError::OtherArguments(words));
         if named
             .message_ttl
@@ -36,7 +91,7 @@ impl Made {
             return refuse(format!("x-message-ttl is at most {MILLIS_MAX} ms"));
         }
         let expires_max = millis(settings.expires);
-        let expires = named.expires.unwrap_or(settings.expires);
+        let expires = named.expires.unwrap_or(settings.expires_of(kind));
         if !(1..=expires_max).contains(&millis(expires)) {
             return refuse(format!("x-expires is 1 to {expires_max} ms here"));
         }
@@ -107,7 +162,7 @@ mod tests {
     fn an_argument_beyond_what_may_be_given_is_refused_with_words() {
         let settings = QueueSettings::default();
         let check = |arguments: QueueArguments, expected: &str| {
-            let words = match Made::of(&arguments, &settings) {
+            let words = match Made::of(&arguments, Kind::Member, &settings) {
                 Ok(_) => String::new(),
                 Err(error) => error.to_string(),
             };
@@ -126,10 +181,25 @@ mod tests {
     }
 
     #[test]
+    fn the_queue_of_a_visitor_is_kept_for_minutes_and_a_longer_time_counts_as_not_given() {
+        let settings = QueueSettings::default();
+        let kept = |expires_ms, kind| {
+            let named = effective(&named(None, expires_ms, None), kind, &settings);
+            Made::of(&named, kind, &settings).map(|made| made.expires.as_secs())
+        };
+        assert_eq!(kept(None, Kind::Anonymous), Ok(300));
+        assert_eq!(kept(Some(60_000), Kind::Anonymous), Ok(60));
+        assert_eq!(kept(Some(3_600_000), Kind::Anonymous), Ok(300));
+        assert!(kept(Some(86_400_001), Kind::Anonymous).is_err());
+        assert_eq!(kept(None, Kind::Bot), Ok(86_400));
+        assert_eq!(kept(Some(3_600_000), Kind::Member), Ok(3_600));
+    }
+
+    #[test]
     fn what_is_named_must_be_what_the_queue_has_and_the_rest_may_be_anything() {
         let settings = QueueSettings::default();
-        let made = Made::of(&named(Some(5), None, Some(7)), &settings).unwrap();
-        let plain = Made::of(&named(None, None, None), &settings).unwrap();
+        let made = Made::of(&named(Some(5), None, Some(7)), Kind::Member, &settings).unwrap();
+        let plain = Made::of(&named(None, None, None), Kind::Member, &settings).unwrap();
         let check = |made: Made, arguments: QueueArguments, expected: &str| {
             let words = match made.fits(&arguments) {
                 Ok(()) => String::new(),

@@ -2,7 +2,8 @@
 //!
 //! Not here: anything durable; a restart forgets. Invariants: nothing runs by itself: what is due is
 //! done by the next call, so an engine that nobody uses costs nothing; what waits in a queue waits
-//! because no consumer may have more; all queues together hold a bounded number of octets.
+//! because no consumer may have more; all queues together hold a bounded number of octets. The lock of
+//! the queues is taken before that of a pool and never by somebody who holds one.
 
 mod line;
 mod state;
@@ -10,14 +11,19 @@ mod state;
 mod tests;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::line::Place;
 use self::state::{ConsumerId, State};
-use super::{Consumer, Made, QueueError, QueueMessage, QueueSettings, Queues, Sent, Settler, Tag};
+use super::{
+    Consumer, MESSAGE_COST_BYTES, QueueError, QueueMessage, QueueSettings, Queues, Scarce, Sent,
+    Settler, Tag, Wish,
+};
+use crate::budget::{Claimant, Evict, Pool, Tallies};
 use crate::model::{QueueArguments, Verdict};
 
 /// One node's handle on the queues of a process.
@@ -33,6 +39,9 @@ pub struct MemoryQueues {
 #[derive(Debug)]
 struct Shared {
     settings: QueueSettings,
+    queues: Arc<Pool>,
+    /// What the messages in all queues occupy, those at consumers included.
+    bytes: Tallies,
     /// A std mutex: held for a few map operations, never across an await.
     state: Mutex<State>,
 }
@@ -41,9 +50,12 @@ impl MemoryQueues {
     /// New queues, and the handle of the first node.
     #[must_use]
     pub fn new(settings: QueueSettings) -> Arc<Self> {
+        let queues = settings.queues_pool();
         let shared = Arc::new(Shared {
             settings,
-            state: Mutex::new(State::new(settings)),
+            queues: Arc::clone(&queues),
+            bytes: Tallies::new(settings.bytes_pool()),
+            state: Mutex::new(State::new(settings, queues)),
         });
         Self::handle(shared)
     }
@@ -72,6 +84,36 @@ impl MemoryQueues {
 }
 
 impl Shared {
+    /// Finds a queue, or makes it. The place of a new one is taken before the queues are locked, because
+    /// that may evict another queue.
+    fn reach(
+        self: &Arc<Self>,
+        queue: &str,
+        wish: &Wish,
+        now: Instant,
+    ) -> Result<MutexGuard<'_, State>, QueueError> {
+        let mut state = self.lock();
+        state.sweep(now);
+        if state.find(queue, wish, now)? {
+            return Ok(state);
+        }
+        drop(state);
+        let place = self.queues.take(&wish.by, 1);
+        let place = place.map_err(|why| QueueError::Share {
+            of: Scarce::Queues,
+            why,
+        })?;
+        let mut state = self.lock();
+        if !state.find(queue, wish, now)? {
+            let unused: Arc<dyn Evict> = Arc::new(Unused {
+                shared: Arc::downgrade(self),
+                queue: queue.into(),
+            });
+            state.make(queue, wish, Place::new(place, unused), now);
+        }
+        Ok(state)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -84,14 +126,25 @@ impl Queues for MemoryQueues {
         queue: &str,
         arguments: &QueueArguments,
         message: QueueMessage,
+        by: &Claimant,
     ) -> Result<Sent, QueueError> {
         self.check()?;
-        let made = Made::of(arguments, &self.shared.settings)?;
+        let wish = Wish::new(arguments, by, &self.shared.settings)?;
         let now = Instant::now();
-        let mut state = self.shared.lock();
-        state.sweep(now);
-        state.reach(queue, arguments, made, now)?;
-        state.put(queue, message, now)?;
+        let mut state = self.shared.reach(queue, &wish, now)?;
+        let cost = message.octets().saturating_add(MESSAGE_COST_BYTES);
+        let taken = self.shared.bytes.take(by, cost);
+        let put = match taken {
+            Ok(portion) => state.put(queue, message, portion, now),
+            Err(why) => Err(QueueError::Share {
+                of: Scarce::Bytes,
+                why,
+            }),
+        };
+        if put.is_err() {
+            state.forget_if_unused(queue);
+        }
+        put?;
         Ok(Box::pin(std::future::ready(Ok(()))))
     }
 
@@ -100,19 +153,18 @@ impl Queues for MemoryQueues {
         queue: &str,
         arguments: &QueueArguments,
         prefetch: u16,
+        by: &Claimant,
     ) -> Result<Consumer, QueueError> {
         self.check()?;
-        let made = Made::of(arguments, &self.shared.settings)?;
+        let wish = Wish::new(arguments, by, &self.shared.settings)?;
         let prefetch = usize::from(prefetch.max(1));
         // As much room as may be unsettled, so handing over never waits.
         let (sender, taken) = mpsc::channel(prefetch);
         let now = Instant::now();
-        let mut state = self.shared.lock();
-        state.sweep(now);
-        if state.consumers_of(self.node) >= self.shared.settings.consumers_max {
+        if self.shared.lock().consumers_of(self.node) >= self.shared.settings.consumers_max {
             return Err(QueueError::Limit("consumers"));
         }
-        state.reach(queue, arguments, made, now)?;
+        let mut state = self.shared.reach(queue, &wish, now)?;
         let consumer = state.add(queue, self.node, sender, prefetch, now);
         drop(state);
         let settler = Box::new(MemorySettler {
@@ -126,6 +178,21 @@ impl Queues for MemoryQueues {
     async fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);
         self.shared.lock().leave(self.node, Instant::now());
+    }
+}
+
+/// Ends a queue of visitors without consumers when its place is needed.
+#[derive(Debug)]
+struct Unused {
+    shared: Weak<Shared>,
+    queue: Box<str>,
+}
+
+impl Evict for Unused {
+    fn evict(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.lock().evict(&self.queue);
+        }
     }
 }
 

@@ -10,15 +10,17 @@ pub mod memory;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-pub use arguments::Made;
+pub use arguments::{Made, Wish};
 
-use crate::model::{QueueArguments, Verdict};
+use crate::budget::{Claimant, Pool, PoolSettings, Refused};
+use crate::model::{Kind, QueueArguments, Verdict};
 
 /// A message of a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +136,47 @@ pub enum QueueError {
     /// This node has as many queues or consumers as it may.
     #[error("this node has as many {0} as it may")]
     Limit(&'static str),
+    /// The client, their network or everybody together holds as much as they may.
+    #[error("{of}: {why}")]
+    Share {
+        /// Which pool of the node is meant.
+        of: Scarce,
+        /// Whose share is used up.
+        why: Refused,
+    },
 }
+
+/// What the queues of a node share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scarce {
+    /// Queues that this node uses.
+    Queues,
+    /// Bytes that are in queues.
+    Bytes,
+}
+
+impl Scarce {
+    /// The name of its pool.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queues => "queues",
+            Self::Bytes => "queue_bytes",
+        }
+    }
+}
+
+impl std::fmt::Display for Scarce {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// All queues of a node together hold at most this many times the bytes of one.
+const TOGETHER: u64 = 4;
+
+/// What a message in a queue costs beside its bytes: the entries that name it.
+pub(super) const MESSAGE_COST_BYTES: u64 = 256;
 
 /// What a node keeps at most, and what a queue has unless it was said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +191,31 @@ pub struct QueueSettings {
     pub bytes_max: u64,
     /// `x-expires` of a queue for which none is given, and the longest that may be given.
     pub expires: Duration,
+    /// The same for a queue that a visitor makes. It is the visitors' until a member or a bot uses it.
+    pub visitor_expires: Duration,
+}
+
+impl QueueSettings {
+    /// How long the queue of a client of this kind is kept without use, at most.
+    #[must_use]
+    pub fn expires_of(&self, kind: Kind) -> Duration {
+        match kind.has_account() {
+            true => self.expires,
+            false => self.expires.min(self.visitor_expires),
+        }
+    }
+
+    /// The queues of this node.
+    pub(super) fn queues_pool(&self) -> Arc<Pool> {
+        let capacity = u64::try_from(self.queues_max).unwrap_or(u64::MAX);
+        Pool::new(PoolSettings::new(Scarce::Queues.as_str(), capacity))
+    }
+
+    /// The bytes in them.
+    pub(super) fn bytes_pool(&self) -> Arc<Pool> {
+        let capacity = self.bytes_max.saturating_mul(TOGETHER);
+        Pool::new(PoolSettings::new(Scarce::Bytes.as_str(), capacity))
+    }
 }
 
 impl Default for QueueSettings {
@@ -159,6 +226,7 @@ impl Default for QueueSettings {
             length_max: 10_000,
             bytes_max: 64 << 20,
             expires: Duration::from_secs(24 * 3_600),
+            visitor_expires: Duration::from_secs(300),
         }
     }
 }
@@ -186,7 +254,8 @@ pub trait Settler: Send + Sync + std::fmt::Debug {
 #[async_trait]
 pub trait Queues: Send + Sync + std::fmt::Debug {
     /// Hands a message over. Returning fixes the order among the calls for one queue; [`Sent`]
-    /// resolves later. The queue is made when it does not exist.
+    /// resolves later. The queue is made when it does not exist. The message, and a queue that is made,
+    /// count to the shares of `by` for as long as they are there.
     ///
     /// # Errors
     /// [`QueueError`], at once; nothing is kept.
@@ -195,6 +264,7 @@ pub trait Queues: Send + Sync + std::fmt::Debug {
         queue: &str,
         arguments: &QueueArguments,
         message: QueueMessage,
+        by: &Claimant,
     ) -> Result<Sent, QueueError>;
 
     /// Begins to consume, with at most `prefetch` (at least 1) unsettled messages. The queue is made
@@ -207,6 +277,7 @@ pub trait Queues: Send + Sync + std::fmt::Debug {
         queue: &str,
         arguments: &QueueArguments,
         prefetch: u16,
+        by: &Claimant,
     ) -> Result<Consumer, QueueError>;
 
     /// Ends every consumer and gives back what they had not settled.

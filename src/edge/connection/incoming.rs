@@ -18,7 +18,7 @@ use crate::session::Input;
 const PIECE_BYTES: usize = 4 << 10;
 
 /// After so many octets of one client others have their turn.
-const TURN_BYTES: u32 = 32 << 10;
+const TURN_BYTES: u16 = 32 << 10;
 
 impl Connection {
     pub(super) async fn received(&mut self, received: Received) -> Step {
@@ -40,6 +40,8 @@ impl Connection {
                 let rest = self.edge.settings.session.partial_frame_timeout;
                 self.clock.unfinished_at = Some(self.clock.heard_at + rest);
             }
+            // The caller looks at what is buffered after anything that was received.
+            Received::Buffered => {}
             Received::Pinged(pong) => {
                 self.count_idle_messages(1);
                 if let Some(pong) = pong {
@@ -53,6 +55,10 @@ impl Connection {
             Received::TooLarge => {
                 let words = "A WebSocket message is longer than any frame may be.";
                 self.refuse(Problem::new(Code::PayloadTooLarge, words), None);
+            }
+            Received::NoMemory => {
+                let detail = "Your network uses its share of this node's memory. Reconnect later.";
+                self.refuse(Problem::new(Code::LimitExceeded, detail), None);
             }
             Received::NotUtf8 => {
                 let words = "A text message is not UTF-8; send other octets as binary messages.";
@@ -71,12 +77,14 @@ impl Connection {
 
     /// What follows a cut is not looked at.
     async fn take_in_pieces(&mut self, octets: &[u8]) -> Step {
+        let mut left = octets.len();
         for piece in octets.chunks(PIECE_BYTES) {
+            left -= piece.len();
             if self.outbox.as_deref().is_some_and(Outbox::is_cut) {
                 return Ok(());
             }
             self.session.handle_input(std_now(), Input::Received(piece));
-            self.perform().await?;
+            self.perform_covered(left).await?;
             while self.unsettled.is_some()
                 && let Some(settled) = next_settled(&mut self.unsettled).now_or_never()
             {
@@ -91,7 +99,7 @@ impl Connection {
     /// Lets others have their turn now and then: not amid a message of usual length, which would be
     /// kept in part meanwhile, and as many of them as there are connections.
     async fn give_way(&mut self, octets: usize) {
-        let octets = u32::try_from(octets).unwrap_or(u32::MAX);
+        let octets = u16::try_from(octets).unwrap_or(u16::MAX);
         self.taken = self.taken.saturating_add(octets);
         if self.taken > TURN_BYTES {
             self.taken = 0;
@@ -113,7 +121,7 @@ impl Connection {
     }
 
     /// Ends the session with an ERROR frame.
-    fn refuse(&mut self, problem: Problem, reason: Option<CloseReason>) {
+    pub(super) fn refuse(&mut self, problem: Problem, reason: Option<CloseReason>) {
         self.count_refusal(problem.code);
         let reason = reason.unwrap_or_else(|| CloseReason::from_problem(&problem));
         let problem = Some(problem);

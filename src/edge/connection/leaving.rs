@@ -49,8 +49,13 @@ impl Connection {
         // Whatever was begun for the session and is not settled ends now, not after the goodbye: a
         // consumer that lives on takes messages from others.
         self.unsettled = None;
+        if matches!(ending, Ending::Gone) {
+            self.edge.turns.leave().await;
+        }
         // Before the app forgets the session: what it lets go of ends its outbox.
-        let left = match self.outbox.take() {
+        // It covers what is left until that has gone out.
+        let outbox = self.outbox.take();
+        let left = match &outbox {
             Some(outbox) => Some(outbox.take_over().await),
             None => None,
         };
@@ -69,6 +74,7 @@ impl Connection {
             self.socket.close(reason.as_ref(), linger).await;
         };
         futures_util::future::join(goodbye, self.attached.detach()).await;
+        drop(outbox);
     }
 
     /// Counts the error that a close tells of, unless it was counted where it arose.

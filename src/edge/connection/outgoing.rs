@@ -30,15 +30,18 @@ impl Connection {
     pub(super) async fn pulled(&mut self, pulled: Pulled) -> Step {
         match pulled {
             Pulled::Frames(frames) => {
-                for frame in frames {
-                    // A peer that takes a frame now and then must not outlive its own cut.
-                    if self.outbox.as_deref().is_some_and(Outbox::is_cut) {
-                        return Ok(());
-                    }
-                    self.write(&frame).await?;
+                let Some(outbox) = self.outbox.clone() else {
+                    return Ok(());
+                };
+                // A peer that reads nothing, or a frame now and then, does not outlive its own cut.
+                let written = tokio::select! {
+                    biased;
+                    written = self.write_all(frames) => Some(written?),
+                    () = outbox.until_cut() => None,
+                };
+                if written.is_some() {
+                    self.session.handle_input(std_now(), Input::Transmitted);
                 }
-                self.flush().await?;
-                self.session.handle_input(std_now(), Input::Transmitted);
             }
             Pulled::Blocked => Box::pin(self.go_on()).await?,
             Pulled::Gone => return Err(Ending::Gone),
@@ -60,7 +63,11 @@ impl Connection {
             && !outbox.is_cut()
         {
             let writable = timeout(stall, self.socket.writable());
-            writable.await.map_err(|_| Ending::Stalled)??;
+            tokio::select! {
+                biased;
+                writable = writable => writable.map_err(|_| Ending::Stalled)??,
+                () = outbox.until_cut() => break,
+            }
             if outbox.go_on() {
                 break;
             }
@@ -76,6 +83,16 @@ impl Connection {
             self.socket.put_back(unwritten).await?;
         }
         Ok(())
+    }
+
+    async fn write_all(&mut self, frames: Vec<Framed>) -> Step {
+        for frame in frames {
+            if self.outbox.as_deref().is_some_and(Outbox::is_cut) {
+                return Ok(());
+            }
+            self.write(&frame).await?;
+        }
+        self.flush().await
     }
 
     async fn write(&mut self, frame: &Framed) -> Step {

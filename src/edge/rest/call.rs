@@ -3,7 +3,7 @@
 //! Not here: who sends it (`caller`). Invariant: a body is bounded, is JSON, and holds no NUL, which a
 //! database refuses; what it holds beyond the fields that are known is ignored.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::extract::Query;
@@ -15,6 +15,8 @@ use serde::de::DeserializeOwned;
 pub(super) use serde_json::Value;
 
 use super::caller::Caller;
+use crate::budget::{Lease, Refused};
+use crate::edge::charges::leased;
 use crate::edge::{Edge, reply};
 use crate::model::{Code, Problem};
 
@@ -177,12 +179,16 @@ fn holds_nul(value: &Value) -> bool {
 }
 
 /// What a handler answers.
-#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Reply {
     /// The status.
     pub(super) status: StatusCode,
     /// JSON, or nothing.
     pub(super) body: Bytes,
+    /// The body where it is made while it is read, instead of `body`.
+    /// The mutex is never locked: it makes the record one that threads may share.
+    stream: Option<Mutex<Body>>,
+    /// Whether all answers share the body, so that it costs nothing more.
+    is_shared: bool,
     /// `Set-Cookie`.
     pub(super) cookies: Vec<HeaderValue>,
     /// Where the new thing is.
@@ -206,11 +212,35 @@ impl Reply {
         Self {
             status,
             body,
+            stream: None,
+            is_shared: false,
             cookies: Vec::new(),
             location: None,
             is_problem: false,
             is_replay: false,
         }
+    }
+
+    /// A body that every such answer shares.
+    pub(super) fn shared(status: StatusCode, body: Bytes) -> Self {
+        let mut reply = Self::raw(status, body);
+        reply.is_shared = true;
+        reply
+    }
+
+    /// A body that is made while it is read.
+    pub(super) fn streamed(status: StatusCode, body: Body) -> Self {
+        let mut reply = Self::raw(status, Bytes::new());
+        reply.stream = Some(Mutex::new(body));
+        reply
+    }
+
+    /// The same with a lease for its body, unless that is shared or leases for itself.
+    pub(super) fn leased(mut self, lease: impl FnOnce() -> Lease) -> Result<Self, Refused> {
+        if !self.is_shared {
+            self.body = leased(self.body, lease)?;
+        }
+        Ok(self)
     }
 
     /// Done, and nothing to say.
@@ -234,7 +264,7 @@ impl Reply {
     pub(super) fn into_response(self) -> Response<Body> {
         let mut response = reply::json(self.status, &Value::Null);
         let headers = response.headers_mut();
-        if self.body.is_empty() {
+        if self.body.is_empty() && self.stream.is_none() {
             headers.remove(CONTENT_TYPE);
         }
         if self.is_problem {
@@ -250,7 +280,10 @@ impl Reply {
         if let Some(location) = self.location {
             headers.insert(LOCATION, location);
         }
-        *response.body_mut() = Body::from(self.body);
+        *response.body_mut() = match self.stream {
+            None => Body::from(self.body),
+            Some(stream) => stream.into_inner().unwrap_or_else(PoisonError::into_inner),
+        };
         response
     }
 }

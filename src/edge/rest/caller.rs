@@ -16,6 +16,7 @@ use crate::edge::peer::{Peer, Requester};
 use crate::identity::{Handshake, Token};
 use crate::model::{ClientIdentifier, Code, Principal, Problem};
 use crate::policy::permission::permit;
+use crate::quota::Networks;
 
 /// What was presented.
 #[derive(Clone, Debug)]
@@ -39,8 +40,8 @@ pub(super) struct Caller {
     pub(super) language: Option<String>,
     /// His browser, keyed.
     pub(super) client: ClientIdentifier,
-    /// His network, keyed.
-    pub(super) network: ClientIdentifier,
+    /// The network and the wider ones, keyed.
+    pub(super) networks: Networks,
     /// The origin of the page that asks, where that is this server's own.
     pub(super) own_page: Option<String>,
     /// What he presents.
@@ -75,7 +76,7 @@ impl Caller {
         let language = headers.get(ACCEPT_LANGUAGE);
         Self {
             client: edge.visitors.client(&handshake),
-            network: edge.visitors.network(&handshake),
+            networks: edge.visitors.networks(handshake.address),
             own_page: requester.own_page().map(str::to_owned),
             secure: requester.secure,
             language: language

@@ -1,13 +1,14 @@
 //! What every request of REST passes before its handler: its size, how often, and who asks.
 //!
-//! Not here: the Origin of pages (`cors`), names of requests (`trace`). Invariant: the order is body,
-//! network, caller, class, handler; what costs more stands behind what costs less.
+//! Not here: the Origin of pages (`cors`), names of requests (`trace`). Invariant: the order is
+//! network, body, caller, class, handler; what costs more stands behind what costs less. A network
+//! over its limit is refused without a byte of the body being read.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts as _, RawPathParams, Request};
-use axum::http::header::CONTENT_LENGTH;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Response};
 use bytes::Bytes;
@@ -17,8 +18,13 @@ use super::caller::{Caller, peer};
 use super::idempotency::Keyed;
 use super::limits::{self, Counted};
 use super::route::{Class, SharedRoute};
+use crate::budget::Refused;
+use crate::edge::body::{self, Unread};
 use crate::edge::{Edge, reply};
 use crate::model::{Code, Problem};
+
+/// How soon a request may come again that was refused for want of memory.
+const NO_MEMORY_AGAIN_MS: u64 = 10_000;
 
 /// Answers a request to this route.
 pub(super) async fn pass(edge: Arc<Edge>, route: SharedRoute, request: Request) -> Response<Body> {
@@ -44,8 +50,10 @@ async fn answer(
 ) -> Result<Reply, Problem> {
     let peer = peer(&parts.extensions)?;
     let mut caller = Caller::read(&edge, &peer, &parts.headers, route.who);
+    let (app, address) = (Arc::clone(&edge.app), caller.handshake.address);
+    count_network(&edge, &route, &caller, counted).await?;
     let body = match route.takes {
-        Some(_) => read(body, &parts.headers, edge.settings.request_body_bytes_max).await?,
+        Some(_) => read(body, &parts.headers, &edge, address).await?,
         None => Bytes::new(),
     };
     let admitted = count(&edge, &route, &mut caller, &body, counted).await;
@@ -77,7 +85,7 @@ async fn answer(
     {
         return Err(not_found());
     }
-    match (keyed?, admitted) {
+    let reply = match (keyed?, admitted) {
         (None, Ok(())) => (route.handler)(call).await,
         (Some(keyed), Ok(())) => match keyed.begin(&call).await? {
             Some(reply) => Ok(reply),
@@ -95,10 +103,30 @@ async fn answer(
             }
         }
         (_, Err(problem)) => Err(problem),
-    }
+    };
+    let lease = || app.memory().lease(&app.multiples().stranger(address));
+    reply?.leased(lease).map_err(no_memory)
 }
 
-/// Takes a token from each bucket that the request is counted in, and finds out who asks.
+/// Takes a token from the bucket of the network.
+async fn count_network(
+    edge: &Edge,
+    route: &SharedRoute,
+    caller: &Caller,
+    counted: &mut Option<Counted>,
+) -> Result<(), Problem> {
+    if route.class == Class::Free {
+        return Ok(());
+    }
+    let taken = limits::of_network(edge, caller).await;
+    taken.map_err(|(problem, refused)| {
+        *counted = Some(refused);
+        problem
+    })
+}
+
+/// Takes a token from each further bucket that the request is counted in, and authenticates the
+/// caller. The bucket of class token is chosen by the body.
 async fn count(
     edge: &Edge,
     route: &SharedRoute,
@@ -113,7 +141,6 @@ async fn count(
         *counted = Some(refused.1);
         refused.0
     };
-    limits::of_network(edge, caller).await.map_err(&mut note)?;
     if let Err(problem) = caller.authenticate(edge, route).await {
         // Whoever was authenticated and may not do this is no stranger.
         if problem.code.status() == 401 {
@@ -127,21 +154,41 @@ async fn count(
     Ok(())
 }
 
-/// The body, up to its limit. What is longer is not read to its end.
-async fn read(body: Body, headers: &HeaderMap, bytes_max: usize) -> Result<Bytes, Problem> {
-    let too_large = || {
-        let words = format!("The body may have {bytes_max} octets.");
-        Problem::new(Code::PayloadTooLarge, words)
+/// The body, up to its limit, in memory that is leased. What is longer is not read to its end.
+async fn read(
+    body: Body,
+    headers: &HeaderMap,
+    edge: &Edge,
+    client: IpAddr,
+) -> Result<Bytes, Problem> {
+    let limits = body::Limits {
+        bytes_max: edge.settings.request_body_bytes_max,
+        stall: edge.settings.outbox_stall,
     };
-    let announced = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok());
-    let announced = announced.and_then(|value| value.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > bytes_max as u64) {
-        return Err(too_large());
+    let lease = || Some(edge.lease(client));
+    let read = body::read(body, body::announced(headers), limits, lease).await;
+    match read {
+        Ok(read) => Ok(read.held()),
+        Err(Unread::NoMemory(refused)) => Err(no_memory(refused)),
+        Err(Unread::TooSlow) => {
+            let detail = "The body came too slowly. Send it again.";
+            Err(Problem::new(Code::BadRequest, detail))
+        }
+        // Of a body that ends early nobody waits for the answer any more.
+        Err(Unread::TooLarge | Unread::Broken) => {
+            let detail = format!("The body may have {} bytes.", limits.bytes_max);
+            Err(Problem::new(Code::PayloadTooLarge, detail))
+        }
     }
-    // Of what ends early nobody waits for the answer any more.
-    axum::body::to_bytes(body, bytes_max)
-        .await
-        .map_err(|_| too_large())
+}
+
+/// The client's network, or the node, holds as much memory as it may.
+pub(super) fn no_memory(refused: Refused) -> Problem {
+    let detail = match refused {
+        Refused::Full => "This node is short of memory. Try again in a moment.",
+        Refused::User | Refused::Network => {
+            "Your network uses its share of this node's memory. Try again in a moment."
+        }
+    };
+    Problem::new(Code::Overloaded, detail).retry_after_ms(NO_MEMORY_AGAIN_MS)
 }

@@ -35,6 +35,9 @@ const LIFE: Duration = Duration::from_secs(86_400);
 /// The longest key.
 const LENGTH_MAX: usize = 255;
 
+/// The longest answer that is kept, sealed. All routes answer a POST with less.
+const ANSWER_BYTES_MAX: usize = 256 << 10;
+
 /// How soon somebody may ask again whose request is being done.
 const AGAIN_MS: u64 = 1_000;
 
@@ -137,7 +140,7 @@ impl Keyed {
             Err(problem) => Some(Kept::of_problem(problem)),
         };
         let sealed = kept.and_then(|(status, kept)| {
-            let octets = serde_json::to_vec(&kept).ok()?;
+            let octets = kept.to_bytes()?;
             Some((status, self.key.seal(&self.word, &octets)?))
         });
         let Some((status, sealed)) = sealed else {
@@ -192,6 +195,16 @@ impl Kept {
             location: None,
         };
         (problem.code.status(), kept)
+    }
+
+    /// As it is sealed; nothing when that is longer than what is kept.
+    fn to_bytes(&self) -> Option<Vec<u8>> {
+        let bytes = serde_json::to_vec(self).ok()?;
+        if bytes.len() > ANSWER_BYTES_MAX {
+            tracing::warn!(bytes = bytes.len(), "an answer is too long to be kept");
+            return None;
+        }
+        Some(bytes)
     }
 
     fn into_reply(self, status: StatusCode) -> Reply {
@@ -261,6 +274,16 @@ mod tests {
             assert_eq!(read(&[bad]), Err(Code::BadRequest), "{bad:?}");
         }
         assert_eq!(read(&[b"a", b"a"]), Err(Code::BadRequest));
+    }
+
+    #[test]
+    fn a_longer_answer_is_not_kept() {
+        let kept = |length: usize| {
+            let body = Bytes::from(vec![b'x'; length]);
+            Kept::of(&Reply::raw(StatusCode::OK, body)).1.to_bytes()
+        };
+        assert!(kept(250 << 10).is_some());
+        assert!(kept(256 << 10).is_none());
     }
 
     #[test]

@@ -5,13 +5,15 @@
 //! writes (`X-Forwarded-For` of a peer that is no trusted proxy) chooses no bucket.
 //!
 //! ```text
-//! http:net:<network>     every request of REST                          20 times HTTP_PER_MIN
-//! http:open:<network>    class open                                     HTTP_PER_MIN
-//! http:auth:<network>    class auth, and whoever is not authenticated   HTTP_AUTH_PER_MIN
+//! http:net:<network>     every request of REST                          HTTP_PER_NET
+//! http:open:<network>    class open                                     a fifth of HTTP_PER_NET
+//! http:auth:<network>    class auth, and whoever is not authenticated   HTTP_AUTH_PER_NET
 //! http:auth:<user>       class auth of somebody who is authenticated    HTTP_AUTH_PER_MIN
 //! http:token:<hash>      class token                                    HTTP_AUTH_PER_MIN
 //! http:user:<user>       class general                                  HTTP_PER_MIN
 //! ```
+//!
+//! Each `<network>` stands for three buckets when the address is IPv6 (`quota::Networks`).
 
 use axum::http::HeaderMap;
 use axum::http::header::{HeaderName, HeaderValue};
@@ -28,8 +30,11 @@ use crate::policy::bucket::{Rate, Verdict};
 static LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 static POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// How many times as much as one person all those of one network may ask.
-const NETWORK_FACTOR: u32 = 20;
+/// What has no secret is this part of what a network may ask.
+const OPEN_PART: u32 = 5;
+
+/// A network may ask this part of its minute at once.
+const BURST_PART: u32 = 6;
 
 /// A bucket, and what is left in it for the one who asks.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +59,7 @@ impl Counted {
         let missing = u64::from(rate.capacity.saturating_sub(remaining));
         let seconds = (missing * 600).div_ceil(u64::from(rate.per_10_min.max(1)));
         let limit = format!("\"{name}\";r={remaining};t={seconds}");
-        let policy = format!("\"{name}\";q={};w=60", rate.capacity);
+        let policy = format!("\"{name}\";q={};w=60", rate.per_10_min / 10);
         headers.extend(
             HeaderValue::from_str(&limit)
                 .ok()
@@ -76,11 +81,18 @@ fn per_minute(number: u32) -> Rate {
     }
 }
 
+/// So many in a minute of all those in a network, and a part of them at once.
+fn of_many(number: u32) -> Rate {
+    Rate {
+        capacity: number.div_ceil(BURST_PART),
+        ..per_minute(number)
+    }
+}
+
 /// The bucket that all requests of a network share.
 pub(super) async fn of_network(edge: &Edge, caller: &Caller) -> Result<(), (Problem, Counted)> {
-    let number = edge.settings.http_per_min.saturating_mul(NETWORK_FACTOR);
-    let key = format!("http:net:{}", caller.network);
-    take(edge, "network", &key, per_minute(number))
+    let rate = of_many(edge.settings.http_per_net);
+    take(edge, "network", From::Networks(caller, "http:net"), rate)
         .await
         .map(|_| ())
 }
@@ -90,14 +102,8 @@ pub(super) async fn of_strangers(
     edge: &Edge,
     caller: &Caller,
 ) -> Result<Counted, (Problem, Counted)> {
-    let key = format!("http:auth:{}", caller.network);
-    take(
-        edge,
-        "auth",
-        &key,
-        per_minute(edge.settings.http_auth_per_min),
-    )
-    .await
+    let rate = per_minute(edge.settings.http_auth_per_net);
+    take(edge, "auth", From::Networks(caller, "http:auth"), rate).await
 }
 
 /// The bucket of a request, once it is known who sends it.
@@ -109,10 +115,12 @@ pub(super) async fn of_class(
 ) -> Result<Counted, (Problem, Counted)> {
     let few = per_minute(edge.settings.http_auth_per_min);
     let many = per_minute(edge.settings.http_per_min);
-    let network = &caller.network;
     let known = caller.known().map(|principal| &principal.user_id);
     let (name, key, rate) = match (class, known) {
-        (Class::Open | Class::Free, _) => ("open", format!("http:open:{network}"), many),
+        (Class::Open | Class::Free, _) => {
+            let rate = of_many(edge.settings.http_per_net.div_ceil(OPEN_PART));
+            return take(edge, "open", From::Networks(caller, "http:open"), rate).await;
+        }
         (Class::Token, _) => (
             "token",
             format!("http:token:{}", presented(caller, body)),
@@ -120,9 +128,9 @@ pub(super) async fn of_class(
         ),
         (Class::Auth, Some(user)) => ("auth", format!("http:auth:{user}"), few),
         (Class::General, Some(user)) => ("user", format!("http:user:{user}"), many),
-        (Class::Auth | Class::General, None) => ("auth", format!("http:auth:{network}"), few),
+        (Class::Auth | Class::General, None) => return of_strangers(edge, caller).await,
     };
-    take(edge, name, &key, rate).await
+    take(edge, name, From::Key(key), rate).await
 }
 
 /// The hash of what is presented: of a token in the header, else of the body that holds one.
@@ -134,10 +142,18 @@ fn presented(caller: &Caller, body: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(&hash[..16])
 }
 
+/// Where a token is taken.
+enum From<'a> {
+    /// One bucket.
+    Key(String),
+    /// The buckets of the caller's network and the wider ones, under this name.
+    Networks(&'a Caller, &'static str),
+}
+
 async fn take(
     edge: &Edge,
     name: &'static str,
-    key: &str,
+    from: From<'_>,
     rate: Rate,
 ) -> Result<Counted, (Problem, Counted)> {
     let counted = |remaining| Counted {
@@ -145,7 +161,12 @@ async fn take(
         rate,
         remaining,
     };
-    match edge.rest.quota.take(key, rate).await {
+    let quota = edge.rest.quota.as_ref();
+    let verdict = match from {
+        From::Key(key) => quota.take(&key, rate).await,
+        From::Networks(caller, what) => caller.networks.take(quota, what, rate).await,
+    };
+    match verdict {
         Verdict::Allowed { remaining } => Ok(counted(remaining)),
         Verdict::Refused { retry_after_ms } => {
             let words = "Too many requests; wait as long as Retry-After says.";

@@ -6,13 +6,12 @@
 
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use utoipa::ToSchema;
 
 use super::call::{Call, Reply};
-use super::cursor::List;
+use super::export;
 use super::route::{CURSOR, Class, Route, Who};
-use crate::model::{Code, Kind, MessageId, Principal, Problem, SignInId};
+use crate::model::{Code, Kind, Principal, Problem, SignInId};
 use crate::policy::permission::{Action, grant};
 use crate::store::accounts::DmPolicy;
 
@@ -35,12 +34,15 @@ pub(super) fn routes() -> Vec<Route> {
             .may_take::<Erase>()
             .gives_nothing()
             .refuses(&[Code::Overloaded]),
-        Route::get("/api/v1/me/export", export)
+        Route::get("/api/v1/me/export", export::export)
             .about("Everything that is stored of me, oldest first, in pages.")
-            .more("Ask again with `cursor` until `has_more` is false.")
+            .more(
+                "Ask again with `cursor` until `has_more` is false. A page has at most 1,000 messages \
+                 or about 4 MiB. One export at a time: a second one is `rate_limited`.",
+            )
             .by(Who::Anybody, Class::General)
             .queries(&[CURSOR])
-            .gives::<Export>(StatusCode::OK),
+            .gives::<export::Export>(StatusCode::OK),
         Route::get("/api/v1/me/permissions", permissions)
             .about("What I may do.")
             .by(Who::Anybody, Class::General)
@@ -97,28 +99,6 @@ struct Erase {
     password: Option<String>,
 }
 
-/// A page of somebody's own copy.
-#[derive(Debug, ToSchema)]
-#[expect(
-    dead_code,
-    reason = "the items are rendered as they were sent, by hand"
-)]
-struct Export {
-    /// His address.
-    user_id: String,
-    /// `anonymous`, `member`, `bot`, `admin`.
-    kind: String,
-    /// The name that is shown.
-    name: String,
-    /// Whether there may be another page.
-    has_more: bool,
-    /// Where it goes on.
-    next_cursor: Option<String>,
-    /// The messages, as he received or wrote them.
-    #[schema(value_type = Vec<Object>)]
-    items: Vec<serde_json::Value>,
-}
-
 /// What somebody may do.
 #[derive(Serialize, ToSchema)]
 struct Permissions {
@@ -164,11 +144,6 @@ struct Device {
     current: bool,
     /// Whether it has a connection to this node.
     online: bool,
-}
-
-#[derive(Debug, Deserialize)]
-struct Page {
-    cursor: Option<String>,
 }
 
 async fn profile(call: Call) -> Result<Reply, Problem> {
@@ -261,38 +236,6 @@ async fn check_password(
         .password(from, user_id.as_str(), password, "")
         .await;
     checked.map(drop)
-}
-
-async fn export(call: Call) -> Result<Reply, Problem> {
-    let (edge, principal) = (&call.edge, call.caller.principal()?);
-    let (key, now) = (&edge.rest.key, edge.visitors.now());
-    let list = List {
-        name: "export",
-        of: principal.user_id.as_str(),
-    };
-    let page: Page = call.query()?;
-    let after: Option<MessageId> = list.place(key, now, page.cursor.as_deref())?;
-    let messages = edge.visitors.export(principal, after).await?;
-    let last = messages.last().map(|message| message.id.to_string());
-    let head = json!({
-        "user_id": principal.user_id.as_str(),
-        "kind": principal.kind.as_str(),
-        "name": principal.name,
-        "has_more": !messages.is_empty(),
-        "next_cursor": last.map(|id| list.cursor(key, now, &id)),
-    });
-    // The messages are put in as they are rendered, so that their fields keep their order.
-    let mut body = head.to_string().into_bytes();
-    body.pop();
-    body.extend_from_slice(b",\"items\":[");
-    for (index, message) in messages.iter().enumerate() {
-        if index > 0 {
-            body.push(b',');
-        }
-        body.extend_from_slice(&message.render(&principal.user_id));
-    }
-    body.extend_from_slice(b"]}");
-    Ok(Reply::raw(StatusCode::OK, body.into()))
 }
 
 async fn permissions(call: Call) -> Result<Reply, Problem> {

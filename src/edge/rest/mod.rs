@@ -11,7 +11,7 @@
 //! limits     how often                           trace    X-Request-Id
 //! call       a request and an answer             cursor   where a list goes on
 //! keys       what is derived from the secret     idempotency   what is done once
-//! service, visitor, auth, link, me, admin        the handlers
+//! service, visitor, auth, link, me, export, admin        the handlers
 //! ```
 
 mod admin;
@@ -21,6 +21,7 @@ mod caller;
 mod csrf;
 mod cursor;
 mod device;
+mod export;
 mod gate;
 mod idempotency;
 mod keys;
@@ -46,6 +47,7 @@ use super::{Edge, cors, routes};
 use crate::quota::Quota;
 use crate::store::AccountStore;
 
+pub(super) use export::Exports;
 pub use keys::RestKey;
 pub use openapi::openapi;
 pub(super) use trace::Members;

@@ -187,6 +187,7 @@ fn codes(route: &Route) -> Vec<Code> {
     codes.extend(route.refuses);
     if route.class != Class::Free {
         codes.extend([Code::RateLimited, Code::StoreUnavailable, Code::TryLater]);
+        codes.push(Code::Overloaded);
     }
     if route.who.is_closed() {
         codes.extend([Code::Unauthorized, Code::TokenExpired, Code::Banned]);

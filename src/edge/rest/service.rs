@@ -22,7 +22,7 @@ pub(super) fn routes() -> Vec<Route> {
             .gives::<Live>(StatusCode::OK),
         Route::get("/api/v1/health/ready", ready)
             .about("Whether new work should be sent here.")
-            .more("503 without a store, and while the node is draining.")
+            .more("503 without a store, without memory, and while the node is draining.")
             .by(Who::Nobody, Class::Free)
             .gives::<Ready>(StatusCode::OK)
             .or_gives::<Ready>(StatusCode::SERVICE_UNAVAILABLE),
@@ -59,13 +59,14 @@ async fn live(call: Call) -> Result<Reply, Problem> {
 
 async fn ready(call: Call) -> Result<Reply, Problem> {
     let is_draining = call.edge.shutdown.is_cancelled();
-    let (status, ready) = health::ready(call.edge.health.as_ref(), is_draining).await;
+    let edge = &call.edge;
+    let (status, ready) = health::ready(edge.health.as_ref(), edge.app.memory(), is_draining).await;
     Reply::json(status, &ready)
 }
 
 async fn document(_: Call) -> Result<Reply, Problem> {
     let text = Bytes::from_static(openapi::text().as_bytes());
-    Ok(Reply::raw(StatusCode::OK, text))
+    Ok(Reply::shared(StatusCode::OK, text))
 }
 
 async fn csrf_token(call: Call) -> Result<Reply, Problem> {

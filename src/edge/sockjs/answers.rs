@@ -7,8 +7,8 @@ use axum::body::Body;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW,
-    CACHE_CONTROL, CONTENT_TYPE, COOKIE, EXPIRES, HeaderMap, HeaderName, HeaderValue, SET_COOKIE,
-    VARY,
+    CACHE_CONTROL, CONTENT_TYPE, COOKIE, EXPIRES, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    SET_COOKIE, VARY,
 };
 use axum::http::{Response, StatusCode};
 
@@ -30,6 +30,13 @@ pub(super) fn text(status: StatusCode, words: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::from(words));
     *response.status_mut() = status;
     put(response.headers_mut(), CONTENT_TYPE, TEXT);
+    response
+}
+
+/// There is no memory for it now, or no room in its session.
+pub(super) fn later(words: &'static str, seconds: &'static str) -> Response<Body> {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, words);
+    put(response.headers_mut(), RETRY_AFTER, seconds);
     response
 }
 

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{
-    CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
-};
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::{Method, Response, StatusCode};
 use futures_util::future::BoxFuture;
@@ -20,14 +18,12 @@ use super::line::{HttpLine, Line};
 use super::owner::{Caller, Owner};
 use super::pages::{self, IframePage};
 use super::registry::Sessions;
-use super::session::{Attached, HttpSession, Pushed};
+use super::session::{Account, Attached, HttpSession};
 use super::settings::SockJsSettings;
 use super::upgrade::{self, Upgrade};
-use super::{answers, framed, receiver};
-use crate::sockjs::{
-    Framing, Place, ReadError, Transport, close_frame, form_field, is_callback, place,
-    query_callback, read_messages,
-};
+use super::{answers, framed, receiver, sending};
+use crate::budget::{Lease, Memory};
+use crate::sockjs::{Framing, Place, Transport, close_frame, is_callback, place, query_callback};
 
 /// How long a request to receive waits for another one to be noticed as gone.
 const MOMENT: Duration = Duration::from_millis(50);
@@ -39,6 +35,9 @@ pub(super) trait House: Send + Sync + 'static {
 
     /// Makes room for a session that this request opens, by requests or by WebSocket.
     fn enter(&self, head: &Parts, by_requests: bool) -> Result<Entrance, Box<Response<Body>>>;
+
+    /// What everything draws on that is buffered for clients.
+    fn memory(&self) -> &Arc<Memory>;
 
     /// A cookie for a client that asks what the endpoint can do.
     fn cookie(&self, head: &Parts) -> Option<HeaderValue>;
@@ -113,11 +112,11 @@ impl Endpoint {
             Place::Iframe if is_get => Ok(self.iframe.answer(&head.headers)),
             Place::Greeting | Place::Iframe => Ok(answers::other_method("GET")),
             Place::Info => Ok(self.info(&head, &caller, is_get)),
-            Place::RawWebSocket => self.websocket(Request::from_parts(head, body), false),
+            Place::RawWebSocket => self.websocket(Request::from_parts(head, body), &caller, false),
             Place::Session {
                 transport: Transport::WebSocket,
                 ..
-            } => self.websocket(Request::from_parts(head, body), true),
+            } => self.websocket(Request::from_parts(head, body), &caller, true),
             Place::Session { session, transport } => {
                 self.transport(session, transport, &caller, head, body)
                     .await
@@ -139,7 +138,12 @@ impl Endpoint {
         response
     }
 
-    fn websocket(self: &Arc<Self>, mut request: Request, is_framed: bool) -> Answer {
+    fn websocket(
+        self: &Arc<Self>,
+        mut request: Request,
+        caller: &Caller,
+        is_framed: bool,
+    ) -> Answer {
         if request.method() != Method::GET {
             return Ok(answers::other_method("GET"));
         }
@@ -151,22 +155,23 @@ impl Endpoint {
         let entrance = self.house.enter(&head, false)?;
         let response = upgrade.answer(entrance.set_cookie);
         let endpoint = Arc::clone(self);
+        let lease = self.house.memory().lease(&caller.claimant);
         self.tracker.spawn(async move {
-            if let Some(line) = endpoint.opened(upgrade, is_framed).await {
+            if let Some(line) = endpoint.opened(upgrade, is_framed, lease).await {
                 (entrance.serve)(line).await;
             }
         });
         Ok(response)
     }
 
-    async fn opened(&self, upgrade: Upgrade, is_framed: bool) -> Option<Line> {
+    async fn opened(&self, upgrade: Upgrade, is_framed: bool, lease: Lease) -> Option<Line> {
         let settings = &self.settings;
         if !is_framed {
             let socket = upgrade.open(settings.message_bytes_max).await?;
             return Some(Line::Raw(socket));
         }
         let socket = upgrade.open(settings.request_bytes_max()).await?;
-        let framed = framed::FramedSocket::open(socket, settings.heartbeat).await;
+        let framed = framed::FramedSocket::open(socket, settings.heartbeat, lease).await;
         framed.ok().map(Line::Framed)
     }
 
@@ -237,9 +242,11 @@ impl Endpoint {
             Some(session) => attached(session, &framing, caller).await?,
             None => {
                 let entrance = self.house.enter(head, true)?;
+                let account = Account::open(self.house.memory(), &caller.claimant);
                 let session = Arc::new(HttpSession::new(
                     self.settings.limits(),
                     Owner::new(caller, entrance.given),
+                    account.map_err(sending::no_memory)?,
                 ));
                 match self.sessions.insert(name, &session) {
                     Ok(()) => {
@@ -284,45 +291,18 @@ impl Endpoint {
         let Some(session) = session.filter(|it| it.belongs_to(caller)) else {
             return Err(Box::new(answers::not_found()));
         };
-        let bytes_max = self.settings.request_bytes_max();
-        let length = head.headers.get(CONTENT_LENGTH);
-        let length = length.and_then(|it| it.to_str().ok()?.parse::<usize>().ok());
-        if length.is_some_and(|length| length > bytes_max) {
-            return Err(too_large());
+        let within = (self.house.memory(), &self.settings);
+        sending::send((&session, caller), within, head, body, by_form).await?;
+        if !by_form {
+            return Ok(answers::taken());
         }
-        let Ok(octets) = axum::body::to_bytes(body, bytes_max).await else {
-            return Err(too_large());
-        };
-        let is_form = by_form
-            && head.headers.get(CONTENT_TYPE).is_some_and(|it| {
-                it.as_bytes()
-                    .starts_with(b"application/x-www-form-urlencoded")
-            });
-        let messages = match is_form {
-            true => read_messages(form_field(&octets, "d").unwrap_or_default().as_bytes()),
-            false => read_messages(&octets),
-        };
-        let messages = messages.map_err(|error| {
-            let words = match error {
-                ReadError::Empty => "Payload expected.",
-                ReadError::Broken => "Broken JSON encoding.",
-                ReadError::TooMany => "Too many messages at once.",
-            };
-            Box::new(answers::text(StatusCode::INTERNAL_SERVER_ERROR, words))
-        })?;
-        match session.push(messages).await {
-            Pushed::Taken if by_form => {
-                let mut response = answers::text(StatusCode::OK, "ok");
-                // The form's answer goes into a hidden frame of the page.
-                let policy = self.iframe.policy_of_parts();
-                response
-                    .headers_mut()
-                    .insert(CONTENT_SECURITY_POLICY, policy);
-                Ok(response)
-            }
-            Pushed::Taken => Ok(answers::taken()),
-            Pushed::Closed => Err(Box::new(answers::not_found())),
-        }
+        let mut response = answers::text(StatusCode::OK, "ok");
+        // The form's answer goes into a hidden frame of the page.
+        let policy = self.iframe.policy_of_parts();
+        response
+            .headers_mut()
+            .insert(CONTENT_SECURITY_POLICY, policy);
+        Ok(response)
     }
 }
 
@@ -353,11 +333,6 @@ fn callback(head: &Parts) -> Result<String, Box<Response<Body>>> {
         true => Ok(named),
         false => Err(refused("invalid \"callback\" parameter")),
     }
-}
-
-fn too_large() -> Box<Response<Body>> {
-    let words = "The messages are longer than they may be.";
-    Box::new(answers::text(StatusCode::PAYLOAD_TOO_LARGE, words))
 }
 
 /// The path of a request from this octet on: what stands below the base.

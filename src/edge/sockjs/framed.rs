@@ -10,6 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+use super::session::bytes_of;
+use crate::budget::{Lease, Memory};
 use crate::edge::socket::{Gone, Received};
 use crate::edge::websocket::WebSocket;
 use crate::model::CloseReason;
@@ -23,6 +25,8 @@ use crate::websocket::Framed;
 pub(in crate::edge) struct FramedSocket {
     socket: Box<WebSocket>,
     incoming: VecDeque<String>,
+    /// Covers them, beyond what the base of a socket covers.
+    lease: Lease,
     heartbeat: Duration,
     sent_at: Instant,
     alarm: Pin<Box<Sleep>>,
@@ -31,11 +35,16 @@ pub(in crate::edge) struct FramedSocket {
 
 impl FramedSocket {
     /// Opens a session.
-    pub(super) async fn open(socket: Box<WebSocket>, heartbeat: Duration) -> Result<Self, Gone> {
+    pub(super) async fn open(
+        socket: Box<WebSocket>,
+        heartbeat: Duration,
+        lease: Lease,
+    ) -> Result<Self, Gone> {
         let now = Instant::now();
         let mut framed = Self {
             socket,
             incoming: VecDeque::new(),
+            lease,
             heartbeat,
             sent_at: now,
             alarm: Box::pin(sleep_until(now + heartbeat)),
@@ -51,6 +60,11 @@ impl FramedSocket {
             if let Some(message) = self.incoming.pop_front() {
                 return Received::octets(message.into());
             }
+            if self.lease.covered() > 0 {
+                // Whoever took the last message has done with it.
+                self.incoming = VecDeque::new();
+                let _less_is_never_refused = self.lease.cover(0);
+            }
             let received = tokio::select! {
                 received = self.socket.receive() => received,
                 () = &mut self.alarm, if !self.beats => match self.rang().await {
@@ -62,13 +76,25 @@ impl FramedSocket {
                 return received;
             };
             match read_messages(&octets) {
-                Ok(messages) if !messages.is_empty() => self.incoming = messages.into(),
+                Ok(messages) if !messages.is_empty() => {
+                    let bytes = bytes_of(&messages) as u64;
+                    let is_small = bytes <= Memory::BASE_BUFFER_BYTES;
+                    if !is_small && self.lease.cover(bytes).is_err() {
+                        return Received::NoMemory;
+                    }
+                    self.incoming = messages.into();
+                }
                 // Nothing in it: counted as a ping is.
                 Ok(_) | Err(ReadError::Empty) => return Received::Pinged(None),
                 // The protocol wants it abrupt: whoever sends this reads no frames either.
                 Err(ReadError::Broken | ReadError::TooMany) => return Received::Gone,
             }
         }
+    }
+
+    /// How many bytes of a message that is not whole were read.
+    pub(super) fn buffered(&self) -> usize {
+        self.socket.buffered()
     }
 
     pub(super) fn is_amid_message(&self) -> bool {

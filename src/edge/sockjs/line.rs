@@ -86,6 +86,16 @@ impl Line {
         }
     }
 
+    /// How many bytes of a WebSocket were read and are not told. What requests bring is covered where they
+    /// come in.
+    pub(in crate::edge) fn buffered(&self) -> usize {
+        match self {
+            Self::Framed(line) => line.buffered(),
+            Self::Raw(socket) => socket.buffered(),
+            Self::Http(_) => 0,
+        }
+    }
+
     /// Waits for the next message. Safe to drop and call again.
     pub(in crate::edge) async fn receive(&mut self) -> Received {
         match self {

@@ -19,6 +19,7 @@ mod owner;
 mod pages;
 mod receiver;
 mod registry;
+mod sending;
 mod service;
 mod session;
 mod settings;

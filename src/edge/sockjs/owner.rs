@@ -12,13 +12,16 @@ use std::net::IpAddr;
 use axum::http::header::HeaderValue;
 use subtle::ConstantTimeEq as _;
 
-use crate::edge::admission::Network;
+use crate::budget::Claimant;
+use crate::model::Network;
 
 /// Who sends a request.
 #[derive(Clone)]
 pub(super) struct Caller {
     /// The network that it comes from.
     pub(super) network: Network,
+    /// Whose share of the node's memory it draws on.
+    pub(super) claimant: Claimant,
     /// The secret cookie that it brings.
     pub(super) secret: Option<String>,
     /// The page that sends it.
@@ -30,6 +33,7 @@ impl Caller {
     pub(super) fn at(address: IpAddr) -> Self {
         Self {
             network: Network::of(address),
+            claimant: Claimant::stranger(Network::of(address)),
             secret: None,
             origin: None,
         }

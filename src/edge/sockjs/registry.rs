@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use super::session::HttpSession;
 
-/// So many sessions that are over are remembered; of more the oldest are forgotten early.
-const OVER_MAX: usize = 10_000;
+/// So many sessions that are over are remembered, each with about 1 KiB; of more the oldest are forgotten
+/// early.
+const OVER_MAX: usize = 4_096;
 
 /// The sessions.
 #[derive(Debug, Default)]

@@ -30,12 +30,17 @@ use super::endpoint::{Endpoint, Entrance, House, path_from};
 use super::line::Line;
 use super::owner::Caller;
 use super::settings::SockJsSettings;
+use crate::budget::{Memory, MemorySettings};
+use crate::edge::paced::Paced;
 use crate::edge::socket::Received;
 use crate::edge::stream::Stream;
 use crate::model::CloseReason;
 
 /// How long a closed session waits for its client's own close.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How long a client may take nothing of an answer.
+const STALL: Duration = Duration::from_secs(10);
 
 /// How long the head of a request may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,9 +57,13 @@ impl Channel {
                 Received::Octets { octets, .. } => {
                     return String::from_utf8(octets.into()).ok();
                 }
-                Received::Pinged(_) | Received::Ponged | Received::Unfinished => {}
+                Received::Pinged(_)
+                | Received::Ponged
+                | Received::Unfinished
+                | Received::Buffered => {}
                 Received::Closed(_)
                 | Received::TooLarge
+                | Received::NoMemory
                 | Received::NotUtf8
                 | Received::Malformed
                 | Received::Gone => return None,
@@ -113,7 +122,8 @@ impl Service {
 
     fn routes(self, tracker: &TaskTracker) -> Router {
         let below = self.base.len();
-        let house = Arc::new(Open(Arc::clone(&self.run)));
+        let memory = Memory::new(MemorySettings { bytes_max: 0 });
+        let house = Arc::new(Open(Arc::clone(&self.run), memory));
         let endpoint = Endpoint::new(self.settings, "*", house, tracker.clone());
         let endpoint = Arc::new(endpoint);
         let base = self.base;
@@ -174,15 +184,18 @@ async fn serve_socket(stream: TcpStream, address: IpAddr, router: Router) {
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT);
     let served = http
-        .serve_connection(TokioIo::new(Stream::Plain(stream)), service)
+        .serve_connection(
+            TokioIo::new(Paced::new(Stream::Plain(stream), STALL, None)),
+            service,
+        )
         .with_upgrades();
     if let Err(error) = served.await {
         tracing::debug!(%error, "a request ended early");
     }
 }
 
-/// A house that everybody may enter.
-struct Open(Run);
+/// A house that everybody may enter. Nothing is counted in it.
+struct Open(Run, Arc<Memory>);
 
 impl House for Open {
     fn judge(&self, head: &Parts) -> Result<Caller, Box<Response<Body>>> {
@@ -205,5 +218,9 @@ impl House for Open {
 
     fn cookie(&self, _: &Parts) -> Option<HeaderValue> {
         None
+    }
+
+    fn memory(&self) -> &Arc<Memory> {
+        &self.1
     }
 }

@@ -4,8 +4,11 @@
 //! what waits is bounded in both directions; a session that lost what it handed out is closed.
 //!
 //! Two sides meet here: requests of the client (`attach`, `take`, `push`), and the one task that
-//! serves the session (`receive`, `send`, `close`, by way of `line`).
+//! serves the session (`receive`, `send`, `close`, by way of `line`). `push` and `receive` stand in
+//! `incoming`, what all of it costs in `account`.
 
+mod account;
+mod incoming;
 #[cfg(test)]
 mod tests;
 
@@ -18,14 +21,22 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::owner::{Caller, Owner};
-use crate::edge::socket::{Gone, Received};
+use crate::edge::charges::leased;
+use crate::edge::socket::Gone;
+use crate::model::CloseReason;
 use crate::sockjs::{Framing, HEARTBEAT, OPEN, close_frame, message_frame, quote_into};
 
 /// What the client gets whose earlier request to receive was cut off.
 const INTERRUPTED: (u16, &str) = (1002, "Connection interrupted");
 
+/// What the client gets for whose frames the byte account has nothing left.
+const SLOW: CloseReason = CloseReason::SLOW_CONSUMER;
+
 /// How often the serving task hears of signs of life.
 const SIGN_EVERY: Duration = Duration::from_secs(5);
+
+pub(super) use account::{Account, bytes_of};
+pub(super) use incoming::Pushed;
 
 /// The limits of one session.
 #[derive(Clone, Copy, Debug)]
@@ -59,11 +70,16 @@ pub(super) struct HttpSession {
 #[derive(Debug)]
 struct State {
     owner: Owner,
+    account: Account,
+    /// Whether a request waits with its messages for room among `incoming`.
+    is_pushed: bool,
     /// Whether `o` went out.
     opened: bool,
     /// Messages of the client.
     incoming: VecDeque<String>,
     incoming_bytes: usize,
+    /// The last one that the serving task took: it has it until it asks for the next.
+    taken_bytes: usize,
     /// Messages for the client, quoted, with commas between them.
     pending: String,
     /// The close frame, once there is one.
@@ -104,25 +120,19 @@ pub(super) enum Attached {
     Closed(String),
 }
 
-/// What a request to send comes to.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Pushed {
-    /// The messages wait for the session, or are with it.
-    Taken,
-    /// The session is closed.
-    Closed,
-}
-
 impl HttpSession {
     /// A session that somebody opens, whose request receives already.
-    pub(super) fn new(limits: Limits, owner: Owner) -> Self {
+    pub(super) fn new(limits: Limits, owner: Owner, account: Account) -> Self {
         Self {
             limits,
             state: Mutex::new(State {
                 owner,
+                account,
+                is_pushed: false,
                 opened: false,
                 incoming: VecDeque::new(),
                 incoming_bytes: 0,
+                taken_bytes: 0,
                 pending: String::new(),
                 closed: None,
                 receiver: true,
@@ -211,6 +221,7 @@ impl HttpSession {
             let frame = message_frame(&state.pending);
             // Given back whole: a session that waits should cost no buffer.
             state.pending = String::new();
+            state.uncover();
             self.room.notify_waiters();
             frame
         } else if let Some(frame) = state.closed.clone() {
@@ -223,7 +234,18 @@ impl HttpSession {
         } else {
             return None;
         };
-        let octets = Bytes::from(framing.wrap(&frame));
+        let account = &state.account;
+        let lease = || account.memory.lease(&account.claimant);
+        let octets = leased(framing.wrap(&frame).into(), lease).unwrap_or_else(|_| {
+            // What was taken is lost, so the session is.
+            let frame = close_frame(SLOW.code, &SLOW.text);
+            let octets = framing.wrap(&frame).into();
+            state.closed = Some(frame);
+            state.close_heard = true;
+            is_close = true;
+            self.room.notify_waiters();
+            octets
+        });
         *sent += octets.len();
         let is_last = framing.is_polling() || is_close || *sent >= self.limits.response_bytes_max;
         if is_last {
@@ -247,62 +269,9 @@ impl HttpSession {
             state.closed = Some(close_frame(code, words));
         }
         state.pending = String::new();
+        state.uncover();
         self.detach(&mut state);
         self.room.notify_waiters();
-    }
-
-    /// A request brings messages. Waits while too much waits already.
-    pub(super) async fn push(&self, messages: Vec<String>) -> Pushed {
-        let mut messages = Some(messages);
-        loop {
-            let room = self.room.notified();
-            tokio::pin!(room);
-            room.as_mut().enable();
-            {
-                let mut state = self.state();
-                if state.closed.is_some() {
-                    return Pushed::Closed;
-                }
-                if state.incoming_bytes < self.limits.waiting_bytes_max {
-                    for message in messages.take().into_iter().flatten() {
-                        // An empty one costs memory too.
-                        state.incoming_bytes += message.len() + size_of::<String>();
-                        state.incoming.push_back(message);
-                    }
-                    self.inward.notify_one();
-                    return Pushed::Taken;
-                }
-            }
-            room.await;
-        }
-    }
-
-    /// The next message of the client, or what else became of the session. Safe to drop.
-    pub(super) async fn receive(&self) -> Received {
-        loop {
-            let alone_until = {
-                let mut state = self.state();
-                if let Some(message) = state.incoming.pop_front() {
-                    state.incoming_bytes -= message.len() + size_of::<String>();
-                    self.room.notify_waiters();
-                    return Received::octets(message.into());
-                }
-                if state.closed.is_some() {
-                    return Received::Gone;
-                }
-                if state.tells_sign_of_life(Instant::now()) {
-                    return Received::Ponged;
-                }
-                (!state.receiver).then(|| state.alone_since + self.limits.disconnect_after)
-            };
-            let woken = self.inward.notified();
-            match alone_until {
-                None => woken.await,
-                Some(until) if until <= Instant::now() => return Received::Gone,
-                // Looked at again either way.
-                Some(until) => _ = timeout_at(until, woken).await,
-            }
-        }
     }
 
     /// Whether somebody receives at this moment; that counts as a sign of life.
@@ -330,8 +299,18 @@ impl HttpSession {
                         state.pending.push(',');
                     }
                     quote_into(&mut state.pending, message);
-                    self.outward.notify_one();
-                    return Ok(());
+                    let covered = state.cover(0);
+                    drop(state);
+                    return match covered {
+                        Ok(()) => {
+                            self.outward.notify_one();
+                            Ok(())
+                        }
+                        Err(_) => {
+                            self.close(SLOW.code, &SLOW.text);
+                            Err(Gone)
+                        }
+                    };
                 }
             }
             room.await;
@@ -352,6 +331,7 @@ impl HttpSession {
         }
         state.incoming = VecDeque::new();
         state.incoming_bytes = 0;
+        state.uncover();
         self.outward.notify_one();
         self.room.notify_waiters();
     }
@@ -385,6 +365,7 @@ impl HttpSession {
     pub(super) fn rest(&self) -> bool {
         let mut state = self.state();
         state.pending = String::new();
+        state.close_account();
         let until = state.alone_since + self.limits.disconnect_after;
         self.outward.notify_one();
         state.receiver || Instant::now() < until

@@ -25,12 +25,17 @@ pub struct SockJsSettings {
     pub message_bytes_max: usize,
     /// While so many octets wait in one direction, nothing more is taken in it.
     pub waiting_bytes_max: usize,
+    /// How long nothing of a body may come that a client sends.
+    pub stall: Duration,
 }
 
-/// JSON may write one octet with six.
-const JSON_GROWTH: usize = 6;
+/// The client of SockJS writes a character beyond the basic plane, 4 bytes of UTF-8, with 12, and a quote
+/// with 2. Nothing but control characters takes more, so that a frame of nothing else has to be half as
+/// long, or go by WebSocket.
+const JSON_GROWTH: usize = 3;
 
-/// What may stand around the messages of a request: brackets, quotes, many short messages.
+/// What may stand around the messages of a request: brackets, quotes, many short messages that waited for
+/// the request before.
 const AROUND_BYTES: usize = 64 << 10;
 
 impl SockJsSettings {
@@ -63,6 +68,7 @@ impl Default for SockJsSettings {
             cookie_needed: false,
             message_bytes_max: 128 << 10,
             waiting_bytes_max: 64 << 10,
+            stall: Duration::from_secs(10),
         }
     }
 }

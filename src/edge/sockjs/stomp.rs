@@ -21,7 +21,7 @@ use axum::routing::any;
 use super::endpoint::{Endpoint, Entrance, House, path_from};
 use super::line::Line;
 use super::owner::Caller;
-use crate::edge::admission::Network;
+use crate::budget::Memory;
 use crate::edge::connection::{Connection, Opened};
 use crate::edge::handshake::{self, Opening};
 use crate::edge::origin::Verdict;
@@ -30,6 +30,7 @@ use crate::edge::settings::MessageKind;
 use crate::edge::socket::{Gone, Received, Socket};
 use crate::edge::websocket::Asked;
 use crate::edge::{Edge, reply, websocket};
+use crate::model::Network;
 use crate::model::{CloseReason, Code, Problem};
 use crate::websocket::Framed;
 
@@ -100,6 +101,7 @@ impl House for Stomp {
         let cookie = edge.visitors.cookies().cookie_for(cookies).ok();
         Ok(Caller {
             network: Network::of(requester.address),
+            claimant: edge.stranger(requester.address),
             secret: cookie.and_then(|(value, is_brought)| is_brought.then_some(value)),
             origin: head.headers.get(ORIGIN).cloned(),
         })
@@ -147,6 +149,10 @@ impl House for Stomp {
         })
     }
 
+    fn memory(&self) -> &Arc<Memory> {
+        self.0.app.memory()
+    }
+
     fn cookie(&self, head: &Parts) -> Option<HeaderValue> {
         // A cache of HTTP/1.0 may keep an answer whatever it says, and with it the secret.
         if head.version == Version::HTTP_10 {
@@ -177,6 +183,11 @@ impl SockJs {
     /// Whether a message has begun, and its rest is still to come.
     pub(in crate::edge) fn is_amid_message(&self) -> bool {
         self.0.is_amid_message()
+    }
+
+    /// How many bytes of a WebSocket were read and are not told.
+    pub(in crate::edge) fn buffered(&self) -> usize {
+        self.0.buffered()
     }
 
     /// Waits for the next message. Safe to drop and call again.

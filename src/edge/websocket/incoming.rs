@@ -28,6 +28,8 @@ pub(super) struct Incoming {
     is_over: bool,
     /// The code with which the client has closed.
     closed: Option<u16>,
+    /// How often what is gathered has doubled, as far as it was told.
+    doublings_told: u8,
     /// What was read and not looked at, from this place on: it is not moved for each message in it.
     unread: Vec<u8>,
     unread_at: usize,
@@ -47,6 +49,7 @@ impl Incoming {
             is_unfinished_told: false,
             is_over: false,
             closed: None,
+            doublings_told: 0,
             unread: read_already.to_vec(),
             unread_at: 0,
             gathered: Vec::new(),
@@ -95,11 +98,23 @@ impl Incoming {
         received
     }
 
-    /// That nothing can be told although a message has begun: once for each.
+    /// How many bytes of memory hold what was read and is not told.
+    pub(super) fn buffered(&self) -> usize {
+        self.unread.capacity() + self.gathered.capacity()
+    }
+
+    /// That nothing can be told although a message has begun, once for each; and that what is gathered of
+    /// it has doubled, so that the caller looks at how much that is.
     pub(super) fn unfinished(&mut self) -> Option<Received> {
         let is_told = self.is_unfinished_told || self.is_over || !self.is_amid_message();
         self.is_unfinished_told |= !is_told;
-        (!is_told).then_some(Received::Unfinished)
+        if !is_told {
+            return Some(Received::Unfinished);
+        }
+        let doublings = doublings(self.gathered.capacity());
+        let is_more = doublings > self.doublings_told.max(SMALL_DOUBLINGS);
+        self.doublings_told = doublings;
+        is_more.then_some(Received::Buffered)
     }
 
     /// What was read says this. The end of the stream is no octets.
@@ -171,6 +186,14 @@ impl Incoming {
         self.gathered = Vec::new();
         received
     }
+}
+
+/// Less than 4 KiB is not worth a look.
+const SMALL_DOUBLINGS: u8 = 11;
+
+/// How often one byte has doubled until it is so many.
+fn doublings(bytes: usize) -> u8 {
+    u8::try_from(bytes.checked_ilog2().unwrap_or(0)).unwrap_or(u8::MAX)
 }
 
 /// The octets of messages, put together.
@@ -272,6 +295,30 @@ mod tests {
             told(Messages::Whole, &octets),
             ["a 0", "\\n 1", " 1", "b\\n 0", pong, "c 0", "Unfinished"]
         );
+    }
+
+    #[test]
+    fn what_is_gathered_of_a_whole_message_is_told_each_time_it_has_doubled() {
+        let mut incoming = Incoming::new(&[], 100_000, Messages::Whole);
+        let mut told = Vec::new();
+        let mut first = 0x01;
+        for _ in 0..700 {
+            let mut octets = frame(first, &[b'x'; 125]);
+            first = 0x00;
+            assert!(incoming.read(&mut octets).is_none());
+            let received = incoming.unfinished();
+            if let Some(Received::Buffered) = received {
+                told.push(incoming.buffered());
+            }
+        }
+        assert!((4..=7).contains(&told.len()), "{told:?}");
+        assert!(told.iter().all(|bytes| *bytes >= 4 << 10), "{told:?}");
+        assert!(incoming.buffered() <= 2 * told[told.len() - 1], "{told:?}");
+        let whole = incoming.read(&mut frame(0x80, b""));
+        assert!(
+            matches!(whole, Some(Received::Octets { octets, .. }) if octets.len() == 700 * 125)
+        );
+        assert_eq!(incoming.buffered(), 0);
     }
 
     #[test]

@@ -116,6 +116,11 @@ impl WebSocket {
         }
     }
 
+    /// How many bytes were read and are not told.
+    pub(in crate::edge) fn buffered(&self) -> usize {
+        self.incoming.buffered()
+    }
+
     /// Whether a message has begun, and its rest is still to come.
     pub(in crate::edge) fn is_amid_message(&self) -> bool {
         self.incoming.is_amid_message()

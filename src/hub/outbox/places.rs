@@ -4,7 +4,9 @@
 //! Not here: pushing and writing (`outbox`). Invariant: frames go out in their order, so whatever stands
 //! before a place that has gone out has gone out too.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use super::Outbox;
 use super::queue::Queue;
@@ -42,6 +44,19 @@ impl Outbox {
     pub async fn room(&self) -> bool {
         let found = |queue: &mut Queue| queue.has_room(self.limits).then_some(());
         self.wait_until(found).await.is_some()
+    }
+
+    /// Waits until the session is cut. For the driver alone, which is woken by this or by
+    /// [`Outbox::pull`], whichever it has asked last.
+    pub async fn until_cut(&self) {
+        poll_fn(|context| {
+            self.driver.register(context.waker());
+            match self.is_cut() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
     }
 
     /// The place behind everything that is queued now.

@@ -1,6 +1,6 @@
 //! The state behind the lock of an outbox: what waits, what is in hand, and whose turn it is.
 //!
-//! Not here: locking and waking (`outbox`). Invariant: what is counted as waiting is what was pushed and has not gone
+//! Not here: locking and waking (`outbox`), the byte account (`lease`). Invariant: what is counted as waiting is what was pushed and has not gone
 //! out, in the hands of a writer or not.
 
 use std::sync::Arc;
@@ -10,17 +10,20 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use super::OutboxLimits;
+use crate::budget::Lease;
 use crate::hub::flusher::Flusher;
 use crate::hub::wire::Line;
 use crate::model::CloseReason;
 use crate::websocket::Framed;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Queue {
     /// Room for one, which is what an outbox mostly holds; that of a crowd is given back.
     pub(super) frames: SmallVec<[Framed; 1]>,
     /// Octets of what is pushed and has not gone out, those in the hands of a writer among them.
     pub(super) bytes: usize,
+    /// So many bytes may be held without asking; never more than the limit.
+    pub(super) bytes_allowed: usize,
     /// So many frames are in the hands of a writer, or were when the wire took no more.
     pub(super) in_hand: usize,
     /// How many frames were ever queued.
@@ -34,8 +37,19 @@ pub(super) struct Queue {
     pub(super) written: Option<Instant>,
     /// Set once; afterwards nothing more is queued. Boxed, because nearly no session has one.
     pub(super) cut: Option<Box<CloseReason>>,
-    /// There from the first one on who waits.
-    pub(super) watch: Option<Box<Watch>>,
+    /// What most outboxes never need.
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+/// What an outbox has of which somebody waits, or that holds much.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// Allocated when the first waiter arrives.
+    pub(super) watch: Option<Watch>,
+    /// What is covered beyond the base.
+    pub(super) lease: Option<Lease>,
+    /// Bytes that a driver has pulled and still writes: they are covered too.
+    pub(super) lent: usize,
 }
 
 /// Whose turn it is.
@@ -64,11 +78,37 @@ pub(super) struct Watch {
 }
 
 impl Queue {
-    /// Drops what waits and queues nothing more. What a writer has in hand is his.
+    pub(super) fn new(bytes_allowed: usize) -> Self {
+        Self {
+            frames: SmallVec::new(),
+            bytes: 0,
+            bytes_allowed,
+            in_hand: 0,
+            pushed: 0,
+            deliveries: 0,
+            turn: Turn::Idle,
+            line: None,
+            written: None,
+            cut: None,
+            rare: None,
+        }
+    }
+
+    /// Drops what waits and queues nothing more. What somebody writes just now is dropped when they leave.
     pub(super) fn end(&mut self, reason: CloseReason) {
         self.frames = SmallVec::new();
         self.bytes = 0;
         self.cut = Some(Box::new(reason));
+        self.drop_rest();
+        self.give_back();
+    }
+
+    /// Drops what the wire did not take, except for a frame that has begun.
+    pub(super) fn drop_rest(&mut self) {
+        if let Some(line) = &mut self.line {
+            line.rest.keep_what_has_begun();
+            self.in_hand = line.rest.len();
+        }
     }
 
     pub(super) fn held(&self) -> usize {
@@ -81,22 +121,30 @@ impl Queue {
         held > 0 && (held >= limits.frames_max || self.bytes + bytes > limits.bytes_max)
     }
 
+    /// Whether a frame of so many bytes can be taken without looking further.
+    pub(super) fn takes(&self, frames_max: usize, bytes: usize) -> bool {
+        self.held() < frames_max && self.bytes + bytes <= self.bytes_allowed
+    }
+
     pub(super) fn has_room(&self, limits: OutboxLimits) -> bool {
         self.held() * 2 < limits.frames_max.max(2) && self.bytes * 2 < limits.bytes_max
     }
 
     pub(super) fn watch(&mut self) -> &mut Watch {
-        self.watch.get_or_insert_default()
+        let rare = self.rare.get_or_insert_default();
+        rare.watch.get_or_insert_default()
     }
 
     /// Whom to wake when the lock is free again.
     pub(super) fn waiting(&self) -> Option<Arc<Notify>> {
-        self.watch.as_ref().map(|watch| Arc::clone(&watch.moved))
+        let watch = self.rare.as_ref()?.watch.as_ref()?;
+        Some(Arc::clone(&watch.moved))
     }
 
     /// So many frames went out. Returns whom to wake.
     pub(super) fn gone_out(&mut self, frames: usize) -> Option<Arc<Notify>> {
-        let watch = self.watch.as_mut().filter(|_| frames > 0)?;
+        let rare = self.rare.as_mut().filter(|_| frames > 0)?;
+        let watch = rare.watch.as_mut()?;
         watch.pulled += frames as u64;
         Some(Arc::clone(&watch.moved))
     }

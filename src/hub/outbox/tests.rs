@@ -213,6 +213,25 @@ async fn a_blocked_outbox_is_cut_when_it_is_full_and_a_frame_that_has_begun_is_k
 }
 
 #[tokio::test]
+async fn a_cut_drops_what_a_blocked_wire_has_not_begun() {
+    let tap = Tap::open(1);
+    let (outbox, _tracker) = attached(&tap);
+    outbox.push(framed("abcd"));
+    outbox.push(framed("ef"));
+    assert_eq!(outbox.pull().await, Pulled::Blocked);
+    assert_eq!(outbox.lock().held(), 2);
+    let cut = outbox.until_cut();
+    tokio::pin!(cut);
+    assert!(futures_util::poll!(&mut cut).is_pending());
+    outbox.cut(CloseReason::REPLACED);
+    assert_eq!(outbox.lock().held(), 1, "only what has begun is left");
+    assert!(
+        futures_util::poll!(&mut cut).is_ready(),
+        "the driver is woken"
+    );
+}
+
+#[tokio::test]
 async fn whoever_takes_over_gets_everything_that_has_not_gone_out() {
     let tap = Tap::open(0);
     let (outbox, tracker) = attached(&tap);

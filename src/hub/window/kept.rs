@@ -1,12 +1,19 @@
 //! What the windows of one session keep together: a client that opens many windows may not keep more
 //! than one that opens one.
 //!
-//! Invariant: what is counted in is counted out, once.
+//! Invariants: what is counted in is counted out, once; what is kept is covered by the byte account, but
+//! for one chunk.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::{Content, Entry};
-use crate::hub::outbox::OutboxLimits;
+use crate::budget::{Evict, Lease};
+use crate::hub::outbox::{Outbox, OutboxLimits};
+use crate::model::CloseReason;
+
+/// How much is covered at once, in bytes. So much stays covered while a session has windows.
+const CHUNK_BYTES: usize = 4 << 10;
 
 /// How many times what may wait for a client may be kept for it, unsettled or waiting: a window of
 /// large messages is not as large as its number of places says.
@@ -17,8 +24,18 @@ const ENTRY_BYTES: usize = 128;
 
 /// The counts. Atomics: windows of one session are used by several tasks, and each count is looked
 /// at by itself.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::hub) struct Kept {
+    /// The outbox of the session, which is cut when too much is kept.
+    outbox: Weak<Outbox>,
+    /// So many bytes may be kept without asking the byte account: of the session alone, and of bodies
+    /// that are charged to the node once.
+    allowed_own: AtomicUsize,
+    allowed_shared: AtomicUsize,
+    /// Made with the first message. A std mutex: held for moving between the account and here.
+    lease: Mutex<Option<Box<Lease>>>,
+    /// Octets of bodies among those below that are charged to the node once for all who keep them.
+    shared_bytes: AtomicUsize,
     /// Messages that wait for a place.
     waiting: AtomicUsize,
     /// Their octets.
@@ -32,6 +49,105 @@ pub(in crate::hub) struct Kept {
 }
 
 impl Kept {
+    /// Nothing is kept yet for the session with this outbox.
+    pub(in crate::hub) fn new(outbox: &Arc<Outbox>) -> Arc<Self> {
+        let allowed = match outbox.owner() {
+            Some(_) => 0,
+            None => usize::MAX,
+        };
+        Arc::new(Self {
+            outbox: Arc::downgrade(outbox),
+            allowed_own: AtomicUsize::new(allowed),
+            allowed_shared: AtomicUsize::new(allowed),
+            lease: Mutex::default(),
+            shared_bytes: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            waiting_bytes: AtomicUsize::new(0),
+            unsettled: AtomicUsize::new(0),
+            unsettled_bytes: AtomicUsize::new(0),
+            unanswered: AtomicU64::new(0),
+        })
+    }
+
+    /// Covers what is kept. Returns whether the byte account grants it.
+    pub(super) fn is_covered(self: &Arc<Self>) -> bool {
+        let (own, shared) = self.parts();
+        let is_allowed = own <= self.allowed_own.load(Ordering::Relaxed)
+            && shared <= self.allowed_shared.load(Ordering::Relaxed);
+        is_allowed || self.cover(own, shared)
+    }
+
+    #[cold]
+    fn cover(self: &Arc<Self>, own: usize, shared: usize) -> bool {
+        let Some(outbox) = self.outbox.upgrade() else {
+            return false;
+        };
+        let Some(owner) = outbox.owner() else {
+            return true;
+        };
+        let claimant = owner.claimant();
+        let (own, shared) = (chunks(own), chunks(shared));
+        let missing = {
+            let mut lease = self.lease();
+            let held = lease.get_or_insert_with(|| {
+                let mut lease = owner.memory().lease(&claimant);
+                let whose: Weak<Self> = Arc::downgrade(self);
+                lease.set_evictable(whose);
+                Box::new(lease)
+            });
+            if *held.claimant() != claimant {
+                held.identify(claimant.clone());
+            }
+            if self.try_cover(held, own, shared) {
+                return true;
+            }
+            let missing_shared = (shared as u64).saturating_sub(held.covered_shared());
+            ((own as u64).saturating_sub(held.covered()), missing_shared)
+        };
+        // Without the lock of the lease, for which other windows of the session would wait.
+        owner.memory().make_room(&claimant, missing.0, missing.1)
+            && (self.lease().as_mut()).is_some_and(|held| self.try_cover(held, own, shared))
+    }
+
+    fn try_cover(&self, held: &mut Lease, own: usize, shared: usize) -> bool {
+        let is_covered = held.try_cover(own as u64, shared as u64).is_ok();
+        if is_covered {
+            self.allowed_own.store(own, Ordering::Relaxed);
+            self.allowed_shared.store(shared, Ordering::Relaxed);
+        }
+        is_covered
+    }
+
+    /// Gives back what is covered and not needed, once that is more than a chunk; with `all` also less.
+    pub(in crate::hub) fn relax(&self, all: bool) {
+        let (own, shared) = self.parts();
+        let slack = if all { 0 } else { CHUNK_BYTES };
+        let needs_less = |needed: usize, allowed: &AtomicUsize| {
+            chunks(needed) + slack < allowed.load(Ordering::Relaxed)
+        };
+        if !needs_less(own, &self.allowed_own) && !needs_less(shared, &self.allowed_shared) {
+            return;
+        }
+        if let Some(held) = &mut *self.lease() {
+            // Never more than before, so that it is never refused.
+            let own = chunks(own).min(usize::try_from(held.covered()).unwrap_or(0));
+            let shared = chunks(shared).min(usize::try_from(held.covered_shared()).unwrap_or(0));
+            self.try_cover(held, own, shared);
+        }
+    }
+
+    /// What the session keeps alone, and what is charged to the node once for all who keep it.
+    fn parts(&self) -> (usize, usize) {
+        let waiting = self.waiting_bytes.load(Ordering::Relaxed);
+        let all = waiting + self.unsettled_bytes.load(Ordering::Relaxed);
+        let shared = self.shared_bytes.load(Ordering::Relaxed);
+        (all.saturating_sub(shared), shared)
+    }
+
+    fn lease(&self) -> MutexGuard<'_, Option<Box<Lease>>> {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether more is kept than may be. One message is never too much, however large.
     pub(super) fn is_beyond(&self, limits: OutboxLimits) -> bool {
         let waiting = self.waiting.load(Ordering::Relaxed);
@@ -54,12 +170,16 @@ impl Kept {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let octets = octets(&entry.content);
         self.waiting_bytes.fetch_add(octets, Ordering::Relaxed);
+        self.shared_bytes
+            .fetch_add(shared(&entry.content), Ordering::Relaxed);
     }
 
     pub(super) fn waits_no_more(&self, entry: &Entry) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         let octets = octets(&entry.content);
         self.waiting_bytes.fetch_sub(octets, Ordering::Relaxed);
+        self.shared_bytes
+            .fetch_sub(shared(&entry.content), Ordering::Relaxed);
     }
 
     pub(super) fn handed(&self, entry: &Entry) {
@@ -67,6 +187,8 @@ impl Kept {
         self.unsettled.fetch_add(1, Ordering::Relaxed);
         let octets = octets(&entry.content);
         self.unsettled_bytes.fetch_add(octets, Ordering::Relaxed);
+        self.shared_bytes
+            .fetch_add(shared(&entry.content), Ordering::Relaxed);
         self.unanswered.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -75,6 +197,8 @@ impl Kept {
         self.unsettled.fetch_sub(1, Ordering::Relaxed);
         let octets = octets(&entry.content);
         self.unsettled_bytes.fetch_sub(octets, Ordering::Relaxed);
+        self.shared_bytes
+            .fetch_sub(shared(&entry.content), Ordering::Relaxed);
     }
 
     /// An ACK or a NACK came. Returns whether there was a message that it may have been for: each
@@ -84,6 +208,28 @@ impl Kept {
         self.unanswered
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less)
             .is_ok()
+    }
+}
+
+impl Evict for Kept {
+    /// Cuts the session. Its windows are closed when its driver hears of it: an eviction may come while
+    /// another window is locked, so that none is locked here.
+    fn evict(&self) {
+        if let Some(outbox) = self.outbox.upgrade() {
+            outbox.cut(CloseReason::SLOW_CONSUMER);
+        }
+    }
+}
+
+fn chunks(bytes: usize) -> usize {
+    bytes.div_ceil(CHUNK_BYTES) * CHUNK_BYTES
+}
+
+/// How much of a message is charged to the node once for all who keep it.
+fn shared(content: &Content) -> usize {
+    match content.is_shared && content.tag.is_none() {
+        true => content.body.len(),
+        false => 0,
     }
 }
 

@@ -57,6 +57,7 @@ fn content(number: usize) -> Content {
         content_type: None,
         headers: vec![("mine".into(), "1".into())],
         body: Bytes::from(format!("body {number}")),
+        is_shared: false,
         redelivered: false,
         tag: None,
     }
@@ -108,6 +109,7 @@ fn named(version: Version, n: u64, number: usize) -> Delivered {
     }
 }
 
+mod covering;
 mod keeping;
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::email::{read_email, read_name};
 use super::entering::{email_taken, holder_of};
-use super::passwords::judge;
+use super::strength::NewPassword;
 use super::{Accounts, no_account, no_random, random, store_away};
 use crate::model::{Code, Kind, MessageId, Principal, Problem, UnixMillis, UserId};
 use crate::policy::{Action, permit};
@@ -37,13 +37,18 @@ impl Accounts {
         permit(actor.kind, Action::Administer)?;
         let email = read_email(email)?;
         let name = read_name(name)?;
-        judge(password, &email.key, &name)?;
+        let password = NewPassword {
+            password,
+            email: &email.key,
+            name: &name,
+        };
+        let password = self.passwords.hash(password).await?;
         let user_id = UserId::from_random(random().map_err(no_random)?);
         let new = NewAccount {
             user_id: user_id.clone(),
             name: Some(name),
             email: email.written,
-            password: self.passwords.hash(password).await?,
+            password,
             role,
             client_identifier: actor.client_identifier.clone(),
             now: self.now(),

@@ -1,10 +1,12 @@
 //! How somebody comes to be signed in: registering, a visitor's upgrade, the password.
 //!
 //! Not here: what goes on with a sign-in (`sign_ins`). Invariant: an upgrade and a merge need the
-//! visitor's secret, and nothing else stands for it: no e-mail, no name, no fingerprint.
+//! visitor's secret, and nothing else stands for it: no e-mail, no name, no fingerprint. Every entry
+//! asks its limits first, then does what is cheap, then the store, then scores and hashes.
 
 use super::email::{read_email, read_name};
-use super::passwords::{DUMMY, judge};
+use super::passwords::DUMMY;
+use super::strength::NewPassword;
 use super::{
     Accounts, Holder, LoggedIn, Login, Pair, Registration, Upgrade, no_random, random, store_away,
     wrong,
@@ -28,9 +30,10 @@ impl Accounts {
         from: &Handshake,
         registration: Registration,
     ) -> Result<Pair, Problem> {
+        self.take("register", from, self.settings.registrations_per_net)
+            .await?;
         let email = read_email(&registration.email)?;
         let name = read_name(&registration.name)?;
-        judge(&registration.password, &email.key, &name)?;
         let user_id = UserId::from_random(random().map_err(no_random)?);
         let holder = Holder {
             user_id: &user_id,
@@ -40,9 +43,12 @@ impl Accounts {
         };
         let principal = self.principal(from, &holder, None, None);
         self.admit(&principal)?;
-        self.take("register", from, self.settings.registrations_per_net)
-            .await?;
-        let password = self.passwords.hash(&registration.password).await?;
+        let password = NewPassword {
+            password: &registration.password,
+            email: &email.key,
+            name: &name,
+        };
+        let password = self.passwords.hash(password).await?;
         let now = self.now();
         let (sign_in, refresh) = self.new_sign_in(&user_id, &registration.device, now)?;
         let id = sign_in.id;
@@ -73,21 +79,25 @@ impl Accounts {
         secret: &str,
         upgrade: Upgrade,
     ) -> Result<Pair, Problem> {
+        self.take("register", from, self.settings.registrations_per_net)
+            .await?;
+        let claim = Claim::read(self.visitors.key(), secret);
+        let token = claim.ok_or_else(proof_required)?.token;
+        let email = read_email(&upgrade.email)?;
+        let name = upgrade.name.as_deref().map(read_name).transpose()?;
         let visitor = match self.visitors.authenticate(from, secret).await {
             Ok(visitor) => visitor,
             Err(problem) if problem.code == Code::Unauthorized => return Err(proof_required()),
             Err(problem) => return Err(problem),
         };
-        let claim = Claim::read(self.visitors.key(), secret);
-        let token = claim.ok_or_else(proof_required)?.token;
         self.admit(&visitor)?;
-        let email = read_email(&upgrade.email)?;
-        let name = upgrade.name.as_deref().map(read_name).transpose()?;
         let shown = name.clone().unwrap_or_else(|| visitor.name.clone());
-        judge(&upgrade.password, &email.key, &shown)?;
-        self.take("register", from, self.settings.registrations_per_net)
-            .await?;
-        let password = self.passwords.hash(&upgrade.password).await?;
+        let password = NewPassword {
+            password: &upgrade.password,
+            email: &email.key,
+            name: &shown,
+        };
+        let password = self.passwords.hash(password).await?;
         let now = self.now();
         let (sign_in, refresh) = self.new_sign_in(&visitor.user_id, &upgrade.device, now)?;
         let id = sign_in.id;

@@ -21,8 +21,10 @@ mod own;
 mod passwords;
 mod settings;
 mod sign_ins;
+mod strength;
 mod tokens;
 mod types;
+mod worker_threads;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -227,9 +229,8 @@ impl Accounts {
             capacity: per_10_min,
             per_10_min,
         };
-        let network = self.visitors.key().network(from.address);
-        let bucket = format!("{what}:{network}");
-        match self.visitors.quota().take(&bucket, rate).await {
+        let networks = self.visitors.networks(from.address);
+        match networks.take(self.visitors.quota(), what, rate).await {
             Verdict::Allowed { .. } => Ok(()),
             Verdict::Refused { retry_after_ms } => Err(Problem::new(
                 Code::RateLimited,
@@ -242,11 +243,11 @@ impl Accounts {
     /// What counts wrong passwords: the account, by a keyed hash of its name, together with the
     /// network, so that a stranger elsewhere locks nobody out; and each for itself, with more room,
     /// against one who tries many accounts, and many who try one.
-    fn counters(&self, from: &Handshake, login: &str) -> [Counter; 3] {
+    fn counters(&self, from: &Handshake, login: &str) -> Vec<Counter> {
         let key = self.visitors.key();
         let (account, network) = (key.account(login), key.network(from.address));
         let max = self.settings.failures;
-        [
+        let of_account = [
             Counter {
                 key: format!("login:pair:{account}:{network}"),
                 max,
@@ -255,11 +256,14 @@ impl Accounts {
                 key: format!("login:acct:{account}"),
                 max: max.saturating_mul(MANY_NETWORKS),
             },
-            Counter {
-                key: format!("login:net:{network}"),
-                max: self.settings.failures_per_net,
-            },
-        ]
+        ];
+        let networks = self.visitors.networks(from.address).buckets("login:net");
+        let of_networks = networks.limits(self.settings.failures_per_net);
+        let of_networks = of_networks.map(|(key, max)| Counter {
+            key: key.to_owned(),
+            max,
+        });
+        of_account.into_iter().chain(of_networks).collect()
     }
 
     /// Notes what somebody did. What was done stays done when this fails.

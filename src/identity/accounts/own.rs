@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::email::{read_email, read_name};
 use super::letters::reset_letter;
-use super::passwords::judge;
+use super::strength::NewPassword;
 use super::tokens::{Opaque, Use};
 use super::{Accounts, no_account, only_for_accounts, store_away};
 use crate::identity::handshake::Handshake;
@@ -38,11 +38,19 @@ impl Accounts {
         old: &str,
         new: &str,
     ) -> Result<(), Problem> {
+        self.take("login", from, self.settings.logins_per_net)
+            .await?;
         let account = self.own(principal).await?;
-        let counters = self.counters(from, &account.email.to_lowercase());
+        let email = account.email.to_lowercase();
+        let counters = self.counters(from, &email);
         let may_go_on = || self.failures.check(&counters, self.now());
         may_go_on()?;
-        judge(new, &account.email.to_lowercase(), &account.name)?;
+        let new = NewPassword {
+            password: new,
+            email: &email,
+            name: &account.name,
+        };
+        new.check()?;
         let verified = self.passwords.verify(old, &account.password, may_go_on);
         if !verified.await? {
             let quota = self.visitors.quota();
@@ -135,9 +143,13 @@ impl Accounts {
     pub async fn reset(&self, from: &Handshake, token: &str, new: &str) -> Result<UserId, Problem> {
         self.take("login", from, self.settings.logins_per_net)
             .await?;
-        // Before the token is used up: whoever chooses a bad password may choose again.
-        judge(new, "", "")?;
         let token = Opaque::parse(Use::Reset, token).ok_or_else(used)?;
+        let new = NewPassword {
+            password: new,
+            email: "",
+            name: "",
+        };
+        // Before the token is used up: after a refused password the client may send another one.
         let hash = self.passwords.hash(new).await?;
         let now = self.now();
         let user = self.store.use_once(token.hash(), Purpose::Reset, now);

@@ -1,33 +1,28 @@
-//! Passwords: which are good enough, how they are hashed, and how many at a time.
+//! Passwords: how they are scored and hashed, on which threads, and how many at a time.
 //!
-//! Not here: how often somebody may be wrong (`failures`). Invariant: at most one hash per two cores
-//! is computed at a time, so that memory and the rest of the node stay bounded however many ask; and
-//! an e-mail that nobody has costs the same work as one that somebody has.
+//! Not here: what makes a password good enough (`strength`), how often a client may be wrong
+//! (`failures`). Invariant: scoring and hashing run on threads of low priority, under permits: one
+//! for two cores, and on a single core one that rests as long as it has worked. So memory and the
+//! rest of the node stay bounded however many clients ask. An e-mail that nobody has costs the same
+//! work as one that has an account.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
+use super::strength::{BYTES_MAX, NewPassword};
+use super::worker_threads::WorkerThreads;
 use crate::model::{Code, Problem};
 
 /// Memory of one hash, in KiB; passes; lanes: what OWASP recommends for Argon2id.
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
-
-/// The length of a password, in characters.
-const CHARS_MIN: usize = 10;
-const CHARS_MAX: usize = 128;
-
-/// A character has at most four octets; what is longer is not looked at.
-const BYTES_MAX: usize = CHARS_MAX * 4;
-
-/// How much of a password is judged: the time that it takes grows with the length.
-const JUDGED_CHARS: usize = 100;
 
 /// How many may wait for a permit, and for how long.
 const WAITING_MAX: usize = 32;
@@ -37,14 +32,18 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 pub(super) const DUMMY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c3RvbXBib3gtZHVtbXktMQ$\
                                 YW4gb3V0cHV0IG9mIG5vIHBhc3N3b3JkIGF0IGFsbC4";
 
-/// Hashes and verifies. One value per node.
+/// Scores, hashes and verifies. One value per node.
 #[derive(Debug)]
 pub(super) struct Passwords {
+    threads: WorkerThreads,
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// On a single core: until when the only permit rests. A std mutex: it guards one value and is
+    /// never held across an await.
+    rest: Option<Arc<Mutex<Instant>>>,
 }
 
-/// Who has a place in the queue; it is free again when this goes.
+/// A place in the queue for a permit; free again when this is dropped.
 struct Place<'a>(&'a AtomicUsize);
 
 impl Drop for Place<'_> {
@@ -55,26 +54,40 @@ impl Drop for Place<'_> {
 
 impl Passwords {
     pub(super) fn new() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = std::thread::available_parallelism();
+        Self::for_cores(cores.map_or(1, usize::from))
+    }
+
+    fn for_cores(cores: usize) -> Self {
+        let permits = (cores / 2).max(1);
         Self {
-            permits: Arc::new(Semaphore::new((cores / 2).max(1))),
+            threads: WorkerThreads::new("passwords", permits),
+            permits: Arc::new(Semaphore::new(permits)),
             waiting: AtomicUsize::new(0),
+            rest: (cores < 2).then(|| Arc::new(Mutex::new(Instant::now()))),
         }
     }
 
-    /// The hash of a password that was judged good enough, as a PHC string.
-    pub(super) async fn hash(&self, password: &str) -> Result<String, Problem> {
+    /// Scores a new password and hashes it. Returns the hash as a PHC string.
+    ///
+    /// # Errors
+    /// `validation_failed` in the field `password` when it is easily guessed; `overloaded`.
+    pub(super) async fn hash(&self, new: NewPassword<'_>) -> Result<String, Problem> {
+        new.check()?;
         let permit = self.permit().await?;
-        let password = password.to_owned();
-        work(permit, move || {
-            let hashed = hasher()?.hash_password(password.as_bytes()).ok()?;
-            Some(hashed.to_string())
+        let new = new.to_scored();
+        self.work(permit, move || {
+            if let Err(problem) = new.score() {
+                return Some(Err(problem));
+            }
+            let hashed = hasher()?.hash_password(new.password().as_bytes()).ok()?;
+            Some(Ok(hashed.to_string()))
         })
-        .await
+        .await?
     }
 
-    /// Whether this is the password of that hash. `may_go_on` is asked once more when it is this
-    /// one's turn: meanwhile others may have been wrong too often.
+    /// Whether this is the password of that hash. `may_go_on` is called again when the permit is
+    /// there: meanwhile others may have been wrong too often.
     pub(super) async fn verify(
         &self,
         password: &str,
@@ -87,7 +100,7 @@ impl Passwords {
         let permit = self.permit().await?;
         may_go_on()?;
         let (password, hash) = (password.to_owned(), hash.to_owned());
-        work(permit, move || {
+        self.work(permit, move || {
             let verified = hasher()?.verify_password(password.as_bytes(), hash.as_str());
             Some(verified.is_ok())
         })
@@ -100,27 +113,41 @@ impl Passwords {
         if waiting >= WAITING_MAX {
             return Err(overloaded());
         }
-        let permit = Arc::clone(&self.permits).acquire_owned();
+        let permit = async {
+            let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+            if let Some(rest) = &self.rest {
+                let until = *rest.lock().unwrap_or_else(PoisonError::into_inner);
+                tokio::time::sleep_until(until).await;
+            }
+            Some(permit)
+        };
         match tokio::time::timeout(WAIT_MAX, permit).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(overloaded()),
+            Ok(Some(permit)) => Ok(permit),
+            Ok(None) | Err(_) => Err(overloaded()),
         }
     }
-}
 
-/// On a thread that may compute, and to its end: the permit goes back when the memory does, also
-/// when whoever asked has left.
-async fn work<T: Send + 'static>(
-    permit: OwnedSemaphorePermit,
-    compute: impl FnOnce() -> Option<T> + Send + 'static,
-) -> Result<T, Problem> {
-    let done = tokio::task::spawn_blocking(move || {
-        let result = compute();
-        drop(permit);
-        result
-    });
-    let failed = || Problem::new(Code::Internal, "The password could not be looked at.");
-    done.await.ok().flatten().ok_or_else(failed)
+    /// Computes on a worker thread, always to the end: the permit is given back with the memory, also
+    /// when the client has left.
+    async fn work<T: Send + 'static>(
+        &self,
+        permit: OwnedSemaphorePermit,
+        compute: impl FnOnce() -> Option<T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let rest = self.rest.clone();
+        let done = self.threads.run(move || {
+            let began = Instant::now();
+            let result = compute();
+            if let Some(rest) = rest {
+                let until = Instant::now() + began.elapsed();
+                *rest.lock().unwrap_or_else(PoisonError::into_inner) = until;
+            }
+            drop(permit);
+            result
+        });
+        let failed = || Problem::new(Code::Internal, "The password could not be processed.");
+        done.await.flatten().ok_or_else(failed)
+    }
 }
 
 fn hasher() -> Option<Argon2<'static>> {
@@ -136,65 +163,19 @@ fn overloaded() -> Problem {
     .retry_after_ms(2_000)
 }
 
-/// Judges a new password.
-///
-/// # Errors
-/// `validation_failed` in the field `password`, with what to do.
-pub(super) fn judge(password: &str, email: &str, name: &str) -> Result<(), Problem> {
-    let refuse =
-        |words: &'static str| Err(Problem::new(Code::ValidationFailed, words).in_field("password"));
-    let chars = match password.len() {
-        0..=BYTES_MAX => password.chars().count(),
-        _ => usize::MAX,
-    };
-    if !(CHARS_MIN..=CHARS_MAX).contains(&chars) {
-        return refuse("A password has 10 to 128 characters.");
-    }
-    let folded = password.to_lowercase();
-    if folded == email || email.split('@').next().is_some_and(|local| local == folded) {
-        return refuse("The password must not be the e-mail address.");
-    }
-    let judged: String = password.chars().take(JUDGED_CHARS).collect();
-    let score = zxcvbn::zxcvbn(&judged, &[email, name]).score();
-    if score < zxcvbn::Score::Two {
-        return refuse("This password is easily guessed; use several words or a password manager.");
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_passwords_that_are_not_easily_guessed_are_taken() {
-        let check = |password: &str, taken: bool| {
-            let verdict = judge(password, "kim.minsu@example.com", "Kim Minsu");
-            assert_eq!(
-                verdict.is_ok(),
-                taken,
-                "{}",
-                &password[..password.len().min(40)]
-            );
-        };
-        check("correct horse battery", true);
-        check("우리집강아지는복슬강아지", true);
-        check("Tr0ub4dor&3x", true);
-        check("short", false);
-        check("kim.minsu@example.com", false);
-        check("KIM.MINSU@example.com", false);
-        check("passwordpassword", false);
-        check("1234567890", false);
-        check("aaaaaaaaaaaa", false);
-        check("Xq7 vv2-".repeat(16).as_str(), true);
-        check("Xq7 vv2-x".repeat(16).as_str(), false);
-        check("x".repeat(10_000_000).as_str(), false);
-    }
-
     #[tokio::test]
     async fn a_password_is_that_of_its_hash_only() {
         let passwords = Passwords::new();
-        let hash = passwords.hash("correct horse battery").await.unwrap();
+        let new = NewPassword {
+            password: "correct horse battery",
+            email: "",
+            name: "",
+        };
+        let hash = passwords.hash(new).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
         let verify = async |password: &str, hash: &str| {
             passwords.verify(password, hash, || Ok(())).await.unwrap()
@@ -204,7 +185,7 @@ mod tests {
         assert!(!verify("", &hash).await);
         assert!(!verify(&"x".repeat(10_000_000), &hash).await);
         assert!(!verify("correct horse battery", "no hash").await);
-        assert_ne!(hash, passwords.hash("correct horse battery").await.unwrap());
+        assert_ne!(hash, passwords.hash(new).await.unwrap());
     }
 
     #[tokio::test]
@@ -237,5 +218,46 @@ mod tests {
         let problem = answers.into_iter().find_map(Result::err).unwrap();
         assert_eq!(problem.code, Code::Overloaded);
         assert!(problem.retry_after_ms.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_weak_password_is_scored_under_a_permit_and_not_hashed() {
+        let passwords = Passwords::new();
+        let weak = NewPassword {
+            password: "passwordpassword",
+            email: "",
+            name: "",
+        };
+        let problem = passwords.hash(weak).await.unwrap_err();
+        assert_eq!(problem.code, Code::ValidationFailed);
+        assert_eq!(problem.field.as_deref(), Some("password"));
+        let number = u32::try_from(passwords.permits.available_permits()).unwrap();
+        let held = Arc::clone(&passwords.permits)
+            .acquire_many_owned(number)
+            .await
+            .unwrap();
+        let mut scoring = Box::pin(passwords.hash(weak));
+        assert!(futures_util::poll!(&mut scoring).is_pending());
+        drop(held);
+        assert!(scoring.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_single_core_rests_as_long_as_it_has_worked() {
+        let passwords = Passwords::for_cores(1);
+        let permit = passwords.permit().await.unwrap();
+        let work = Duration::from_millis(40);
+        let busy = move || {
+            let began = std::time::Instant::now();
+            while began.elapsed() < work {
+                std::hint::spin_loop();
+            }
+            Some(())
+        };
+        passwords.work(permit, busy).await.unwrap();
+        let began = Instant::now();
+        let _next = passwords.permit().await.unwrap();
+        assert!(began.elapsed() >= work / 2, "{:?}", began.elapsed());
+        assert!(Passwords::for_cores(2).rest.is_none());
     }
 }

@@ -33,9 +33,9 @@ impl Default for AccountSettings {
         Self {
             refresh_ttl: 7 * 24 * 60 * MINUTE,
             failures: 5,
-            failures_per_net: 50,
-            logins_per_net: 100,
-            registrations_per_net: 10,
+            failures_per_net: 500,
+            logins_per_net: 2_000,
+            registrations_per_net: 300,
             visitor_token_ttl: 30 * 24 * 60 * MINUTE,
             public_url: "http://localhost:8080".to_owned(),
         }

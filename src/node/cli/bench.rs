@@ -23,6 +23,8 @@ Examples:
   stompbox bench direct --clients 1000 --rate 1000    500 pairs write to each other
   stompbox bench stored --devices 2 --url ws://a:8080/ws-chat --url ws://b:8080/ws-chat
   stompbox bench idle --steps 5000,17500 --pid 4711   what a connection keeps
+  stompbox bench reconnect --clients 5000 --subscriptions 20 --at-once 5000
+                                                      all are cut off and come back at once
   stompbox bench fanout --url ws://127.0.0.1:15674/ws --login guest --passcode guest --vhost /
 
 Destinations may hold {room}, {self} and {peer} (numbers) and {user} (what CONNECTED called the peer).
@@ -92,6 +94,9 @@ pub(super) struct Args {
     /// Connections [default: fanout 100, churn 32, idle 5000, else 1000]
     #[arg(long, value_name = "N")]
     clients: Option<u32>,
+    /// Subscriptions of each client, for reconnect
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    subscriptions: u32,
     /// Topics, for rooms
     #[arg(long, value_name = "N", default_value_t = 100)]
     rooms: u32,
@@ -184,6 +189,7 @@ impl Args {
             subscribe: self.subscribe,
             send: self.send,
             clients: self.clients,
+            subscriptions: self.subscriptions,
             rooms: self.rooms,
             members: self.members,
             devices: self.devices,

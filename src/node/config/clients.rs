@@ -80,12 +80,39 @@ fn origin(text: &str) -> Option<String> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks(pub Vec<IpNet>);
 
+/// A network, or one address.
+fn network(text: &str) -> Option<IpNet> {
+    let address = |text: &str| text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| address(text)).ok()
+}
+
+/// Networks whose limits are multiplied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkLimits(pub Vec<(IpNet, u32)>);
+
+impl Kind for NetworkLimits {
+    fn read(text: &str, _: Rule) -> Option<Self> {
+        let limit = |text: &str| {
+            let (name, multiple) = text.rsplit_once('=')?;
+            let range = Rule::Between("1", "10000");
+            let multiple = within(multiple.trim(), range, read_number)?;
+            Some((network(name.trim())?, u32::try_from(multiple).ok()?))
+        };
+        list(text).map(limit).collect::<Option<_>>().map(Self)
+    }
+    fn allowed(_: Rule) -> String {
+        "networks, each with a number from 1 to 10000, separated by commas, such as \
+         10.0.0.0/8=20,2001:db8::/32=5"
+            .to_owned()
+    }
+    fn shown(&self) -> String {
+        let shown = |(net, multiple): &(IpNet, u32)| format!("{net}={multiple}");
+        self.0.iter().map(shown).collect::<Vec<_>>().join(",")
+    }
+}
+
 impl Kind for Networks {
     fn read(text: &str, _: Rule) -> Option<Self> {
-        let network = |text: &str| {
-            let address = |text: &str| text.parse::<IpAddr>().map(IpNet::from);
-            text.parse().or_else(|_| address(text)).ok()
-        };
         list(text).map(network).collect::<Option<_>>().map(Self)
     }
     fn allowed(_: Rule) -> String {
@@ -117,6 +144,18 @@ mod tests {
                 ("", ""),
             ],
             &["example.com", "10.0.0.0/33"],
+        );
+        check::<NetworkLimits>(
+            Rule::Any,
+            &[
+                (
+                    "10.0.0.0/8=20, 2001:db8::/32 = 5",
+                    "10.0.0.0/8=20,2001:db8::/32=5",
+                ),
+                ("192.0.2.1=3", "192.0.2.1/32=3"),
+                ("", ""),
+            ],
+            &["10.0.0.0/8", "10.0.0.0/8=0", "office=2", "10.0.0.0/8=10001"],
         );
         check::<HeartBeat>(
             Rule::Between("100", "600000"),

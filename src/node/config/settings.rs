@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::accounts::{IssuerList, MailFrom, PublicUrl, Word};
-use super::clients::{HeartBeat, Networks, Origins};
+use super::clients::{HeartBeat, NetworkLimits, Networks, Origins};
 use super::kinds::{Kind, Rule};
 use super::layers::Layers;
 use super::mistake::Mistake;
@@ -157,11 +157,11 @@ settings! {
             "The secret with which it is asked.", "";
         login_failures "LOGIN_FAILURES" []: u32 = "5", Rule::Between("0", "1000"),
             "Wrong passwords for one account from one network in 15 minutes, and ten times as many from all networks; 0 is off.", "`rate_limited`";
-        login_failures_per_net "LOGIN_FAILURES_PER_NET" []: u32 = "50", Rule::Between("0", "100000"),
+        login_failures_per_net "LOGIN_FAILURES_PER_NET" []: u32 = "500", Rule::Between("0", "100000"),
             "Wrong passwords from one network in 15 minutes; 0 is off.", "`rate_limited`";
-        login_per_net "LOGIN_PER_NET" []: u32 = "100", Rule::Between("0", "1000000"),
+        login_per_net "LOGIN_PER_NET" []: u32 = "2000", Rule::Between("0", "1000000"),
             "Tries to sign in from one network in 10 minutes; 0 is off.", "`rate_limited`";
-        register_per_net "REGISTER_PER_NET" []: u32 = "10", Rule::Between("0", "1000000"),
+        register_per_net "REGISTER_PER_NET" []: u32 = "300", Rule::Between("0", "1000000"),
             "New accounts from one network in 10 minutes, and as many letters; 0 is off.", "`rate_limited`";
         public_url "PUBLIC_URL" []: Option<PublicUrl> = "", Rule::Any,
             "Where people reach the service, for links in letters; without it this machine.", "";
@@ -250,40 +250,54 @@ settings! {
         ws_max_connections "WS_MAX_CONNECTIONS" []: u32 = "100000", Rule::Between("1", "10000000"),
             "Connections; never more than the file limit minus 512.", "503 with Retry-After";
         memory_limit "MEMORY_LIMIT" []: Size = "1GiB", Rule::Between("64MiB", "1024GiB"),
-            "Memory of the process.", "503 with Retry-After";
-        connection_rate "CONNECTION_RATE" []: u32 = "500", Rule::Between("1", "1000000"),
-            "New connections per second, on average; a tenth of it from one network.", "503 with Retry-After";
+            "Memory that all clients together may occupy; at most 80 % of what the system gives the process.", "503 with Retry-After";
+        connection_rate "CONNECTION_RATE" []: u32 = "0", Rule::Between("0", "1000000"),
+            "New connections per second, on average; a tenth of it from one network. 0 is off: then the node takes as many as it has CPU for, in turn by network.", "503 with Retry-After";
         connection_burst "CONNECTION_BURST" []: u32 = "5000", Rule::Between("1", "1000000"),
-            "New connections at once; a fifth of it from one network.", "503 with Retry-After";
-        connections_per_net "CONNECTIONS_PER_NET" []: u32 = "1000", Rule::Between("0", "10000000"),
-            "Connections from one network (IPv4 address, IPv6 /64); 0 is off.", "429";
+            "New connections at once, while `CONNECTION_RATE` is set; a fifth of it from one network.", "503 with Retry-After";
+        connections_per_net "CONNECTIONS_PER_NET" []: u32 = "0", Rule::Between("0", "10000000"),
+            "A fixed number of connections from one network (IPv4 address, IPv6 /64), beside its share of the connections and the memory that are free; 0 is none.", "429";
+        network_limits "NETWORK_LIMITS" []: NetworkLimits = "", Rule::Any,
+            "Networks with larger limits: each limit of a network is multiplied by the number behind its name. The longest prefix decides.", "";
+        subscriptions_per_node "SUBSCRIPTIONS_PER_NODE" []: u32 = "1000000", Rule::Between("0", "100000000"),
+            "Subscriptions of this node beyond the first 32 of each session, with shares for users and networks; 0 is off.", "ERROR `limit_exceeded`";
+    }
+    "Limits of what is stored" {
+        visitor_store_bytes "VISITOR_STORE_BYTES" []: Size = "2GiB", Rule::Between("0", "1024GiB"),
+            "Bytes of messages of visitors that may be stored through this node at a time, with shares for visitors and networks; 0 is off.", "`limit_exceeded`";
+        member_store_bytes "MEMBER_STORE_BYTES" []: Size = "8GiB", Rule::Between("0", "1024GiB"),
+            "Bytes of messages that members may store through this node in a day, with shares for members and networks; 0 is off.", "`limit_exceeded`";
     }
     "Limits of a person or a network" {
         sessions_member "SESSIONS_MEMBER" []: u32 = "20", Rule::Between("1", "1000"),
             "Sessions of one member.", "the oldest is closed, 4409";
-        sessions_visitor "SESSIONS_VISITOR" []: u32 = "3", Rule::Between("1", "1000"),
+        sessions_visitor "SESSIONS_VISITOR" []: u32 = "10", Rule::Between("1", "1000"),
             "Sessions of one visitor.", "the oldest is closed, 4409";
         visitors_per_network "VISITORS_PER_NETWORK" ["MINT_PER_NET"]: u32 = "10000", Rule::Between("0", "10000000"),
-            "New visitors from one network (IPv4 address, IPv6 /64) in 10 minutes, half of them at once; twice as many from a /56, four times from a /48; 0 is off.", "`try_later`";
+            "New visitors from one network (IPv4 address, IPv6 /64) in 10 minutes, half of them at once; half as many more from a /56, twice as many from a /48; 0 is off.", "`try_later`";
         rate_anon_per_min "RATE_ANON_PER_MIN" []: u32 = "200", Rule::Between("0", "1000000"),
             "Messages of a visitor in a minute, on average; 0 is off.", "`rate_limited`; 300 refusals in 60 s: close 4429";
         rate_auth_per_min "RATE_AUTH_PER_MIN" []: u32 = "500", Rule::Between("0", "1000000"),
             "Messages of a member in a minute, on average; 0 is off.", "`rate_limited`; 300 refusals in 60 s: close 4429";
         rate_burst "RATE_BURST" []: u32 = "100", Rule::Between("0", "1000000"),
             "Messages of one person at once; 0 is off.", "`rate_limited`";
-        rate_net_per_min "RATE_NET_PER_MIN" []: u32 = "2000", Rule::Between("0", "10000000"),
+        rate_net_per_min "RATE_NET_PER_MIN" []: u32 = "60000", Rule::Between("0", "10000000"),
             "Messages from one network in a minute, on average; 0 is off.", "`rate_limited`";
-        rate_net_burst "RATE_NET_BURST" []: u32 = "1000", Rule::Between("0", "10000000"),
+        rate_net_burst "RATE_NET_BURST" []: u32 = "5000", Rule::Between("0", "10000000"),
             "Messages from one network at once; 0 is off.", "`rate_limited`";
         http_per_min "HTTP_PER_MIN" []: u32 = "120", Rule::Between("0", "1000000"),
-            "Requests of one person to REST in a minute, and as many at once; a network has 20 times as many. 0 is off.", "429 `rate_limited`";
+            "Requests of one user to REST in a minute, and as many at once; 0 is off.", "429 `rate_limited`";
+        http_per_net "HTTP_PER_NET" []: u32 = "60000", Rule::Between("0", "10000000"),
+            "Requests from one network to REST in a minute, a sixth of them at once; what needs no secret has a fifth of it. 0 is off.", "429 `rate_limited`";
         http_auth_per_min "HTTP_AUTH_PER_MIN" []: u32 = "10", Rule::Between("0", "1000000"),
-            "Requests from one network to `/api/v1/auth/*`, and of those who are not authenticated, in a minute; 0 is off.", "429 `rate_limited`";
+            "Requests of one user, or with one token, to `/api/v1/auth/*` in a minute; 0 is off.", "429 `rate_limited`";
+        http_auth_per_net "HTTP_AUTH_PER_NET" []: u32 = "2000", Rule::Between("0", "10000000"),
+            "Requests from one network to `/api/v1/auth/*`, and of clients that are not authenticated, in a minute; 0 is off.", "429 `rate_limited`";
         rate_strict_windows "RATE_STRICT_WINDOWS" []: bool = "false", Rule::Any,
             "Whether no minute may have more than the numbers above, bursts included, rather than that many on average and a burst on top.", "";
-        connect_per_net "CONNECT_PER_NET" []: u32 = "3000", Rule::Between("0", "10000000"),
+        connect_per_net "CONNECT_PER_NET" []: u32 = "20000", Rule::Between("0", "10000000"),
             "CONNECT frames from one network in a minute, on average, counted for all nodes; 0 is off.", "`try_later`";
-        connect_burst "CONNECT_BURST" []: u32 = "2000", Rule::Between("0", "10000000"),
+        connect_burst "CONNECT_BURST" []: u32 = "20000", Rule::Between("0", "10000000"),
             "CONNECT frames from one network at once; 0 is off.", "`try_later`";
         client_frames_per_10s "CLIENT_FRAMES_PER_10S" []: u32 = "100", Rule::Between("10", "1000000"),
             "Other frames of a client in 10 seconds, beyond the negotiated beats.", "`rate_limited`";
@@ -300,7 +314,7 @@ settings! {
         prefix_user "PREFIX_USER" []: Paths = "/user", Rule::Any,
             "The prefixes of the destinations of one user.", "";
         patterns_max "PATTERNS_MAX" []: u32 = "1000", Rule::Between("0", "100000"),
-            "Different subscriptions with wildcards that are kept, counted once for each node of the cluster.", "ERROR `limit_exceeded`";
+            "Different subscriptions with wildcards that are kept, counted once for each node of the cluster, with shares for users and networks.", "ERROR `limit_exceeded`";
         queue_mode "QUEUE_MODE" []: QueueMode = "competing", Rule::Any,
             "Whether a message of a queue goes to one consumer or to every subscriber.", "";
         destination_rules "DESTINATION_RULES" []: RuleTable =
@@ -315,13 +329,15 @@ settings! {
         queue_length "QUEUE_LENGTH" []: u32 = "10000", Rule::Between("1", "10000000"),
             "Messages in a queue for which `x-max-length` is not given, and the largest that may be given.", "`limit_exceeded`";
         queue_bytes "QUEUE_BYTES" []: Size = "64MiB", Rule::Between("64KiB", "64GiB"),
-            "Octets in one queue; all queues of a node without RabbitMQ together hold four times that.", "`limit_exceeded`";
+            "Bytes in one queue; four times as much in all that this node sends to, with shares for users and networks.", "`limit_exceeded`";
         queue_expires "QUEUE_EXPIRES" []: Duration = "24h", Rule::Between("1s", "30d"),
             "How long a queue is kept without a consumer and without use if `x-expires` is not given, and the longest that may be given.", "removed with what is in it";
+        queue_visitor_expires "QUEUE_VISITOR_EXPIRES" []: Duration = "5m", Rule::Between("1s", "30d"),
+            "The same for a queue that only visitors have used; an empty queue of members and bots for which nothing was given is removed after it, too.", "removed with what is in it";
         queues_per_node "QUEUES_PER_NODE" []: u32 = "1000", Rule::Between("1", "100000"),
-            "Queues that this node uses at a time.", "`limit_exceeded`";
+            "Queues that this node uses at a time; users and networks have shares of what is free.", "`limit_exceeded`";
         queue_consumers "QUEUE_CONSUMERS" []: u32 = "2000", Rule::Between("1", "2000"),
-            "Subscriptions to queues on this node; RabbitMQ has room for no more on one connection.", "`limit_exceeded`";
+            "Subscriptions to queues on this node, with shares for users and networks; RabbitMQ has room for no more on one connection.", "`limit_exceeded`";
     }
     "Other ways in" {
         stomp_tcp_port "STOMP_TCP_PORT" []: u16 = "0", Rule::Between("0", "65535"),

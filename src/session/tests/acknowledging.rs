@@ -31,6 +31,7 @@ fn a_subscribe_tells_all_that_the_client_said() {
             expires: None,
             length_max: Some(9),
         },
+        of_session: 1,
     };
     assert_eq!(subscribed(&mut rig, wire), expected);
     let plain = subscribed(&mut rig, "SUBSCRIBE\nid:2\ndestination:/topic/x\n\n\0");

@@ -5,6 +5,7 @@ mod acknowledging;
 mod asking;
 mod connecting;
 mod ending;
+mod keeping;
 mod receipting;
 mod soft;
 mod timing;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::model::{ClientId, Holder, Kind, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 use crate::store::alike::{epoch, placed, stretch};
 use crate::store::{
-    Append, Appended, Head, Heads, Position, Range, StoreError, TokenHash, UserRecord,
+    Append, Appended, Head, Heads, Position, Range, StoreError, StoredSlot, TokenHash, UserRecord,
     unkept_before,
 };
 
@@ -176,6 +176,7 @@ impl State {
         user: &UserId,
         after: Option<MessageId>,
         limit: u32,
+        bytes_max: u64,
     ) -> Vec<StoredMessage> {
         let rooms = self.rooms_of(user);
         let mut found: Vec<&StoredMessage> = rooms
@@ -186,7 +187,14 @@ impl State {
             .filter(|message| after.is_none_or(|after| message.id > after))
             .collect();
         found.sort_by_key(|message| (message.id, message.room, message.seq));
-        found.into_iter().take(limit as usize).cloned().collect()
+        let mut bytes = 0;
+        let within = |message: &&StoredMessage| {
+            let is_within = bytes < bytes_max;
+            bytes += message.text.len() as u64;
+            is_within
+        };
+        let found = found.into_iter().take(limit as usize);
+        found.take_while(within).cloned().collect()
     }
 
     pub(super) fn erase(&mut self, user: &UserId, ends_at: UnixMillis) {
@@ -206,6 +214,26 @@ impl State {
             }
         }
         self.leave_everything(user);
+    }
+
+    pub(super) fn stored_by_visitors(&self, slot_ms: u64) -> Vec<StoredSlot> {
+        let kept = self
+            .conversations
+            .values()
+            .flat_map(|it| it.messages.values());
+        let mut slots = BTreeMap::new();
+        for (kept, at) in kept.filter_map(|kept| Some((kept, kept.expires_at?))) {
+            let slot = at.0 / slot_ms.max(1);
+            let empty = StoredSlot {
+                slot,
+                messages: 0,
+                bytes: 0,
+            };
+            let stored = slots.entry(slot).or_insert(empty);
+            stored.messages += 1;
+            stored.bytes += kept.message.text.len() as u64;
+        }
+        slots.into_values().collect()
     }
 
     pub(super) fn purge(&mut self, now: UnixMillis, idle_before: UnixMillis) -> u64 {

@@ -7,16 +7,18 @@
 //! committed is seen. What changes users (`visits`) locks the user before any conversation, too.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool, PoolError};
 use futures_util::future::{join4, join5};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{Error, Row};
+use tokio_postgres::Row;
 use tokio_util::sync::CancellationToken;
 
 use super::columns::{Columns, KeyColumns, octets, rooms};
+use super::failed::{Failed, before, during};
 use super::hands::{Hands, Question};
 use super::keys::{KNOWN, Key, key, known_messages};
 use super::late;
@@ -79,16 +81,8 @@ pub(super) struct Lane {
     pub(super) batch_max: usize,
     /// How long one attempt may take, if nothing is heard.
     pub(super) deadline: Duration,
-}
-
-/// Why an attempt did not commit.
-enum Failed {
-    /// Nothing was changed, and it may go better the next time.
-    Again(StoreError),
-    /// PostgreSQL refuses what is in the batch; nothing was changed.
-    Refused(StoreError),
-    /// It is over for now. Whether it was committed may be unknown.
-    Ended(StoreError),
+    /// Whether the last batch of any lane failed.
+    pub(super) is_failing: Arc<AtomicBool>,
 }
 
 impl Lane {
@@ -133,6 +127,8 @@ impl Lane {
                 vec![Err(err); batch.len()]
             }
         };
+        let has_failed = answers.iter().all(Result::is_err);
+        self.is_failing.store(has_failed, Ordering::Relaxed);
         for (waiting, answer) in batch.drain(..).zip(answers) {
             // Nobody may be waiting any more; the message is committed all the same.
             let _ = waiting.reply.send(answer);
@@ -368,33 +364,4 @@ fn heads(locked: &[Row]) -> Result<BTreeMap<RoomId, (u64, u32)>, Failed> {
         .iter()
         .map(|row| read(row).map_err(Failed::Ended))
         .collect()
-}
-
-/// A failure before COMMIT was sent: nothing can be committed, so a lost connection is tried again.
-fn before(err: Error) -> Failed {
-    if err.is_closed() || is_shutdown(&err) {
-        return Failed::Again(err.into());
-    }
-    during(err)
-}
-
-/// A failure of a statement that was sent together with COMMIT.
-fn during(err: Error) -> Failed {
-    let Some(code) = err.code().cloned() else {
-        return Failed::Ended(err.into());
-    };
-    let class = code.code().get(..2).unwrap_or_default().to_owned();
-    if code == SqlState::T_R_DEADLOCK_DETECTED || code == SqlState::T_R_SERIALIZATION_FAILURE {
-        Failed::Again(err.into())
-    } else if matches!(class.as_str(), "22" | "23") {
-        // A value or a constraint: PostgreSQL rolled back because of one of the messages.
-        Failed::Refused(err.into())
-    } else {
-        Failed::Ended(err.into())
-    }
-}
-
-fn is_shutdown(err: &Error) -> bool {
-    err.code()
-        .is_some_and(|code| *code == SqlState::ADMIN_SHUTDOWN || *code == SqlState::CRASH_SHUTDOWN)
 }

@@ -6,8 +6,10 @@
 //! its row, so commit order is `seq` order on every node.
 
 mod accounts;
+mod checking;
 mod columns;
 mod connect;
+mod failed;
 mod hands;
 mod keeping;
 mod keys;
@@ -16,6 +18,7 @@ mod settings;
 mod visits;
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,10 +33,10 @@ use tokio_util::task::TaskTracker;
 
 use super::alike::{storable, stretch};
 use super::backlog::Backlog;
-use super::rows::{MessageRow, UserRow, millis, room, signed, time, unsigned, user};
+use super::rows::{MessageRow, millis, room, signed, stored_slot, unsigned, user};
 use super::{
     Append, Commit, Found, Head, Heads, Keep, NewVisitor, Position, Range, Store, StoreError,
-    TakeOver, TokenHash, UserRecord, sql,
+    StoredSlot, TakeOver, TokenHash, UserRecord, sql,
 };
 use crate::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 use lane::{Lane, Waiting};
@@ -64,6 +67,8 @@ pub struct PostgresStore {
     backlog: Backlog,
     /// By the conversation: all appends to one are in one lane, in the order of the calls.
     lanes: Vec<mpsc::Sender<Waiting>>,
+    /// Whether the last batch of any lane failed.
+    is_failing: Arc<AtomicBool>,
     stop: CancellationToken,
     /// What `close` waits for. A std mutex, held to take them out.
     running: Mutex<Vec<JoinHandle<()>>>,
@@ -86,6 +91,7 @@ impl PostgresStore {
         let store_id = connect::prepare(&lane_pool).await?;
         let stop = CancellationToken::new();
         let (mut lanes, mut running) = (Vec::new(), Vec::new());
+        let is_failing = Arc::new(AtomicBool::new(false));
         for _ in 0..settings.lanes {
             let (sender, waiting) = mpsc::channel(settings.lane_queue_max);
             let lane = Lane {
@@ -93,6 +99,7 @@ impl PostgresStore {
                 store_id: store_id.clone(),
                 batch_max: settings.batch_max,
                 deadline: connect::deadline(settings),
+                is_failing: Arc::clone(&is_failing),
             };
             running.push(tracker.spawn(lane.run(waiting, stop.clone())));
             lanes.push(sender);
@@ -103,6 +110,7 @@ impl PostgresStore {
             deadline: connect::deadline(settings),
             backlog: Backlog::new(settings.queue_bytes_max),
             lanes,
+            is_failing,
             stop,
             running: Mutex::new(running),
         }))
@@ -236,9 +244,19 @@ impl Store for PostgresStore {
         Ok(!rows.is_empty())
     }
 
+    async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError> {
+        let slot_ms = i64::try_from(slot_ms.max(1)).unwrap_or(i64::MAX);
+        let rows = self.ask(sql::STORED_BY_VISITORS, &[&slot_ms]).await?;
+        let slot = |row: &Row| {
+            let (slot, messages) = (row.try_get(0)?, row.try_get(1)?);
+            Ok(stored_slot(slot, messages, row.try_get(2)?))
+        };
+        rows.iter().map(slot).collect()
+    }
+
     async fn user(&self, user_id: &UserId) -> Result<Option<UserRecord>, StoreError> {
         let rows = self.ask(sql::USER, &[&user_id.as_str()]).await?;
-        rows.first().map(user_record).transpose()
+        rows.first().map(visits::user_record).transpose()
     }
 
     async fn visitor(
@@ -247,19 +265,7 @@ impl Store for PostgresStore {
         user: Option<&UserId>,
         now: UnixMillis,
     ) -> Result<Found, StoreError> {
-        let params: [&(dyn ToSql + Sync); 2] = [&token.as_slice(), &millis(now)];
-        let rows = self.ask(sql::VISITOR_BY_TOKEN, &params).await?;
-        if let Some(row) = rows.first() {
-            return Ok(Found::Open {
-                record: user_record(row)?,
-                expires_at: time(row.try_get(9)?),
-            });
-        }
-        let Some(user) = user else {
-            return Ok(Found::Nobody);
-        };
-        let taken = self.ask(sql::TAKEN, &[&user.as_str()]).await?;
-        Ok(Found::without(!taken.is_empty()))
+        self.find_visitor(token, user, now).await
     }
 
     async fn keep_visitor(&self, keep: Keep) -> Result<(), StoreError> {
@@ -287,7 +293,7 @@ impl Store for PostgresStore {
     ) -> Result<Vec<UserRecord>, StoreError> {
         let params: [&(dyn ToSql + Sync); 2] = [&client.as_str(), &millis(seen_after)];
         let rows = self.ask(sql::LOOSE_VISITORS, &params).await?;
-        rows.iter().map(user_record).collect()
+        rows.iter().map(visits::user_record).collect()
     }
 
     async fn take_over(&self, take_over: TakeOver) -> Result<bool, StoreError> {
@@ -304,10 +310,13 @@ impl Store for PostgresStore {
         user_id: &UserId,
         after: Option<MessageId>,
         limit: u32,
+        bytes_max: u64,
     ) -> Result<Vec<StoredMessage>, StoreError> {
         // Nothing is smaller than no octets.
         let after = after.map_or(Vec::new(), |id| id.0.to_be_bytes().to_vec());
-        let params: [&(dyn ToSql + Sync); 3] = [&user_id.as_str(), &after, &i64::from(limit)];
+        let bytes_max = i64::try_from(bytes_max).unwrap_or(i64::MAX);
+        let user_id = user_id.as_str();
+        let params: [&(dyn ToSql + Sync); 4] = [&user_id, &after, &i64::from(limit), &bytes_max];
         let rows = self.ask(sql::EXPORT, &params).await?;
         rows.iter()
             .map(|row| message_row(row, 0)?.try_into())
@@ -339,7 +348,7 @@ impl Store for PostgresStore {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.ask("SELECT 1", &[]).await.map(drop)
+        self.check_writing().await
     }
 
     async fn close(&self) {
@@ -355,21 +364,6 @@ impl Store for PostgresStore {
         }
         self.pool.close();
     }
-}
-
-fn user_record(row: &Row) -> Result<UserRecord, StoreError> {
-    UserRow {
-        user_id: row.try_get(0)?,
-        kind: row.try_get(1)?,
-        is_loose: row.try_get(2)?,
-        taken_at: row.try_get(3)?,
-        name: row.try_get(4)?,
-        client_identifier: row.try_get(5)?,
-        created_at: row.try_get(6)?,
-        last_seen: row.try_get(7)?,
-        is_kept: row.try_get(8)?,
-    }
-    .try_into()
 }
 
 /// Reads the columns of a message from column `at` on.

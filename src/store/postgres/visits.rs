@@ -6,15 +6,17 @@
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Transaction};
-use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Error, Row};
 
 use super::{PURGE_ROWS, PostgresStore, late};
 use crate::model::{UnixMillis, UserId};
 use crate::store::alike::taken_at;
-use crate::store::rows::millis;
-use crate::store::{Keep, NewVisitor, StoreError, TakeOver, TokenHash, sql, unkept_before};
+use crate::store::rows::{UserRow, millis, time};
+use crate::store::{
+    Found, Keep, NewVisitor, StoreError, TakeOver, TokenHash, UserRecord, sql, unkept_before,
+};
 
 /// How often a change is tried when PostgreSQL ends it because of another.
 pub(super) const ATTEMPTS_MAX: u32 = 6;
@@ -52,6 +54,28 @@ pub(super) enum Change {
 }
 
 impl PostgresStore {
+    /// What is known of a secret, and of the address that it names.
+    pub(super) async fn find_visitor(
+        &self,
+        token: TokenHash,
+        user: Option<&UserId>,
+        now: UnixMillis,
+    ) -> Result<Found, StoreError> {
+        let params: [&(dyn ToSql + Sync); 2] = [&token.as_slice(), &millis(now)];
+        let rows = self.ask(sql::VISITOR_BY_TOKEN, &params).await?;
+        if let Some(row) = rows.first() {
+            return Ok(Found::Open {
+                record: user_record(row)?,
+                expires_at: time(row.try_get(9)?),
+            });
+        }
+        let Some(user) = user else {
+            return Ok(Found::Nobody);
+        };
+        let taken = self.ask(sql::TAKEN, &[&user.as_str()]).await?;
+        Ok(Found::without(!taken.is_empty()))
+    }
+
     /// Makes a change and yields the number of rows that count, or `None` when it did not apply.
     pub(super) async fn change(&self, change: &Change) -> Result<Option<u64>, StoreError> {
         let mut attempt = 1;
@@ -275,4 +299,19 @@ pub(super) fn is_somebody_elses(err: &Error) -> bool {
     err.code().is_some_and(|code| {
         *code == SqlState::T_R_DEADLOCK_DETECTED || *code == SqlState::T_R_SERIALIZATION_FAILURE
     })
+}
+
+pub(super) fn user_record(row: &Row) -> Result<UserRecord, StoreError> {
+    UserRow {
+        user_id: row.try_get(0)?,
+        kind: row.try_get(1)?,
+        is_loose: row.try_get(2)?,
+        taken_at: row.try_get(3)?,
+        name: row.try_get(4)?,
+        client_identifier: row.try_get(5)?,
+        created_at: row.try_get(6)?,
+        last_seen: row.try_get(7)?,
+        is_kept: row.try_get(8)?,
+    }
+    .try_into()
 }

@@ -8,8 +8,10 @@ use std::future::{Future, ready};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Error, ToSql, params_from_iter};
 
-use super::SqliteStore;
-use super::writer::Unit;
+use tokio::sync::oneshot;
+
+use super::writer::{Call, Unit};
+use super::{SqliteStore, closed};
 use crate::store::StoreError;
 use crate::store::accounts::sql::{Row, Sql, Value};
 
@@ -37,12 +39,16 @@ impl SqliteStore {
         .await
     }
 
-    /// Makes a change that touches neither conversations nor the hands of identities.
+    /// Makes a change that touches neither conversations nor the hands of identities. It waits up to
+    /// 20 ms for a message to be committed with, so that no message waits for its sync.
     pub(in crate::store) async fn change_accounts<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Connected<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.write(move |unit| apart(unit, question)).await?
+        let (reply, answer) = oneshot::channel();
+        let call = Call::new(move |unit: &Unit<'_>| apart(unit, question), reply);
+        self.enqueue(Box::new(call.patient()))?;
+        answer.await.map_err(|_| closed())??
     }
 
     /// Makes a change that may touch everything.

@@ -8,8 +8,10 @@
 mod accounts;
 mod append;
 pub mod backup;
+mod company;
 mod ledger;
 mod open;
+mod place;
 mod reader;
 mod settings;
 mod visits;
@@ -29,13 +31,14 @@ use tokio::sync::oneshot;
 
 use super::alike::{storable, stretch};
 use super::backlog::Backlog;
-use super::rows::millis;
+use super::rows::{millis, stored_slot};
 use super::{
-    Append, Commit, Found, Heads, Keep, NewVisitor, Position, Range, Store, StoreError, TakeOver,
-    TokenHash, UserRecord, sql,
+    Append, Commit, Found, Heads, Keep, NewVisitor, Position, Range, Store, StoreError, StoredSlot,
+    TakeOver, TokenHash, UserRecord, sql,
 };
 use crate::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 use append::AppendJob;
+use place::Place;
 use reader::{Question, Readers};
 pub use settings::SqliteSettings;
 use writer::{Call, Job, Unit};
@@ -50,6 +53,7 @@ pub struct SqliteStore {
     backlog: Backlog,
     /// Whether the last transaction failed; then `check` tries one instead of only reading.
     is_failing: Arc<AtomicBool>,
+    place: Arc<Place>,
     /// `None` after `close`. A std mutex, held for the moment of a `try_send`: it also makes the
     /// place in the queue the order of the calls.
     threads: Mutex<Option<Threads>>,
@@ -87,12 +91,13 @@ impl SqliteStore {
         settings.check()?;
         let opened = open::open(path, settings)?;
         let is_failing = Arc::new(AtomicBool::new(false));
+        let place = Arc::new(Place::of(path)?);
         let mut handles = Vec::new();
         let state = writer::State {
             store_id: opened.store_id.clone(),
             position: opened.position,
             is_failing: Arc::clone(&is_failing),
-            wal: open::beside(path, "-wal"),
+            place: Arc::clone(&place),
         };
         let (writer, handle) = writer::start(opened.writer, state, settings)?;
         handles.push(handle);
@@ -103,6 +108,7 @@ impl SqliteStore {
             store_id: opened.store_id,
             backlog: Backlog::new(settings.queue_bytes_max),
             is_failing,
+            place,
             threads: Mutex::new(Some(Threads {
                 writer,
                 readers,
@@ -137,6 +143,7 @@ impl SqliteStore {
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.place.known()?;
         let (reply, answer) = oneshot::channel();
         let question: Question = Box::new(move |conn| {
             // Nobody may be waiting any more; then the answer is of no use.
@@ -223,6 +230,18 @@ impl Store for SqliteStore {
         .await
     }
 
+    async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError> {
+        self.read(move |conn| {
+            let mut statement = conn.prepare(sql::STORED_BY_VISITORS)?;
+            let slot_ms = i64::try_from(slot_ms.max(1)).unwrap_or(i64::MAX);
+            let rows = statement.query_map(params![slot_ms], |row| {
+                Ok(stored_slot(row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     async fn user(&self, user_id: &UserId) -> Result<Option<UserRecord>, StoreError> {
         let user_id = user_id.clone();
         self.read(move |conn| visits::users(conn, sql::USER, params![user_id.as_str()]))
@@ -297,13 +316,15 @@ impl Store for SqliteStore {
         user_id: &UserId,
         after: Option<MessageId>,
         limit: u32,
+        bytes_max: u64,
     ) -> Result<Vec<StoredMessage>, StoreError> {
         let user_id = user_id.clone();
         self.read(move |conn| {
             // Nothing is smaller than no octets.
             let after = after.map_or(Vec::new(), |id| id.0.to_be_bytes().to_vec());
+            let bytes_max = i64::try_from(bytes_max).unwrap_or(i64::MAX);
             let mut statement = conn.prepare_cached(sql::EXPORT)?;
-            let mut rows = statement.query(params![user_id.as_str(), after, limit])?;
+            let mut rows = statement.query(params![user_id.as_str(), after, limit, bytes_max])?;
             let mut messages = Vec::new();
             while let Some(row) = rows.next()? {
                 messages.push(append::message_row(row, 0)?.try_into()?);
@@ -324,25 +345,8 @@ impl Store for SqliteStore {
 
     async fn purge(&self, now: UnixMillis, idle_before: UnixMillis) -> Result<u64, StoreError> {
         let mut removed = 0;
-        for step in [
-            visits::purge_messages as visits::PurgeStep,
-            visits::purge_tokens,
-            visits::purge_ended,
-            visits::purge_unkept,
-            visits::purge_visitors,
-        ] {
-            loop {
-                let purged = self
-                    .write(move |unit| {
-                        unit.open_the_ledger()?;
-                        step(unit.conn, (now, idle_before), PURGE_ROWS)
-                    })
-                    .await?;
-                removed += purged.rows;
-                if purged.is_done {
-                    break;
-                }
-            }
+        for step in visits::PURGE {
+            removed += self.purge_all_of(step, (now, idle_before)).await?;
         }
         Ok(removed)
     }
@@ -351,8 +355,16 @@ impl Store for SqliteStore {
         if self.is_failing.load(Ordering::Relaxed) {
             return self.write(|unit| unit.probe()).await;
         }
-        self.read(|conn| Ok(conn.query_row("SELECT 1", [], |_| Ok(()))?))
-            .await
+        let place = Arc::clone(&self.place);
+        let is_failing = Arc::clone(&self.is_failing);
+        self.read(move |conn| {
+            // The next check reaches the writer, which looks after what is lost.
+            place
+                .look()
+                .inspect_err(|_| is_failing.store(true, Ordering::Relaxed))?;
+            Ok(conn.query_row("SELECT 1", [], |_| Ok(()))?)
+        })
+        .await
     }
 
     async fn close(&self) {

@@ -4,6 +4,7 @@
 
 use rusqlite::{Connection, Error, OptionalExtension, Params, Row, params};
 
+use super::{PURGE_ROWS, SqliteStore};
 use crate::model::{UnixMillis, UserId};
 use crate::store::alike::taken_at;
 use crate::store::rows::{UserRow, millis, time};
@@ -14,6 +15,38 @@ use crate::store::{
 /// Removes at most so many rows of one kind; the times are now and the end of idleness.
 pub(super) type PurgeStep =
     fn(&Connection, (UnixMillis, UnixMillis), usize) -> Result<Purged, Error>;
+
+/// Everything that expires.
+pub(super) const PURGE: [PurgeStep; 5] = [
+    purge_messages,
+    purge_tokens,
+    purge_ended,
+    purge_unkept,
+    purge_visitors,
+];
+
+impl SqliteStore {
+    /// Repeats a step until nothing is left for it; between two of them the queue goes on.
+    pub(super) async fn purge_all_of(
+        &self,
+        step: PurgeStep,
+        times: (UnixMillis, UnixMillis),
+    ) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        loop {
+            let purged = self
+                .write(move |unit| {
+                    unit.open_the_ledger()?;
+                    step(unit.conn, times, PURGE_ROWS)
+                })
+                .await?;
+            removed += purged.rows;
+            if purged.is_done {
+                return Ok(removed);
+            }
+        }
+    }
+}
 
 /// What one step removed.
 pub(super) struct Purged {

@@ -5,7 +5,6 @@
 //! load a batch shares one sync of the disk.
 
 use std::cell::{Cell, RefCell, RefMut};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -16,7 +15,9 @@ use rusqlite::{Connection, Error, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
 use super::SqliteSettings;
+use super::company::wait_for_company;
 use super::ledger::Ledger;
+use super::place::Place;
 use crate::store::StoreError;
 
 /// How long readers are waited for when the log is beyond its bound.
@@ -41,6 +42,11 @@ pub(super) type Queue = SyncSender<Box<dyn Job>>;
 pub(super) trait Job: Send {
     /// Does the work inside the batch's transaction. An error ends the whole batch.
     fn run(&mut self, unit: &Unit<'_>) -> Result<(), Error>;
+
+    /// Whether it may wait for a moment for a job that may not.
+    fn may_wait(&self) -> bool {
+        false
+    }
 
     /// Tells whoever waits how it ended: committed, or why not.
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
@@ -109,6 +115,7 @@ impl<'a> Unit<'a> {
 pub(super) struct Call<T, F> {
     work: Option<F>,
     result: Option<T>,
+    may_wait: bool,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
@@ -117,8 +124,15 @@ impl<T, F> Call<T, F> {
         Self {
             work: Some(work),
             result: None,
+            may_wait: false,
             reply,
         }
+    }
+
+    /// The same work, which may wait for company.
+    pub(super) fn patient(mut self) -> Self {
+        self.may_wait = true;
+        self
     }
 }
 
@@ -132,6 +146,10 @@ where
             self.result = Some(work(unit)?);
         }
         Ok(())
+    }
+
+    fn may_wait(&self) -> bool {
+        self.may_wait
     }
 
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
@@ -149,7 +167,7 @@ pub(super) struct State {
     pub(super) store_id: String,
     pub(super) position: i64,
     pub(super) is_failing: Arc<AtomicBool>,
-    pub(super) wal: PathBuf,
+    pub(super) place: Arc<Place>,
 }
 
 pub(super) fn start(
@@ -166,10 +184,17 @@ pub(super) fn start(
         busy_timeout: settings.busy_timeout,
         wal_bytes_max,
         wal_bytes_next: wal_bytes_max,
+        is_saved: false,
     };
     let handle = thread::Builder::new()
         .name("sqlite-writer".to_owned())
-        .spawn(move || writer.run(&jobs, batch_max))
+        .spawn(move || {
+            writer.run(&jobs, batch_max);
+            if writer.state.place.is_lost() {
+                // Closing would remove whatever log stands at the path now.
+                std::mem::forget(writer.conn);
+            }
+        })
         .map_err(|err| StoreError::Unavailable(format!("the writer's thread: {err}")))?;
     Ok((sender, handle))
 }
@@ -192,6 +217,8 @@ struct Writer {
     /// The size of the log at which it is emptied next: beyond the bound it moves on when somebody
     /// else would not stop reading, so that the writer does not wait for him at every batch.
     wal_bytes_next: u64,
+    /// Whether the log of lost files was looked after.
+    is_saved: bool,
 }
 
 impl Writer {
@@ -202,20 +229,50 @@ impl Writer {
         while let Ok(first) = jobs.recv() {
             batch.push(first);
             batch.extend(jobs.try_iter().take(batch_max - 1));
+            wait_for_company(jobs, &mut batch, batch_max);
             if is_busy && batch.len() < GATHERED_ENOUGH {
                 gather();
                 batch.extend(jobs.try_iter().take(batch_max - batch.len()));
             }
             is_busy = batch.len() >= BUSY_BATCH;
-            let committed = self.commit(&mut batch).map_err(StoreError::from);
+            let committed = self.commit_in_place(&mut batch);
             self.note(&committed);
+            self.save_the_log();
             for job in batch.drain(..) {
                 job.answer(committed.clone());
             }
             self.bound_the_log();
         }
-        if let Err(err) = self.checkpoint() {
+        if self.state.place.is_lost() {
+            self.save_the_log();
+        } else if let Err(err) = self.checkpoint() {
             tracing::warn!(%err, "the write-ahead log stays for the next start");
+        }
+    }
+
+    /// Commits, unless the files are not the ones at their paths any more. They are looked at once more
+    /// before the commit is answered: what went into a file that was deleted meanwhile is not stored.
+    fn commit_in_place(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        self.state.place.look()?;
+        self.commit(batch)?;
+        self.state.place.look()
+    }
+
+    /// Only the log was deleted: what it holds goes into the database at once, so that what was receipted
+    /// survives also a kill.
+    fn save_the_log(&mut self) {
+        let place = &self.state.place;
+        if self.is_saved || !place.is_lost() {
+            return;
+        }
+        self.is_saved = true;
+        if !place.has_lost_its_log_only() {
+            return;
+        }
+        match self.checkpoint() {
+            Ok(true) => tracing::warn!("the deleted write-ahead log was copied into the database"),
+            Ok(false) => tracing::error!("the deleted write-ahead log was copied only in part"),
+            Err(err) => tracing::error!(%err, "the deleted write-ahead log could not be copied"),
         }
     }
 
@@ -258,6 +315,8 @@ impl Writer {
             .is_failing
             .swap(committed.is_err(), Ordering::Relaxed);
         match committed {
+            // Logged when it was found.
+            Err(_) if self.state.place.is_lost() => {}
             Err(err) => tracing::error!(%err, "a batch could not be written"),
             Ok(()) if was_failing => tracing::info!("writing works again"),
             Ok(()) => {}
@@ -267,8 +326,8 @@ impl Writer {
     /// SQLite copies the log back by itself, but while somebody reads it cannot begin the log anew,
     /// which then grows. Beyond the bound the writer waits a moment for the readers.
     fn bound_the_log(&mut self) {
-        let bytes = std::fs::metadata(&self.state.wal).map_or(0, |wal| wal.len());
-        if bytes <= self.wal_bytes_next {
+        let bytes = std::fs::metadata(self.state.place.wal()).map_or(0, |wal| wal.len());
+        if bytes <= self.wal_bytes_next || self.state.place.is_lost() {
             return;
         }
         let emptied = self
@@ -278,12 +337,18 @@ impl Writer {
         if let Err(err) = self.conn.busy_timeout(self.busy_timeout) {
             tracing::error!(%err, "the busy timeout cannot be set");
         }
-        if let Ok(true) = emptied {
-            self.wal_bytes_next = self.wal_bytes_max;
-        } else {
-            tracing::warn!(bytes, "somebody reads on and on: the write-ahead log grows");
-            self.wal_bytes_next = bytes + self.wal_bytes_max;
+        match emptied {
+            Ok(true) => {
+                self.wal_bytes_next = self.wal_bytes_max;
+                return;
+            }
+            Ok(false) => tracing::warn!(bytes, "the write-ahead log grows: a reader does not end"),
+            // A full disk, for one: the database has to grow by what the log holds.
+            Err(err) => {
+                tracing::error!(bytes, %err, "the write-ahead log grows: it cannot be copied back");
+            }
         }
+        self.wal_bytes_next = bytes + self.wal_bytes_max;
     }
 
     /// Copies the log back and empties it; `false` when somebody was in the way.

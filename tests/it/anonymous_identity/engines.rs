@@ -15,8 +15,8 @@ use stompbox::model::{
     UserId,
 };
 use stompbox::store::{
-    Append, Commit, Found, Heads, Keep, NewVisitor, Position, Range, Store, StoreError, TakeOver,
-    TokenHash, UserRecord,
+    Append, Commit, Found, Heads, Keep, NewVisitor, Position, Range, Store, StoreError, StoredSlot,
+    TakeOver, TokenHash, UserRecord,
 };
 
 /// The way to the engines.
@@ -114,6 +114,10 @@ impl<E: Store + ?Sized> Store for Far<Arc<E>> {
         self.engine.wrote_since(room, from, since).await
     }
 
+    async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError> {
+        self.engine.stored_by_visitors(slot_ms).await
+    }
+
     async fn user(&self, user_id: &UserId) -> Result<Option<UserRecord>, StoreError> {
         self.wire.cross().await;
         self.engine.user(user_id).await
@@ -173,8 +177,9 @@ impl<E: Store + ?Sized> Store for Far<Arc<E>> {
         user_id: &UserId,
         after: Option<MessageId>,
         limit: u32,
+        bytes_max: u64,
     ) -> Result<Vec<StoredMessage>, StoreError> {
-        self.engine.export(user_id, after, limit).await
+        self.engine.export(user_id, after, limit, bytes_max).await
     }
 
     async fn erase(&self, user_id: &UserId, ends_at: UnixMillis) -> Result<(), StoreError> {

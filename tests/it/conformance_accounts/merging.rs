@@ -103,7 +103,7 @@ pub(super) async fn what_a_visitor_has_moves_behind_what_is_there(both: &Both) {
             "{who}"
         );
     }
-    let export = one.export(&m, None, 100).await.unwrap();
+    let export = one.export(&m, None, 100, u64::MAX).await.unwrap();
     assert!(export.iter().any(|it| it.text == "v4"));
 }
 

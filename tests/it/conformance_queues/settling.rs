@@ -13,7 +13,7 @@ use stompbox::model::{QueueArguments, Verdict};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::rig::{Engine, Hand, PLAIN, message, text, texts};
+use super::rig::{Engine, Hand, PLAIN, message, service, text, texts};
 
 pub(super) async fn messages_come_whole_and_in_order(engine: &Engine) {
     let node = engine.node().await;
@@ -30,12 +30,13 @@ pub(super) async fn messages_come_whole_and_in_order(engine: &Engine) {
         ttl: None,
         nacks: 0,
     };
-    let sent = node.0.send("/queue/whole", &PLAIN, strange.clone());
+    let by = service();
+    let sent = node.0.send("/queue/whole", &PLAIN, strange.clone(), &by);
     let mut sents = vec![sent.await.unwrap()];
     // The order is that of the calls, whenever each of them is confirmed.
     let numbers: Vec<_> = (0..200).map(|number| number.to_string()).collect();
     for number in &numbers {
-        let sent = node.0.send("/queue/whole", &PLAIN, message(number));
+        let sent = node.0.send("/queue/whole", &PLAIN, message(number), &by);
         sents.push(sent.await.unwrap());
     }
     for sent in join_all(sents).await {

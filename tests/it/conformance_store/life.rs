@@ -17,14 +17,20 @@ pub(crate) async fn everybody_gets_his_own_copy(both: &Both) {
         expected.push(appended.message);
     }
     expected.pop();
-    let all = both[1].export(&a, None, 100).await.unwrap();
+    let all = both[1].export(&a, None, 100, u64::MAX).await.unwrap();
     assert_eq!(all, expected, "oldest first, and nothing of others");
+    // Each text has one byte.
+    for (bytes_max, messages) in [(1, 1), (2, 2), (3, 3), (100, 4)] {
+        let within = both[0].export(&a, None, 100, bytes_max).await.unwrap();
+        assert_eq!(within, all[..messages], "{bytes_max}");
+    }
     let mut paged = Vec::new();
     while let page = both[0]
         .export(
             &a,
             paged.last().map(|m: &stompbox::model::StoredMessage| m.id),
             3,
+            u64::MAX,
         )
         .await
         .unwrap()
@@ -56,7 +62,13 @@ pub(crate) async fn an_erased_user_is_forgotten(both: &Both) {
             .unwrap(),
         None
     );
-    assert!(both[0].export(&a, None, 9).await.unwrap().is_empty());
+    assert!(
+        both[0]
+            .export(&a, None, 9, u64::MAX)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     let heads = both[0]
         .heads(&[a.clone(), b.clone()], Position::START)
         .await

@@ -1,15 +1,20 @@
 //! How often: by network, by token, by principal; and that no header of a client chooses a bucket.
 
+use std::time::Duration;
+
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::{Visitor, ask};
 use crate::support::api::{Answered, Member, call};
+use crate::support::edge::say;
 use crate::support::node::Node;
 
 /// Small numbers, so that a test meets them.
-const SMALL: [(&str, &str); 6] = [
+const SMALL: [(&str, &str); 7] = [
     ("HTTP_PER_MIN", "40"),
     ("HTTP_AUTH_PER_MIN", "10"),
+    ("HTTP_AUTH_PER_NET", "10"),
     ("LOGIN_FAILURES", "0"),
     ("LOGIN_FAILURES_PER_NET", "0"),
     ("LOGIN_PER_NET", "0"),
@@ -134,4 +139,50 @@ async fn a_person_has_a_bucket_of_his_own() {
     ask(&node, "GET /me/permissions", &two, None)
         .await
         .expect(200);
+}
+
+/// A request whose body never comes; the status of the answer.
+async fn withheld(node: &Node, method: &str, path: &str) -> u16 {
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{",
+        node.address()
+    );
+    // Far less than the time that a request may take, which is 30 s.
+    let answer = timeout(Duration::from_secs(10), say(node.address(), &request));
+    answer.await.expect("it waits for the body").status
+}
+
+#[tokio::test]
+async fn beyond_the_limit_of_a_network_no_body_is_awaited() {
+    let settings = [("HTTP_PER_MIN", "1")];
+    let node = Node::start("rest-limits-bodies", &settings).await;
+    let document = ask(&node, "GET /openapi.json", "", None).await.expect(200);
+    let mut taking = Vec::new();
+    for (path, methods) in document.body["paths"].as_object().unwrap() {
+        for (method, route) in methods.as_object().unwrap() {
+            if route.get("requestBody").is_some() {
+                let path = path.replace(['{', '}'], "");
+                taking.push((method.to_uppercase(), path));
+            }
+        }
+    }
+    assert!(taking.len() > 10, "{taking:?}");
+    let mut left = 1_000;
+    loop {
+        let answer = ask(&node, "GET /auth/jwks", "", None).await;
+        let limit = answer.header("ratelimit").unwrap_or_default();
+        if limit.starts_with("\"network\";r=0;") {
+            break;
+        }
+        left -= 1;
+        assert!(left > 0, "the bucket of the network is never empty");
+    }
+    for (method, path) in taking {
+        assert_eq!(
+            withheld(&node, &method, &path).await,
+            429,
+            "{method} {path}"
+        );
+    }
 }

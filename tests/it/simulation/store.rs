@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use stompbox::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 use stompbox::store::{
     Append, Commit, Found, Heads, Keep, MemoryStore, NewVisitor, Position, Range, Store,
-    StoreError, TakeOver, TokenHash, UserRecord,
+    StoreError, StoredSlot, TakeOver, TokenHash, UserRecord,
 };
 use tokio::sync::oneshot;
 
@@ -107,6 +107,10 @@ impl Store for SimStore {
         self.inner.store_id().await
     }
 
+    async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError> {
+        self.inner.stored_by_visitors(slot_ms).await
+    }
+
     async fn wrote_since(
         &self,
         room: RoomId,
@@ -167,8 +171,9 @@ impl Store for SimStore {
         user_id: &UserId,
         after: Option<MessageId>,
         limit: u32,
+        bytes_max: u64,
     ) -> Result<Vec<StoredMessage>, StoreError> {
-        self.inner.export(user_id, after, limit).await
+        self.inner.export(user_id, after, limit, bytes_max).await
     }
 
     async fn erase(&self, user_id: &UserId, ends_at: UnixMillis) -> Result<(), StoreError> {

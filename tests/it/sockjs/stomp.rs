@@ -9,6 +9,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::raw::{Raw, get, post, stream};
 use super::session;
 use super::talker::{TRANSPORTS, Talker};
+use crate::support::bystanders::metric_becomes;
 use crate::support::edge::{Client, PATIENCE};
 use crate::support::node::Node;
 
@@ -151,13 +152,11 @@ async fn every_transport_is_counted_under_its_name() {
     for transport in TRANSPORTS {
         talkers.push(Talker::open(node.address(), transport, &[]).await);
     }
-    let metrics = get(node.address(), "/metrics").await.body;
     for transport in TRANSPORTS {
-        let label = format!("transport=\"sockjs-{}\"", transport.replace('_', "-"));
-        let is_counted = metrics
-            .lines()
-            .any(|line| line.contains(&label) && line.ends_with(" 1"));
-        assert!(is_counted, "{label}: {metrics}");
+        let label = transport.replace('_', "-");
+        let gauge =
+            format!("chat_connections_active{{transport=\"sockjs-{label}\",kind=\"connecting\"}}");
+        metric_becomes(&node, &gauge, 1.0).await;
     }
 }
 

@@ -1,6 +1,11 @@
 //! Two people who talk while others misbehave: the proof that neighbours are not harmed.
 
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
 use super::client::{Client, get};
+use super::edge::PATIENCE;
 use super::node::Node;
 
 /// A pair on one node.
@@ -36,6 +41,34 @@ impl Bystanders {
         let message = self.reader.frame().await.json();
         assert_eq!(message["message"], words);
         assert_eq!(message["seq"], self.count, "{words}");
+    }
+}
+
+/// Waits until a number of `/metrics` is this one. Another task of the node counts, so a test that has
+/// seen the effect may be faster than the count.
+pub(crate) async fn metric_becomes(node: &Node, name: &str, expected: f64) {
+    metric_until(node, name, &expected.to_string(), |found| found == expected).await;
+}
+
+/// Waits until a number of `/metrics` is as it is described.
+pub(crate) async fn metric_until(
+    node: &Node,
+    name: &str,
+    described: &str,
+    is_so: impl Fn(f64) -> bool,
+) {
+    let began = Instant::now();
+    loop {
+        let found = metric(node, name).await;
+        if is_so(found) {
+            return;
+        }
+        let waited = began.elapsed();
+        assert!(
+            waited < PATIENCE,
+            "{name}: {found}, not {described} after {waited:?}"
+        );
+        sleep(Duration::from_millis(20)).await;
     }
 }
 

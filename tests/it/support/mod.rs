@@ -7,6 +7,7 @@ pub(crate) mod chromium;
 pub(crate) mod cli;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod cpu;
 pub(crate) mod edge;
 pub(crate) mod nginx;
 pub(crate) mod node;

@@ -5,20 +5,25 @@
 //! comes back has its old place.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::state::ConsumerId;
-use crate::bus::queue::{DeadReason, Made, NACKS_MAX, QueueError, QueueMessage, Tag, Taken};
-use crate::model::Verdict;
+use crate::budget::{Charge, Claimant, Evict, Portion};
+use crate::bus::queue::{DeadReason, Made, NACKS_MAX, QueueError, QueueMessage, Tag, Taken, Wish};
+use crate::model::{QueueArguments, Verdict};
 
 /// A message as its queue keeps it.
 #[derive(Debug)]
 pub(super) struct Stored {
     message: QueueMessage,
     octets: u64,
+    /// Its part of the bytes in queues of the client who sent it.
+    portion: Portion,
     /// After it, nobody is given the message any more.
     expires_at: Option<Instant>,
     /// Whether somebody has had it.
@@ -35,9 +40,67 @@ struct Consuming {
     unsettled: BTreeMap<u64, (u64, Stored)>,
 }
 
+/// What became a dead letter.
+pub(super) type Dead = (QueueMessage, Portion, DeadReason);
+
+/// The place of a queue among those of the node.
+pub(super) struct Place {
+    charge: Charge,
+    /// Told when the place is taken away. It is not for queues of dead letters.
+    whose: Option<Arc<dyn Evict>>,
+    is_evictable: bool,
+}
+
+impl Place {
+    pub(super) fn new(charge: Charge, whose: Arc<dyn Evict>) -> Self {
+        Self {
+            charge,
+            whose: Some(whose),
+            is_evictable: false,
+        }
+    }
+
+    /// One that is never taken away.
+    pub(super) fn protected(charge: Charge) -> Self {
+        Self {
+            charge,
+            whose: None,
+            is_evictable: false,
+        }
+    }
+
+    /// Whose it is.
+    pub(super) fn by(&self) -> &Claimant {
+        self.charge.claimant()
+    }
+
+    fn set_evictable(&mut self, is_evictable: bool) {
+        if is_evictable == self.is_evictable {
+            return;
+        }
+        match &self.whose {
+            Some(whose) if is_evictable => self.charge.set_evictable(Arc::downgrade(whose)),
+            Some(_) | None => self.charge.protect(),
+        }
+        self.is_evictable = is_evictable;
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place")
+            .field("charge", &self.charge)
+            .field("is_evictable", &self.is_evictable)
+            .finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) made: Made,
+    pub(super) place: Place,
+    /// Whether only visitors have used it: it is kept for minutes, and gone first when places are scarce.
+    is_visitors: bool,
     /// Whether nobody has named arguments when it was made.
     pub(super) is_plain: bool,
     /// Whether it holds dead letters: the oldest makes room.
@@ -57,10 +120,16 @@ pub(super) struct Line {
 }
 
 impl Stored {
-    pub(super) fn new(message: QueueMessage, queue_ttl: Option<Duration>, now: Instant) -> Self {
+    pub(super) fn new(
+        message: QueueMessage,
+        portion: Portion,
+        queue_ttl: Option<Duration>,
+        now: Instant,
+    ) -> Self {
         let ttl = [message.ttl, queue_ttl].into_iter().flatten().min();
         Self {
             octets: message.octets(),
+            portion,
             // So far away that it cannot be said is never.
             expires_at: ttl.and_then(|ttl| now.checked_add(ttl)),
             redelivered: false,
@@ -70,10 +139,13 @@ impl Stored {
 }
 
 impl Line {
-    pub(super) fn new(made: Made, is_plain: bool, is_dead: bool, now: Instant) -> Self {
+    pub(super) fn new(wish: &Wish, is_dead: bool, place: Place, now: Instant) -> Self {
+        let made = wish.made;
         Self {
             made,
-            is_plain,
+            place,
+            is_visitors: !wish.by.kind.has_account(),
+            is_plain: wish.named == QueueArguments::default(),
             is_dead,
             used_at: now,
             due: now + made.expires,
@@ -83,6 +155,37 @@ impl Line {
             expiring: BTreeSet::new(),
             consumers: VecDeque::new(),
         }
+    }
+
+    /// Notes that a client uses the queue. With the first member or bot it stops being the visitors', and
+    /// is kept for as long as a queue of theirs.
+    pub(super) fn is_used_by(&mut self, wish: &Wish, now: Instant) -> Result<(), QueueError> {
+        let mut made = self.made;
+        let is_adopted = self.is_visitors && wish.by.kind.has_account();
+        if is_adopted {
+            made.expires = wish.made.expires;
+        }
+        made.fits(&wish.named)?;
+        self.used_at = now;
+        if is_adopted {
+            self.made = made;
+            self.is_visitors = false;
+            self.due = now + made.expires;
+            self.guard_place();
+            self.place.charge.identify(wish.by.clone());
+        }
+        Ok(())
+    }
+
+    /// Whether its place may be taken away: only visitors have used it, and nobody consumes.
+    pub(super) fn is_evictable(&self) -> bool {
+        self.is_visitors && !self.is_consumed()
+    }
+
+    /// Protects the place exactly while the queue may not go.
+    pub(super) fn guard_place(&mut self) {
+        let is_evictable = self.is_evictable();
+        self.place.set_evictable(is_evictable);
     }
 
     pub(super) fn is_consumed(&self) -> bool {
@@ -193,7 +296,7 @@ impl Line {
         tags: &[Tag],
         verdict: Verdict,
         may_die: bool,
-    ) -> Vec<(QueueMessage, DeadReason)> {
+    ) -> Vec<Dead> {
         let Some(consumer) = self.consumers.iter_mut().find(|consumer| consumer.id == id) else {
             return Vec::new();
         };
@@ -216,7 +319,7 @@ impl Line {
                 }
             };
             self.octets = self.octets.saturating_sub(stored.octets);
-            dead.extend(reason.map(|reason| (stored.message, reason)));
+            dead.extend(reason.map(|reason| (stored.message, stored.portion, reason)));
         }
         dead
     }

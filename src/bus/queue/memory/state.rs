@@ -10,14 +10,12 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::line::{Line, Stored};
+use super::line::{Dead, Line, Place, Stored};
+use crate::budget::{Claimant, Pool, Portion};
 use crate::bus::queue::{
-    DeadReason, Made, QueueError, QueueMessage, QueueSettings, Tag, Taken, dead_letters_of,
+    QueueError, QueueMessage, QueueSettings, Tag, Taken, Wish, dead_letters_of,
 };
-use crate::model::{QueueArguments, Verdict};
-
-/// All queues together hold at most this many times the octets of one.
-const TOGETHER: u64 = 4;
+use crate::model::Verdict;
 
 /// Names a consumer among all of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +28,8 @@ pub(super) struct ConsumerId {
 #[derive(Debug)]
 pub(super) struct State {
     settings: QueueSettings,
+    /// The pool of queues.
+    places: Arc<Pool>,
     queues: BTreeMap<Arc<str>, Line>,
     /// When each queue is to be looked at, one entry each.
     due: BTreeSet<(Instant, Arc<str>)>,
@@ -41,9 +41,10 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(settings: QueueSettings) -> Self {
+    pub(super) fn new(settings: QueueSettings, places: Arc<Pool>) -> Self {
         Self {
             settings,
+            places,
             queues: BTreeMap::new(),
             due: BTreeSet::new(),
             consumers: BTreeMap::new(),
@@ -55,6 +56,12 @@ impl State {
     pub(super) fn next_number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
+    }
+
+    /// Whether a queue may go for a newcomer, if it is there.
+    #[cfg(test)]
+    pub(super) fn evictable(&self, name: &str) -> Option<bool> {
+        self.queues.get(name).map(Line::is_evictable)
     }
 
     /// How many queues there are, how many entries of when to look at them, how many octets.
@@ -88,33 +95,57 @@ impl State {
         }
     }
 
-    /// Finds the queue, or makes it.
-    pub(super) fn reach(
+    /// Whether the queue is there, which is then used.
+    pub(super) fn find(
         &mut self,
         name: &str,
-        named: &QueueArguments,
-        made: Made,
+        wish: &Wish,
         now: Instant,
-    ) -> Result<(), QueueError> {
-        if let Some(line) = self.queues.get_mut(name) {
-            line.made.fits(named)?;
-            line.used_at = now;
-            return Ok(());
+    ) -> Result<bool, QueueError> {
+        let Some(line) = self.queues.get_mut(name) else {
+            return Ok(false);
+        };
+        let due = line.due;
+        line.is_used_by(wish, now)?;
+        if line.due != due
+            && let Some((name, _)) = self.queues.get_key_value(name)
+        {
+            self.due.remove(&(due, Arc::clone(name)));
+            let due = self.queues.get(name).map_or(due, |line| line.due);
+            self.due.insert((due, Arc::clone(name)));
         }
-        if self.queues.len() >= self.settings.queues_max {
-            return Err(QueueError::Limit("queues"));
-        }
-        let is_plain = *named == QueueArguments::default();
-        self.make(name, made, is_plain, now);
-        Ok(())
+        Ok(true)
     }
 
-    fn make(&mut self, name: &str, made: Made, is_plain: bool, now: Instant) {
+    /// Makes a queue that is not there.
+    pub(super) fn make(&mut self, name: &str, wish: &Wish, place: Place, now: Instant) {
         let name: Arc<str> = name.into();
         let is_dead = dead_letters_of(&name).is_none();
-        let line = Line::new(made, is_plain, is_dead, now);
+        let line = Line::new(wish, is_dead, place, now);
         self.due.insert((line.due, Arc::clone(&name)));
         self.queues.insert(name, line);
+    }
+
+    /// Ends a queue whose place was taken away, unless somebody uses it again.
+    pub(super) fn evict(&mut self, name: &str) {
+        if self.queues.get(name).is_some_and(Line::is_evictable) {
+            self.remove(name);
+        }
+    }
+
+    /// Forgets a queue that was made for something that it then refused.
+    pub(super) fn forget_if_unused(&mut self, name: &str) {
+        let is_unused = |line: &Line| line.is_plain && line.is_empty();
+        if self.queues.get(name).is_some_and(is_unused) {
+            self.remove(name);
+        }
+    }
+
+    fn remove(&mut self, name: &str) {
+        if let Some((name, line)) = self.queues.remove_entry(name) {
+            self.octets = self.octets.saturating_sub(line.octets);
+            self.due.remove(&(line.due, name));
+        }
     }
 
     /// Puts a message at the end of a queue that is there.
@@ -122,14 +153,12 @@ impl State {
         &mut self,
         name: &str,
         message: QueueMessage,
+        portion: Portion,
         now: Instant,
     ) -> Result<(), QueueError> {
-        let together = self.settings.bytes_max.saturating_mul(TOGETHER);
-        let (octets, of_one) = (self.octets, self.settings.bytes_max);
+        let octets_max = self.settings.bytes_max;
         let put = self.on(name, now, |line| {
-            let others = octets.saturating_sub(line.octets);
-            let octets_max = of_one.min(together.saturating_sub(others));
-            let stored = Stored::new(message, line.made.message_ttl, now);
+            let stored = Stored::new(message, portion, line.made.message_ttl, now);
             line.put(stored, octets_max, now)
         });
         put.unwrap_or(Ok(()))
@@ -162,9 +191,10 @@ impl State {
         let dead_letters = dead_letters_of(name);
         let may_die = dead_letters.is_some();
         let dead = self.on(name, now, |line| line.settle(id, tags, verdict, may_die));
-        if let Some(dead_letters) = dead_letters {
-            for (message, reason) in dead.unwrap_or_default() {
-                self.bury(name, &dead_letters, message, reason, now);
+        let by = self.queues.get(name).map(|line| line.place.by().clone());
+        if let Some((dead_letters, by)) = dead_letters.zip(by) {
+            for dead in dead.unwrap_or_default() {
+                self.bury(name, &dead_letters, dead, &by, now);
             }
         }
     }
@@ -197,36 +227,43 @@ impl State {
         let before = line.octets;
         let outcome = act(line);
         line.hand_on(now);
+        line.guard_place();
         self.octets = self.octets.saturating_sub(before) + line.octets;
-        if line.is_plain
-            && line.is_empty()
-            && let Some((name, line)) = self.queues.remove_entry(name)
-        {
-            self.due.remove(&(line.due, name));
-        }
+        self.forget_if_unused(name);
         Some(outcome)
     }
 
-    /// A dead letter may be in the way of a limit, but it never holds up what made it one.
+    /// A dead letter never holds up what made it one. The queue of dead letters that it needs counts to
+    /// the share of the client whose queue it comes from: of a member also beyond their share, of a
+    /// visitor only within it.
     fn bury(
         &mut self,
         from: &str,
         dead_letters: &str,
-        message: QueueMessage,
-        reason: DeadReason,
+        (message, portion, reason): Dead,
+        by: &Claimant,
         now: Instant,
     ) {
         if !self.queues.contains_key(dead_letters) {
-            // Beyond the limit of queues: a node has at most as many of these as of others.
-            let Ok(made) = Made::of(&QueueArguments::default(), &self.settings) else {
+            let mut charge = self.places.charge(by);
+            if by.kind.has_account() {
+                charge.restore(1);
+            } else if charge.grow_of_free(1).is_err() {
+                return dropped();
+            }
+            let Ok(wish) = Wish::plain(by, &self.settings) else {
                 return;
             };
-            self.make(dead_letters, made, true, now);
+            self.make(dead_letters, &wish, Place::protected(charge), now);
         }
         metrics::counter!("queue_dead_letters_total", "reason" => reason.as_str()).increment(1);
         let dead = message.into_dead(from, reason);
-        if self.put(dead_letters, dead, now).is_err() {
-            tracing::warn!("there is no room for a dead letter; it is dropped");
+        if self.put(dead_letters, dead, portion, now).is_err() {
+            dropped();
         }
     }
+}
+
+fn dropped() {
+    tracing::warn!("there is no room for a dead letter; it is dropped");
 }

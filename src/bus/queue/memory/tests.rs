@@ -1,6 +1,8 @@
 //! What the queues of a process promise beyond the contract, and that nothing is lost or counted
 //! wrongly whatever is done to them.
 
+mod shares;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::{Kind, Network};
 
 const PLAIN: QueueArguments = QueueArguments {
     message_ttl: None,
@@ -26,8 +29,17 @@ fn message(text: &'static str) -> QueueMessage {
     }
 }
 
+/// A service that no share limits: what it meets is the end of the node.
+fn service() -> Claimant {
+    Claimant {
+        multiple: 1_000,
+        kind: Kind::Bot,
+        ..Claimant::stranger(Network::from(std::net::Ipv4Addr::LOCALHOST))
+    }
+}
+
 async fn send(queues: &MemoryQueues, queue: &str, message: QueueMessage) {
-    let sent = queues.send(queue, &PLAIN, message).await;
+    let sent = queues.send(queue, &PLAIN, message, &service()).await;
     sent.unwrap().await.unwrap();
 }
 
@@ -42,7 +54,10 @@ async fn what_is_refused_comes_back_to_its_place() {
     for text in ["1", "2", "3"] {
         send(&queues, "/queue/x", message(text)).await;
     }
-    let mut consumer = queues.consume("/queue/x", &PLAIN, 2).await.unwrap();
+    let mut consumer = queues
+        .consume("/queue/x", &PLAIN, 2, &service())
+        .await
+        .unwrap();
     let (first, second) = (take(&mut consumer).await, take(&mut consumer).await);
     let both = [second.1, first.1];
     consumer.settler.settle(&both, Verdict::Requeue).await;
@@ -59,7 +74,7 @@ async fn a_queue_that_cannot_be_told_from_none_takes_no_place() {
     let queues = MemoryQueues::new(settings);
     for number in 0..10 {
         let queue = format!("/queue/{number}");
-        let mut consumer = queues.consume(&queue, &PLAIN, 1).await.unwrap();
+        let mut consumer = queues.consume(&queue, &PLAIN, 1, &service()).await.unwrap();
         send(&queues, &queue, message("x")).await;
         let (_, tag) = take(&mut consumer).await;
         consumer.settler.settle(&[tag], Verdict::Ack).await;
@@ -78,7 +93,10 @@ async fn what_nobody_uses_is_gone_with_everything_that_it_held() {
     tokio::time::advance(Duration::from_secs(23 * 3_600)).await;
     send(&queues, "/queue/0", message("more")).await;
     tokio::time::advance(Duration::from_secs(3_601)).await;
-    queues.consume("/queue/0", &PLAIN, 1).await.unwrap();
+    queues
+        .consume("/queue/0", &PLAIN, 1, &service())
+        .await
+        .unwrap();
     assert_eq!(queues.shared.lock().held(), (1, 1, 8));
 }
 
@@ -143,7 +161,10 @@ async fn run(acts: Vec<Act>) -> Result<(), TestCaseError> {
                 alive.extend(ttl.is_none().then_some(id));
             }
             Act::Consume { prefetch } => {
-                let consumer = queues.consume("/queue/x", &PLAIN, prefetch).await.unwrap();
+                let consumer = queues
+                    .consume("/queue/x", &PLAIN, prefetch, &service())
+                    .await
+                    .unwrap();
                 let held = Vec::new();
                 consumers.push(Seen { consumer, held });
             }
@@ -186,7 +207,10 @@ async fn run(acts: Vec<Act>) -> Result<(), TestCaseError> {
 /// Takes everything out: what must be there is, and nothing is left.
 async fn empty(queues: &MemoryQueues, mut alive: BTreeSet<Box<str>>) -> Result<(), TestCaseError> {
     for queue in ["/queue/x", "/queue/DLQ.x"] {
-        let mut last = queues.consume(queue, &PLAIN, 1_000).await.unwrap();
+        let mut last = queues
+            .consume(queue, &PLAIN, 1_000, &service())
+            .await
+            .unwrap();
         while let Ok(taken) = last.taken.try_recv() {
             let id = &taken.message.id;
             if queue == "/queue/x" && taken.message.ttl.is_none() {

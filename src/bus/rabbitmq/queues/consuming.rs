@@ -22,9 +22,9 @@ use super::known::Counted;
 use super::letter::Letter;
 use super::line::Line;
 use super::settling::Unsettled;
-use crate::bus::queue::{QueueError, Taken};
+use crate::budget::Claimant;
+use crate::bus::queue::{QueueError, Taken, Wish};
 use crate::bus::rabbitmq::topology;
-use crate::model::QueueArguments;
 
 /// The first wait before consuming again; it doubles up to [`AGAIN_MAX`].
 const AGAIN_MIN: Duration = Duration::from_millis(50);
@@ -41,6 +41,7 @@ pub(super) struct Open {
 pub(super) struct Consuming {
     pub(super) core: Arc<Core>,
     pub(super) queue: Box<str>,
+    pub(super) by: Claimant,
     pub(super) prefetch: u16,
     pub(super) taken: mpsc::Sender<Taken>,
     pub(super) unsettled: Arc<Unsettled>,
@@ -57,9 +58,8 @@ impl Consuming {
             // It went away since it was made sure of.
             Err(Refusal::Missing) => {
                 self.core.known.doubt(&self.queue);
-                self.core
-                    .reach(&self.queue, &QueueArguments::default(), false)
-                    .await?;
+                let wish = Wish::plain(&self.by, &self.core.settings)?;
+                self.core.reach(&self.queue, &wish, true).await?;
                 Ok(self.open_on(&line).await?)
             }
             opened => Ok(opened?),

@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
-use lapin::options::QueueDeclareOptions;
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, ErrorKind};
 
-use crate::bus::queue::{Made, QueueError};
+use crate::bus::queue::{Made, QueueError, QueueSettings};
 use crate::bus::rabbitmq::topology;
-use crate::model::QueueArguments;
+use crate::model::{Kind, QueueArguments};
 
 /// With how many combinations of arguments that nobody has named a queue is tried.
 const ATTEMPTS: usize = 6;
@@ -79,23 +79,30 @@ pub(super) async fn declare(
     mut wanted: Declared,
     mut is_foreign: bool,
 ) -> Result<Option<Declared>, QueueError> {
+    let mut has_adopted = false;
     for _ in 0..ATTEMPTS {
         if is_foreign && *named == QueueArguments::default() {
             // To look at it counts as use, which a refused declaration does not.
             match ask(channels, destination, &wanted, true).await {
-                Ok(()) => return Ok(None),
+                Ok(_) => return Ok(None),
                 // It went away, perhaps between two questions.
                 Err(Refusal::Missing) => {}
                 Err(refusal) => return Err(refusal.into()),
             }
         }
         let words = match ask(channels, destination, &wanted, false).await {
-            Ok(()) => return Ok(Some(wanted)),
+            Ok(_) => return Ok(Some(wanted)),
             Err(Refusal::Other(words)) => words,
             Err(refusal) => return Err(refusal.into()),
         };
+        let is_plain = *named == QueueArguments::default();
+        // Queues of visitors and of others have two defaults, so that one difference is common.
+        if is_plain && !has_adopted && wanted.adopt(&words, named).is_some() {
+            has_adopted = true;
+            continue;
+        }
         is_foreign = true;
-        if *named == QueueArguments::default() {
+        if is_plain {
             continue;
         }
         if wanted.adopt(&words, named).is_none() {
@@ -107,12 +114,66 @@ pub(super) async fn declare(
     ))
 }
 
+/// Makes a queue with these arguments of one that was made with a shorter life, if it is empty and has no
+/// consumer anywhere. Says whether it was.
+pub(super) async fn replace(
+    channels: &impl Channels,
+    destination: &str,
+    wanted: &Declared,
+) -> Result<bool, Refusal> {
+    if !remove_unused(channels, destination).await? {
+        return Ok(false);
+    }
+    match ask(channels, destination, wanted, false).await {
+        Ok(_) => Ok(true),
+        // Another node was quicker.
+        Err(Refusal::Other(_)) => Ok(false),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// Removes a queue, if it is empty and has no consumer anywhere. Says whether it is gone.
+pub(super) async fn remove_unused(
+    channels: &impl Channels,
+    destination: &str,
+) -> Result<bool, Refusal> {
+    let channel = channels.fresh().await?;
+    let options = QueueDeleteOptions {
+        if_unused: true,
+        if_empty: true,
+        ..QueueDeleteOptions::default()
+    };
+    let name = ShortString::from(topology::stomp_queue_of(destination));
+    match channel
+        .queue_delete(name, options)
+        .await
+        .map_err(Refusal::from)
+    {
+        Ok(_) => {
+            let _ = channel.close(200, "removed".into()).await;
+            Ok(true)
+        }
+        Err(Refusal::Other(_)) => Ok(false),
+        Err(Refusal::Missing) => Ok(true),
+        Err(down @ Refusal::Down(_)) => Err(down),
+    }
+}
+
+/// How many messages wait in a queue. To be asked counts as use of the queue.
+pub(super) async fn count(
+    channels: &impl Channels,
+    destination: &str,
+    declared: &Declared,
+) -> Result<u32, Refusal> {
+    ask(channels, destination, declared, true).await
+}
+
 async fn ask(
     channels: &impl Channels,
     destination: &str,
     declared: &Declared,
     passive: bool,
-) -> Result<(), Refusal> {
+) -> Result<u32, Refusal> {
     let channel = channels.fresh().await?;
     let options = QueueDeclareOptions {
         passive,
@@ -125,10 +186,36 @@ async fn ask(
         // A channel that answered is closed in order; one that failed is closed by the broker.
         let _ = channel.close(200, "declared".into()).await;
     }
-    asked.map(|_| ()).map_err(Refusal::from)
+    asked
+        .map(|queue| queue.message_count())
+        .map_err(Refusal::from)
 }
 
 impl Declared {
+    /// Whether a visitor made the queue, and RabbitMQ keeps it for minutes.
+    pub(super) fn is_of_visitors(&self, settings: &QueueSettings) -> bool {
+        let minutes = settings.expires_of(Kind::Anonymous);
+        minutes < settings.expires && self.made.expires == minutes
+    }
+
+    /// Whether it was made by a member or a bot who named nothing: when it is gone, the next use makes
+    /// the same queue again.
+    pub(super) fn is_plain(&self, settings: &QueueSettings) -> bool {
+        Made::of(&QueueArguments::default(), Kind::Member, settings).as_ref() == Ok(&self.made)
+    }
+
+    /// The same with the life of a queue of members and bots.
+    pub(super) fn for_accounts(self, settings: &QueueSettings) -> Self {
+        let expires = settings.expires;
+        Self {
+            made: Made {
+                expires,
+                ..self.made
+            },
+            ..self
+        }
+    }
+
     fn table(&self) -> FieldTable {
         let mut table = FieldTable::default();
         let mut put = |name: &str, value: u64| {

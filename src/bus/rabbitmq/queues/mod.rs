@@ -10,7 +10,9 @@ mod declare;
 mod known;
 mod letter;
 mod line;
+mod outstanding;
 mod settling;
+mod upkeep;
 
 use std::fmt;
 use std::pin::Pin;
@@ -34,9 +36,10 @@ use super::confirms::Outcome;
 use super::connection::{Endpoint, Link, LinkError};
 use super::publisher::{Gate, Publication, Publisher};
 use super::{CLOSE_WITHIN, RabbitConnectError, RabbitSettings, Stage, topology};
+use crate::budget::{Claimant, Portion};
 use crate::bus::BusError;
 use crate::bus::queue::{
-    Consumer, Made, QueueError, QueueMessage, QueueSettings, Queues, Sent, dead_letters_of,
+    Consumer, QueueError, QueueMessage, QueueSettings, Queues, Sent, Wish, dead_letters_of,
 };
 use crate::model::{NodeId, QueueArguments};
 
@@ -110,8 +113,11 @@ impl RabbitQueues {
             known: Arc::new(Known::new(settings)),
             numbers: AtomicU64::new(0),
         };
+        let core = Arc::new(core);
+        let upkeep = Arc::clone(&core).upkeep(consuming.stop.clone());
+        tracker.spawn(consuming.guard(upkeep));
         Ok(Arc::new(Self {
-            core: Arc::new(core),
+            core,
             window,
             broker: endpoint.to_string(),
             tracker,
@@ -147,15 +153,11 @@ impl Core {
         line.ok_or_else(|| QueueError::Unavailable("RabbitMQ: no connection".to_owned()))
     }
 
-    /// Makes sure that a queue is there with these arguments. Most often it is known.
-    async fn reach(
-        &self,
-        queue: &str,
-        named: &QueueArguments,
-        counts: bool,
-    ) -> Result<(), QueueError> {
-        let made = Made::of(named, &self.settings)?;
-        if !self.known.use_it(queue, named, counts)? {
+    /// Makes sure that a queue is there as it is wanted. Most often it is known. `beyond` as in
+    /// [`Known::use_it`].
+    async fn reach(&self, queue: &str, wish: &Wish, beyond: bool) -> Result<(), QueueError> {
+        let (named, made) = (&wish.named, wish.made);
+        if !self.known.use_it(queue, wish, beyond)? {
             return Ok(());
         }
         let declared = match self.known.declared(queue) {
@@ -191,22 +193,23 @@ impl Core {
     async fn hand(
         self: &Arc<Self>,
         queue: Box<str>,
-        named: QueueArguments,
+        wish: Wish,
         letter: Letter,
+        portion: Option<Portion>,
     ) -> Result<Handed, QueueError> {
         let outcome = self.publish(&queue, &letter).await?;
         let core = Arc::clone(self);
         Ok(Box::pin(async move {
             match outcome.await.map_err(unavailable)? {
-                Outcome::Routed => return Ok(()),
+                Outcome::Routed => return core.has(&queue, portion),
                 Outcome::Refused => return Err(QueueError::Full),
                 Outcome::NoRoute => core.known.doubt(&queue),
             }
             // The queue has expired, or somebody has deleted it.
-            core.reach(&queue, &named, false).await?;
+            core.reach(&queue, &wish, true).await?;
             let outcome = core.publish(&queue, &letter).await?;
             match outcome.await.map_err(unavailable)? {
-                Outcome::Routed => Ok(()),
+                Outcome::Routed => core.has(&queue, portion),
                 Outcome::Refused => Err(QueueError::Full),
                 Outcome::NoRoute => {
                     core.known.doubt(&queue);
@@ -215,6 +218,14 @@ impl Core {
                 }
             }
         }))
+    }
+
+    /// The queue has what was sent to it, which counts to the share of its sender from now on.
+    fn has(&self, queue: &str, portion: Option<Portion>) -> Result<(), QueueError> {
+        if let Some(portion) = portion {
+            self.known.has(queue, portion);
+        }
+        Ok(())
     }
 
     async fn publish(
@@ -245,17 +256,21 @@ impl Queues for RabbitQueues {
         queue: &str,
         arguments: &QueueArguments,
         message: QueueMessage,
+        by: &Claimant,
     ) -> Result<Sent, QueueError> {
         if !self.core.gate.is_up() {
             return Err(QueueError::Unavailable(
                 "RabbitMQ: no connection".to_owned(),
             ));
         }
-        self.core.reach(queue, arguments, true).await?;
+        let wish = Wish::new(arguments, by, &self.core.settings)?;
         let Some(letter) = Letter::write(&message) else {
             return Err(QueueError::Limit("headers"));
         };
-        self.core.hand(queue.into(), *arguments, letter).await
+        let portion = self.core.known.take_bytes(by, message.octets())?;
+        self.core.reach(queue, &wish, false).await?;
+        let portion = Some(portion);
+        self.core.hand(queue.into(), wish, letter, portion).await
     }
 
     async fn consume(
@@ -263,9 +278,11 @@ impl Queues for RabbitQueues {
         queue: &str,
         arguments: &QueueArguments,
         prefetch: u16,
+        by: &Claimant,
     ) -> Result<Consumer, QueueError> {
+        let wish = Wish::new(arguments, by, &self.core.settings)?;
         let mut counted = self.core.known.count()?;
-        self.core.reach(queue, arguments, true).await?;
+        self.core.reach(queue, &wish, false).await?;
         counted.at(queue);
         let prefetch = prefetch.max(1);
         let (sender, taken) = mpsc::channel(usize::from(prefetch).min(TAKEN_MAX));
@@ -274,6 +291,7 @@ impl Queues for RabbitQueues {
         let consuming = Consuming {
             core: Arc::clone(&self.core),
             queue: queue.into(),
+            by: by.clone(),
             prefetch,
             taken: sender,
             unsettled: Arc::clone(&unsettled),
@@ -284,6 +302,7 @@ impl Queues for RabbitQueues {
         let settler = Box::new(RabbitSettler {
             core: Arc::clone(&self.core),
             queue: queue.into(),
+            by: by.clone(),
             unsettled,
             _end: stop.drop_guard(),
         });

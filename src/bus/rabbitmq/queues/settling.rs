@@ -21,8 +21,9 @@ use tokio_util::sync::DropGuard;
 
 use super::letter::Letter;
 use super::{Core, Handed};
-use crate::bus::queue::{DeadReason, NACKS_MAX, QueueError, Settler, Tag, dead_letters_of};
-use crate::model::{QueueArguments, Verdict};
+use crate::budget::Claimant;
+use crate::bus::queue::{DeadReason, NACKS_MAX, QueueError, Settler, Tag, Wish, dead_letters_of};
+use crate::model::Verdict;
 
 /// How long it may take to write an acknowledgement to the broker.
 const WRITE_WITHIN: Duration = Duration::from_secs(2);
@@ -167,6 +168,8 @@ impl State {
 pub(super) struct RabbitSettler {
     pub(super) core: Arc<Core>,
     pub(super) queue: Box<str>,
+    /// Who consumes: the queue of dead letters counts to their share.
+    pub(super) by: Claimant,
     pub(super) unsettled: Arc<Unsettled>,
     pub(super) _end: DropGuard,
 }
@@ -230,9 +233,8 @@ impl RabbitSettler {
                 let Some(copy) = Letter::again(&held.octets, nacks) else {
                     return Ok(None);
                 };
-                let queue = self.queue.clone();
-                let named = QueueArguments::default();
-                return self.core.hand(queue, named, copy).await.map(Some);
+                let (queue, wish) = (self.queue.clone(), self.wish()?);
+                return self.core.hand(queue, wish, copy, None).await.map(Some);
             }
         };
         let (Some(dead_letters), Ok(message)) = (dead_letters, Letter::read(&held.octets)) else {
@@ -242,12 +244,24 @@ impl RabbitSettler {
             return Ok(None);
         };
         metrics::counter!("queue_dead_letters_total", "reason" => reason.as_str()).increment(1);
-        let named = QueueArguments::default();
-        self.core.reach(&dead_letters, &named, false).await?;
-        self.core
-            .hand(dead_letters.into(), named, letter)
-            .await
-            .map(Some)
+        let wish = self.wish()?;
+        // Of a member or a bot also beyond their share, of a visitor only within it.
+        let beyond = self.by.kind.has_account();
+        match self.core.reach(&dead_letters, &wish, beyond).await {
+            Err(QueueError::Share { .. }) => {
+                tracing::warn!("there is no room for a dead letter; it is dropped");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+            Ok(()) => {
+                let handed = self.core.hand(dead_letters.into(), wish, letter, None);
+                handed.await.map(Some)
+            }
+        }
+    }
+
+    fn wish(&self) -> Result<Wish, QueueError> {
+        Wish::plain(&self.by, &self.core.settings)
     }
 }
 

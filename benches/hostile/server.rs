@@ -1,0 +1,145 @@
+//! The node that is attacked, the sink, and the processes that attack; what the system says of them.
+//!
+//! Not here: what they are asked. Invariant: every process ends with the value that started it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use super::catalogue::Attack;
+use super::origin::{Origin, PROXY};
+use super::support::process::Process;
+use super::support::{CHILD, Outcome};
+use super::wire::{Target, certify};
+
+/// The clock of /proc/PID/stat: USER_HZ, 100 on every Linux that Rust runs on.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// A running node with its default limits.
+pub(crate) struct Node {
+    process: Process,
+    pub(crate) target: Target,
+    _data: TempDir,
+}
+
+impl Node {
+    /// Starts a build of the node. `more` are settings beyond the defaults.
+    pub(crate) fn start(binary: &Path, tls: bool, more: &[(&str, &str)]) -> Outcome<Self> {
+        let data = tempfile::tempdir()?;
+        let mut command = Command::new(binary);
+        command
+            .env_clear()
+            .env("SERVER_PORT", "0")
+            .env("LOG_LEVEL", "error")
+            .env("PROXY_PROTOCOL", "accept")
+            .env("TRUSTED_PROXIES", PROXY.to_string())
+            .envs(more.iter().copied())
+            .args(["--config", "/dev/null", "--data-dir"])
+            .arg(data.path())
+            .stderr(Stdio::null());
+        let connector = match tls {
+            true => {
+                let connector = certify(data.path())?;
+                command.env("TLS_CERT", data.path().join("cert.pem"));
+                command.env("TLS_KEY", data.path().join("key.pem"));
+                Some(connector)
+            }
+            false => None,
+        };
+        let process = Process::start(command)?;
+        let target = Target {
+            address: process.address,
+            tls: connector,
+        };
+        Ok(Self {
+            process,
+            target,
+            _data: data,
+        })
+    }
+
+    /// The resident memory in MiB.
+    pub(crate) fn resident_mib(&self) -> Outcome<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|rest| rest.trim().strip_suffix("kB"));
+        let kib: f64 = kib.ok_or("the node has ended")?.trim().parse()?;
+        Ok(kib / 1_024.0)
+    }
+
+    /// The processor time that it has used, in seconds.
+    pub(crate) fn cpu_seconds(&self) -> Outcome<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.pid()))?;
+        // The name in parentheses may hold spaces.
+        let (_, rest) = stat.rsplit_once(')').ok_or("/proc/PID/stat is strange")?;
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<f64>().ok());
+        let used = ticks(11)
+            .zip(ticks(12))
+            .ok_or("/proc/PID/stat is strange")?;
+        Ok((used.0 + used.1) / TICKS_PER_SECOND)
+    }
+
+    /// What the byte account of the node counts, in bytes. `None` for a build without one, and when the
+    /// node does not answer in time.
+    pub(crate) async fn account_bytes(&self) -> Option<f64> {
+        let metrics = timeout(Duration::from_secs(2), self.metrics()).await;
+        let metrics = metrics.ok()?.ok()?;
+        metrics.lines().find_map(|line| {
+            let value = line.strip_prefix("budget_used{pool=\"memory\"}")?;
+            value.trim().parse().ok()
+        })
+    }
+
+    async fn metrics(&self) -> Outcome<String> {
+        let mut stream = self.target.open([127, 0, 4, 1].into()).await?;
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+}
+
+/// Starts this program as another process.
+fn this_program(arguments: &[&str]) -> Outcome<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg(CHILD).args(arguments);
+    Ok(command)
+}
+
+/// A running sink.
+pub(crate) fn start_sink() -> Outcome<Process> {
+    Process::start(this_program(&["sink"])?)
+}
+
+/// A process of the lowest priority that attacks for as long as the value lives.
+#[derive(Debug)]
+pub(crate) struct Attackers(Child);
+
+impl Attackers {
+    pub(crate) fn start(attack: &Attack, origin: Origin, target: SocketAddr) -> Outcome<Self> {
+        let program = this_program(&["attack", attack.name, origin.name(), &target.to_string()])?;
+        let child = Command::new("nice")
+            .args(["-n", "19"])
+            .arg(program.get_program())
+            .args(program.get_args())
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(Self(child))
+    }
+}
+
+impl Drop for Attackers {
+    fn drop(&mut self) {
+        // `nice` becomes the attackers, so this ends them.
+        let _ended = self.0.kill();
+        let _ended = self.0.wait();
+    }
+}

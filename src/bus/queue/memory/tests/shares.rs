@@ -1,0 +1,194 @@
+//! What clients have of the queues of a process, and of the bytes in them.
+
+use super::*;
+use crate::budget::Refused;
+
+fn at(address: &str, user: &str, kind: Kind) -> Claimant {
+    Claimant {
+        user: Some(user.parse().unwrap()),
+        kind,
+        ..Claimant::stranger(Network::of(address.parse().unwrap()))
+    }
+}
+
+async fn send_by(queues: &MemoryQueues, queue: &str, by: &Claimant) -> Result<(), QueueError> {
+    let sent = queues.send(queue, &PLAIN, message("some"), by).await;
+    sent.map(drop)
+}
+
+/// Makes queues until it is refused. Returns how many, and why no more.
+async fn fill(queues: &MemoryQueues, by: &Claimant) -> (usize, Refused) {
+    for number in 0.. {
+        let queue = format!("/queue/{}.{:?}.{number}", by.network, by.user);
+        match send_by(queues, &queue, by).await {
+            Ok(()) => {}
+            Err(QueueError::Share {
+                of: Scarce::Queues,
+                why,
+            }) => return (number, why),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    unreachable!()
+}
+
+fn hundred() -> QueueSettings {
+    QueueSettings {
+        queues_max: 100,
+        ..QueueSettings::default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_address_leaves_queues_to_others_and_all_come_back_within_minutes() {
+    let queues = MemoryQueues::new(hundred());
+    let visitor =
+        |address: &str, number: u32| at(address, &format!("user_{number}"), Kind::Anonymous);
+    assert_eq!(
+        fill(&queues, &visitor("192.0.2.1", 0)).await,
+        (15, Refused::User)
+    );
+    for number in 1..40 {
+        fill(&queues, &visitor("192.0.2.1", number)).await;
+    }
+    assert_eq!(queues.shared.queues.used(), 38);
+    let (elsewhere, _) = fill(&queues, &visitor("198.51.100.1", 40)).await;
+    assert!(elsewhere >= 7, "{elsewhere}");
+    let (of_member, why) = fill(&queues, &at("192.0.2.1", "user_m", Kind::Member)).await;
+    assert!(of_member >= 8, "{of_member} {why}");
+    // Whether a visitor comes back or not: in minutes it is as before.
+    tokio::time::advance(Duration::from_secs(301)).await;
+    assert_eq!(fill(&queues, &visitor("192.0.2.1", 0)).await.0, 15);
+    assert_eq!(queues.shared.queues.used(), 15 + of_member as u64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_a_member_uses_is_kept_for_a_day_whoever_made_it() {
+    let queues = MemoryQueues::new(hundred());
+    let visitor = at("192.0.2.1", "user_a", Kind::Anonymous);
+    let member = at("192.0.2.2", "user_m", Kind::Member);
+    for queue in ["/queue/theirs", "/queue/adopted"] {
+        send_by(&queues, queue, &visitor).await.unwrap();
+    }
+    send_by(&queues, "/queue/adopted", &member).await.unwrap();
+    send_by(&queues, "/queue/own", &member).await.unwrap();
+    send_by(&queues, "/queue/own", &visitor).await.unwrap();
+    tokio::time::advance(Duration::from_secs(301)).await;
+    let held = async |queue: &str| {
+        let consumer = queues.consume(queue, &PLAIN, 10, &member).await;
+        let mut consumer = consumer.unwrap();
+        let mut held = 0;
+        while consumer.taken.try_recv().is_ok() {
+            held += 1;
+        }
+        held
+    };
+    assert_eq!(held("/queue/theirs").await, 0);
+    assert_eq!(held("/queue/adopted").await, 2);
+    tokio::time::advance(Duration::from_secs(23 * 3_600)).await;
+    assert_eq!(held("/queue/own").await, 2);
+    let of_member = queues
+        .shared
+        .queues
+        .held_by_user(member.user.as_ref().unwrap());
+    assert_eq!(of_member, 2);
+}
+
+#[tokio::test]
+async fn bytes_in_queues_count_to_the_share_of_their_sender_until_they_are_consumed() {
+    let settings = QueueSettings {
+        bytes_max: 256 << 10,
+        ..QueueSettings::default()
+    };
+    let queues = MemoryQueues::new(settings);
+    let send = async |by: &Claimant, number: usize| {
+        let large = QueueMessage {
+            body: Bytes::from(vec![b'x'; 10_000]),
+            ..message("large")
+        };
+        let queue = format!("/queue/{}", number % 8);
+        queues.send(&queue, &PLAIN, large, by).await.map(drop)
+    };
+    let mut sent = 0;
+    for number in 0..200 {
+        let user = format!("user_{number}");
+        let by = at("192.0.2.1", &user, Kind::Anonymous);
+        sent += usize::from(send(&by, number).await.is_ok());
+    }
+    // A quarter of the MiB is for members, half of the rest for others.
+    assert!((36..=39).contains(&sent), "{sent}");
+    let newcomer = at("198.51.100.1", "user_x", Kind::Anonymous);
+    send(&newcomer, 0).await.unwrap();
+    let again = at("192.0.2.1", "user_1", Kind::Anonymous);
+    let refused = send(&again, 0).await.unwrap_err();
+    let (of, why) = (Scarce::Bytes, Refused::Network);
+    assert_eq!(refused, QueueError::Share { of, why });
+    for number in 0..8 {
+        let queue = format!("/queue/{number}");
+        let consumer = queues.consume(&queue, &PLAIN, 100, &service()).await;
+        let mut consumer = consumer.unwrap();
+        while let Ok(taken) = consumer.taken.try_recv() {
+            consumer.settler.settle(&[taken.tag], Verdict::Ack).await;
+        }
+    }
+    assert_eq!(queues.shared.bytes.pool().used(), 0);
+    send(&again, 0).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_unused_queue_of_the_largest_holder_goes_for_a_newcomer() {
+    let settings = QueueSettings {
+        queues_max: 16,
+        ..QueueSettings::default()
+    };
+    let queues = MemoryQueues::new(settings);
+    let visitor = |last: usize| {
+        let (address, user) = (format!("192.0.2.{last}"), format!("user_at_{last}"));
+        at(&address, &user, Kind::Anonymous)
+    };
+    let large = |number: usize| at("192.0.2.1", &format!("user_{number}"), Kind::Anonymous);
+    for number in 0..4 {
+        let queue = format!("/queue/large.{number}");
+        send_by(&queues, &queue, &large(number)).await.unwrap();
+    }
+    // The youngest has a consumer, so it is not the one that goes.
+    let used = queues
+        .consume("/queue/large.3", &PLAIN, 1, &large(3))
+        .await
+        .unwrap();
+    for last in 2..10 {
+        send_by(&queues, &format!("/queue/{last}"), &visitor(last))
+            .await
+            .unwrap();
+    }
+    assert_eq!(queues.shared.queues.used(), 12);
+    send_by(&queues, "/queue/new", &visitor(10)).await.unwrap();
+    let there = |queue: &str| queues.shared.lock().evictable(queue);
+    assert_eq!(there("/queue/large.2"), None);
+    assert_eq!(there("/queue/large.3"), Some(false));
+    assert_eq!(there("/queue/large.1"), Some(true));
+    assert_eq!(queues.shared.queues.used(), 12);
+    drop(used);
+    assert_eq!(there("/queue/large.3"), Some(true));
+}
+
+#[tokio::test]
+async fn dead_letters_of_visitors_do_not_make_queues_beyond_their_share() {
+    let settings = QueueSettings {
+        queues_max: 4,
+        ..QueueSettings::default()
+    };
+    let queues = MemoryQueues::new(settings);
+    let by = at("192.0.2.1", "user_a", Kind::Anonymous);
+    for number in 0..20 {
+        let queue = format!("/queue/{number}");
+        if send_by(&queues, &queue, &by).await.is_err() {
+            continue;
+        }
+        let mut consumer = queues.consume(&queue, &PLAIN, 1, &by).await.unwrap();
+        let (_, tag) = take(&mut consumer).await;
+        consumer.settler.settle(&[tag], Verdict::Reject).await;
+    }
+    assert_eq!(queues.shared.queues.used(), 0);
+    assert_eq!(queues.shared.lock().held().0, 0);
+}

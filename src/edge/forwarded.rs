@@ -1,0 +1,86 @@
+//! `X-Forwarded-For` from a peer that is not trusted: most likely a proxy that nobody told us of.
+//!
+//! Not here: what a trusted proxy says (`peer`). Invariant: what such a header says is never believed, each
+//! peer is logged at most once a minute, and at most [`PEERS_MAX`] of them are remembered.
+//!
+//! All clients behind such a proxy are one network for every limit, which shows as refusals that nobody
+//! understands. Anybody can send the header, so the log is bounded.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use axum::http::header::{FORWARDED, HeaderName};
+use tokio::time::Instant;
+
+use super::address::AddressLog;
+
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// For how long a peer is not logged again.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// How many peers are remembered; others are counted and not logged.
+const PEERS_MAX: usize = 64;
+
+/// The peers that were logged lately.
+#[derive(Debug, Default)]
+pub(super) struct Unbelieved {
+    /// A std mutex: held for a look-up.
+    logged: Mutex<HashMap<IpAddr, Instant>>,
+}
+
+impl Unbelieved {
+    /// A peer that is no trusted proxy has sent these headers.
+    pub(super) fn note(&self, peer: IpAddr, headers: &HeaderMap, shown: AddressLog) {
+        if !headers.contains_key(&FORWARDED_FOR) && !headers.contains_key(FORWARDED) {
+            return;
+        }
+        metrics::counter!("forwarded_headers_ignored_total").increment(1);
+        if self.is_to_be_logged(peer) {
+            tracing::warn!(
+                peer = %shown.show(peer),
+                "X-Forwarded-For is ignored, because this peer is not in TRUSTED_PROXIES. If it is your \
+                 proxy, add its address there: until then all clients behind it count as one network and \
+                 share its limits"
+            );
+        }
+    }
+
+    fn is_to_be_logged(&self, peer: IpAddr) -> bool {
+        let now = Instant::now();
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.get(&peer).is_some_and(|at| now - *at < PAUSE) {
+            return false;
+        }
+        if logged.len() >= PEERS_MAX {
+            logged.retain(|_, at| now - *at < PAUSE);
+        }
+        let has_room = logged.len() < PEERS_MAX;
+        if has_room {
+            logged.insert(peer, now);
+        }
+        has_room
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_peer_is_logged_once_a_minute_and_few_are_remembered() {
+        let unbelieved = Unbelieved::default();
+        let peer = |number: u32| IpAddr::from(number.to_be_bytes());
+        assert!(unbelieved.is_to_be_logged(peer(1)));
+        assert!(!unbelieved.is_to_be_logged(peer(1)));
+        let logged = (2..1_000).filter(|number| unbelieved.is_to_be_logged(peer(*number)));
+        assert_eq!(logged.count(), PEERS_MAX - 1);
+        tokio::time::advance(PAUSE).await;
+        assert!(unbelieved.is_to_be_logged(peer(1)));
+        assert!(unbelieved.is_to_be_logged(peer(5_000)));
+        assert!(unbelieved.logged.lock().unwrap().len() <= PEERS_MAX);
+    }
+}

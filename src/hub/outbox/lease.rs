@@ -1,0 +1,192 @@
+//! What an outbox holds beyond the base of its socket, covered by the byte account.
+//!
+//! Not here: the account and its shares (`budget`), queueing (`outbox`). Invariants: what an outbox with an
+//! owner holds, and what its driver has pulled and still writes, is covered, but for [`BASE_BYTES`] and one
+//! chunk of the list itself; an outbox that is cut holds no lease.
+//!
+//! ```text
+//! allowed    = base + covered - lent, at most the limit of the outbox
+//! push       takes while it stays within what is allowed, and touches no account
+//!            beyond it: another chunk is covered, or the session is cut
+//! drained    one chunk stays, so that a busy session does not ask for each burst
+//! at rest    the driver's timer gives that back too
+//! ```
+//!
+//! The bytes of a frame are charged to the node once (`websocket::alive_bytes`); each outbox that refers to
+//! it counts it to the share of its client ([`Lease::try_cover`]).
+//!
+//! The account is asked under the lock of the queue, and never locks a queue itself. An eviction does, so
+//! [`Outbox::granted`] lets the lock go before it makes room.
+
+use std::sync::{Arc, MutexGuard, Weak};
+
+use super::queue::{Queue, Rare};
+use super::{Outbox, Turn};
+use crate::budget::{Evict, Lease, Memory, MemoryOwner};
+use crate::websocket::Framed;
+
+/// So many bytes are in the base charge of a socket (`budget::Memory::BASE_BUFFER_BYTES`): half of its
+/// buffers. The other half is the driver's.
+pub(super) const BASE_BYTES: usize = 2 << 10;
+
+const _: () = assert!(2 * BASE_BYTES as u64 == Memory::BASE_BUFFER_BYTES);
+
+/// How much is covered at once.
+const CHUNK_BYTES: usize = 16 << 10;
+
+impl Outbox {
+    /// The slow path of a push, for a frame beyond what the queue may take without asking. Cuts the session
+    /// when the frame exceeds a limit or is not granted.
+    #[cold]
+    pub(super) fn covered<'a>(
+        self: &'a Arc<Self>,
+        queue: MutexGuard<'a, Queue>,
+        bytes: usize,
+    ) -> Option<MutexGuard<'a, Queue>> {
+        let refused = match queue.is_full(self.limits, bytes) {
+            true => queue,
+            false => match self.granted(queue, bytes) {
+                Ok(granted) => return Some(granted),
+                Err(refused) => refused,
+            },
+        };
+        self.cut_slow(refused);
+        None
+    }
+
+    /// Covers so many bytes more. Evicts a larger holder if need be. Gives the queue back in any case; it
+    /// may have been cut meanwhile, which is a refusal too.
+    pub(super) fn granted<'a>(
+        self: &'a Arc<Self>,
+        mut queue: MutexGuard<'a, Queue>,
+        bytes: usize,
+    ) -> Result<MutexGuard<'a, Queue>, MutexGuard<'a, Queue>> {
+        let Some(owner) = &self.owner else {
+            return Ok(queue);
+        };
+        let Err(more) = queue.cover(self, owner, bytes) else {
+            return Ok(queue);
+        };
+        drop(queue);
+        let is_made = owner.memory().make_room(&owner.claimant(), 0, more);
+        queue = self.lock();
+        let is_open = queue.cut.is_none() && queue.turn != Turn::Over;
+        match is_made && is_open && queue.cover(self, owner, bytes).is_ok() {
+            true => Ok(queue),
+            false => Err(queue),
+        }
+    }
+
+    /// Gives back what an outbox that holds next to nothing keeps for the next burst. For the timer of
+    /// its driver.
+    pub fn rest(&self) {
+        let mut queue = self.lock();
+        if queue.bytes <= BASE_BYTES && queue.rare.as_ref().is_some_and(|rare| rare.lent == 0) {
+            queue.give_back();
+        }
+    }
+
+    /// On whose share its bytes count.
+    pub(in crate::hub) fn owner(&self) -> Option<&Arc<dyn MemoryOwner>> {
+        self.owner.as_ref()
+    }
+}
+
+impl Evict for Outbox {
+    /// Cuts the session, unless it only keeps room for the next burst.
+    fn evict(&self) {
+        let mut queue = self.lock();
+        let lent = queue.rare.as_ref().map_or(0, |rare| rare.lent);
+        queue.give_back();
+        if queue.bytes + lent > BASE_BYTES {
+            self.cut_slow(queue);
+        }
+    }
+}
+
+impl Queue {
+    /// Covers so many bytes beside those that are held. A refusal says how many were missing.
+    fn cover(
+        &mut self,
+        of: &Arc<Outbox>,
+        owner: &Arc<dyn MemoryOwner>,
+        bytes: usize,
+    ) -> Result<(), u64> {
+        let list = (self.held() + 1) * size_of::<Framed>();
+        let wanted = self.bytes + bytes;
+        let rare = self.rare.get_or_insert_default();
+        let lease = rare.lease.get_or_insert_with(|| lease(of, owner));
+        let claimant = owner.claimant();
+        if *lease.claimant() != claimant {
+            lease.identify(claimant);
+        }
+        let beyond = (wanted + rare.lent).saturating_sub(BASE_BYTES);
+        let shared = (beyond.div_ceil(CHUNK_BYTES) * CHUNK_BYTES) as u64;
+        let shared = shared.max(lease.covered_shared());
+        let own = (list.saturating_sub(BASE_BYTES) as u64).max(lease.covered());
+        let missing = shared - lease.covered_shared();
+        lease.try_cover(own, shared).map_err(|_| missing)?;
+        self.allow(of.limits.bytes_max);
+        Ok(())
+    }
+
+    /// Notes that the driver pulls everything: it is covered until it asks again.
+    pub(super) fn lend(&mut self, bytes_max: usize) {
+        let bytes = self.bytes;
+        if let Some(rare) = &mut self.rare
+            && rare.lease.is_some()
+        {
+            rare.lent = bytes;
+            self.allow(bytes_max);
+        }
+    }
+
+    /// Everything was written: one chunk stays for the next burst.
+    pub(super) fn take_back(&mut self, bytes_max: usize) {
+        let Some(rare) = &mut self.rare else { return };
+        let Some(lease) = &mut rare.lease else { return };
+        rare.lent = 0;
+        if lease.covered_shared() > CHUNK_BYTES as u64 && self.bytes <= BASE_BYTES {
+            // Giving back is never refused.
+            let _less = lease.try_cover(0, CHUNK_BYTES as u64);
+        }
+        self.allow(bytes_max);
+    }
+
+    /// Nothing is covered any more.
+    pub(super) fn give_back(&mut self) {
+        if let Some(rare) = &mut self.rare
+            && rare.lease.take().is_some()
+        {
+            rare.lent = 0;
+            self.bytes_allowed = self.bytes_allowed.min(BASE_BYTES);
+            if rare.watch.is_none() {
+                self.rare = None;
+            }
+        }
+    }
+
+    fn allow(&mut self, bytes_max: usize) {
+        if let Some(Rare {
+            lease: Some(lease),
+            lent,
+            ..
+        }) = self.rare.as_deref()
+        {
+            let covered = usize::try_from(lease.covered_shared()).unwrap_or(usize::MAX);
+            let allowed = BASE_BYTES.saturating_add(covered).saturating_sub(*lent);
+            self.bytes_allowed = allowed.min(bytes_max);
+        }
+    }
+}
+
+/// An empty lease of which this outbox can be deprived.
+fn lease(of: &Arc<Outbox>, owner: &Arc<dyn MemoryOwner>) -> Lease {
+    let mut lease = owner.memory().lease(&owner.claimant());
+    let whose: Weak<Outbox> = Arc::downgrade(of);
+    lease.set_evictable(whose);
+    lease
+}
+
+#[cfg(test)]
+mod tests;

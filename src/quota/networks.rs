@@ -1,0 +1,162 @@
+//! The buckets of a client's network and of the wider networks around it.
+//!
+//! Not here: which networks those are (`model::network`), under which names they are kept
+//! (`identity::fingerprint`). Invariant: a token is taken from every level or the answer is a refusal, and
+//! the narrowest level is asked first, so that a client whose own network is refused takes nothing from its
+//! neighbours.
+
+use smallvec::SmallVec;
+
+use super::Quota;
+use crate::model::{ClientIdentifier, Width};
+use crate::policy::bucket::{Rate, Verdict};
+
+/// What a network of a width may do, in quarters of what is set for one IPv4 address.
+///
+/// A crowd may sit behind one IPv4 address and in one IPv6 /64, so both have the whole number. A /56 and a
+/// /48 have a little more, because they contain the narrower ones, and far less in proportion: a /48 has
+/// 65,536 times the addresses of a /64 and twice its rate.
+fn quarters(width: Width) -> u32 {
+    match width {
+        Width::Address | Width::Net64 => 4,
+        Width::Net56 => 6,
+        Width::Net48 => 8,
+    }
+}
+
+/// The networks of a client by name, the narrowest first: one of IPv4, three of IPv6.
+#[derive(Clone, Debug)]
+pub struct Networks {
+    levels: SmallVec<[(ClientIdentifier, Width); 1]>,
+    multiple: u32,
+}
+
+impl Networks {
+    /// These levels, with the multiple of the client's network (`NETWORK_LIMITS`).
+    #[must_use]
+    pub fn new(levels: impl Iterator<Item = (ClientIdentifier, Width)>, multiple: u32) -> Self {
+        Self {
+            levels: levels.collect(),
+            multiple,
+        }
+    }
+
+    /// The name of the narrowest.
+    #[must_use]
+    pub fn narrowest(&self) -> Option<&ClientIdentifier> {
+        self.levels.first().map(|(name, _)| name)
+    }
+
+    /// The buckets for one kind of thing, such as `rate:net`.
+    #[must_use]
+    pub fn buckets(&self, what: &str) -> NetworkBuckets {
+        let key = |(name, width): &(ClientIdentifier, Width)| {
+            let quarters = quarters(*width).saturating_mul(self.multiple);
+            (format!("{what}:{name}").into(), quarters)
+        };
+        NetworkBuckets(self.levels.iter().map(key).collect())
+    }
+
+    /// Takes one token for a thing that is done seldom; what is done often keeps its
+    /// [`NetworkBuckets`].
+    pub async fn take(&self, quota: &dyn Quota, what: &str, rate: Rate) -> Verdict {
+        match rate.is_off() {
+            true => Verdict::Allowed {
+                remaining: u32::MAX,
+            },
+            false => self.buckets(what).take(quota, rate).await,
+        }
+    }
+}
+
+/// The keys of the buckets of a client's networks, each with its part of the rate.
+#[derive(Clone, Debug)]
+pub struct NetworkBuckets(SmallVec<[(Box<str>, u32); 1]>);
+
+impl NetworkBuckets {
+    /// Takes one token from each level. `rate` is that of one IPv4 address.
+    pub async fn take(&self, quota: &dyn Quota, rate: Rate) -> Verdict {
+        let mut left = u32::MAX;
+        for (key, quarters) in &self.0 {
+            match quota.take(key, rate.in_quarters(*quarters)).await {
+                Verdict::Allowed { remaining } => left = left.min(remaining),
+                refused @ Verdict::Refused { .. } => return refused,
+            }
+        }
+        Verdict::Allowed { remaining: left }
+    }
+
+    /// The keys with what each may have of a limit that is a number of things in a time.
+    pub fn limits(&self, max: u32) -> impl Iterator<Item = (&str, u32)> {
+        let part = move |quarters: u32| u64::from(max) * u64::from(quarters) / 4;
+        self.0.iter().map(move |(key, quarters)| {
+            let max = u32::try_from(part(*quarters)).unwrap_or(u32::MAX);
+            (&**key, max)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::{MemoryQuota, QuotaSettings};
+
+    const RATE: Rate = Rate {
+        capacity: 10,
+        per_10_min: 1,
+    };
+
+    fn name(byte: u8) -> ClientIdentifier {
+        ClientIdentifier::from_mac(&[byte; 32])
+    }
+
+    /// An IPv6 client: the /64 of this number, in a /56 and a /48 that all share.
+    fn v6(number: u8) -> Networks {
+        let levels = [
+            (name(number), Width::Net64),
+            (name(200), Width::Net56),
+            (name(201), Width::Net48),
+        ];
+        Networks::new(levels.into_iter(), 1)
+    }
+
+    async fn drain(quota: &MemoryQuota, networks: &Networks) -> u32 {
+        let buckets = networks.buckets("test");
+        let mut taken = 0;
+        while let Verdict::Allowed { .. } = buckets.take(quota, RATE).await {
+            taken += 1;
+        }
+        taken
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wider_networks_have_levels_of_their_own() {
+        let quota = MemoryQuota::new(QuotaSettings::default());
+        assert_eq!(drain(&quota, &v6(1)).await, 10, "a /64");
+        assert_eq!(drain(&quota, &v6(2)).await, 5, "the rest of its /56");
+        let elsewhere = [
+            (name(3), Width::Net64),
+            (name(199), Width::Net56),
+            (name(201), Width::Net48),
+        ];
+        let elsewhere = Networks::new(elsewhere.into_iter(), 1);
+        assert_eq!(drain(&quota, &elsewhere).await, 5, "the rest of its /48");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_named_network_has_a_multiple() {
+        let quota = MemoryQuota::new(QuotaSettings::default());
+        let one = |multiple| Networks::new([(name(1), Width::Address)].into_iter(), multiple);
+        assert_eq!(drain(&quota, &one(3)).await, 30);
+        let limits: Vec<u32> = one(3).buckets("x").limits(5).map(|(_, max)| max).collect();
+        assert_eq!(limits, [15]);
+        let off = Rate {
+            capacity: 0,
+            per_10_min: 0,
+        };
+        assert!(matches!(
+            one(1).take(&quota, "x", off).await,
+            Verdict::Allowed { .. }
+        ));
+    }
+}

@@ -1,0 +1,152 @@
+//! The files of the store while a node runs: deleted, replaced, out of reach. What is not stored gets no
+//! RECEIPT, and readiness says so.
+//!
+//! Not here: a full disk as the engine sees it (`store_sqlite`).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use stompbox::model::RoomId;
+use stompbox::store::{SqliteSettings, SqliteStore, Store};
+
+use crate::conformance_store::{complete, message, pair};
+use crate::support::client::{Client, get};
+use crate::support::node::Node;
+
+/// How long readiness may take to notice.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    PathBuf::from(format!("{}{ending}", path.display()))
+}
+
+/// A visitor who hears of refusals.
+async fn connected(node: &Node) -> Client {
+    let mut client = Client::connect(node.address()).await;
+    client.subscribe("/user/queue/errors").await;
+    client
+}
+
+/// Sends one message to themselves; whether it was receipted.
+async fn is_receipted(client: &mut Client, number: u32) -> bool {
+    let user = client.user().to_owned();
+    let body =
+        format!("{{\"to\":\"{user}\",\"message\":\"{number}\",\"client_id\":\"c{number}\"}}");
+    let frame = format!(
+        "SEND\ndestination:/app/chat.send\ncontent-type:application/json\nreceipt:r{number}\n\n{body}\0"
+    );
+    client.send(&frame).await;
+    loop {
+        let frame = client.frame().await;
+        match &*frame.command {
+            "RECEIPT" => return true,
+            "MESSAGE" if frame.body.contains("store_unavailable") => return false,
+            "ERROR" => {
+                assert!(frame.body.contains("store_unavailable"), "{frame:?}");
+                return false;
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn until_not_ready(node: &Node) {
+    let began = Instant::now();
+    while get(node.address(), "/api/v1/health/ready").await.0 != 503 {
+        assert!(began.elapsed() < PATIENCE, "it stays ready");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_database_file_ends_receipts_and_readiness() {
+    let node = Node::start("node", &[]).await;
+    let path = node.data_dir().join("stompbox.db");
+    let mut client = connected(&node).await;
+    assert!(is_receipted(&mut client, 1).await);
+    assert_eq!(get(node.address(), "/api/v1/health/ready").await.0, 200);
+    fs::remove_file(&path).unwrap();
+    assert!(!is_receipted(&mut client, 2).await);
+    until_not_ready(&node).await;
+    let output = node.output_with("start the node again").await;
+    assert!(
+        output.contains("was deleted while the node was running"),
+        "{output}"
+    );
+    assert_eq!(
+        output.matches("start the node again").count(),
+        1,
+        "{output}"
+    );
+}
+
+#[tokio::test]
+async fn a_replaced_database_file_ends_receipts_and_is_left_alone() {
+    let node = Node::start("node", &[]).await;
+    let path = node.data_dir().join("stompbox.db");
+    let mut client = connected(&node).await;
+    assert!(is_receipted(&mut client, 1).await);
+    let other = beside(&path, ".new");
+    fs::write(&other, "a backup").unwrap();
+    fs::rename(&other, &path).unwrap();
+    fs::write(beside(&path, "-wal.new"), "its log").unwrap();
+    fs::rename(beside(&path, "-wal.new"), beside(&path, "-wal")).unwrap();
+    assert!(!is_receipted(&mut client, 2).await);
+    until_not_ready(&node).await;
+    // A file that comes back after it was away may have been changed meanwhile.
+    assert!(!is_receipted(&mut client, 3).await);
+    let ended = node.stop().await;
+    assert!(ended.output.contains("was replaced"), "{}", ended.output);
+}
+
+#[tokio::test]
+async fn an_idle_node_notices_by_its_readiness_alone() {
+    let node = Node::start("node", &[]).await;
+    fs::remove_file(node.data_dir().join("stompbox.db")).unwrap();
+    until_not_ready(&node).await;
+}
+
+#[tokio::test]
+async fn what_was_receipted_survives_a_deleted_log_and_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start_in("node", folder.path(), &[]).await;
+    let path = folder.path().join("stompbox.db");
+    let mut client = connected(&node).await;
+    for number in 1..=3 {
+        assert!(is_receipted(&mut client, number).await);
+    }
+    fs::remove_file(beside(&path, "-wal")).unwrap();
+    assert!(!is_receipted(&mut client, 4).await);
+    node.output_with("was copied into the database").await;
+    node.kill().await;
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    let count: u32 = conn
+        .query_row("SELECT count(*) FROM messages", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(count, 3);
+}
+
+#[tokio::test]
+async fn files_that_were_moved_away_and_back_stay_refused_until_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chat.db");
+    let settings = SqliteSettings::default();
+    let store = SqliteStore::open(&path, &settings).unwrap();
+    let pair = pair("moved");
+    store.append(message(&pair, "one")).await.unwrap();
+    let away = folder.path().join("away.db");
+    fs::rename(&path, &away).unwrap();
+    let refused = store.append(message(&pair, "two")).await.unwrap_err();
+    assert!(refused.to_string().contains("was deleted"), "{refused}");
+    assert!(store.user(&pair.0).await.is_err(), "nothing is read either");
+    fs::rename(&away, &path).unwrap();
+    store.append(message(&pair, "two")).await.unwrap_err();
+    store.check().await.unwrap_err();
+    store.close().await;
+    let store = SqliteStore::open(&path, &settings).unwrap();
+    let room = RoomId::direct(&pair.0, &pair.1);
+    assert_eq!(complete(store.as_ref(), room).await, 1);
+    store.append(message(&pair, "two")).await.unwrap();
+    store.close().await;
+}
