@@ -38,9 +38,8 @@ const OTHERS: &str = "200";
 const RATE: &str = "400";
 
 /// Settings of the node: the defaults, but for what a generator on one address is.
-const SETTINGS: [(&str, &str); 3] = [
-    ("MINT_PER_NET", "1000000"),
-    ("MINT_PER_NODE", "0"),
+const SETTINGS: [(&str, &str); 2] = [
+    ("VISITORS_PER_NETWORK", "1000000"),
     (
         "DESTINATION_RULES",
         "all /topic/** anyone; send /user/*/queue/bench anyone; send /user/** member",

@@ -202,5 +202,6 @@ fn message((from, to): &(UserId, UserId), number: usize) -> Append {
         expires_at: Some(UnixMillis(1_790_086_400_000)),
         from_holder: None,
         to_holder: None,
+        visitors: Vec::new(),
     }
 }

@@ -54,6 +54,7 @@ pub(crate) async fn redis(server: &Redis, costs: &mut Costs) {
         incarnation: Incarnation(1),
         device: "".into(),
         since: UnixMillis(0),
+        visitor: None,
     };
     let before = cpu::seconds_of(REDIS);
     for (number, user) in users.iter().enumerate() {

@@ -10,7 +10,7 @@ use super::Outcome;
 
 /// The settings of the broker under load: everything comes from one address, so what is limited
 /// per network or person is set high; nothing is switched off.
-pub(crate) const SETTINGS: [(&str, &str); 14] = [
+pub(crate) const SETTINGS: [(&str, &str); 13] = [
     ("SERVER_PORT", "0"),
     ("LOG_LEVEL", "warn"),
     ("ANON_RECOGNITION", "token"),
@@ -19,8 +19,7 @@ pub(crate) const SETTINGS: [(&str, &str); 14] = [
     ("CONNECTIONS_PER_NET", "1000000"),
     ("NETWORK_LIMITS", "127.0.0.0/8=100"),
     ("CONNECT_PER_NET", "0"),
-    ("MINT_PER_NET", "1000000"),
-    ("MINT_PER_NODE", "1000000"),
+    ("VISITORS_PER_NETWORK", "1000000"),
     ("RATE_ANON_PER_MIN", "1000000"),
     ("RATE_BURST", "1000000"),
     ("RATE_NET_PER_MIN", "10000000"),

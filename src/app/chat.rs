@@ -13,8 +13,8 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use super::{App, Live, Pending, refused};
 use crate::broker::{AppendError, Committed};
-use crate::identity::RECIPIENT_LIFE;
-use crate::model::{ClientId, CloseReason, Code, Holder, Kind, Principal, Problem, RoomId, UserId};
+use crate::identity::{RECIPIENT_LIFE, Recipient};
+use crate::model::{ClientId, CloseReason, Code, Kind, Principal, Problem, RoomId, UserId};
 use crate::policy::{may_reach, recipient_offline};
 use crate::session::{Reply, Send};
 use crate::store::{Append, StoreError};
@@ -57,6 +57,8 @@ impl App {
                 };
                 let stored = Arc::clone(&self.settings.stored);
                 let (client_id, live) = (append.client_id.clone(), live.clone());
+                let kept = (!append.visitors.is_empty())
+                    .then(|| (Arc::clone(&self.visitors), append.to.clone()));
                 let no_echo = send.headers.iter().any(|(n, v)| (&**n, &**v) == ECHO);
                 let committed = self.broker.append(append, no_echo.then_some(live.session));
                 Box::pin(async move {
@@ -65,6 +67,10 @@ impl App {
                         problem.client_id = client_id.map(|id| id.to_string());
                         problem
                     })?;
+                    if let Some((visitors, to)) = kept {
+                        live.activity.set_kept();
+                        visitors.forget(&to);
+                    }
                     if !committed.duplicate {
                         stored.keep(room);
                     }
@@ -90,10 +96,16 @@ impl App {
         let remaining = self.take_message(live).await?;
         let draft = draft(&send.body, &self.settings)?;
         let sender = &*live.principal();
+        let mut visitors = Vec::new();
+        if !live.activity.is_kept() {
+            visitors.extend(self.visitors.row_of_principal(sender));
+        }
         let (to, to_holder) = if draft.to == sender.user_id {
             (draft.to, None)
         } else {
-            self.check_reach(sender, &draft.to, true).await?
+            let to = self.check_reach(sender, &draft.to, true).await?;
+            visitors.extend(to.keep.map(|keep| *keep));
+            (to.user_id, to.standing.holder())
         };
         let room = RoomId::direct(&sender.user_id, &to);
         let now = (self.clock)();
@@ -116,11 +128,12 @@ impl App {
             // the neighbour, who may be written to from then on.
             from_holder: sender.standing.holder(),
             to_holder,
+            visitors,
         };
         Ok((append, remaining))
     }
 
-    /// The address of the recipient, who exists and may be written to: another one than was written when
+    /// The recipient, who exists and may be written to: with another address than was written when
     /// he has become a part of an account since. That holds only while he is in the hands
     /// that are returned, which the store looks at once more when it commits: then, and where every
     /// change of hands goes through this process, what is remembered of him is good enough for a yes.
@@ -129,7 +142,7 @@ impl App {
         sender: &Principal,
         to: &UserId,
         is_checked_again: bool,
-    ) -> Result<(UserId, Option<Holder>), Problem> {
+    ) -> Result<Recipient, Problem> {
         let life = match is_checked_again || self.broker.is_alone() {
             true => RECIPIENT_LIFE,
             false => MOMENT,
@@ -140,7 +153,7 @@ impl App {
             let standing = known.standing;
             let is_live = !standing.is_loose() || self.broker.was_connected(to);
             if may_reach(&sender.user_id, to, standing, false, is_live).is_ok() {
-                return Ok((known.user_id, standing.holder()));
+                return Ok(known);
             }
         }
         let Some(recipient) = self.visitors.recipient(to).await? else {
@@ -151,7 +164,7 @@ impl App {
         self.visitors
             .check_reach(sender, &recipient, is_live)
             .await?;
-        Ok((recipient.user_id, recipient.standing.holder()))
+        Ok(recipient)
     }
 }
 

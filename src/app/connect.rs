@@ -32,17 +32,19 @@ impl App {
         let opened = self.open(handshake, connect).await?;
         let mute = self.check_bans(&opened).await?;
         let user = opened.principal.user_id.clone();
+        let visitor = self.visitors.introduction(&opened.principal);
         let principal = Arc::new(opened.principal);
         let speaker = Speaker::new(Arc::clone(&principal), mute);
         let activity = Arc::new(Activity::new(speaker, handshake.address, &self.settings));
         let owner = Arc::clone(&activity) as Arc<dyn MemoryOwner>;
         let outbox = Arc::new(Outbox::with_owner(self.settings.outbox, owner));
-        let hub = HubSession::new(
+        let hub = HubSession::of_visitor(
             SessionId(rand::random()),
             user.clone(),
             device(connect),
             (self.clock)(),
             Arc::clone(&outbox),
+            visitor,
         );
         let live = Live {
             session: hub.id,
@@ -58,14 +60,18 @@ impl App {
         let is_attached = self.broker.attach(Arc::clone(&hub)).await;
         if !is_attached {
             self.check_holder_later(&hub, &principal);
-        } else if opened.proof != Proof::New {
-            // A new identity has no other session: nobody knows its secret yet.
+        } else if opened.proof != Proof::New || handshake.cookie.is_some() {
+            // A new identity has no other session, since nobody knows its secret yet, unless another
+            // connection of the same page has just brought the same cookie.
             self.make_room(&user, principal.kind).await;
         }
         if principal.kind.has_account() {
             // What changed since the token was looked at was told before there was a session.
             self.broker.want_reviews(Reviews::of(&user));
             self.expiries.watch(hub.id, principal.expires_at);
+        }
+        if opened.proof == Proof::Token && principal.standing.is_loose() {
+            self.check_holder_now(&live).await?;
         }
         let mut headers = Vec::new();
         if let Some(secret) = opened.secret_to_tell {
@@ -91,11 +97,15 @@ impl App {
 
     /// Finds out for whom the client speaks.
     async fn open(&self, handshake: &Handshake, connect: &Connect) -> Result<Opened, Problem> {
-        self.take_connect(handshake.address).await?;
+        let networks = self.visitors.networks(handshake.address);
+        self.take_connect(&networks).await?;
         match credentials(handshake, connect)? {
             Credentials::Visitor(token) => {
                 let language = connect.accept_language.as_deref();
-                self.visitors.connect(handshake, token, language).await
+                let visitors = &self.visitors;
+                visitors
+                    .connect_on(networks, handshake, token, language)
+                    .await
             }
             Credentials::Token(token) => {
                 let principal = self.accounts()?.authenticate(handshake, token).await?;
@@ -169,6 +179,17 @@ impl App {
                 "the end of a visit was not noted"
             );
         }
+    }
+
+    /// The store could not write that this loose identity was opened by its secret. A neighbour may have
+    /// taken it over before the session was registered; from now on nobody can.
+    async fn check_holder_now(self: &Arc<Self>, live: &Live) -> Result<(), Problem> {
+        if matches!(self.visitors.is_holder(&live.principal()).await, Ok(true)) {
+            return Ok(());
+        }
+        self.disconnect(live).await;
+        let words = "This identity is not yours any more. Connect again for a new one.";
+        Err(Problem::new(Code::TryLater, words).retry_after_ms(1_000))
     }
 
     /// While location was away nobody could see that this identity has a session. When it answers

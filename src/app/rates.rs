@@ -16,6 +16,7 @@ use crate::budget::{Claimant, Memory, MemoryOwner, Multiples};
 use crate::identity::Handshake;
 use crate::model::{CloseReason, Code, Kind, Problem};
 use crate::policy::bucket::{self, Level, Rate, Verdict};
+use crate::quota::Networks;
 
 /// So many refusals within [`REFUSALS_WITHIN`] close the connection with 4429.
 const REFUSALS_MAX: u32 = 300;
@@ -29,6 +30,8 @@ pub struct Activity {
     /// Who it speaks for.
     speaking: Speaking,
     owns_sign_in: AtomicBool,
+    /// Whether a message has been committed that keeps the visitor's row.
+    is_kept: AtomicBool,
     /// Where its client is.
     address: IpAddr,
     /// On what its buffers draw, with what they may have.
@@ -100,6 +103,7 @@ impl Activity {
             started: Instant::now(),
             speaking: Speaking::new(speaker),
             owns_sign_in: AtomicBool::new(false),
+            is_kept: AtomicBool::new(false),
             address,
             memory: Arc::clone(memory),
             multiples: Arc::clone(multiples),
@@ -122,6 +126,15 @@ impl Activity {
     /// The session was let in by a password: its sign-in is its own and ends with it.
     pub(super) fn own_its_sign_in(&self) {
         self.owns_sign_in.store(true, Relaxed);
+    }
+
+    /// The visitor's row is kept: no message need write it any more.
+    pub(super) fn set_kept(&self) {
+        self.is_kept.store(true, Relaxed);
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.is_kept.load(Relaxed)
     }
 
     pub(super) fn ends_its_sign_in(&self) -> bool {
@@ -222,8 +235,8 @@ impl App {
     }
 
     /// Takes one CONNECT from those of a network.
-    pub(super) async fn take_connect(&self, from: IpAddr) -> Result<(), Problem> {
-        let (networks, rate) = (self.visitors.networks(from), self.settings.rate_connect);
+    pub(super) async fn take_connect(&self, networks: &Networks) -> Result<(), Problem> {
+        let rate = self.settings.rate_connect;
         let quota = self.quota.as_ref();
         match networks.take(quota, "rate:connect", rate).await {
             Verdict::Allowed { .. } => Ok(()),

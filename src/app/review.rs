@@ -121,8 +121,25 @@ impl App {
                 }
                 self.hold_against_bans(accounts, &live);
             }
+            None if principal.made_at.is_some() => {
+                self.review_without_row(accounts, &live, &principal).await;
+            }
             // Signed out, or not there any more: forgotten, or a part of somebody else.
             Some(_) | None => live.outbox.cut(CloseReason::SIGNED_OUT),
+        }
+    }
+
+    /// A visitor of whom nothing is stored: the address may have been given up all the same.
+    async fn review_without_row(
+        self: &Arc<Self>,
+        accounts: &Accounts,
+        live: &Live,
+        principal: &Principal,
+    ) {
+        match self.visitors.is_holder(principal).await {
+            Ok(true) => self.hold_against_bans(accounts, live),
+            Ok(false) => live.outbox.cut(CloseReason::SIGNED_OUT),
+            Err(_) => self.look_again(Reviews::of(&principal.user_id)),
         }
     }
 
@@ -216,6 +233,7 @@ fn changed(principal: &Principal, standing: &UserState) -> Option<Principal> {
     after.name.clone_from(&standing.name);
     if !principal.kind.has_account() && standing.kind.has_account() {
         after.sign_in = standing.upgraded_by;
+        after.made_at = None;
         // Nobody but its holder can have made an account of it.
         after.standing = Standing::Firm {
             taken_at: principal.standing.taken_at(),

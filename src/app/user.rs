@@ -69,7 +69,7 @@ impl App {
         }
         let user = name.parse().map_err(|_no_id| nobody())?;
         match self.check_reach(&live.principal(), &user, false).await {
-            Ok((address, _)) => Ok(address),
+            Ok(recipient) => Ok(recipient.user_id),
             Err(problem) if problem.code == Code::NotFound => Err(nobody()),
             Err(problem) => Err(problem),
         }

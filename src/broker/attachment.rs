@@ -161,6 +161,7 @@ impl Broker {
             incarnation: self.incarnation,
             device: session.device.clone(),
             since: session.since,
+            visitor: session.visitor.clone(),
         };
         (session.user.clone(), entry)
     }

@@ -12,7 +12,9 @@ use super::outbox::Outbox;
 use super::trace::{Step, Trace};
 use super::window::{Content, Opening, Settled, Window};
 use super::windows::{NeverIssued, Windows};
-use crate::model::{CloseReason, RoomId, SessionId, UnixMillis, UserId, UserQueue, Verdict};
+use crate::model::{
+    CloseReason, RoomId, SessionId, UnixMillis, Unkept, UserId, UserQueue, Verdict,
+};
 use crate::routing::{Hole, Inbox, Offer};
 use crate::session::Delivered;
 
@@ -27,6 +29,8 @@ pub struct HubSession {
     pub device: Box<str>,
     /// When it connected.
     pub since: UnixMillis,
+    /// The visitor, if nothing was kept of them when they connected.
+    pub visitor: Option<Arc<Unkept>>,
     /// What is to be written to it.
     pub outbox: Arc<Outbox>,
     /// Whether its location was acknowledged. Set by the broker.
@@ -70,11 +74,25 @@ impl HubSession {
         since: UnixMillis,
         outbox: Arc<Outbox>,
     ) -> Arc<Self> {
+        Self::of_visitor(id, user, device, since, outbox, None)
+    }
+
+    /// The same of a visitor of whom nothing is kept yet.
+    #[must_use]
+    pub fn of_visitor(
+        id: SessionId,
+        user: UserId,
+        device: Box<str>,
+        since: UnixMillis,
+        outbox: Arc<Outbox>,
+        visitor: Option<Arc<Unkept>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id,
             user,
             device,
             since,
+            visitor,
             outbox,
             attached: AtomicBool::new(false),
             is_gone: AtomicBool::new(false),

@@ -19,8 +19,10 @@ const KEY_BYTES: usize = 64;
 
 /// The key under which fingerprints and visitors' cookies are made. Every node of a cluster has the
 /// same one, or a visitor would be somebody else on each node. Its `Debug` shows nothing.
+///
+/// Holds the state after both blocks of the key, so that a MAC hashes what is authenticated only.
 #[derive(Clone)]
-pub struct FingerprintKey([u8; KEY_BYTES]);
+pub struct FingerprintKey(Hmac<Sha256>);
 
 impl FingerprintKey {
     /// The key that follows from the signing secret of the cluster (HKDF-SHA256, RFC 5869).
@@ -32,7 +34,7 @@ impl FingerprintKey {
         let expanded =
             Hkdf::<Sha256>::new(None, secret).expand(b"stompbox fingerprint key v1", &mut key);
         debug_assert!(expanded.is_ok());
-        Self(key)
+        Self(Hmac::new(&key.into()))
     }
 
     /// A key that was configured, of any length; 32 random octets are a good one.
@@ -44,30 +46,32 @@ impl FingerprintKey {
         } else {
             key[..32].copy_from_slice(&Sha256::digest(bytes));
         }
-        Self(key)
+        Self(Hmac::new(&key.into()))
     }
 
     /// The fingerprint of a client: its network and its user agent.
     #[must_use]
     pub fn client(&self, address: IpAddr, user_agent: &str) -> ClientIdentifier {
-        let prefix = network_prefix(address);
+        let prefix = Network::of(address).to_string();
         self.identifier(&[prefix.as_bytes(), b"\0", user_agent.as_bytes()])
     }
 
     /// The key of a client's network alone, for limits that all its neighbours share.
     #[must_use]
     pub fn network(&self, address: IpAddr) -> ClientIdentifier {
-        self.identifier(&[network_prefix(address).as_bytes()])
+        self.level(Network::of(address))
+    }
+
+    /// The key of a network of any width.
+    fn level(&self, network: Network) -> ClientIdentifier {
+        self.identifier(&[network.to_string().as_bytes()])
     }
 
     /// The names of a client's network and of the wider ones around it; the first is
     /// [`FingerprintKey::network`].
     #[must_use]
     pub fn networks(&self, address: IpAddr, multiple: u32) -> Networks {
-        let name = |network: Network| {
-            let name = self.identifier(&[network.to_string().as_bytes()]);
-            (name, network.width())
-        };
+        let name = |network: Network| (self.level(network), network.width());
         Networks::new(Network::of(address).levels().map(name), multiple)
     }
 
@@ -79,9 +83,10 @@ impl FingerprintKey {
 
     /// A MAC over the parts in a row. What is authenticated for different purposes must differ in
     /// its first octets: networks begin with a digit or a letter up to `f` and have no NUL, client
-    /// fingerprints have one after the network, cookies begin with `sb_vid`, accounts with `login`.
+    /// fingerprints have one after the network, cookies begin with `sb_vid`, accounts with `login`,
+    /// visitors' secrets with `sbv2`, the address that follows on another with `next`.
     pub(super) fn mac(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new(&self.0.into());
+        let mut mac = self.0.clone();
         for part in parts {
             mac.update(part);
         }
@@ -131,17 +136,6 @@ fn hop_address(hop: &str) -> Option<IpAddr> {
     }
     let inner = hop.strip_prefix('[')?.strip_suffix(']')?;
     inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
-}
-
-/// An IPv4 address, or the /64 of an IPv6 address: what one household or one office has.
-fn network_prefix(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -8,12 +8,8 @@ use crate::model::UserId;
 const TAIL_CHARS: usize = 4;
 
 /// `손님 7k2m` for those who prefer Korean, `Guest 7k2m` for everybody else.
-pub(super) fn visitor_name(user_id: &UserId, accept_language: Option<&str>) -> String {
-    let word = if prefers_korean(accept_language.unwrap_or_default()) {
-        "손님"
-    } else {
-        "Guest"
-    };
+pub(super) fn visitor_name(user_id: &UserId, is_korean: bool) -> String {
+    let word = if is_korean { "손님" } else { "Guest" };
     // A user id is visible ASCII, so octets are characters.
     let text = user_id.as_str();
     let tail = &text[text.len().saturating_sub(TAIL_CHARS)..];
@@ -46,7 +42,8 @@ mod tests {
     fn a_visitor_is_named_in_his_language() {
         let user_id: UserId = "user_0123456787k2m".parse().unwrap();
         let check = |language: Option<&str>, expected: &str| {
-            assert_eq!(visitor_name(&user_id, language), expected, "{language:?}");
+            let is_korean = prefers_korean(language.unwrap_or_default());
+            assert_eq!(visitor_name(&user_id, is_korean), expected, "{language:?}");
         };
         check(None, "Guest 7k2m");
         check(Some(""), "Guest 7k2m");
@@ -58,6 +55,6 @@ mod tests {
         check(Some("kok"), "Guest 7k2m");
         check(Some(";;,,=-"), "Guest 7k2m");
         let short: UserId = "u".parse().unwrap();
-        assert_eq!(visitor_name(&short, None), "Guest u");
+        assert_eq!(visitor_name(&short, false), "Guest u");
     }
 }

@@ -1,27 +1,30 @@
 //! One opening: from what a client presents to the identity that it gets, races included.
 //!
-//! Not here: which identity that should be (`decision`). Invariant: each turn either opens an
+//! Not here: which identity that should be (`decision`), how a loose one is found and taken over
+//! (`recognition`). Invariant: each turn either opens an
 //! identity, or has learned that a fact was no longer true and decides again without it.
 
+use std::sync::Arc;
 use std::time::Duration;
-
-use futures_util::future::join;
 
 use super::Opened;
 use super::decision::{Candidate, Cookie, Decision, Facts, Header, Mode, Source, decide};
 use super::handshake::Handshake;
-use super::names::visitor_name;
-use super::problem::{location_away, no_random, store_away, switched_off, try_later};
-use super::random::random;
-use super::secret::{NEW, Secret};
+use super::keeping::unkept;
+use super::names::{prefers_korean, visitor_name};
+use super::presented::{Known, Presented};
+use super::problem::{location_away, no_random, switched_off, try_later};
+use super::secret::{NEW, Visit};
 use super::visitors::Visitors;
-use crate::model::{
-    ClientIdentifier, Kind, Principal, Problem, Proof, Standing, UnixMillis, UserId,
-};
-use crate::store::{NewVisitor, TakeOver, TokenHash, UserRecord};
+use crate::model::{ClientIdentifier, Kind, Principal, Problem, Proof, Standing, UnixMillis};
+use crate::quota::Networks;
+use crate::store::{UserRecord, VISIT_LIFE};
 
 /// How often a client that loses races is decided upon.
 const TURNS: usize = 4;
+
+/// A secret is told anew when it was told longer ago than this, so that it goes on without a row.
+const TELL_AGAIN: Duration = Duration::from_secs(600);
 
 /// Who asks for an identity, and how.
 #[derive(Clone)]
@@ -34,47 +37,54 @@ pub(super) struct Ask<'a> {
     pub(super) requested: bool,
     pub(super) client: ClientIdentifier,
     pub(super) network: ClientIdentifier,
+    pub(super) networks: Networks,
 }
 
-/// A presented secret, as the store knows it, and the identity that it opens.
-pub(super) type Presented = (TokenHash, Option<UserRecord>);
+/// A loose identity that may be meant; its row, if it has one.
+pub(super) type Found = (Candidate, Option<UserRecord>);
 
 /// An opening in progress: what is known so far.
 pub(super) struct Opening<'a> {
-    visitors: &'a Visitors,
-    ask: Ask<'a>,
+    pub(super) visitors: &'a Visitors,
+    pub(super) ask: Ask<'a>,
     header: Option<Presented>,
-    /// The secret of the cookie, which becomes that of an identity without one.
-    cookie_secret: Option<Secret>,
+    /// What the cookie opens, or the visitor that it stands for when it opens nothing yet.
     cookie: Option<Presented>,
     /// The loose identities with the client's fingerprint; `None` before they were looked up. A
     /// take-over that was lost leaves none.
-    candidates: Option<Vec<(Candidate, UserRecord)>>,
-    is_minted: bool,
+    pub(super) candidates: Option<Vec<Found>>,
+    is_counted: bool,
 }
 
 impl<'a> Opening<'a> {
     /// Looks up what the client presented.
     pub(super) async fn begin(visitors: &'a Visitors, ask: Ask<'a>) -> Result<Self, Problem> {
-        let presented = match ask.header {
-            Some(text) => visitors.token_of(text).await?,
+        let claim = match ask.header {
+            Some(text) => visitors.claim_of(text).await?,
             None => None,
         };
-        let header = visitors.look_up(presented).await?;
+        let header = match claim {
+            Some(claim) => Some(visitors.look_up(claim).await?),
+            None => None,
+        };
         // The cookie is looked at only when no header beats it, and only from a page.
         let counts = ask.header.is_none() && ask.handshake.from_page;
         let value = ask.handshake.cookie.as_deref().filter(|_| counts);
-        let cookie_secret = value.and_then(|value| visitors.cookies().secret_in(value));
-        let presented = cookie_secret.as_ref().map(Secret::hash);
-        let cookie = visitors.look_up(presented).await?;
+        let cookie = match value.and_then(|value| visitors.cookies().claim_in(value)) {
+            // Given just now: nobody has used it.
+            Some((claim, visit)) if !ask.handshake.cookie_presented => {
+                Some(Presented::fresh(claim, visit))
+            }
+            Some(claim) => Some(visitors.look_up_cookie(claim).await?),
+            None => None,
+        };
         Ok(Self {
             visitors,
             ask,
             header,
-            cookie_secret,
             cookie,
             candidates: None,
-            is_minted: false,
+            is_counted: false,
         })
     }
 
@@ -90,13 +100,13 @@ impl<'a> Opening<'a> {
             let verdict = decide(&self.facts(now, &candidates));
             let opened = match verdict.decision {
                 Decision::Refuse => return Err(switched_off(false)),
-                Decision::Open(source) => self.open_known(source).await?,
+                Decision::Open(source) => self.open_known(source, now).await?,
                 Decision::TakeOver {
                     user_id,
                     bind_cookie,
                 } => self.take_over(&user_id, bind_cookie, now).await?,
                 Decision::Create { loose, bind_cookie } => {
-                    self.create(loose, bind_cookie, now).await?
+                    Some(self.create(loose, bind_cookie, now).await?)
                 }
             };
             if let Some(mut opened) = opened {
@@ -112,16 +122,17 @@ impl<'a> Opening<'a> {
 
     fn facts<'f>(&self, now: UnixMillis, candidates: &'f [Candidate]) -> Facts<'f> {
         let settings = self.visitors.settings();
+        let opens = |presented: &Presented| presented.known.is_some();
         let header = match (self.ask.header, &self.header) {
             (None, _) => Header::Absent,
             (Some(NEW), _) => Header::New,
-            (Some(_), Some((_, Some(_)))) => Header::Known,
+            (Some(_), Some(presented)) if opens(presented) => Header::Known,
             (Some(_), _) => Header::Unknown,
         };
         let cookie = match &self.cookie {
             None => Cookie::Absent,
-            Some((_, None)) => Cookie::Unbound,
-            Some((_, Some(_))) => Cookie::Known,
+            Some(presented) if opens(presented) => Cookie::Known,
+            Some(_) => Cookie::Unbound,
         };
         Facts {
             mode: settings.decision_mode(),
@@ -138,206 +149,141 @@ impl<'a> Opening<'a> {
 
     /// Opens the identity of a presented secret. When the secret has ended since it was looked up
     /// it is an unknown one from now on.
-    async fn open_known(&mut self, source: Source) -> Result<Option<Opened>, Problem> {
+    async fn open_known(
+        &mut self,
+        source: Source,
+        now: UnixMillis,
+    ) -> Result<Option<Opened>, Problem> {
         let presented = match source {
             Source::Header => &mut self.header,
             Source::Cookie => &mut self.cookie,
         };
-        let Some((token, known)) = presented else {
+        let Some(presented) = presented else {
             return Ok(None);
         };
-        let Some(record) = known.take() else {
+        let confirmed = self.visitors.confirm(presented, &self.ask.client).await?;
+        let Some(known) = confirmed else {
             return Ok(None);
         };
-        let record = self.visitors.confirm(token, record).await?;
-        Ok(record.map(|record| self.opened(record, Proof::Token, None)))
+        let mut opened = self.opened(&known, Proof::Token);
+        if let (Source::Header, Known::Visit(mut visit)) = (source, known) {
+            let is_old = now.since(visit.used_at) >= TELL_AGAIN;
+            visit.used_at = now;
+            opened.secret_to_tell = is_old.then(|| visit.tell(self.visitors.key()));
+        }
+        Ok(Some(opened))
     }
 
-    /// The loose identities with the client's fingerprint.
-    async fn look_around(&self, now: UnixMillis) -> Result<Vec<(Candidate, UserRecord)>, Problem> {
-        let location = self.visitors.location();
-        let touched = location.touched(&self.ask.client).await;
-        if !touched.map_err(location_away)? {
-            return Ok(Vec::new());
-        }
-        let seen_after = now.before(self.visitors.settings().hint_ttl);
-        let store = self.visitors.store();
-        let records = store.loose_visitors(&self.ask.client, seen_after).await;
-        let records = records.map_err(store_away)?;
-        if records.is_empty() {
-            return Ok(Vec::new());
-        }
-        let users: Vec<UserId> = records.iter().map(|r| r.user_id.clone()).collect();
-        let located = location.locate(&users, &[]).await;
-        let mut located = located.map_err(location_away)?.users.into_iter();
-        let with_sessions = |record: UserRecord| {
-            let candidate = Candidate {
-                user_id: record.user_id.clone(),
-                opened_at: record.standing.taken_at().unwrap_or(record.created_at),
-                last_seen: record.last_seen,
-                // A user whom the answer leaves out is not known to be gone.
-                has_live_session: located.next().is_none_or(|s| !s.is_empty()),
-            };
-            (candidate, record)
-        };
-        Ok(records.into_iter().map(with_sessions).collect())
-    }
-
-    /// Takes a loose identity over; `None` when somebody else was faster.
-    async fn take_over(
-        &mut self,
-        user_id: &UserId,
-        bind_cookie: bool,
-        now: UnixMillis,
-    ) -> Result<Option<Opened>, Problem> {
-        // Whatever comes of it, there is no second try: the loser gets a new identity.
-        let candidates = self.candidates.replace(Vec::new()).unwrap_or_default();
-        let chosen = candidates.into_iter().find(|(c, _)| c.user_id == *user_id);
-        let Some((_, mut record)) = chosen else {
-            return Ok(None);
-        };
-        let secret = self.secret(bind_cookie)?;
-        // Later than everything that the former holder wrote, even within this millisecond, and on
-        // a node with another clock, which also said when he ended.
-        let taken_at = now.max(record.last_seen).after(Duration::from_millis(1));
-        let take_over = TakeOver {
-            user_id: user_id.clone(),
-            taken_at_before: record.standing.taken_at(),
-            last_seen_before: record.last_seen,
-            token: secret.hash(),
-            token_expires_at: now.after(self.visitors.settings().token_ttl),
-            now: taken_at,
-        };
-        let taken = self.visitors.store().take_over(take_over).await;
-        // Also when it failed: it may have been committed all the same.
-        self.visitors.recipients().forget(user_id);
-        if !taken.map_err(store_away)? {
-            return Ok(None);
-        }
-        // A session that was registered while the identity changed hands has the better right.
-        let location = self.visitors.location();
-        let located = location.locate(std::slice::from_ref(user_id), &[]).await;
-        let located = located.map_err(location_away)?;
-        if located.users.iter().any(|sessions| !sessions.is_empty()) {
-            return Ok(None);
-        }
-        self.touch().await?;
-        record.standing = Standing::Loose {
-            taken_at: Some(taken_at),
-        };
-        Ok(Some(self.opened(record, Proof::Hint, Some(&secret))))
-    }
-
-    /// Creates a visitor; `None` when the cookie's secret belongs to somebody already.
+    /// A new visitor, of whom nothing is stored: their secret is all that there is, so that two
+    /// connections with one cookie are one visitor without a race.
     async fn create(
         &mut self,
         loose: bool,
         bind_cookie: bool,
         now: UnixMillis,
-    ) -> Result<Option<Opened>, Problem> {
-        if !self.is_minted {
-            self.visitors.mint(&self.ask.network, now).await?;
-            self.is_minted = true;
-        }
-        let secret = self.secret(bind_cookie)?;
-        let user_id = UserId::from_random(random().map_err(no_random)?);
-        let may_return = loose && !self.ask.handshake.opted_out;
-        let touching = async {
-            match may_return {
-                true => self.touch().await,
-                false => Ok(()),
-            }
+    ) -> Result<Opened, Problem> {
+        self.count().await?;
+        // Who asked not to be recognised, and who cannot be, is opened by the secret only.
+        let may_return =
+            !self.ask.handshake.opted_out && self.visitors.settings().decision_mode() == Mode::Hint;
+        let visit = match self.bound(bind_cookie) {
+            Some(visit) => visit,
+            None => Visit {
+                made_at: now,
+                ..Visit::random().map_err(no_random)?
+            },
         };
-        // Whoever cannot be registered is not created; this asks before a row is written.
-        let asking = self
-            .visitors
-            .location()
-            .locate(std::slice::from_ref(&user_id), &[]);
-        let (touched, located) = join(touching, asking).await;
-        touched?;
-        located.map_err(location_away)?;
-        let visitor = NewVisitor {
-            name: visitor_name(&user_id, self.ask.accept_language),
-            user_id,
-            loose,
-            client_identifier: self.ask.client.clone(),
-            token: secret.hash(),
-            token_expires_at: now.after(self.visitors.settings().token_ttl),
-            now,
+        let visit = Visit {
+            used_at: now,
+            is_loose: loose && may_return,
+            is_korean: self.is_korean(),
+            ..visit
         };
-        let record = record_of(&visitor);
-        let created = self.visitors.store().create_visitor(visitor).await;
-        if created.map_err(store_away)? {
-            return Ok(Some(self.opened(record, Proof::New, Some(&secret))));
-        }
-        if bind_cookie {
-            // Two connections of one page at once: the other one has bound it. If it still opens
-            // nothing it has expired and cannot be bound again.
-            let bound = self.visitors.look_up(Some(secret.hash())).await?;
-            self.cookie = bound.filter(|(_, record)| record.is_some());
-            self.cookie_secret = self.cookie_secret.take().filter(|_| self.cookie.is_some());
-        }
-        Ok(None)
+        let mut opened = self.opened(&Known::Visit(visit), Proof::New);
+        opened.secret_to_tell = Some(visit.tell(self.visitors.key()));
+        self.introduce(&opened.principal, visit.made_at, now)
+            .await?;
+        Ok(opened)
     }
 
-    /// The fingerprint leaves a trace for an hour, only where it may be looked up.
-    async fn touch(&self) -> Result<(), Problem> {
-        if self.visitors.settings().decision_mode() != Mode::Hint {
-            return Ok(());
-        }
+    /// The visitor whom the cookie stands for and does not open yet.
+    pub(super) fn bound(&self, bind_cookie: bool) -> Option<Visit> {
+        self.cookie.as_ref().filter(|_| bind_cookie)?.visit
+    }
+
+    /// Whoever cannot be found by the other nodes is not let in.
+    pub(super) async fn introduce(
+        &self,
+        principal: &Principal,
+        made_at: UnixMillis,
+        last_seen: UnixMillis,
+    ) -> Result<(), Problem> {
+        let visitor = Arc::new(unkept(principal, made_at, last_seen));
         let location = self.visitors.location();
-        location
-            .touch(&self.ask.client)
-            .await
-            .map_err(location_away)
+        let introduced = location.introduce(&principal.user_id, &visitor).await;
+        introduced.map_err(location_away)
     }
 
-    /// The secret that the identity gets: the cookie's, or a new one.
-    fn secret(&self, bind_cookie: bool) -> Result<Secret, Problem> {
-        match &self.cookie_secret {
-            Some(secret) if bind_cookie => Ok(secret.clone()),
-            _ => Secret::random().map_err(no_random),
+    /// Counts a new visitor, once for each opening.
+    pub(super) async fn count(&mut self) -> Result<(), Problem> {
+        if !self.is_counted {
+            self.visitors.count(&self.ask.networks).await?;
+            self.is_counted = true;
         }
+        Ok(())
     }
 
-    fn opened(&self, record: UserRecord, proof: Proof, secret: Option<&Secret>) -> Opened {
+    pub(super) fn is_korean(&self) -> bool {
+        prefers_korean(self.ask.accept_language.unwrap_or_default())
+    }
+
+    pub(super) fn opened(&self, known: &Known, proof: Proof) -> Opened {
+        let life = match known {
+            Known::Row(..) => self.visitors.settings().token_ttl,
+            Known::Visit(_) => VISIT_LIFE.min(self.visitors.settings().token_ttl),
+        };
         Opened {
-            principal: principal(record, &self.ask),
+            principal: principal(known, &self.ask),
             proof,
-            secret_to_tell: secret.map(Secret::tell),
+            secret_to_tell: None,
             status: None,
-            expires_in_s: self.visitors.settings().token_ttl.as_secs(),
+            expires_in_s: life.as_secs(),
         }
     }
 }
 
-/// The owner of a record, on the connection of whoever asks.
-pub(super) fn principal(record: UserRecord, ask: &Ask<'_>) -> Principal {
-    Principal {
-        user_id: record.user_id,
-        kind: record.kind,
-        standing: record.standing,
-        name: record.name,
-        client_identifier: ask.client.clone(),
-        network: ask.network.clone(),
-        sign_in: None,
-        expires_at: None,
-    }
-}
-
-/// The record that the store makes of a new visitor.
-fn record_of(visitor: &NewVisitor) -> UserRecord {
-    UserRecord {
-        user_id: visitor.user_id.clone(),
-        kind: Kind::Anonymous,
-        standing: if visitor.loose {
-            Standing::Loose { taken_at: None }
-        } else {
-            Standing::FIRM
+/// The owner of what was presented, on the connection of whoever asks.
+pub(super) fn principal(known: &Known, ask: &Ask<'_>) -> Principal {
+    let (client_identifier, network) = (ask.client.clone(), ask.network.clone());
+    match known {
+        Known::Row(record, made_at) => Principal {
+            user_id: record.user_id.clone(),
+            kind: record.kind,
+            standing: record.standing,
+            name: record.name.clone(),
+            client_identifier,
+            network,
+            sign_in: None,
+            expires_at: None,
+            made_at: made_at.filter(|_| !record.is_kept),
         },
-        name: visitor.name.clone(),
-        client_identifier: visitor.client_identifier.clone(),
-        created_at: visitor.now,
-        last_seen: visitor.now,
+        Known::Visit(visit) => {
+            let user_id = visit.user_id();
+            let is_korean = ask.accept_language.map_or(visit.is_korean, prefers_korean);
+            Principal {
+                kind: Kind::Anonymous,
+                standing: match visit.is_loose {
+                    true => Standing::Loose { taken_at: None },
+                    false => Standing::FIRM,
+                },
+                name: visitor_name(&user_id, is_korean),
+                user_id,
+                client_identifier,
+                network,
+                sign_in: None,
+                expires_at: None,
+                made_at: Some(visit.made_at),
+            }
+        }
     }
 }

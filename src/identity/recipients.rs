@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use quick_cache::sync::Cache;
 
-use super::problem::store_away;
+use super::problem::{location_away, store_away};
 use super::visitors::Visitors;
 use crate::model::{Kind, Principal, Problem, RoomId, Standing, UnixMillis, UserId};
 use crate::policy::{DmPolicy, may_reach, may_write};
-use crate::store::{StoreError, UserRecord};
+use crate::store::{Keep, StoreError, UserRecord};
 
 /// How many users are remembered.
 const USERS_MAX: usize = 10_000;
@@ -33,6 +33,8 @@ pub struct Recipient {
     pub kind: Kind,
     /// Who may begin to write to him; everybody to a visitor.
     pub dm_policy: DmPolicy,
+    /// What a message to a visitor writes first, while nothing is kept of them.
+    pub keep: Option<Box<Keep>>,
 }
 
 /// The users that were written to lately.
@@ -100,14 +102,36 @@ impl Visitors {
             return Ok(Some(recipient));
         }
         let before = self.recipients().before();
-        let recipient = self.found(user_id).await.map_err(store_away)?;
+        let recipient = match self.found_user(user_id).await.map_err(store_away)? {
+            Some(recipient) => Some(recipient),
+            None => self.introduced(user_id).await?,
+        };
         if let Some(recipient) = &recipient {
             self.recipients().note(user_id, recipient, now, &before);
         }
         Ok(recipient)
     }
 
-    async fn found(&self, user_id: &UserId) -> Result<Option<Recipient>, StoreError> {
+    /// A visitor of whom nothing is stored, but whom some node has seen within the hour.
+    async fn introduced(&self, user_id: &UserId) -> Result<Option<Recipient>, Problem> {
+        let visitor = self.location().introduced(user_id).await;
+        let Some(visitor) = visitor.map_err(location_away)? else {
+            return Ok(None);
+        };
+        let ended = self.has_ended(user_id, visitor.made_at).await;
+        if ended.map_err(store_away)? {
+            return Ok(None);
+        }
+        Ok(Some(Recipient {
+            user_id: user_id.clone(),
+            standing: visitor.standing,
+            kind: Kind::Anonymous,
+            dm_policy: DmPolicy::default(),
+            keep: Some(Box::new(self.row_of(user_id, &visitor))),
+        }))
+    }
+
+    async fn found_user(&self, user_id: &UserId) -> Result<Option<Recipient>, StoreError> {
         let record = self.store().user(user_id).await?;
         let Some(accounts) = self.accounts() else {
             return Ok(record.map(Recipient::from));
@@ -204,11 +228,14 @@ impl Recipient {
 
 impl From<UserRecord> for Recipient {
     fn from(record: UserRecord) -> Self {
+        let known = || Box::new(Keep::Known(record.user_id.clone()));
+        let keep = (!record.is_kept).then(known);
         Self {
             user_id: record.user_id,
             standing: record.standing,
             kind: record.kind,
             dm_policy: DmPolicy::default(),
+            keep,
         }
     }
 }

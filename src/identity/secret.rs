@@ -3,9 +3,22 @@
 //! Not here: what the store knows of a secret (`visitors`). Invariant: the secret itself is never
 //! stored, logged or shown by a `Debug`; only its SHA-256 leaves this process.
 //!
+//! A signed secret is all that there is of a visitor until something must be kept. It names its visitor, so
+//! that any node opens it without a row:
+//!
 //! ```text
-//! secret = "sbv1." base64url(32 random octets)                 43 characters, no padding
-//! cookie = secret "." base64url(first 16 octets of the MAC)    22 characters, no padding
+//! secret = "sbv2." base64url(flags, 1 byte | address, 9 | made at, 6 | used at, 6 | MAC, 16)
+//! cookie = such a secret; made at and used at are 0
+//! ```
+//!
+//! `flags`: 1 is loose, 2 is a name in Korean. Times are Unix milliseconds. The MAC (HMAC-SHA256 under
+//! `FP_KEY`, its first 16 bytes) covers everything before it. `used at` slides when the secret is told anew,
+//! `made at` never changes: with the address it names the secret in the store. Before there were signed
+//! secrets a store gave each visitor a random one, which it still opens:
+//!
+//! ```text
+//! secret = "sbv1." base64url(32 random bytes)                 43 characters, no padding
+//! cookie = secret "." base64url(first 16 bytes of the MAC)    22 characters, no padding
 //! ```
 //!
 //! The MAC lets a handshake tell a genuine cookie from an invented one without asking the store.
@@ -14,12 +27,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::Mac;
+use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 use super::fingerprint::FingerprintKey;
 use super::random::{RandomUnavailable, random};
+use crate::model::{UnixMillis, UserId};
 use crate::store::TokenHash;
 
 /// The name of the cookie.
@@ -29,22 +42,172 @@ pub const COOKIE: &str = "sb_vid";
 pub const NEW: &str = "new";
 
 const PREFIX: &str = "sbv1.";
+const SIGNED_PREFIX: &str = "sbv2.";
 const SECRET_BYTES: usize = 32;
 const MAC_BYTES: usize = 16;
+/// What is signed.
+const VISIT_BYTES: usize = 22;
+const SIGNED_BYTES: usize = VISIT_BYTES + MAC_BYTES;
 
-/// What opens a visitor's identity.
+const LOOSE: u8 = 1;
+const KOREAN: u8 = 2;
+
+/// What a signed secret says of its visitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Visit {
+    /// The bits of the address.
+    pub(super) address: [u8; 9],
+    /// When it was made; 0 of a cookie.
+    pub(super) made_at: UnixMillis,
+    /// When it was told last; 0 of a cookie.
+    pub(super) used_at: UnixMillis,
+    /// Whether a fingerprint may open the identity.
+    pub(super) is_loose: bool,
+    /// The language of the name.
+    pub(super) is_korean: bool,
+}
+
+impl Visit {
+    /// The visitor of a new cookie.
+    ///
+    /// # Errors
+    /// When the operating system gives no random bits.
+    pub(super) fn random() -> Result<Self, RandomUnavailable> {
+        Ok(Self::at(random()?))
+    }
+
+    fn at(mut address: [u8; 9]) -> Self {
+        // An address has 65 bits, and one way of writing them.
+        address[0] &= 1;
+        Self {
+            address,
+            made_at: UnixMillis(0),
+            used_at: UnixMillis(0),
+            is_loose: false,
+            is_korean: false,
+        }
+    }
+
+    /// The visitor with an address of our own making; for any other address a visitor of none.
+    pub(super) fn of_address(user: &UserId) -> Self {
+        Self::at(user.random_bits().unwrap_or_default())
+    }
+
+    /// The visitor of a cookie whose own address was given up: the same one each time it is asked.
+    pub(super) fn next(&self, key: &FingerprintKey) -> Self {
+        let mac = key.mac(&[b"next\0", &self.address]).finalize().into_bytes();
+        let mut address = [0; 9];
+        address.copy_from_slice(&mac[..9]);
+        Self::at(address)
+    }
+
+    /// The address of the visitor.
+    #[must_use]
+    pub fn user_id(&self) -> UserId {
+        UserId::from_random(self.address)
+    }
+
+    /// The secret as its holder keeps it. Never log this.
+    pub(super) fn tell(&self, key: &FingerprintKey) -> String {
+        let mut bytes = [0; SIGNED_BYTES];
+        bytes[..VISIT_BYTES].copy_from_slice(&self.bytes());
+        let mac = Self::mac(key, &bytes[..VISIT_BYTES])
+            .finalize()
+            .into_bytes();
+        bytes[VISIT_BYTES..].copy_from_slice(&mac[..MAC_BYTES]);
+        format!("{SIGNED_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// Reads what [`Visit::tell`] writes under the same key; `None` for everything else.
+    pub(super) fn read(key: &FingerprintKey, text: &str) -> Option<Self> {
+        let bytes: [u8; SIGNED_BYTES] = decode(text.strip_prefix(SIGNED_PREFIX)?)?;
+        let (visit, mac) = bytes.split_at(VISIT_BYTES);
+        // Compares in constant time.
+        Self::mac(key, visit).verify_truncated_left(mac).ok()?;
+        Self::of_bytes(visit)
+    }
+
+    /// Without the MAC, for what is authenticated in another way.
+    pub(super) fn bytes(&self) -> [u8; VISIT_BYTES] {
+        let mut bytes = [0; VISIT_BYTES];
+        bytes[0] = u8::from(self.is_loose) * LOOSE + u8::from(self.is_korean) * KOREAN;
+        bytes[1..10].copy_from_slice(&self.address);
+        bytes[10..16].copy_from_slice(&self.made_at.0.to_be_bytes()[2..]);
+        bytes[16..].copy_from_slice(&self.used_at.0.to_be_bytes()[2..]);
+        bytes
+    }
+
+    pub(super) fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; VISIT_BYTES] = bytes.try_into().ok()?;
+        let (flags, rest) = bytes.split_first()?;
+        let (address, times) = rest.split_first_chunk::<9>()?;
+        let (made_at, used_at) = times.split_at_checked(6)?;
+        let time = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .fold(0, |time, byte| time << 8 | u64::from(*byte))
+        };
+        Some(Self {
+            address: *address,
+            made_at: UnixMillis(time(made_at)),
+            used_at: UnixMillis(time(used_at)),
+            is_loose: flags & LOOSE != 0,
+            is_korean: flags & KOREAN != 0,
+        })
+    }
+
+    fn mac(key: &FingerprintKey, visit: &[u8]) -> Hmac<Sha256> {
+        key.mac(&[b"sbv2\0", visit])
+    }
+
+    /// What the store keeps of the secret.
+    pub(super) fn token(&self) -> TokenHash {
+        token_of(&self.user_id(), self.made_at)
+    }
+}
+
+/// What the store keeps of a signed secret: a hash of what names it. Nobody can make the secret of it.
+pub(super) fn token_of(user: &UserId, made_at: UnixMillis) -> TokenHash {
+    let mut hash = Sha256::new();
+    hash.update(b"sbv2\0");
+    hash.update(user.as_str());
+    hash.update(made_at.0.to_be_bytes());
+    hash.finalize().into()
+}
+
+/// A secret that was presented, in whatever way, and is genuine as far as that can be told without the
+/// store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Claim {
+    /// What the store keeps of it.
+    pub(super) token: TokenHash,
+    /// What a signed one says.
+    pub(super) visit: Option<Visit>,
+}
+
+impl Claim {
+    /// Reads a secret as its holder keeps it.
+    pub(super) fn read(key: &FingerprintKey, text: &str) -> Option<Self> {
+        if text.starts_with(SIGNED_PREFIX) {
+            return Visit::read(key, text).map(Self::of);
+        }
+        let token = Secret::parse(text)?.hash();
+        Some(Self { token, visit: None })
+    }
+
+    pub(super) fn of(visit: Visit) -> Self {
+        Self {
+            token: visit.token(),
+            visit: Some(visit),
+        }
+    }
+}
+
+/// What opened a visitor's identity before there were signed secrets.
 #[derive(Clone)]
 pub struct Secret([u8; SECRET_BYTES]);
 
 impl Secret {
-    /// A new one.
-    ///
-    /// # Errors
-    /// When the operating system gives no random bits.
-    pub fn random() -> Result<Self, RandomUnavailable> {
-        random().map(Self)
-    }
-
     /// Reads what [`Secret::tell`] writes; `None` for everything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -68,17 +231,8 @@ impl Secret {
 /// Whether a text claims to be a visitor's secret, rather than a password or another token.
 #[must_use]
 pub fn is_visitor_token(text: &str) -> bool {
-    text.starts_with(PREFIX)
+    text.starts_with(PREFIX) || text.starts_with(SIGNED_PREFIX)
 }
-
-impl PartialEq for Secret {
-    /// In constant time.
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl Eq for Secret {}
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -112,16 +266,40 @@ impl VisitorCookies {
             .flat_map(|header| header.split(';'))
             .filter_map(|pair| pair.trim().split_once('='))
             .filter(|(name, _)| *name == COOKIE)
-            .find(|(_, value)| self.secret_in(value).is_some());
+            .find(|(_, value)| self.claim_in(value).is_some());
         match genuine {
             Some((_, value)) => Ok((value.to_owned(), true)),
-            None => Ok((self.value_of(&Secret::random()?), false)),
+            None => Ok((Visit::random()?.tell(&self.key), false)),
         }
     }
 
-    /// The secret in a cookie, if this cluster made the cookie.
+    /// The secret in a cookie as its holder would present it, if this cluster made the cookie.
     #[must_use]
-    pub fn secret_in(&self, value: &str) -> Option<Secret> {
+    pub fn secret_in(&self, value: &str) -> Option<String> {
+        if value.starts_with(SIGNED_PREFIX) {
+            return Visit::read(&self.key, value).map(|_| value.to_owned());
+        }
+        self.random_in(value).map(|secret| secret.tell())
+    }
+
+    /// What a cookie stands for. One that was given out before there were signed secrets, and of which the
+    /// store knows nothing, stands for a visitor of its own, too.
+    pub(super) fn claim_in(&self, value: &str) -> Option<(Claim, Visit)> {
+        if value.starts_with(SIGNED_PREFIX) {
+            let visit = Visit::read(&self.key, value)?;
+            return Some((Claim::of(visit), visit));
+        }
+        let secret = self.random_in(value)?;
+        let mut seed = [0; 9];
+        seed.copy_from_slice(&secret.hash()[..9]);
+        let claim = Claim {
+            token: secret.hash(),
+            visit: None,
+        };
+        Some((claim, Visit::at(seed).next(&self.key)))
+    }
+
+    fn random_in(&self, value: &str) -> Option<Secret> {
         let (told, mac) = value.rsplit_once('.')?;
         let secret = Secret::parse(told)?;
         let mac: [u8; MAC_BYTES] = decode(mac)?;
@@ -140,6 +318,9 @@ impl VisitorCookies {
     /// The `Set-Cookie` header that gives a browser this secret; `None` for what is none.
     #[must_use]
     pub fn set_cookie_of(&self, secret: &str, tls: bool) -> Option<String> {
+        if Visit::read(&self.key, secret).is_some() {
+            return Some(self.set_cookie(secret, tls));
+        }
         let value = self.value_of(&Secret::parse(secret)?);
         Some(self.set_cookie(&value, tls))
     }
@@ -173,85 +354,4 @@ fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cookies(key: &[u8]) -> VisitorCookies {
-        let key = FingerprintKey::from_bytes(key);
-        VisitorCookies::new(key, Duration::from_secs(60))
-    }
-
-    #[test]
-    fn a_secret_reads_back_and_shows_nothing() {
-        let secret = Secret::random().unwrap();
-        let told = secret.tell();
-        assert_eq!(told.len(), 48);
-        assert_eq!(Secret::parse(&told), Some(secret.clone()));
-        assert_ne!(secret, Secret::random().unwrap());
-        assert_eq!(secret.hash(), <[u8; 32]>::from(Sha256::digest(&told)));
-        assert_eq!(format!("{secret:?}"), "Secret(..)");
-    }
-
-    #[test]
-    fn what_is_no_secret_is_not_read() {
-        let told = Secret([0; SECRET_BYTES]).tell();
-        let unused_bits = format!("{}B", &told[..told.len() - 1]);
-        for text in [
-            "",
-            "new",
-            "sbv1.",
-            &told[1..],
-            &told[..told.len() - 1],
-            &format!("{told}A"),
-            &format!("{told}="),
-            &told.replace("sbv1", "sbv2"),
-            &told.replace('A', "+"),
-            &unused_bits,
-        ] {
-            assert!(Secret::parse(text).is_none(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_genuine_cookie_is_kept_and_everything_else_replaced() {
-        let ours = cookies(b"ours");
-        let (value, presented) = ours.cookie_for(None).unwrap();
-        assert!(!presented);
-        let secret = ours.secret_in(&value).unwrap();
-        assert_eq!(value.rsplit_once('.').unwrap().0, secret.tell());
-
-        let (foreign, _) = cookies(b"theirs").cookie_for(None).unwrap();
-        let forged = format!("{}.{}", Secret::random().unwrap().tell(), "A".repeat(22));
-        let check = |header: &str, kept: bool| {
-            let (found, presented) = ours.cookie_for(Some(header)).unwrap();
-            assert_eq!((found == value, presented), (kept, kept), "{header}");
-            assert!(ours.secret_in(&found).is_some());
-        };
-        check(&format!("sb_vid={value}"), true);
-        check(&format!("a=b; sb_vid={value}; c=d"), true);
-        check(&format!("sb_vid={forged}; sb_vid={value}"), true);
-        check(&format!("sb_vid={value};sb_vid={forged}"), true);
-        check(&format!("xsb_vid={value}"), false);
-        check(&format!("sb_vid={foreign}"), false);
-        check(&format!("sb_vid={forged}"), false);
-        check(&format!("sb_vid={}", secret.tell()), false);
-        check(&format!("sb_vid={value}A"), false);
-        check("sb_vid=", false);
-        check("", false);
-    }
-
-    #[test]
-    fn the_cookie_is_hidden_from_scripts_and_secure_under_tls() {
-        let plain = cookies(b"k");
-        assert_eq!(
-            plain.set_cookie("v", false),
-            "sb_vid=v; Path=/; Max-Age=60; HttpOnly; SameSite=Lax"
-        );
-        assert!(plain.set_cookie("v", true).ends_with("; Secure"));
-        assert!(
-            plain
-                .clear_cookie(false)
-                .starts_with("sb_vid=; Path=/; Max-Age=0;")
-        );
-    }
-}
+mod tests;

@@ -32,10 +32,9 @@ pub struct VisitorSettings {
     /// `ANON_HINT_TTL`: how long after it was last seen a loose identity is recognised. Location
     /// forgets fingerprints after an hour, so a longer time has no effect.
     pub hint_ttl: Duration,
-    /// `MINT_PER_NET`: new visitors per network and ten minutes; zero switches the limit off.
-    pub mint_per_net: u32,
-    /// `MINT_PER_NODE`: new visitors per hour that one node creates; zero switches the limit off.
-    pub mint_per_node_hour: u32,
+    /// `VISITORS_PER_NETWORK`: new visitors of an IPv4 address or an IPv6 /64 in ten minutes, half of
+    /// them at once; a /56 has half as many more, a /48 twice as many. Zero switches the limit off.
+    pub per_network: u32,
     /// `NETWORK_LIMITS`: networks with larger limits than others.
     pub multiples: Arc<Multiples>,
 }
@@ -47,8 +46,7 @@ impl Default for VisitorSettings {
             enabled: true,
             token_ttl: 30 * DAY,
             hint_ttl: Duration::from_secs(60 * 60),
-            mint_per_net: 30,
-            mint_per_node_hour: 5_000,
+            per_network: 10_000,
             multiples: Arc::default(),
         }
     }

@@ -6,8 +6,8 @@
 //! whoever reads it in a log, and opens nothing a second time.
 //!
 //! ```text
-//! ticket = "sbt1." base64url(expiry in Unix ms, 8 octets | random, 8 octets
-//!                            | SHA-256 of the secret, 32 octets | first 16 octets of the MAC)
+//! ticket = "sbt1." base64url(expiry in Unix ms, 8 bytes | random, 8 bytes | what the secret says, 22 bytes,
+//!                            or SHA-256 of an old one, 32 bytes | first 16 bytes of the MAC)
 //! ```
 
 use std::time::Duration;
@@ -18,6 +18,7 @@ use hmac::Mac;
 
 use super::fingerprint::FingerprintKey;
 use super::random::{RandomUnavailable, random};
+use super::secret::{Claim, Visit};
 use crate::model::UnixMillis;
 use crate::policy::bucket::Rate;
 use crate::store::TokenHash;
@@ -33,7 +34,8 @@ pub(super) const ONCE: Rate = Rate {
 
 const PREFIX: &str = "sbt1.";
 const PURPOSE: &[u8] = b"ticket\0";
-const SIGNED_BYTES: usize = 48;
+/// Without what stands for the secret.
+const FRAME_BYTES: usize = 16;
 const MAC_BYTES: usize = 16;
 
 /// Whether a text claims to be a ticket, rather than a secret that no address may hold.
@@ -46,7 +48,7 @@ pub fn is_ticket(text: &str) -> bool {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ticket {
     /// The secret that it stands for.
-    pub(super) token: TokenHash,
+    pub(super) claim: Claim,
     nonce: u64,
 }
 
@@ -59,13 +61,16 @@ impl Ticket {
     /// Writes a new ticket for a secret.
     pub(super) fn tell(
         key: &FingerprintKey,
-        token: &TokenHash,
+        claim: &Claim,
         now: UnixMillis,
     ) -> Result<String, RandomUnavailable> {
-        let mut octets = Vec::with_capacity(SIGNED_BYTES + MAC_BYTES);
+        let mut octets = Vec::with_capacity(FRAME_BYTES + 32 + MAC_BYTES);
         octets.extend_from_slice(&now.after(TICKET_LIFE).0.to_be_bytes());
         octets.extend_from_slice(&random::<8>()?);
-        octets.extend_from_slice(token);
+        match &claim.visit {
+            Some(visit) => octets.extend_from_slice(&visit.bytes()),
+            None => octets.extend_from_slice(&claim.token),
+        }
         let mac = key.mac(&[PURPOSE, &octets]).finalize().into_bytes();
         octets.extend_from_slice(&mac[..MAC_BYTES]);
         Ok(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(octets)))
@@ -74,16 +79,18 @@ impl Ticket {
     /// Reads one; `None` when this cluster did not write it, or it has expired.
     pub(super) fn read(key: &FingerprintKey, text: &str, now: UnixMillis) -> Option<Self> {
         let octets = URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?;
-        let octets: [u8; SIGNED_BYTES + MAC_BYTES] = octets.try_into().ok()?;
-        let (signed, mac) = octets.split_at(SIGNED_BYTES);
+        let (signed, mac) = octets.split_at_checked(octets.len().checked_sub(MAC_BYTES)?)?;
         // Compares in constant time.
         let expected = key.mac(&[PURPOSE, signed]);
         expected.verify_truncated_left(mac).ok()?;
         let (expiry, rest) = signed.split_first_chunk::<8>()?;
-        let (nonce, token) = rest.split_first_chunk::<8>()?;
-        let token = TokenHash::try_from(token).ok()?;
+        let (nonce, secret) = rest.split_first_chunk::<8>()?;
+        let claim = match TokenHash::try_from(secret) {
+            Ok(token) => Claim { token, visit: None },
+            Err(_) => Claim::of(Visit::of_bytes(secret)?),
+        };
         let ticket = Self {
-            token,
+            claim,
             nonce: u64::from_be_bytes(*nonce),
         };
         (now < UnixMillis(u64::from_be_bytes(*expiry))).then_some(ticket)
@@ -102,18 +109,25 @@ mod tests {
     use super::*;
 
     const NOW: UnixMillis = UnixMillis(1_000_000);
+    const OLD: Claim = Claim {
+        token: [7; 32],
+        visit: None,
+    };
 
     #[test]
     fn a_ticket_reads_back_until_it_expires() {
         let key = FingerprintKey::derive(b"a secret of the cluster");
-        let token = [7; 32];
-        let text = Ticket::tell(&key, &token, NOW).unwrap();
+        let claim = OLD;
+        let text = Ticket::tell(&key, &claim, NOW).unwrap();
         let read = |now| Ticket::read(&key, &text, now);
-        assert_eq!(read(NOW).unwrap().token, token);
+        assert_eq!(read(NOW).unwrap().claim, claim);
+        let signed = Claim::of(Visit::random().unwrap());
+        let ticket = Ticket::tell(&key, &signed, NOW).unwrap();
+        assert_eq!(Ticket::read(&key, &ticket, NOW).unwrap().claim, signed);
         assert_eq!(read(NOW.after(TICKET_LIFE)), None);
         let last = NOW.after(TICKET_LIFE - Duration::from_millis(1));
         assert_eq!(read(last).unwrap(), read(NOW).unwrap());
-        let other = Ticket::tell(&key, &token, NOW).unwrap();
+        let other = Ticket::tell(&key, &claim, NOW).unwrap();
         assert_ne!(
             Ticket::read(&key, &other, NOW).unwrap().key(),
             read(NOW).unwrap().key()
@@ -123,7 +137,7 @@ mod tests {
     #[test]
     fn what_this_cluster_did_not_write_is_no_ticket() {
         let key = FingerprintKey::derive(b"a secret of the cluster");
-        let text = Ticket::tell(&key, &[7; 32], NOW).unwrap();
+        let text = Ticket::tell(&key, &OLD, NOW).unwrap();
         let foreign = FingerprintKey::derive(b"another one");
         assert_eq!(Ticket::read(&foreign, &text, NOW), None);
         for at in PREFIX.len()..text.len() {

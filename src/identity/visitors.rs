@@ -6,26 +6,23 @@
 //! never a share of this one.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use super::fingerprint::FingerprintKey;
 use super::handshake::Handshake;
-use super::minting::Minting;
-use super::opening::{Ask, Opening, Presented, principal};
-use super::problem::{location_away, no_random, store_away, switched_off, try_later};
+use super::opening::{Ask, Opening, principal};
+use super::problem::{no_random, store_away, switched_off};
 use super::recipients::Recipients;
-use super::secret::{NEW, Secret, VisitorCookies};
+use super::secret::{Claim, NEW, VisitorCookies};
 use super::settings::VisitorSettings;
-use super::ticket::{ONCE, Ticket, is_ticket};
+use super::ticket::Ticket;
 use super::{Clock, Opened};
 use crate::location::Location;
 use crate::model::{
     ClientIdentifier, Code, MessageId, Principal, Problem, StoredMessage, UnixMillis, UserId,
 };
-use crate::policy::bucket::{Rate, Verdict};
 use crate::quota::{Networks, Quota};
-use crate::store::{AccountStore, Store, TokenHash, UserRecord};
+use crate::store::{AccountStore, Store};
 
 /// How long a page of somebody's own copy may be, in messages.
 const EXPORT_PAGE: u32 = 250;
@@ -42,8 +39,6 @@ pub struct Visitors {
     key: FingerprintKey,
     cookies: VisitorCookies,
     clock: Clock,
-    /// A std mutex: it guards one number and is never held across an await.
-    minting: Mutex<Minting>,
     recipients: Recipients,
     /// Where an address is looked up that was merged into an account, and who may write to one.
     accounts: Option<Arc<dyn AccountStore>>,
@@ -61,7 +56,6 @@ impl Visitors {
         clock: Clock,
     ) -> Self {
         let cookies = VisitorCookies::new(key.clone(), settings.token_ttl);
-        let minting = Mutex::new(Minting::per_hour(settings.mint_per_node_hour));
         Self {
             store,
             location,
@@ -70,7 +64,6 @@ impl Visitors {
             key,
             cookies,
             clock,
-            minting,
             recipients: Recipients::new(),
             accounts: None,
         }
@@ -131,8 +124,32 @@ impl Visitors {
         visitor_token: Option<&str>,
         accept_language: Option<&str>,
     ) -> Result<Opened, Problem> {
-        let ask = self.ask(handshake, visitor_token, accept_language, false);
-        self.open(ask).await
+        let networks = self.networks(handshake.address);
+        self.connect_on(networks, handshake, visitor_token, accept_language)
+            .await
+    }
+
+    /// The same where the networks of the handshake are known already.
+    ///
+    /// # Errors
+    /// As [`Visitors::connect`].
+    pub async fn connect_on(
+        &self,
+        networks: Networks,
+        handshake: &Handshake,
+        visitor_token: Option<&str>,
+        accept_language: Option<&str>,
+    ) -> Result<Opened, Problem> {
+        self.open(Ask {
+            handshake,
+            header: visitor_token,
+            accept_language,
+            requested: false,
+            client: self.client(handshake),
+            network: self.name_of(&networks, handshake),
+            networks,
+        })
+        .await
     }
 
     /// The identity for a request that asks for one (`POST /api/v1/auth/anonymous`). It is firm,
@@ -145,7 +162,7 @@ impl Visitors {
         handshake: &Handshake,
         accept_language: Option<&str>,
     ) -> Result<Opened, Problem> {
-        let ask = self.ask(handshake, None, accept_language, true);
+        let ask = self.ask(handshake, None, accept_language);
         self.open(ask).await
     }
 
@@ -162,12 +179,12 @@ impl Visitors {
         if !self.settings.enabled {
             return Err(switched_off(true));
         }
-        let ask = self.ask(handshake, Some(secret), None, true);
-        let token = Secret::parse(secret).map(|secret| secret.hash());
-        if let Some((token, Some(record))) = self.look_up(token).await?
-            && let Some(record) = self.confirm(&token, record).await?
-        {
-            return Ok(principal(record, &ask));
+        let ask = self.ask(handshake, Some(secret), None);
+        if let Some(claim) = Claim::read(&self.key, secret) {
+            let mut presented = self.look_up(claim).await?;
+            if let Some(known) = self.confirm(&mut presented, &ask.client).await? {
+                return Ok(principal(&known, &ask));
+            }
         }
         Err(Problem::new(
             Code::Unauthorized,
@@ -182,47 +199,10 @@ impl Visitors {
     /// As [`Visitors::authenticate`].
     pub async fn ticket(&self, handshake: &Handshake, secret: &str) -> Result<String, Problem> {
         self.authenticate(handshake, secret).await?;
-        let Some(secret) = Secret::parse(secret) else {
+        let Some(claim) = Claim::read(&self.key, secret) else {
             return Err(Problem::new(Code::Internal, "A ticket was not written."));
         };
-        Ticket::tell(&self.key, &secret.hash(), self.now()).map_err(no_random)
-    }
-
-    /// The session of this principal has ended. Call it after the session is gone from location.
-    ///
-    /// # Errors
-    /// When the store or location is away; the visitor is then recognised a little less long.
-    pub async fn disconnected(&self, principal: &Principal) -> Result<(), Problem> {
-        let mut now = self.now();
-        if principal.standing.is_loose() {
-            // The identity may have passed to somebody else by now: it is his time that counts.
-            let record = self.store.user(&principal.user_id).await;
-            let Some(record) = record
-                .map_err(store_away)?
-                .filter(|r| is_held(r, principal))
-            else {
-                return Ok(());
-            };
-            // An end is later than its beginning, so that the two are never taken for one.
-            now = now.max(record.last_seen.after(Duration::from_millis(1)));
-            let touched = self.location.touch(&principal.client_identifier).await;
-            touched.map_err(location_away)?;
-        }
-        let seen = self.store.seen(&principal.user_id, now).await;
-        seen.map_err(store_away)
-    }
-
-    /// Whether the principal's identity is still in the hands that it was in when he connected.
-    /// Ask for each loose principal after this node was cut off from location for longer than its
-    /// lease: others saw his session gone, so a neighbour may have taken the identity over. End the
-    /// session when the answer is no.
-    ///
-    /// # Errors
-    /// When the store is away.
-    pub async fn is_holder(&self, principal: &Principal) -> Result<bool, Problem> {
-        let record = self.store.user(&principal.user_id).await;
-        let record = record.map_err(store_away)?;
-        Ok(record.is_some_and(|record| is_held(&record, principal)))
+        Ticket::tell(&self.key, &claim, self.now()).map_err(no_random)
     }
 
     /// The next page of everything that the visitor wrote or received and the store still has,
@@ -254,30 +234,42 @@ impl Visitors {
         }
     }
 
-    /// Forgets the visitor: his row, his secrets, the words of his messages.
+    /// Forgets the visitor: the row, the secrets, the text of the messages. Without a row it is noted that
+    /// the secret has ended.
     ///
     /// # Errors
     /// When the store is away.
     pub async fn erase(&self, user_id: &UserId) -> Result<(), Problem> {
-        self.store.erase(user_id).await.map_err(store_away)?;
+        // For as long as any secret of theirs can be presented, a cookie included.
+        let ends_at = self.now().after(self.settings.token_ttl);
+        let erased = self.store.erase(user_id, ends_at).await;
+        erased.map_err(store_away)?;
         self.recipients().forget(user_id);
         Ok(())
     }
 
+    /// The name of the narrowest network.
+    fn name_of(&self, networks: &Networks, handshake: &Handshake) -> ClientIdentifier {
+        let narrowest = networks.narrowest().cloned();
+        narrowest.unwrap_or_else(|| self.network(handshake))
+    }
+
+    /// A request rather than a handshake.
     fn ask<'a>(
         &self,
         handshake: &'a Handshake,
         header: Option<&'a str>,
         accept_language: Option<&'a str>,
-        requested: bool,
     ) -> Ask<'a> {
+        let networks = self.networks(handshake.address);
         Ask {
             handshake,
             header,
             accept_language,
-            requested,
-            client: self.key.client(handshake.address, &handshake.user_agent),
-            network: self.key.network(handshake.address),
+            requested: true,
+            client: self.client(handshake),
+            network: self.name_of(&networks, handshake),
+            networks,
         }
     }
 
@@ -314,86 +306,6 @@ impl Visitors {
     pub(super) fn recipients(&self) -> &Recipients {
         &self.recipients
     }
-
-    /// What a presented text stands for as the store knows it: a secret, or a ticket, which is used
-    /// up by this. Nothing for a text that is neither.
-    pub(super) async fn token_of(&self, text: &str) -> Result<Option<TokenHash>, Problem> {
-        if !is_ticket(text) {
-            return Ok(Secret::parse(text).map(|secret| secret.hash()));
-        }
-        let used = || {
-            let words = "This ticket has expired or was used before; ask for another one.";
-            Problem::new(Code::Unauthorized, words)
-        };
-        let ticket = Ticket::read(&self.key, text, self.now()).ok_or_else(used)?;
-        match self.quota.take(&ticket.key(), ONCE).await {
-            Verdict::Allowed { .. } => Ok(Some(ticket.token)),
-            Verdict::Refused { .. } => Err(used()),
-        }
-    }
-
-    /// What a presented secret opens.
-    pub(super) async fn look_up(
-        &self,
-        token: Option<TokenHash>,
-    ) -> Result<Option<Presented>, Problem> {
-        let Some(token) = token else {
-            return Ok(None);
-        };
-        let record = self.store.visitor_by_token(token, self.now()).await;
-        Ok(Some((token, record.map_err(store_away)?)))
-    }
-
-    /// Makes the owner of a presented secret firm. A loose identity may pass to a neighbour between
-    /// the look-up and this, which ends the secret; so that is asked again, now that nobody can
-    /// take it over any more. `None` when the secret has ended.
-    pub(super) async fn confirm(
-        &self,
-        token: &TokenHash,
-        record: UserRecord,
-    ) -> Result<Option<UserRecord>, Problem> {
-        let now = self.now();
-        let expires_at = now.after(self.settings.token_ttl);
-        let confirmed = self.store.confirm_token(*token, expires_at, now);
-        confirmed.await.map_err(store_away)?;
-        self.recipients().forget(&record.user_id);
-        if !record.standing.is_loose() {
-            return Ok(Some(record));
-        }
-        let again = self.store.visitor_by_token(*token, now).await;
-        let is_his =
-            |again: &UserRecord| again.user_id == record.user_id && !again.standing.is_loose();
-        Ok(again.map_err(store_away)?.filter(is_his))
-    }
-
-    /// Takes one new visitor from the network's share, and from this node's.
-    pub(super) async fn mint(
-        &self,
-        network: &ClientIdentifier,
-        now: UnixMillis,
-    ) -> Result<(), Problem> {
-        const DETAIL: &str = "Too many new visitors; try again later.";
-        let per_net = self.settings.mint_per_net;
-        if per_net > 0 {
-            let rate = Rate {
-                capacity: per_net,
-                per_10_min: per_net,
-            };
-            let verdict = self.quota.take(&format!("mint:{network}"), rate).await;
-            if let Verdict::Refused { retry_after_ms } = verdict {
-                return Err(try_later(retry_after_ms, DETAIL));
-            }
-        }
-        let mut minting = self.minting.lock().unwrap_or_else(PoisonError::into_inner);
-        minting
-            .take(now)
-            .map_err(|millis| try_later(millis, DETAIL))
-    }
-}
-
-/// Whether the identity is in the hands that it was in when this principal connected.
-fn is_held(record: &UserRecord, principal: &Principal) -> bool {
-    record.standing.taken_at() == principal.standing.taken_at()
 }
 
 impl std::fmt::Debug for Visitors {

@@ -4,6 +4,7 @@
 //! one node life's handle on it. Not here: anything that outlives the process. Invariant: the same
 //! calls in the same order give the same answers; leases end by tokio's clock, which tests advance.
 
+mod visits;
 mod wants;
 
 use std::collections::BTreeMap;
@@ -13,15 +14,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use self::visits::Visits;
 use self::wants::{Want, Wants};
 use super::{
     Located, Location, LocationError, LocationSettings, Peer, PeerState, Renewal, SessionEntry,
-    StoreClaim, TOUCH_LIFE, counts_for_patterns,
+    StoreClaim, counts_for_patterns,
 };
-use crate::model::{ClientIdentifier, Destination, Incarnation, NodeId, SessionId, UserId};
-
-/// How many fingerprints are remembered. Beyond that the ones seen longest ago are forgotten.
-const TOUCHED_MAX: usize = 100_000;
+use crate::model::{ClientIdentifier, Destination, Incarnation, NodeId, SessionId, Unkept, UserId};
 
 /// What the nodes of one process share.
 #[derive(Debug)]
@@ -50,7 +49,7 @@ struct State {
     wants: Wants,
     leases: Leases,
     store_id: Option<String>,
-    touched: Touched,
+    visits: Visits,
     /// How often [`MemoryCluster::fail_over`] was called.
     reconnects: u64,
 }
@@ -64,13 +63,6 @@ struct Lease {
     state: PeerState,
     /// `None`: it never ends.
     ends: Option<Instant>,
-}
-
-/// Fingerprints by name and by time; the two maps always hold the same pairs.
-#[derive(Debug, Default)]
-struct Touched {
-    by_client: BTreeMap<ClientIdentifier, Instant>,
-    by_time: BTreeMap<(Instant, ClientIdentifier), ()>,
 }
 
 impl MemoryCluster {
@@ -183,29 +175,6 @@ impl State {
             .wanted_by(destination, by_patterns, |node, incarnation| {
                 self.leases.is_alive(node, incarnation)
             })
-    }
-}
-
-impl Touched {
-    fn touch(&mut self, client: &ClientIdentifier, now: Instant) {
-        if let Some(before) = self.by_client.insert(client.clone(), now) {
-            self.by_time.remove(&(before, client.clone()));
-        }
-        self.by_time.insert((now, client.clone()), ());
-        while let Some(oldest) = self.by_time.first_entry() {
-            let seen = oldest.key().0;
-            if now.duration_since(seen) < TOUCH_LIFE && self.by_client.len() <= TOUCHED_MAX {
-                break;
-            }
-            let ((_, gone), ()) = oldest.remove_entry();
-            self.by_client.remove(&gone);
-        }
-    }
-
-    fn is_recent(&self, client: &ClientIdentifier, now: Instant) -> bool {
-        self.by_client
-            .get(client)
-            .is_some_and(|seen| now.duration_since(*seen) < TOUCH_LIFE)
     }
 }
 
@@ -374,17 +343,26 @@ impl Location for MemoryLocation {
         })
     }
 
-    async fn touch(&self, client: &ClientIdentifier) -> Result<(), LocationError> {
-        self.cluster.state().touched.touch(client, Instant::now());
+    async fn introduce(&self, user: &UserId, visitor: &Arc<Unkept>) -> Result<(), LocationError> {
+        let mut state = self.cluster.state();
+        state.visits.note(user, visitor, Instant::now());
         Ok(())
     }
 
-    async fn touched(&self, client: &ClientIdentifier) -> Result<bool, LocationError> {
-        Ok(self
-            .cluster
-            .state()
-            .touched
-            .is_recent(client, Instant::now()))
+    async fn introduced(&self, user: &UserId) -> Result<Option<Arc<Unkept>>, LocationError> {
+        let mut state = self.cluster.state();
+        let noted = state.visits.get(user, Instant::now());
+        Ok(noted.or_else(|| {
+            let mut sessions = state.sessions_of(user).into_iter();
+            sessions.find_map(|entry| entry.visitor)
+        }))
+    }
+
+    async fn loose(
+        &self,
+        client: &ClientIdentifier,
+    ) -> Result<Vec<(UserId, Arc<Unkept>)>, LocationError> {
+        Ok(self.cluster.state().visits.loose(client, Instant::now()))
     }
 
     fn reconnects(&self) -> u64 {

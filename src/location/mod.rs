@@ -5,13 +5,14 @@
 //! Invariant: location is set-valued. Every session of a user is an entry of its own, and removing
 //! one never hides another; an entry counts only while the lease of its node's life lives.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::model::{
-    ClientIdentifier, Destination, Incarnation, NodeId, Pattern, SessionId, UnixMillis, UserId,
-    is_pattern,
+    ClientIdentifier, Destination, Incarnation, NodeId, Pattern, SessionId, UnixMillis, Unkept,
+    UserId, is_pattern,
 };
 use crate::policy::patterns::{PATTERNS_MAX, is_open_to_patterns};
 
@@ -21,7 +22,7 @@ mod redis;
 pub use self::memory::{MemoryCluster, MemoryLocation};
 pub use self::redis::RedisLocation;
 
-/// How long a loose visitor's fingerprint is remembered.
+/// How long a visitor of whom nothing is kept is remembered, and the fingerprint of a loose one.
 pub const TOUCH_LIFE: Duration = Duration::from_secs(3600);
 
 /// The times of an engine.
@@ -61,6 +62,9 @@ pub struct SessionEntry {
     pub device: Box<str>,
     /// When it connected; the oldest makes room when a user has too many.
     pub since: UnixMillis,
+    /// The visitor, while nothing is kept of them: whoever registers the session introduces them
+    /// ([`Location::introduce`]). An answer need not have it.
+    pub visitor: Option<Arc<Unkept>>,
 }
 
 /// The answer to one look-up, in the order of the question.
@@ -176,11 +180,19 @@ pub trait Location: Send + Sync + std::fmt::Debug {
     /// Claims the cluster for this store, once and for ever.
     async fn claim_store(&self, store_id: &str) -> Result<StoreClaim, LocationError>;
 
-    /// Notes that a loose visitor with this fingerprint was here just now; forgotten after an hour.
-    async fn touch(&self, client: &ClientIdentifier) -> Result<(), LocationError>;
+    /// Notes that this visitor was here just now, a loose one under their fingerprint too; forgotten
+    /// after an hour.
+    async fn introduce(&self, user: &UserId, visitor: &Arc<Unkept>) -> Result<(), LocationError>;
 
-    /// Whether a loose visitor with this fingerprint was here within the hour.
-    async fn touched(&self, client: &ClientIdentifier) -> Result<bool, LocationError>;
+    /// A visitor who was introduced within the hour, or who has a session that was registered with them.
+    async fn introduced(&self, user: &UserId) -> Result<Option<Arc<Unkept>>, LocationError>;
+
+    /// The loose visitors with this fingerprint who were introduced within the hour: the last two, since
+    /// more than one is as good as any number.
+    async fn loose(
+        &self,
+        client: &ClientIdentifier,
+    ) -> Result<Vec<(UserId, Arc<Unkept>)>, LocationError>;
 
     /// How often the engine has had to connect again; it grows by one each time. After a change
     /// everything must be registered again: a fail-over loses recent writes.

@@ -34,6 +34,19 @@ impl UserId {
         Self(format!("user_{text}").into())
     }
 
+    /// The 65 bits of an id of our own making; `None` of every other id.
+    #[must_use]
+    pub fn random_bits(&self) -> Option<[u8; 9]> {
+        let digits = self.0.strip_prefix("user_").filter(|it| it.len() == 13)?;
+        let wide = digits.bytes().try_fold(0_u128, |value, digit| {
+            let digit = CROCKFORD.iter().position(|&c| c == digit)?;
+            Some((value << 5) | digit as u128)
+        })?;
+        let mut bits = [0; 9];
+        bits.copy_from_slice(&wide.to_be_bytes()[7..]);
+        Some(bits)
+    }
+
     /// The id as it is written on the wire.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -294,7 +307,11 @@ mod tests {
     fn every_id_reads_back_what_it_writes() {
         let user = UserId::from_random([0xff, 1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(user.as_str().len(), 18);
+        assert_eq!(user.random_bits(), Some([1, 1, 2, 3, 4, 5, 6, 7, 8]));
         assert_eq!(user.to_string().parse(), Ok(user));
+        for other in ["user_a", "system", "user_ooooooooooooo"] {
+            assert_eq!(other.parse::<UserId>().unwrap().random_bits(), None);
+        }
         for bits in [0, 1, u128::MAX, 0x0123_4567_89ab_cdef << 40] {
             assert_eq!(SessionId(bits).to_string().parse(), Ok(SessionId(bits)));
             assert_eq!(SignInId(bits).to_string().parse(), Ok(SignInId(bits)));

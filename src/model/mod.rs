@@ -15,6 +15,7 @@ pub mod principal;
 pub mod problem;
 pub mod queue;
 pub mod time;
+pub mod visitor;
 
 pub use acknowledgement::{AckMode, Verdict};
 pub use destination::{Destination, InvalidDestination, UserQueue};
@@ -31,3 +32,4 @@ pub use principal::{Holder, Kind, Principal, Proof, Standing};
 pub use problem::{CloseReason, Code, Problem};
 pub use queue::QueueArguments;
 pub use time::UnixMillis;
+pub use visitor::Unkept;

@@ -148,4 +148,7 @@ pub struct Principal {
     pub sign_in: Option<SignInId>,
     /// When what it presented ends; none of a visitor, whose secret slides.
     pub expires_at: Option<UnixMillis>,
+    /// When the secret of a visitor was made of whom nothing was kept when this connection opened their
+    /// identity; none of everybody else.
+    pub made_at: Option<UnixMillis>,
 }

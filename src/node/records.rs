@@ -105,8 +105,7 @@ impl Config {
             enabled: settings.anon_enabled,
             token_ttl: settings.anon_token_ttl,
             hint_ttl: settings.anon_hint_ttl,
-            mint_per_net: settings.mint_per_net,
-            mint_per_node_hour: settings.mint_per_node,
+            per_network: settings.visitors_per_network,
             multiples: self.multiples(),
         }
     }

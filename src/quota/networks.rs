@@ -41,6 +41,12 @@ impl Networks {
         }
     }
 
+    /// The name of the narrowest.
+    #[must_use]
+    pub fn narrowest(&self) -> Option<&ClientIdentifier> {
+        self.levels.first().map(|(name, _)| name)
+    }
+
     /// The buckets for one kind of thing, such as `rate:net`.
     #[must_use]
     pub fn buckets(&self, what: &str) -> NetworkBuckets {

@@ -4,6 +4,7 @@
 //! clock and no randomness; an append is committed when the call returns, and its future is ready.
 
 mod state;
+mod visits;
 
 use std::fmt;
 use std::future;
@@ -14,8 +15,8 @@ use state::State;
 
 use super::alike::storable;
 use super::{
-    Append, Commit, Heads, NewVisitor, Position, Range, Store, StoreError, StoredSlot, TakeOver,
-    TokenHash, UserRecord,
+    Append, Commit, Found, Heads, Keep, NewVisitor, Position, Range, Store, StoreError, StoredSlot,
+    TakeOver, TokenHash, UserRecord,
 };
 use crate::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 
@@ -97,12 +98,18 @@ impl Store for MemoryStore {
         Ok(self.state().user(user_id))
     }
 
-    async fn visitor_by_token(
+    async fn visitor(
         &self,
         token: TokenHash,
+        user: Option<&UserId>,
         now: UnixMillis,
-    ) -> Result<Option<UserRecord>, StoreError> {
-        Ok(self.state().visitor_by_token(&token, now))
+    ) -> Result<Found, StoreError> {
+        Ok(self.state().visitor(&token, user, now))
+    }
+
+    async fn keep_visitor(&self, keep: Keep) -> Result<(), StoreError> {
+        self.state().keep_visitor(keep);
+        Ok(())
     }
 
     async fn create_visitor(&self, visitor: NewVisitor) -> Result<bool, StoreError> {
@@ -146,8 +153,8 @@ impl Store for MemoryStore {
         Ok(self.state().export(user_id, after, limit, bytes_max))
     }
 
-    async fn erase(&self, user_id: &UserId) -> Result<(), StoreError> {
-        self.state().erase(user_id);
+    async fn erase(&self, user_id: &UserId, ends_at: UnixMillis) -> Result<(), StoreError> {
+        self.state().erase(user_id, ends_at);
         Ok(())
     }
 
@@ -186,6 +193,7 @@ mod tests {
             expires_at: None,
             from_holder: None,
             to_holder: None,
+            visitors: Vec::new(),
         }));
         let after = store
             .clone()

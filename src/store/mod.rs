@@ -20,6 +20,7 @@ pub use sqlite::{SqliteSettings, SqliteStore};
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -61,6 +62,9 @@ pub struct Append {
     /// The hands that the recipient's identity must be in at the commit: those in which whoever
     /// allowed the message found it. `None` as in `from_holder`.
     pub to_holder: Option<Holder>,
+    /// Visitors who must be kept from now on, because this message is theirs: their rows are written in
+    /// the same transaction, before anything is checked. Usually empty.
+    pub visitors: Vec<Keep>,
 }
 
 impl Append {
@@ -136,6 +140,9 @@ pub struct UserRecord {
     pub created_at: UnixMillis,
     /// When he last connected or disconnected.
     pub last_seen: UnixMillis,
+    /// Whether something depends on the row. One of a visitor that is not kept goes an hour after
+    /// `last_seen`.
+    pub is_kept: bool,
 }
 
 /// Messages that end within one slot of time.
@@ -158,14 +165,65 @@ pub struct NewVisitor {
     pub name: String,
     /// Whether a fingerprint may open it later.
     pub loose: bool,
+    /// When its present holder took it over.
+    pub taken_at: Option<UnixMillis>,
     /// The fingerprint of the connection.
     pub client_identifier: ClientIdentifier,
     /// The hash of the secret.
     pub token: TokenHash,
     /// When the secret ends unless it is used.
     pub token_expires_at: UnixMillis,
+    /// Whether something depends on the row, so that it stays until the visitor has been idle for long.
+    pub is_kept: bool,
     /// Now.
     pub now: UnixMillis,
+}
+
+/// A visitor of whom something is to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Who had a row when this was decided.
+    Known(UserId),
+    /// Who had none: it is written unless there is one by now, or the address was given up.
+    New(NewVisitor),
+}
+
+/// What the store knows of a visitor's secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It opens this user's identity.
+    Open {
+        /// The user.
+        record: UserRecord,
+        /// When the secret ends unless it is used.
+        expires_at: UnixMillis,
+    },
+    /// The address has a row, or had one, that this secret does not open.
+    Ended,
+    /// Nothing is stored of this secret or of the address.
+    Nobody,
+}
+
+impl Found {
+    /// What is found of a secret that opens nothing.
+    fn without(is_taken: bool) -> Self {
+        match is_taken {
+            true => Self::Ended,
+            false => Self::Nobody,
+        }
+    }
+}
+
+/// How long a visitor of whom nothing is kept can come back, and how long a row stays that nothing
+/// depends on.
+pub const VISIT_LIFE: Duration = Duration::from_secs(3_600);
+
+/// How much longer such a row stays: the clocks of the nodes may differ.
+const VISIT_MARGIN: Duration = Duration::from_secs(300);
+
+/// Rows that nothing depends on go when their visitors were last seen before this.
+fn unkept_before(now: UnixMillis) -> UnixMillis {
+    now.before(VISIT_LIFE + VISIT_MARGIN)
 }
 
 /// A loose identity to be taken over by whoever has its fingerprint.
@@ -252,16 +310,33 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// A user by his address.
     async fn user(&self, user_id: &UserId) -> Result<Option<UserRecord>, StoreError>;
 
+    /// What the secret with this hash opens. `user` is the address that the secret itself names: then
+    /// an answer that it opens nothing says whether the address was ever given to a row.
+    async fn visitor(
+        &self,
+        token: TokenHash,
+        user: Option<&UserId>,
+        now: UnixMillis,
+    ) -> Result<Found, StoreError>;
+
     /// The visitor whose live secret has this hash.
     async fn visitor_by_token(
         &self,
         token: TokenHash,
         now: UnixMillis,
-    ) -> Result<Option<UserRecord>, StoreError>;
+    ) -> Result<Option<UserRecord>, StoreError> {
+        Ok(match self.visitor(token, None, now).await? {
+            Found::Open { record, .. } => Some(record),
+            Found::Ended | Found::Nobody => None,
+        })
+    }
 
     /// Creates a visitor. `false`, and nothing happens, when the secret is somebody's live one
-    /// already (a race) or the address is taken.
+    /// already (a race), or the address is taken or was given up.
     async fn create_visitor(&self, visitor: NewVisitor) -> Result<bool, StoreError>;
+
+    /// Something depends on this visitor from now on. An address that was given up stays so.
+    async fn keep_visitor(&self, keep: Keep) -> Result<(), StoreError>;
 
     /// The secret was presented back: its life slides to `expires_at`, its owner is firm from now
     /// on (his `taken_at` stays what it was) and was seen now. Nothing happens when it is not a
@@ -300,11 +375,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     ) -> Result<Vec<StoredMessage>, StoreError>;
 
     /// Forgets a user: his row, his secrets, his memberships, the words of his messages (their
-    /// places stay for the others). A conversation in which nobody is left goes as a whole.
-    async fn erase(&self, user_id: &UserId) -> Result<(), StoreError>;
+    /// places stay for the others). A conversation in which nobody is left goes as a whole. No secret
+    /// opens the address until `ends_at`, whether there was a row or not.
+    async fn erase(&self, user_id: &UserId, ends_at: UnixMillis) -> Result<(), StoreError>;
 
     /// Removes what has expired (messages, secrets) and the visitors not seen since `idle_before`
-    /// with all that [`Store::erase`] takes, apart from words that somebody else may still read.
+    /// with all that [`Store::erase`] takes, apart from words that somebody else may still read. Rows
+    /// of visitors on which nothing depends go an hour after they were last seen.
     /// Returns the number of messages that expired, of secrets and of visitors removed.
     async fn purge(&self, now: UnixMillis, idle_before: UnixMillis) -> Result<u64, StoreError>;
 

@@ -21,6 +21,7 @@ pub(super) struct UserRow {
     pub(super) client_identifier: String,
     pub(super) created_at: i64,
     pub(super) last_seen: i64,
+    pub(super) is_kept: i64,
 }
 
 impl TryFrom<UserRow> for UserRecord {
@@ -48,6 +49,7 @@ impl TryFrom<UserRow> for UserRecord {
                 .map_err(|_| damaged("users.client_identifier"))?,
             created_at: time(row.created_at),
             last_seen: time(row.last_seen),
+            is_kept: row.is_kept != 0,
         })
     }
 }
@@ -128,7 +130,7 @@ pub(super) fn millis(time: UnixMillis) -> i64 {
     signed(time.0)
 }
 
-fn time(millis: i64) -> UnixMillis {
+pub(super) fn time(millis: i64) -> UnixMillis {
     UnixMillis(unsigned(millis))
 }
 

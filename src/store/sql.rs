@@ -8,7 +8,7 @@
 macro_rules! user_columns {
     () => {
         "u.user_id, u.kind, u.is_loose, u.taken_at, u.name, u.client_identifier, u.created_at, \
-         u.last_seen"
+         u.last_seen, u.is_kept"
     };
 }
 
@@ -40,9 +40,9 @@ statements! {
 
     /// A user by his address.
     USER = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.user_id = $1");
-    /// The owner of a live secret.
+    /// The owner of a live secret, and when it ends.
     VISITOR_BY_TOKEN = concat!(
-        "SELECT ", user_columns!(), " FROM visitor_tokens t JOIN users u ON u.user_id = t.user_id",
+        "SELECT ", user_columns!(), ", t.expires_at FROM visitor_tokens t JOIN users u ON u.user_id = t.user_id",
         " WHERE t.token = $1 AND t.expires_at > $2"
     );
     /// At most two loose visitors with a fingerprint, in the order of the index that finds them: a
@@ -51,10 +51,29 @@ statements! {
         "SELECT ", user_columns!(), " FROM users u WHERE u.client_identifier = $1",
         " AND u.is_loose = 1 AND u.last_seen >= $2 ORDER BY u.last_seen, u.user_id LIMIT 2"
     );
-    /// A new visitor, unless the address is taken.
-    PUT_VISITOR = "INSERT INTO users \
-        (user_id, kind, is_loose, taken_at, name, client_identifier, created_at, last_seen) \
-        VALUES ($1, 0, $2, NULL, $3, $4, $5, $5) ON CONFLICT (user_id) DO NOTHING";
+    /// Whether an address has a row, leads to an account, or was given up.
+    TAKEN = "SELECT 1 FROM users WHERE user_id = $1 \
+        UNION ALL SELECT 1 FROM aliases WHERE old_id = $1 \
+        UNION ALL SELECT 1 FROM ended_visitors WHERE user_id = $1 LIMIT 1";
+    /// A new visitor, unless the address is taken or was given up.
+    PUT_VISITOR = "INSERT INTO users (user_id, kind, is_loose, taken_at, name, client_identifier, \
+        created_at, last_seen, is_kept) SELECT $1, 0, $2, $3, $4, $5, $6, $6, $7 \
+        WHERE NOT EXISTS (SELECT 1 FROM ended_visitors e WHERE e.user_id = $1) \
+        AND NOT EXISTS (SELECT 1 FROM aliases a WHERE a.old_id = $1) \
+        ON CONFLICT (user_id) DO NOTHING";
+    /// Something depends on a visitor from now on.
+    KEEP_VISITOR = "UPDATE users SET is_kept = 1 WHERE user_id = $1 AND is_kept = 0";
+    /// No secret opens an address for some time, nor one that led to it.
+    END_VISITOR = "INSERT INTO ended_visitors (user_id, ends_at) \
+        SELECT CAST($1 AS text), CAST($2 AS bigint) \
+        UNION SELECT old_id, CAST($2 AS bigint) FROM aliases WHERE new_id = CAST($1 AS text) \
+        ON CONFLICT (user_id) DO UPDATE SET ends_at = excluded.ends_at \
+        WHERE ended_visitors.ends_at < excluded.ends_at";
+    /// Addresses of which every secret has ended by itself.
+    DROP_ENDED = "DELETE FROM ended_visitors WHERE ends_at <= $1";
+    /// Visitors on which nothing depends, some at a time.
+    UNKEPT = "SELECT user_id FROM users WHERE is_kept = 0 AND kind = 0 AND last_seen < $1 \
+        ORDER BY user_id LIMIT $2";
     /// A secret, unless it is somebody's live one.
     PUT_TOKEN = "INSERT INTO visitor_tokens (token, user_id, expires_at) VALUES ($1, $2, $3) \
         ON CONFLICT (token) DO UPDATE \

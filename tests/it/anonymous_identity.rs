@@ -11,5 +11,6 @@ mod people;
 mod races;
 mod reach;
 mod rules;
+mod stateless;
 mod tickets;
 mod world;

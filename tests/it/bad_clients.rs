@@ -343,7 +343,7 @@ async fn the_oldest_session_of_a_visitor_makes_room() {
 
 #[tokio::test]
 async fn too_many_new_visitors_of_one_network_are_told_to_wait() {
-    let node = node(&[("MINT_PER_NET", "3")]).await;
+    let node = node(&[("VISITORS_PER_NETWORK", "3")]).await;
     for _ in 0..3 {
         Client::connect(node.address()).await;
     }

@@ -19,11 +19,10 @@ use crate::support::node::{Node, signal};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Limits that a load generator on one address does not meet.
-const OPEN: [(&str, &str); 9] = [
+const OPEN: [(&str, &str); 8] = [
     ("CONNECTION_RATE", "1000000"),
     ("CONNECTION_BURST", "1000000"),
-    ("MINT_PER_NET", "1000000"),
-    ("MINT_PER_NODE", "1000000"),
+    ("VISITORS_PER_NETWORK", "1000000"),
     ("RATE_ANON_PER_MIN", "1000000"),
     ("RATE_BURST", "1000000"),
     ("RATE_NET_PER_MIN", "10000000"),
@@ -140,7 +139,7 @@ async fn idle_connections_are_counted_in_steps() {
 
 #[tokio::test]
 async fn a_dead_url_an_impossible_order_and_a_refusal_are_told_apart() {
-    let node = Node::start("node", &[("MINT_PER_NET", "3")]).await;
+    let node = Node::start("node", &[("VISITORS_PER_NETWORK", "3")]).await;
     let check = |words: String, code: i32, expected: &'static [&'static str]| async move {
         let output = bench(&words).await;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

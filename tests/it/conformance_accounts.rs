@@ -143,6 +143,8 @@ pub(crate) fn new_visitor(name: &str) -> NewVisitor {
         user_id: user(name),
         name: format!("손님 {name}"),
         loose: true,
+        taken_at: None,
+        is_kept: true,
         client_identifier: "5".repeat(26).parse().unwrap(),
         token: hash(name),
         token_expires_at: LATER,

@@ -66,6 +66,7 @@ async fn keeps_the_contract(one: Arc<dyn Store>, other: Arc<dyn Store>) {
     visitors::a_secret_lives_as_long_as_it_is_used(&both).await;
     visitors::one_secret_opens_one_visitor(&both).await;
     visitors::loose_visitors_are_found_by_fingerprint(&both).await;
+    visitors::a_row_is_written_with_the_message_that_needs_it(&both).await;
     visitors::one_of_two_takers_wins(&both).await;
     visitors::a_taker_who_is_wrong_about_anything_loses(&both).await;
     hands::an_append_may_ask_in_whose_hands_its_people_are(&both).await;
@@ -74,6 +75,8 @@ async fn keeps_the_contract(one: Arc<dyn Store>, other: Arc<dyn Store>) {
     life::an_erased_user_is_forgotten(&both).await;
     life::what_has_expired_goes(&both).await;
     life::what_visitors_have_stored_is_told_by_when_it_ends(&both).await;
+    visitors::a_secret_without_a_row_is_told_from_one_that_has_ended(&both).await;
+    life::a_row_that_nothing_depends_on_goes_in_an_hour(&both).await;
     a_closed_store_refuses(&both).await;
 }
 
@@ -118,6 +121,7 @@ pub(crate) fn message((from, to): &(UserId, UserId), text: &str) -> Append {
         expires_at: None,
         from_holder: None,
         to_holder: None,
+        visitors: Vec::new(),
     }
 }
 
@@ -147,6 +151,8 @@ pub(crate) fn visitor(name: &str, token: u8, client: &str) -> NewVisitor {
         user_id: name.parse().unwrap(),
         name: format!("손님 {name}"),
         loose: true,
+        taken_at: None,
+        is_kept: true,
         client_identifier: fingerprint(client),
         token: [token; 32],
         token_expires_at: UnixMillis(2_000),

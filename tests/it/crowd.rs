@@ -66,11 +66,7 @@ async fn sign_in(at: SocketAddr, number: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_behind_one_address_is_served() {
     // The number of new visitors from one network is not what this is about.
-    let node = Node::start(
-        "crowd",
-        &[("MINT_PER_NET", "10000"), ("MINT_PER_NODE", "0")],
-    )
-    .await;
+    let node = Node::start("crowd", &[("VISITORS_PER_NETWORK", "10000")]).await;
     let at = node.address();
     let crowd = stream::iter(0..PEOPLE).map(|number| arrive(at, number));
     let mut crowd: Vec<Client> = crowd.buffer_unordered(AT_ONCE).collect().await;

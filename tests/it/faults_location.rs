@@ -35,6 +35,7 @@ fn bob() -> (UserId, SessionEntry) {
         incarnation: Incarnation(1),
         device: "phone".into(),
         since: UnixMillis(1),
+        visitor: None,
     };
     ("user_bob".parse().unwrap(), entry)
 }

@@ -26,11 +26,7 @@ const NEWCOMER_WITHIN: Duration = Duration::from_secs(3);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_herd_is_back_and_starves_nobody() {
     // With defaults, but for the number of new visitors of one network.
-    let node = Node::start(
-        "herd",
-        &[("MINT_PER_NET", "100000"), ("MINT_PER_NODE", "0")],
-    )
-    .await;
+    let node = Node::start("herd", &[("VISITORS_PER_NETWORK", "100000")]).await;
     let folder = tempfile::tempdir().unwrap();
     let json = folder.path().join("herd.json");
     let mut herd = Command::new(env!("CARGO_BIN_EXE_stompbox"))

@@ -16,7 +16,7 @@ const DEFAULTS: [(&str, &str); 5] = [
     ("RATE_BURST", "100"),
     ("RATE_NET_PER_MIN", "2000"),
     ("RATE_NET_BURST", "1000"),
-    ("MINT_PER_NET", "30"),
+    ("VISITORS_PER_NETWORK", "30"),
 ];
 
 /// A burst may be so much over, because nodes lease tokens.

@@ -76,3 +76,4 @@ mod store_sqlite;
 mod support;
 mod three_nodes;
 mod two_nodes;
+mod visitors_cluster;

@@ -29,7 +29,7 @@ pub(crate) const OPEN: [(&str, &str); 8] = [
     ("HTTP_AUTH_PER_NET", "0"),
     ("LOGIN_PER_NET", "0"),
     ("REGISTER_PER_NET", "0"),
-    ("MINT_PER_NET", "0"),
+    ("VISITORS_PER_NETWORK", "0"),
     ("LOGIN_FAILURES_PER_NET", "0"),
     ("LOG_LEVEL", "info"),
 ];

@@ -18,6 +18,7 @@ pub(super) fn somebody(user: &str) -> Principal {
         network: client_identifier.clone(),
         client_identifier,
         sign_in: None,
+        made_at: None,
         expires_at: None,
     }
 }

@@ -25,7 +25,7 @@ const CSRF_LIFE_S: u32 = 86_400;
 /// The secret in the visitor's cookie, if there is a genuine one.
 pub(super) fn visitor_of(cookies: &VisitorCookies, headers: &HeaderMap) -> Option<String> {
     let mut values = values(headers, crate::identity::secret::COOKIE);
-    values.find_map(|value| Some(cookies.secret_in(value)?.tell()))
+    values.find_map(|value| cookies.secret_in(value))
 }
 
 /// Whether a request may rely on its cookies.

@@ -7,7 +7,7 @@ use super::issuers::SiteUser;
 use super::jwt::{Spoken, refused};
 use super::{Accounts, Banned, Holder, store_away};
 use crate::identity::handshake::Handshake;
-use crate::identity::secret::Secret;
+use crate::identity::secret::Claim;
 use crate::model::{Code, Kind, Principal, Problem, SignInId, UserId};
 use crate::store::accounts::{Account, Admitted, External, UserState};
 
@@ -103,10 +103,10 @@ impl Accounts {
                 Ok(principal)
             }
             Err(problem) if problem.code == Code::Unauthorized => {
-                let Some(token) = Secret::parse(secret).map(|secret| secret.hash()) else {
+                let Some(claim) = Claim::read(self.visitors.key(), secret) else {
                     return Err(problem);
                 };
-                match self.store.moved(token).await.map_err(store_away)? {
+                match self.store.moved(claim.token).await.map_err(store_away)? {
                     None => Err(problem),
                     Some(_) => Err(Problem::new(
                         Code::IdentityMoved,

@@ -81,6 +81,7 @@ mod tests {
             client_identifier: identifier(1),
             network: identifier(2),
             sign_in: None,
+            made_at: None,
             expires_at: None,
         };
         let check = |bans: Vec<Ban>, banned: bool, muted: bool| {

@@ -12,7 +12,7 @@ use super::{
     wrong,
 };
 use crate::identity::handshake::Handshake;
-use crate::identity::secret::Secret;
+use crate::identity::secret::Claim;
 use crate::model::{Code, Kind, Principal, Problem, UserId};
 use crate::store::accounts::{Account, Merge, Merged, NewAccount, Registered, Role};
 
@@ -81,7 +81,8 @@ impl Accounts {
     ) -> Result<Pair, Problem> {
         self.take("register", from, self.settings.registrations_per_net)
             .await?;
-        let token = Secret::parse(secret).ok_or_else(proof_required)?.hash();
+        let claim = Claim::read(self.visitors.key(), secret);
+        let token = claim.ok_or_else(proof_required)?.token;
         let email = read_email(&upgrade.email)?;
         let name = upgrade.name.as_deref().map(read_name).transpose()?;
         let visitor = match self.visitors.authenticate(from, secret).await {
@@ -110,6 +111,7 @@ impl Accounts {
             now,
             sign_in: Some(sign_in),
         };
+        self.visitors.keep(&visitor).await?;
         let done = self.store.upgrade(new, token).await.map_err(store_away)?;
         match done {
             Registered::Done => {}
@@ -140,7 +142,7 @@ impl Accounts {
         token: &str,
     ) -> Result<(UserId, UserId), Problem> {
         let user = self.site_user(from, token).await?;
-        let visitor = self.merge(secret, &user.user_id).await?;
+        let visitor = self.merge(from, secret, &user.user_id).await?;
         Ok((user.user_id, visitor))
     }
 
@@ -153,7 +155,7 @@ impl Accounts {
     pub async fn login(&self, from: &Handshake, login: Login) -> Result<LoggedIn, Problem> {
         let account = self.verified(from, &login.email, &login.password).await?;
         let merged = match &login.merge {
-            Some(secret) => Some(self.merge(secret, &account.user_id).await?),
+            Some(secret) => Some(self.merge(from, secret, &account.user_id).await?),
             None => None,
         };
         let now = self.now();
@@ -217,8 +219,20 @@ impl Accounts {
     }
 
     /// The visitor of this secret becomes a part of the account.
-    async fn merge(&self, secret: &str, into: &UserId) -> Result<UserId, Problem> {
-        let token = Secret::parse(secret).ok_or_else(proof_required)?.hash();
+    async fn merge(
+        &self,
+        from: &Handshake,
+        secret: &str,
+        into: &UserId,
+    ) -> Result<UserId, Problem> {
+        let claim = Claim::read(self.visitors.key(), secret);
+        let token = claim.ok_or_else(proof_required)?.token;
+        // One that opens nothing may have been merged before.
+        match self.visitors.authenticate(from, secret).await {
+            Ok(visitor) => self.visitors.keep(&visitor).await?,
+            Err(problem) if problem.code == Code::Unauthorized => {}
+            Err(problem) => return Err(problem),
+        }
         let merge = Merge {
             token,
             into: into.clone(),

@@ -9,7 +9,8 @@ use super::tokens::{Opaque, Use};
 use super::types::LINK_SECONDS;
 use super::{Accounts, Handshake, no_random, store_away};
 use crate::identity::Opened;
-use crate::identity::secret::Secret;
+use crate::identity::random::random;
+use crate::identity::secret::Visit;
 use crate::model::{Code, Kind, Principal, Problem, Proof, Standing};
 use crate::store::accounts::{Once, Purpose};
 
@@ -23,6 +24,7 @@ impl Accounts {
     /// As [`Accounts::visitor`].
     pub async fn link(&self, from: &Handshake, secret: &str) -> Result<String, Problem> {
         let visitor = self.visitor(from, secret).await?;
+        self.visitors.keep(&visitor).await?;
         let token = Opaque::random(Use::Link)?;
         let once = Once {
             token: token.hash(),
@@ -63,13 +65,20 @@ impl Accounts {
             network: key.network(from.address),
             sign_in: None,
             expires_at: None,
+            made_at: None,
         };
         self.admit(&principal)?;
-        let secret = Secret::random().map_err(no_random)?;
+        // A secret is named by its address and the time of its making: two of one moment differ.
+        let spread = u16::from_be_bytes(random().map_err(no_random)?);
+        let secret = Visit {
+            made_at: now.before(Duration::from_millis(spread.into())),
+            used_at: now,
+            ..Visit::of_address(&user_id)
+        };
         let expires_at = now.after(self.settings.visitor_token_ttl);
         let replaced = self
             .store
-            .replace_secret(user_id.clone(), secret.hash(), expires_at);
+            .replace_secret(user_id.clone(), secret.token(), expires_at);
         if !replaced.await.map_err(store_away)? {
             return Err(used());
         }
@@ -77,7 +86,7 @@ impl Accounts {
         Ok(Opened {
             principal,
             proof: Proof::Token,
-            secret_to_tell: Some(secret.tell()),
+            secret_to_tell: Some(secret.tell(key)),
             status: None,
             expires_in_s: self.settings.visitor_token_ttl.as_secs(),
         })

@@ -162,6 +162,7 @@ impl Accounts {
             network: key.network(from.address),
             sign_in,
             expires_at,
+            made_at: None,
         }
     }
 

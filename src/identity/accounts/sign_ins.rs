@@ -65,6 +65,10 @@ impl Accounts {
     /// When the store is away; `unauthorized` for a site's user, who signs out there.
     pub async fn logout(&self, principal: &Principal, all: bool) -> Result<(), Problem> {
         let (user, now) = (principal.user_id.clone(), self.now());
+        if principal.made_at.is_some() {
+            // Nothing is kept of this visitor, so all that ends is the secret.
+            return self.visitors.erase(&user).await;
+        }
         if principal.kind == Kind::Anonymous {
             // A secret that nobody knows takes the place of those that he had.
             let token = random().map_err(no_random)?;

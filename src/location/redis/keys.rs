@@ -8,7 +8,8 @@
 //! | `node:<node id>` | `incarnation|state` | the lease |
 //! | `nodes` | sorted set: node -> end of its lease in Redis time, ms | with the leases |
 //! | `cluster:store` | the id of the store | for ever |
-//! | `ident:<client identifier>` | `1` | 1 h |
+//! | `anon:<user id>` | `made|seen|standing|taken|client identifier|name` of a visitor without a row | 1 h, longer with every attach |
+//! | `ident:<client identifier>` | the ids of the last two loose visitors | 1 h |
 //!
 //! Not here: the commands. Invariant: what a function here writes its counterpart reads back; what
 //! it cannot read counts as not there.
@@ -19,7 +20,8 @@ use sha2::{Digest, Sha256};
 
 use crate::location::{PeerState, SessionEntry};
 use crate::model::{
-    ClientIdentifier, Destination, Incarnation, NodeId, Pattern, SessionId, UnixMillis, UserId,
+    ClientIdentifier, Destination, Incarnation, NodeId, Pattern, SessionId, Standing, UnixMillis,
+    Unkept, UserId,
 };
 
 /// The life of `loc:` and `sub:` keys in seconds. They end only when nobody registers any more:
@@ -37,6 +39,9 @@ pub(super) const VERSION: &str = "version";
 
 /// The key of the store's claim.
 pub(super) const STORE: &str = "cluster:store";
+
+/// The prefix of a visitor without a row.
+const VISITOR_PREFIX: &str = "anon:";
 
 /// The prefix of a node's lease; the scripts build names with it.
 pub(super) const NODE_PREFIX: &str = "node:";
@@ -59,6 +64,51 @@ pub(super) fn wants(destination: &Destination) -> String {
 
 pub(super) fn lease(node: &NodeId) -> String {
     format!("{NODE_PREFIX}{node}")
+}
+
+pub(super) fn visitor(user: &UserId) -> String {
+    format!("{VISITOR_PREFIX}{user}")
+}
+
+/// What stands in `anon:<user id>`.
+pub(super) fn visitor_value(visitor: &Unkept) -> String {
+    let word = if visitor.standing.is_loose() {
+        "loose"
+    } else {
+        "firm"
+    };
+    let taken_at = visitor.standing.taken_at();
+    let taken_at = taken_at.map_or(String::new(), |at| at.0.to_string());
+    format!(
+        "{}|{}|{word}|{taken_at}|{}|{}",
+        visitor.made_at.0,
+        visitor.last_seen.0,
+        visitor.client_identifier,
+        escape(&visitor.name)
+    )
+}
+
+pub(super) fn read_visitor(value: &str) -> Option<Unkept> {
+    let mut parts = value.split('|');
+    let mut time = || parts.next()?.parse().ok().map(UnixMillis);
+    let (made_at, last_seen) = (time()?, time()?);
+    let word = parts.next()?;
+    let taken_at = match parts.next()? {
+        "" => None,
+        text => Some(UnixMillis(text.parse().ok()?)),
+    };
+    let visitor = Unkept {
+        made_at,
+        standing: match word {
+            "loose" => Standing::Loose { taken_at },
+            "firm" => Standing::Firm { taken_at },
+            _ => return None,
+        },
+        client_identifier: parts.next()?.parse().ok()?,
+        name: unescape(parts.next()?)?.into(),
+        last_seen,
+    };
+    parts.next().is_none().then_some(visitor)
 }
 
 pub(super) fn fingerprint(client: &ClientIdentifier) -> String {
@@ -105,6 +155,7 @@ pub(super) fn read_session(session: &str, value: &str) -> Option<SessionEntry> {
         incarnation: parts.next()?.parse().ok()?,
         device: unescape(parts.next()?)?.into(),
         since: UnixMillis(parts.next()?.parse().ok()?),
+        visitor: None,
     };
     parts.next().is_none().then_some(entry)
 }
@@ -208,6 +259,7 @@ mod tests {
                 incarnation: Incarnation(77),
                 device: device.into(),
                 since: UnixMillis(since),
+                visitor: None,
             };
             let prefix = session_prefix(&entry.node, entry.incarnation);
             let value = session_value(&prefix, &entry);

@@ -1,7 +1,8 @@
 //! Location in Redis: what the nodes of a cluster know of each other's sessions.
 //!
 //! Split into `keys` (names and values), `scripts` (what must compare before it writes), `read` (what
-//! counts of the things read), `patterns` (interests with wildcards) and `link` (connections and deadlines).
+//! counts of the things read), `patterns` (interests with wildcards), `visits`
+//! (visitors without a row) and `link` (connections and deadlines).
 //! Not here: when to register, renew or repair (`broker`).
 //! Invariant: every look-up reads entries and leases fresh, leases last, in one pipeline; nothing
 //! is cached but the names of nodes whose leases are worth reading, and the interests in patterns, whose
@@ -12,6 +13,7 @@ mod link;
 mod patterns;
 mod read;
 mod scripts;
+mod visits;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,7 +30,7 @@ use super::{
     StoreClaim, TOUCH_LIFE, counts_for_patterns, pattern_of,
 };
 use crate::model::{
-    ClientIdentifier, Destination, Incarnation, NodeId, Pattern, SessionId, UserId,
+    ClientIdentifier, Destination, Incarnation, NodeId, Pattern, SessionId, Unkept, UserId,
 };
 
 /// How many entries travel in one pipeline or one script.
@@ -185,6 +187,11 @@ impl Location for RedisLocation {
                 commands
                     .expire(&key, i64::from(keys::REGISTRATION_SECONDS))
                     .ignore();
+                if let Some(visitor) = &entry.visitor {
+                    let value = keys::visitor_value(visitor);
+                    let key = keys::visitor(user);
+                    commands.set_ex(key, value, TOUCH_LIFE.as_secs()).ignore();
+                }
             }
             self.link.pipeline::<()>("attach", &commands).await?;
         }
@@ -338,19 +345,19 @@ impl Location for RedisLocation {
         })
     }
 
-    async fn touch(&self, client: &ClientIdentifier) -> Result<(), LocationError> {
-        let mut commands = redis::pipe();
-        commands
-            .set_ex(keys::fingerprint(client), 1, TOUCH_LIFE.as_secs())
-            .ignore();
-        self.link.pipeline("touch", &commands).await
+    async fn introduce(&self, user: &UserId, visitor: &Arc<Unkept>) -> Result<(), LocationError> {
+        self.note_visitor(user, visitor).await
     }
 
-    async fn touched(&self, client: &ClientIdentifier) -> Result<bool, LocationError> {
-        let mut commands = redis::pipe();
-        commands.exists(keys::fingerprint(client));
-        let (found,) = self.link.pipeline("touched", &commands).await?;
-        Ok(found)
+    async fn introduced(&self, user: &UserId) -> Result<Option<Arc<Unkept>>, LocationError> {
+        self.noted_visitor(user).await
+    }
+
+    async fn loose(
+        &self,
+        client: &ClientIdentifier,
+    ) -> Result<Vec<(UserId, Arc<Unkept>)>, LocationError> {
+        self.noted_loose(client).await
     }
 
     fn reconnects(&self) -> u64 {

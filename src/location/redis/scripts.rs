@@ -56,6 +56,23 @@ end
 return 1
 ";
 
+/// Notes a loose visitor, and under the fingerprint beside the last other one.
+/// KEYS: visitor, fingerprint. ARGV: value, seconds, user.
+const INTRODUCE: &str = r"
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+local noted = ARGV[3]
+local before = redis.call('GET', KEYS[2])
+if before then
+  local other = nil
+  for user in string.gmatch(before, '[^ ]+') do
+    if user ~= ARGV[3] then other = user end
+  end
+  if other then noted = other .. ' ' .. noted end
+end
+redis.call('SET', KEYS[2], noted, 'EX', ARGV[2])
+return 1
+";
+
 /// Lists the live nodes with their leases, alternating. KEYS: nodes. ARGV: prefix of leases.
 const PEERS: &str = r"
 local time = redis.call('TIME')
@@ -223,6 +240,7 @@ pub(super) struct Scripts {
     pub(super) want_patterns: Script,
     pub(super) unwant_patterns: Script,
     pub(super) sweep: Script,
+    pub(super) introduce: Script,
 }
 
 impl Scripts {
@@ -239,6 +257,7 @@ impl Scripts {
             want_patterns: Script::new(WANT_PATTERNS),
             unwant_patterns: Script::new(UNWANT_PATTERNS),
             sweep: Script::new(SWEEP),
+            introduce: Script::new(INTRODUCE),
         }
     }
 }

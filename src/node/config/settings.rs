@@ -273,10 +273,8 @@ settings! {
             "Sessions of one member.", "the oldest is closed, 4409";
         sessions_visitor "SESSIONS_VISITOR" []: u32 = "10", Rule::Between("1", "1000"),
             "Sessions of one visitor.", "the oldest is closed, 4409";
-        mint_per_net "MINT_PER_NET" []: u32 = "30", Rule::Between("0", "1000000"),
-            "New visitors from one network in 10 minutes; 0 is off.", "`try_later`";
-        mint_per_node "MINT_PER_NODE" []: u32 = "5000", Rule::Between("0", "10000000"),
-            "New visitors on this node in an hour; 0 is off.", "`try_later`";
+        visitors_per_network "VISITORS_PER_NETWORK" ["MINT_PER_NET"]: u32 = "10000", Rule::Between("0", "10000000"),
+            "New visitors from one network (IPv4 address, IPv6 /64) in 10 minutes, half of them at once; half as many more from a /56, twice as many from a /48; 0 is off.", "`try_later`";
         rate_anon_per_min "RATE_ANON_PER_MIN" []: u32 = "200", Rule::Between("0", "1000000"),
             "Messages of a visitor in a minute, on average; 0 is off.", "`rate_limited`; 300 refusals in 60 s: close 4429";
         rate_auth_per_min "RATE_AUTH_PER_MIN" []: u32 = "500", Rule::Between("0", "1000000"),

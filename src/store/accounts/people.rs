@@ -38,7 +38,7 @@ const PUT_ACCOUNT: &str = "INSERT INTO accounts \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
 const HIS_TOKEN: &str =
     "SELECT 1 FROM visitor_tokens WHERE token = $1 AND user_id = $2 AND expires_at > $3";
-const RAISE_VISITOR: &str = "UPDATE users SET kind = 1, is_loose = 0, name = coalesce($1, name), \
+const RAISE_VISITOR: &str = "UPDATE users SET kind = 1, is_loose = 0, is_kept = 1, name = coalesce($1, name), \
     last_seen = CASE WHEN last_seen < $2 THEN $2 ELSE last_seen END WHERE user_id = $3";
 /// Only what he wrote himself: what whoever had the address before him wrote goes as it would have.
 const KEEP_MESSAGES: &str = "UPDATE messages SET expires_at = NULL \

@@ -4,14 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{
-    ClientId, ClientIdentifier, Holder, Kind, MessageId, RoomId, Standing, StoredMessage,
-    UnixMillis, UserId,
-};
-use crate::store::alike::{epoch, placed, stretch, taken_at};
+use crate::model::{ClientId, Holder, Kind, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
+use crate::store::alike::{epoch, placed, stretch};
 use crate::store::{
-    Append, Appended, Head, Heads, NewVisitor, Position, Range, StoreError, StoredSlot, TakeOver,
-    TokenHash, UserRecord,
+    Append, Appended, Head, Heads, Position, Range, StoreError, StoredSlot, TokenHash, UserRecord,
+    unkept_before,
 };
 
 /// Everything that is stored. Each field is what a table is in the other engines.
@@ -20,17 +17,19 @@ pub(super) struct State {
     store_id: String,
     /// Grows by one with every commit that moves a head.
     position: u64,
-    users: BTreeMap<UserId, UserRecord>,
-    tokens: BTreeMap<TokenHash, Token>,
+    pub(super) users: BTreeMap<UserId, UserRecord>,
+    pub(super) tokens: BTreeMap<TokenHash, Token>,
     conversations: BTreeMap<RoomId, Conversation>,
     /// When the member last wrote there, if ever.
     members: BTreeMap<(UserId, RoomId), Option<UnixMillis>>,
     keys: BTreeMap<(RoomId, UserId, ClientId), u64>,
+    /// Addresses that were given up, and until when no secret opens them.
+    pub(super) ended: BTreeMap<UserId, UnixMillis>,
 }
 
-struct Token {
-    user_id: UserId,
-    expires_at: UnixMillis,
+pub(super) struct Token {
+    pub(super) user_id: UserId,
+    pub(super) expires_at: UnixMillis,
 }
 
 struct Conversation {
@@ -68,6 +67,9 @@ impl State {
                 message: first,
                 duplicate: true,
             });
+        }
+        for keep in &append.visitors {
+            self.keep_visitor(keep.clone());
         }
         for (user, holder) in append.hands() {
             if self.holder(user) != Some(holder) {
@@ -160,11 +162,6 @@ impl State {
         stretch(found, (after, through), limit, conversation.head)
     }
 
-    fn live_token(&self, token: &TokenHash, now: UnixMillis) -> Option<&UserId> {
-        let token = self.tokens.get(token)?;
-        (token.expires_at > now).then_some(&token.user_id)
-    }
-
     pub(super) fn wrote_since(&self, room: RoomId, from: &UserId, since: UnixMillis) -> bool {
         let wrote_at = self.members.get(&(from.clone(), room)).copied();
         wrote_at.flatten().is_some_and(|at| at >= since)
@@ -172,111 +169,6 @@ impl State {
 
     pub(super) fn user(&self, user_id: &UserId) -> Option<UserRecord> {
         self.users.get(user_id).cloned()
-    }
-
-    pub(super) fn visitor_by_token(
-        &self,
-        token: &TokenHash,
-        now: UnixMillis,
-    ) -> Option<UserRecord> {
-        self.user(self.live_token(token, now)?)
-    }
-
-    pub(super) fn loose_visitors(
-        &self,
-        client: &ClientIdentifier,
-        seen_after: UnixMillis,
-    ) -> Vec<UserRecord> {
-        let found = self.users.values().filter(|user| {
-            user.client_identifier == *client
-                && user.standing.is_loose()
-                && user.last_seen >= seen_after
-        });
-        found.take(2).cloned().collect()
-    }
-
-    pub(super) fn seen(&mut self, user_id: &UserId, now: UnixMillis) {
-        if let Some(user) = self.users.get_mut(user_id) {
-            user.last_seen = user.last_seen.max(now);
-        }
-    }
-
-    pub(super) fn create_visitor(&mut self, visitor: NewVisitor) -> bool {
-        if self.live_token(&visitor.token, visitor.now).is_some()
-            || self.users.contains_key(&visitor.user_id)
-        {
-            return false;
-        }
-        let standing = if visitor.loose {
-            Standing::Loose { taken_at: None }
-        } else {
-            Standing::FIRM
-        };
-        self.tokens.insert(
-            visitor.token,
-            Token {
-                user_id: visitor.user_id.clone(),
-                expires_at: visitor.token_expires_at,
-            },
-        );
-        self.users.insert(
-            visitor.user_id.clone(),
-            UserRecord {
-                user_id: visitor.user_id,
-                kind: Kind::Anonymous,
-                standing,
-                name: visitor.name,
-                client_identifier: visitor.client_identifier,
-                created_at: visitor.now,
-                last_seen: visitor.now,
-            },
-        );
-        true
-    }
-
-    pub(super) fn confirm_token(
-        &mut self,
-        token: &TokenHash,
-        expires_at: UnixMillis,
-        now: UnixMillis,
-    ) {
-        let Some(token) = self.tokens.get_mut(token).filter(|t| t.expires_at > now) else {
-            return;
-        };
-        token.expires_at = expires_at;
-        if let Some(user) = self.users.get_mut(&token.user_id) {
-            user.standing = Standing::Firm {
-                taken_at: user.standing.taken_at(),
-            };
-            user.last_seen = user.last_seen.max(now);
-        }
-    }
-
-    pub(super) fn take_over(&mut self, wanted: TakeOver) -> bool {
-        let is_owned = self.live_token(&wanted.token, wanted.now).is_some();
-        let Some(user) = self.users.get_mut(&wanted.user_id) else {
-            return false;
-        };
-        let as_read = Standing::Loose {
-            taken_at: wanted.taken_at_before,
-        };
-        if is_owned || user.standing != as_read || user.last_seen != wanted.last_seen_before {
-            return false;
-        }
-        user.standing = Standing::Loose {
-            taken_at: Some(taken_at(&wanted)),
-        };
-        user.last_seen = user.last_seen.max(wanted.now);
-        self.tokens
-            .retain(|_, token| token.user_id != wanted.user_id);
-        self.tokens.insert(
-            wanted.token,
-            Token {
-                user_id: wanted.user_id,
-                expires_at: wanted.token_expires_at,
-            },
-        );
-        true
     }
 
     pub(super) fn export(
@@ -305,7 +197,9 @@ impl State {
         found.take_while(within).cloned().collect()
     }
 
-    pub(super) fn erase(&mut self, user: &UserId) {
+    pub(super) fn erase(&mut self, user: &UserId, ends_at: UnixMillis) {
+        let ended = self.ended.entry(user.clone()).or_default();
+        *ended = ends_at.max(*ended);
         self.users.remove(user);
         self.tokens.retain(|_, token| token.user_id != *user);
         for room in self.rooms_of(user) {
@@ -343,6 +237,7 @@ impl State {
     }
 
     pub(super) fn purge(&mut self, now: UnixMillis, idle_before: UnixMillis) -> u64 {
+        self.ended.retain(|_, ends_at| *ends_at > now);
         let mut removed = 0;
         for conversation in self.conversations.values_mut() {
             let keys = &mut self.keys;
@@ -361,7 +256,11 @@ impl State {
         let idle: Vec<UserId> = self
             .users
             .values()
-            .filter(|user| user.kind == Kind::Anonymous && user.last_seen < idle_before)
+            .filter(|user| user.kind == Kind::Anonymous)
+            .filter(|user| {
+                let is_unkept = !user.is_kept && user.last_seen < unkept_before(now);
+                is_unkept || user.last_seen < idle_before
+            })
             .map(|user| user.user_id.clone())
             .collect();
         self.tokens.retain(|_, token| {

@@ -6,8 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use deadpool_postgres::Object;
+use futures_util::future::try_join;
 use tokio_postgres::{Error, Row, Statement};
 
+use super::keeping::Keeping;
 use crate::model::{Holder, UserId};
 use crate::store::rows::{holder, user};
 use crate::store::{Append, StoreError};
@@ -19,6 +21,8 @@ const HOLD: &str = "SELECT user_id, taken_at FROM users WHERE user_id = ANY($1) 
 
 /// The question: whose hands are these in? A batch that asks for nobody's costs nothing.
 pub(super) struct Question<'a> {
+    /// The rows that are written first: a visitor's may be among those that are asked about.
+    keeping: Keeping<'a>,
     users: Vec<&'a str>,
     statement: Option<Statement>,
 }
@@ -34,6 +38,7 @@ impl<'a> Question<'a> {
             Some(client.prepare_cached(HOLD).await?)
         };
         Ok(Self {
+            keeping: Keeping::of(appends, client).await?,
             users: users.into_iter().collect(),
             statement,
         })
@@ -41,10 +46,14 @@ impl<'a> Question<'a> {
 
     /// Asks it. What is asked is sent when the future is first polled.
     pub(super) async fn ask(&self, client: &Object) -> Result<Vec<Row>, Error> {
-        match &self.statement {
-            Some(statement) => client.query(statement, &[&self.users]).await,
-            None => Ok(Vec::new()),
-        }
+        let asked = async {
+            match &self.statement {
+                Some(statement) => client.query(statement, &[&self.users]).await,
+                None => Ok(Vec::new()),
+            }
+        };
+        let ((), rows) = try_join(self.keeping.write(client), asked).await?;
+        Ok(rows)
     }
 }
 

@@ -11,6 +11,7 @@ mod columns;
 mod connect;
 mod failed;
 mod hands;
+mod keeping;
 mod keys;
 mod lane;
 mod settings;
@@ -32,10 +33,10 @@ use tokio_util::task::TaskTracker;
 
 use super::alike::{storable, stretch};
 use super::backlog::Backlog;
-use super::rows::{MessageRow, UserRow, millis, room, signed, stored_slot, unsigned, user};
+use super::rows::{MessageRow, millis, room, signed, stored_slot, unsigned, user};
 use super::{
-    Append, Commit, Head, Heads, NewVisitor, Position, Range, Store, StoreError, StoredSlot,
-    TakeOver, TokenHash, UserRecord, sql,
+    Append, Commit, Found, Head, Heads, Keep, NewVisitor, Position, Range, Store, StoreError,
+    StoredSlot, TakeOver, TokenHash, UserRecord, sql,
 };
 use crate::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 use lane::{Lane, Waiting};
@@ -255,22 +256,24 @@ impl Store for PostgresStore {
 
     async fn user(&self, user_id: &UserId) -> Result<Option<UserRecord>, StoreError> {
         let rows = self.ask(sql::USER, &[&user_id.as_str()]).await?;
-        rows.first().map(user_record).transpose()
+        rows.first().map(visits::user_record).transpose()
     }
 
-    async fn visitor_by_token(
+    async fn visitor(
         &self,
         token: TokenHash,
+        user: Option<&UserId>,
         now: UnixMillis,
-    ) -> Result<Option<UserRecord>, StoreError> {
-        let params: [&(dyn ToSql + Sync); 2] = [&token.as_slice(), &millis(now)];
-        let rows = self.ask(sql::VISITOR_BY_TOKEN, &params).await?;
-        rows.first().map(user_record).transpose()
+    ) -> Result<Found, StoreError> {
+        self.find_visitor(token, user, now).await
+    }
+
+    async fn keep_visitor(&self, keep: Keep) -> Result<(), StoreError> {
+        self.change(&Change::Keep(keep)).await.map(drop)
     }
 
     async fn create_visitor(&self, visitor: NewVisitor) -> Result<bool, StoreError> {
-        let changed = self.change(&Change::Create(visitor)).await?;
-        Ok(changed.is_some())
+        Ok(self.change(&Change::Create(visitor)).await?.is_some())
     }
 
     async fn confirm_token(
@@ -279,11 +282,7 @@ impl Store for PostgresStore {
         expires_at: UnixMillis,
         now: UnixMillis,
     ) -> Result<(), StoreError> {
-        let change = Change::Confirm {
-            token,
-            expires_at,
-            now,
-        };
+        let change = Change::Confirm(token, expires_at, now);
         self.change(&change).await.map(drop)
     }
 
@@ -294,12 +293,11 @@ impl Store for PostgresStore {
     ) -> Result<Vec<UserRecord>, StoreError> {
         let params: [&(dyn ToSql + Sync); 2] = [&client.as_str(), &millis(seen_after)];
         let rows = self.ask(sql::LOOSE_VISITORS, &params).await?;
-        rows.iter().map(user_record).collect()
+        rows.iter().map(visits::user_record).collect()
     }
 
     async fn take_over(&self, take_over: TakeOver) -> Result<bool, StoreError> {
-        let changed = self.change(&Change::TakeOver(take_over)).await?;
-        Ok(changed.is_some())
+        Ok(self.change(&Change::TakeOver(take_over)).await?.is_some())
     }
 
     async fn seen(&self, user_id: &UserId, now: UnixMillis) -> Result<(), StoreError> {
@@ -325,15 +323,20 @@ impl Store for PostgresStore {
             .collect()
     }
 
-    async fn erase(&self, user_id: &UserId) -> Result<(), StoreError> {
-        self.change(&Change::Erase(user_id.clone())).await.map(drop)
+    async fn erase(&self, user_id: &UserId, ends_at: UnixMillis) -> Result<(), StoreError> {
+        let user_id = user_id.clone();
+        self.change(&Change::Erase(user_id, ends_at))
+            .await
+            .map(drop)
     }
 
     async fn purge(&self, now: UnixMillis, idle_before: UnixMillis) -> Result<u64, StoreError> {
+        self.change(&Change::PurgeEnded(now)).await?;
         let mut removed = 0;
         for change in [
             Change::PurgeMessages(now),
             Change::PurgeTokens(now),
+            Change::PurgeUnkept(now),
             Change::PurgeVisitors(idle_before),
         ] {
             // `None`: nothing was left to remove.
@@ -361,20 +364,6 @@ impl Store for PostgresStore {
         }
         self.pool.close();
     }
-}
-
-fn user_record(row: &Row) -> Result<UserRecord, StoreError> {
-    UserRow {
-        user_id: row.try_get(0)?,
-        kind: row.try_get(1)?,
-        is_loose: row.try_get(2)?,
-        taken_at: row.try_get(3)?,
-        name: row.try_get(4)?,
-        client_identifier: row.try_get(5)?,
-        created_at: row.try_get(6)?,
-        last_seen: row.try_get(7)?,
-    }
-    .try_into()
 }
 
 /// Reads the columns of a message from column `at` on.

@@ -6,15 +6,17 @@
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Transaction};
-use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Error, Row};
 
 use super::{PURGE_ROWS, PostgresStore, late};
 use crate::model::{UnixMillis, UserId};
 use crate::store::alike::taken_at;
-use crate::store::rows::millis;
-use crate::store::{NewVisitor, StoreError, TakeOver, TokenHash, sql};
+use crate::store::rows::{UserRow, millis, time};
+use crate::store::{
+    Found, Keep, NewVisitor, StoreError, TakeOver, TokenHash, UserRecord, sql, unkept_before,
+};
 
 /// How often a change is tried when PostgreSQL ends it because of another.
 pub(super) const ATTEMPTS_MAX: u32 = 6;
@@ -39,19 +41,41 @@ const LOCK_IDLE_VISITORS: &str = "SELECT user_id FROM users WHERE kind = 0 AND l
 /// One change, which may have to be tried more than once.
 pub(super) enum Change {
     Create(NewVisitor),
-    Confirm {
-        token: TokenHash,
-        expires_at: UnixMillis,
-        now: UnixMillis,
-    },
+    Keep(Keep),
+    /// The secret, when it ends, and now.
+    Confirm(TokenHash, UnixMillis, UnixMillis),
     TakeOver(TakeOver),
-    Erase(UserId),
+    Erase(UserId, UnixMillis),
     PurgeMessages(UnixMillis),
     PurgeTokens(UnixMillis),
+    PurgeEnded(UnixMillis),
+    PurgeUnkept(UnixMillis),
     PurgeVisitors(UnixMillis),
 }
 
 impl PostgresStore {
+    /// What is known of a secret, and of the address that it names.
+    pub(super) async fn find_visitor(
+        &self,
+        token: TokenHash,
+        user: Option<&UserId>,
+        now: UnixMillis,
+    ) -> Result<Found, StoreError> {
+        let params: [&(dyn ToSql + Sync); 2] = [&token.as_slice(), &millis(now)];
+        let rows = self.ask(sql::VISITOR_BY_TOKEN, &params).await?;
+        if let Some(row) = rows.first() {
+            return Ok(Found::Open {
+                record: user_record(row)?,
+                expires_at: time(row.try_get(9)?),
+            });
+        }
+        let Some(user) = user else {
+            return Ok(Found::Nobody);
+        };
+        let taken = self.ask(sql::TAKEN, &[&user.as_str()]).await?;
+        Ok(Found::without(!taken.is_empty()))
+    }
+
     /// Makes a change and yields the number of rows that count, or `None` when it did not apply.
     pub(super) async fn change(&self, change: &Change) -> Result<Option<u64>, StoreError> {
         let mut attempt = 1;
@@ -83,14 +107,15 @@ async fn once(client: &mut Object, change: &Change) -> Result<Option<u64>, Error
 async fn make(transaction: &Transaction<'_>, change: &Change) -> Result<Option<u64>, Error> {
     match change {
         Change::Create(visitor) => create(transaction, visitor).await,
-        Change::Confirm {
-            token,
-            expires_at,
-            now,
-        } => confirm(transaction, token, *expires_at, *now).await,
+        Change::Keep(keep) => keep_visitor(transaction, keep).await.map(Some),
+        Change::Confirm(token, expires_at, now) => {
+            confirm(transaction, token, *expires_at, *now).await
+        }
         Change::TakeOver(wanted) => take_over(transaction, wanted).await,
-        Change::Erase(user_id) => {
+        Change::Erase(user_id, ends_at) => {
             may_take_long(transaction).await?;
+            let params: [&(dyn ToSql + Sync); 2] = [&user_id.as_str(), &millis(*ends_at)];
+            execute(transaction, sql::END_VISITOR, &params).await?;
             for statement in [
                 LOCK_USER,
                 sql::BLANK_MESSAGES,
@@ -116,9 +141,17 @@ async fn make(transaction: &Transaction<'_>, change: &Change) -> Result<Option<u
             let rows = execute(transaction, sql::DROP_EXPIRED_TOKENS, &params).await?;
             Ok(unless_zero(rows))
         }
+        Change::PurgeEnded(now) => {
+            execute(transaction, sql::DROP_ENDED, &[&millis(*now)]).await?;
+            Ok(Some(0))
+        }
+        Change::PurgeUnkept(now) => {
+            let statement = format!("{} FOR UPDATE SKIP LOCKED", sql::UNKEPT);
+            purge_visitors(transaction, &statement, unkept_before(*now)).await
+        }
         Change::PurgeVisitors(idle_before) => {
             may_take_long(transaction).await?;
-            purge_visitors(transaction, *idle_before).await
+            purge_visitors(transaction, LOCK_IDLE_VISITORS, *idle_before).await
         }
     }
 }
@@ -131,9 +164,11 @@ async fn create(transaction: &Transaction<'_>, visitor: &NewVisitor) -> Result<O
         &[
             &user_id,
             &i64::from(visitor.loose),
+            &visitor.taken_at.map(millis),
             &visitor.name,
             &visitor.client_identifier.as_str(),
             &millis(visitor.now),
+            &i64::from(visitor.is_kept),
         ],
     )
     .await?;
@@ -142,6 +177,19 @@ async fn create(transaction: &Transaction<'_>, visitor: &NewVisitor) -> Result<O
     }
     let until = (visitor.token_expires_at, visitor.now);
     put_token(transaction, &visitor.token, user_id, until).await
+}
+
+async fn keep_visitor(transaction: &Transaction<'_>, keep: &Keep) -> Result<u64, Error> {
+    let user = match keep {
+        Keep::Known(user) => user,
+        Keep::New(visitor) => {
+            if let Some(put) = create(transaction, visitor).await? {
+                return Ok(put);
+            }
+            &visitor.user_id
+        }
+    };
+    execute(transaction, sql::KEEP_VISITOR, &[&user.as_str()]).await
 }
 
 async fn confirm(
@@ -196,9 +244,10 @@ async fn take_over(transaction: &Transaction<'_>, wanted: &TakeOver) -> Result<O
 
 async fn purge_visitors(
     transaction: &Transaction<'_>,
+    statement: &str,
     idle_before: UnixMillis,
 ) -> Result<Option<u64>, Error> {
-    let statement = transaction.prepare_cached(LOCK_IDLE_VISITORS).await?;
+    let statement = transaction.prepare_cached(statement).await?;
     let idle = transaction
         .query(&statement, &[&millis(idle_before), &PURGE_VISITORS])
         .await?;
@@ -250,4 +299,19 @@ pub(super) fn is_somebody_elses(err: &Error) -> bool {
     err.code().is_some_and(|code| {
         *code == SqlState::T_R_DEADLOCK_DETECTED || *code == SqlState::T_R_SERIALIZATION_FAILURE
     })
+}
+
+pub(super) fn user_record(row: &Row) -> Result<UserRecord, StoreError> {
+    UserRow {
+        user_id: row.try_get(0)?,
+        kind: row.try_get(1)?,
+        is_loose: row.try_get(2)?,
+        taken_at: row.try_get(3)?,
+        name: row.try_get(4)?,
+        client_identifier: row.try_get(5)?,
+        created_at: row.try_get(6)?,
+        last_seen: row.try_get(7)?,
+        is_kept: row.try_get(8)?,
+    }
+    .try_into()
 }

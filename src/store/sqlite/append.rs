@@ -6,6 +6,7 @@
 use rusqlite::{Error, OptionalExtension, Row, params};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::visits;
 use super::writer::{Job, Unit};
 use crate::model::{ClientId, StoredMessage, UserId};
 use crate::store::alike::{epoch, placed};
@@ -60,6 +61,9 @@ impl AppendJob {
 
 impl Job for AppendJob {
     fn run(&mut self, unit: &Unit<'_>) -> Result<(), Error> {
+        for keep in &self.append.visitors {
+            visits::keep_visitor(unit.conn, keep)?;
+        }
         self.outcome = Some(match changed_hands(&self.append, unit)? {
             None => Ok(put(&self.append, unit)?),
             // A repetition of what is committed is answered with that all the same.

@@ -33,8 +33,8 @@ use super::alike::{storable, stretch};
 use super::backlog::Backlog;
 use super::rows::{millis, stored_slot};
 use super::{
-    Append, Commit, Heads, NewVisitor, Position, Range, Store, StoreError, StoredSlot, TakeOver,
-    TokenHash, UserRecord, sql,
+    Append, Commit, Found, Heads, Keep, NewVisitor, Position, Range, Store, StoreError, StoredSlot,
+    TakeOver, TokenHash, UserRecord, sql,
 };
 use crate::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 use append::AppendJob;
@@ -249,16 +249,20 @@ impl Store for SqliteStore {
             .map(|mut users| users.pop())
     }
 
-    async fn visitor_by_token(
+    async fn visitor(
         &self,
         token: TokenHash,
+        user: Option<&UserId>,
         now: UnixMillis,
-    ) -> Result<Option<UserRecord>, StoreError> {
-        self.read(move |conn| {
-            visits::users(conn, sql::VISITOR_BY_TOKEN, params![token, millis(now)])
-        })
-        .await
-        .map(|mut users| users.pop())
+    ) -> Result<Found, StoreError> {
+        let user = user.cloned();
+        self.read(move |conn| visits::visitor(conn, token, user.as_ref(), now))
+            .await
+    }
+
+    async fn keep_visitor(&self, keep: Keep) -> Result<(), StoreError> {
+        self.write(move |unit| visits::keep_visitor(unit.conn, &keep))
+            .await
     }
 
     async fn create_visitor(&self, visitor: NewVisitor) -> Result<bool, StoreError> {
@@ -330,34 +334,19 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn erase(&self, user_id: &UserId) -> Result<(), StoreError> {
+    async fn erase(&self, user_id: &UserId, ends_at: UnixMillis) -> Result<(), StoreError> {
         let user_id = user_id.clone();
         self.write(move |unit| {
             unit.open_the_ledger()?;
-            visits::erase(unit.conn, &user_id)
+            visits::erase(unit.conn, &user_id, ends_at)
         })
         .await
     }
 
     async fn purge(&self, now: UnixMillis, idle_before: UnixMillis) -> Result<u64, StoreError> {
         let mut removed = 0;
-        for step in [
-            visits::purge_messages as visits::PurgeStep,
-            visits::purge_tokens,
-            visits::purge_visitors,
-        ] {
-            loop {
-                let purged = self
-                    .write(move |unit| {
-                        unit.open_the_ledger()?;
-                        step(unit.conn, (now, idle_before), PURGE_ROWS)
-                    })
-                    .await?;
-                removed += purged.rows;
-                if purged.is_done {
-                    break;
-                }
-            }
+        for step in visits::PURGE {
+            removed += self.purge_all_of(step, (now, idle_before)).await?;
         }
         Ok(removed)
     }

@@ -4,14 +4,49 @@
 
 use rusqlite::{Connection, Error, OptionalExtension, Params, Row, params};
 
+use super::{PURGE_ROWS, SqliteStore};
 use crate::model::{UnixMillis, UserId};
 use crate::store::alike::taken_at;
-use crate::store::rows::{UserRow, millis};
-use crate::store::{NewVisitor, StoreError, TakeOver, TokenHash, UserRecord, sql};
+use crate::store::rows::{UserRow, millis, time};
+use crate::store::{
+    Found, Keep, NewVisitor, StoreError, TakeOver, TokenHash, UserRecord, sql, unkept_before,
+};
 
 /// Removes at most so many rows of one kind; the times are now and the end of idleness.
 pub(super) type PurgeStep =
     fn(&Connection, (UnixMillis, UnixMillis), usize) -> Result<Purged, Error>;
+
+/// Everything that expires.
+pub(super) const PURGE: [PurgeStep; 5] = [
+    purge_messages,
+    purge_tokens,
+    purge_ended,
+    purge_unkept,
+    purge_visitors,
+];
+
+impl SqliteStore {
+    /// Repeats a step until nothing is left for it; between two of them the queue goes on.
+    pub(super) async fn purge_all_of(
+        &self,
+        step: PurgeStep,
+        times: (UnixMillis, UnixMillis),
+    ) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        loop {
+            let purged = self
+                .write(move |unit| {
+                    unit.open_the_ledger()?;
+                    step(unit.conn, times, PURGE_ROWS)
+                })
+                .await?;
+            removed += purged.rows;
+            if purged.is_done {
+                return Ok(removed);
+            }
+        }
+    }
+}
 
 /// What one step removed.
 pub(super) struct Purged {
@@ -35,9 +70,11 @@ pub(super) fn create_visitor(conn: &Connection, visitor: &NewVisitor) -> Result<
     let created = conn.prepare_cached(sql::PUT_VISITOR)?.execute(params![
         visitor.user_id.as_str(),
         i64::from(visitor.loose),
+        visitor.taken_at.map(millis),
         visitor.name,
         visitor.client_identifier.as_str(),
         millis(visitor.now),
+        i64::from(visitor.is_kept),
     ])?;
     if created == 0 {
         return Ok(false);
@@ -50,6 +87,46 @@ pub(super) fn create_visitor(conn: &Connection, visitor: &NewVisitor) -> Result<
             .execute([visitor.user_id.as_str()])?;
     }
     Ok(is_bound)
+}
+
+/// What is known of a secret, and of the address that it names.
+pub(super) fn visitor(
+    conn: &Connection,
+    token: TokenHash,
+    user: Option<&UserId>,
+    now: UnixMillis,
+) -> Result<Found, StoreError> {
+    let mut statement = conn.prepare_cached(sql::VISITOR_BY_TOKEN)?;
+    let open = statement
+        .query_row(params![token, millis(now)], |row| {
+            Ok((user_row(row)?, row.get(9)?))
+        })
+        .optional()?;
+    if let Some((row, expires_at)) = open {
+        return Ok(Found::Open {
+            record: row.try_into()?,
+            expires_at: time(expires_at),
+        });
+    }
+    let Some(user) = user else {
+        return Ok(Found::Nobody);
+    };
+    let is_taken = conn.prepare_cached(sql::TAKEN)?.exists([user.as_str()])?;
+    Ok(if is_taken {
+        Found::Ended
+    } else {
+        Found::Nobody
+    })
+}
+
+pub(super) fn keep_visitor(conn: &Connection, keep: &Keep) -> Result<(), Error> {
+    let user = match keep {
+        Keep::Known(user) => user,
+        Keep::New(visitor) if create_visitor(conn, visitor)? => return Ok(()),
+        Keep::New(visitor) => &visitor.user_id,
+    };
+    let mut keep = conn.prepare_cached(sql::KEEP_VISITOR)?;
+    keep.execute([user.as_str()]).map(drop)
 }
 
 pub(super) fn confirm_token(
@@ -93,7 +170,9 @@ pub(super) fn take_over(conn: &Connection, wanted: &TakeOver) -> Result<bool, Er
     Ok(true)
 }
 
-pub(super) fn erase(conn: &Connection, user_id: &UserId) -> Result<(), Error> {
+pub(super) fn erase(conn: &Connection, user_id: &UserId, ends_at: UnixMillis) -> Result<(), Error> {
+    conn.prepare_cached(sql::END_VISITOR)?
+        .execute(params![user_id.as_str(), millis(ends_at)])?;
     for statement in [
         sql::BLANK_MESSAGES,
         sql::DROP_LONELY_CONVERSATIONS,
@@ -145,15 +224,45 @@ pub(super) fn purge_tokens(
     Ok(purged(rows, rows < rows_max))
 }
 
+/// Addresses that were given up long ago; there are few, so they go at once.
+pub(super) fn purge_ended(
+    conn: &Connection,
+    (now, _): (UnixMillis, UnixMillis),
+    _rows_max: usize,
+) -> Result<Purged, Error> {
+    conn.prepare_cached(sql::DROP_ENDED)?
+        .execute([millis(now)])?;
+    Ok(purged(0, true))
+}
+
+/// Visitors on which nothing depends.
+pub(super) fn purge_unkept(
+    conn: &Connection,
+    (now, _): (UnixMillis, UnixMillis),
+    rows_max: usize,
+) -> Result<Purged, Error> {
+    drop_visitors(conn, sql::UNKEPT, unkept_before(now), rows_max)
+}
+
 pub(super) fn purge_visitors(
     conn: &Connection,
     (_, idle_before): (UnixMillis, UnixMillis),
     rows_max: usize,
 ) -> Result<Purged, Error> {
-    let mut find = conn
-        .prepare_cached("SELECT user_id FROM users WHERE kind = 0 AND last_seen < $1 LIMIT $2")?;
+    const IDLE: &str = "SELECT user_id FROM users WHERE kind = 0 AND last_seen < $1 LIMIT $2";
+    drop_visitors(conn, IDLE, idle_before, rows_max)
+}
+
+/// Removes the visitors that a statement finds.
+fn drop_visitors(
+    conn: &Connection,
+    statement: &str,
+    seen_before: UnixMillis,
+    rows_max: usize,
+) -> Result<Purged, Error> {
+    let mut find = conn.prepare_cached(statement)?;
     let idle: Vec<String> = find
-        .query_map(params![millis(idle_before), limit(rows_max)], |row| {
+        .query_map(params![millis(seen_before), limit(rows_max)], |row| {
             row.get(0)
         })?
         .collect::<Result<_, _>>()?;
@@ -199,6 +308,7 @@ fn user_row(row: &Row<'_>) -> Result<UserRow, Error> {
         client_identifier: row.get(5)?,
         created_at: row.get(6)?,
         last_seen: row.get(7)?,
+        is_kept: row.get(8)?,
     })
 }
 

@@ -11,11 +11,12 @@ use stompbox::location::{
     Located, Location, LocationError, Peer, Renewal, SessionEntry, StoreClaim,
 };
 use stompbox::model::{
-    ClientIdentifier, Destination, MessageId, RoomId, SessionId, StoredMessage, UnixMillis, UserId,
+    ClientIdentifier, Destination, MessageId, RoomId, SessionId, StoredMessage, UnixMillis, Unkept,
+    UserId,
 };
 use stompbox::store::{
-    Append, Commit, Heads, NewVisitor, Position, Range, Store, StoreError, StoredSlot, TakeOver,
-    TokenHash, UserRecord,
+    Append, Commit, Found, Heads, Keep, NewVisitor, Position, Range, Store, StoreError, StoredSlot,
+    TakeOver, TokenHash, UserRecord,
 };
 
 /// The way to the engines.
@@ -23,6 +24,7 @@ use stompbox::store::{
 pub(super) struct Wire {
     state: AtomicU64,
     location_is_away: AtomicBool,
+    store_is_full: AtomicBool,
 }
 
 impl Wire {
@@ -33,6 +35,18 @@ impl Wire {
 
     pub(super) fn set_location_away(&self, away: bool) {
         self.location_is_away.store(away, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_store_full(&self, full: bool) {
+        self.store_is_full.store(full, Ordering::Relaxed);
+    }
+
+    async fn cross_to_write(&self) -> Result<(), StoreError> {
+        self.cross().await;
+        if self.store_is_full.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable("the disk is full".to_owned()));
+        }
+        Ok(())
     }
 
     async fn cross(&self) {
@@ -109,17 +123,23 @@ impl<E: Store + ?Sized> Store for Far<Arc<E>> {
         self.engine.user(user_id).await
     }
 
-    async fn visitor_by_token(
+    async fn visitor(
         &self,
         token: TokenHash,
+        user: Option<&UserId>,
         now: UnixMillis,
-    ) -> Result<Option<UserRecord>, StoreError> {
+    ) -> Result<Found, StoreError> {
         self.wire.cross().await;
-        self.engine.visitor_by_token(token, now).await
+        self.engine.visitor(token, user, now).await
+    }
+
+    async fn keep_visitor(&self, keep: Keep) -> Result<(), StoreError> {
+        self.wire.cross_to_write().await?;
+        self.engine.keep_visitor(keep).await
     }
 
     async fn create_visitor(&self, visitor: NewVisitor) -> Result<bool, StoreError> {
-        self.wire.cross().await;
+        self.wire.cross_to_write().await?;
         self.engine.create_visitor(visitor).await
     }
 
@@ -129,7 +149,7 @@ impl<E: Store + ?Sized> Store for Far<Arc<E>> {
         expires_at: UnixMillis,
         now: UnixMillis,
     ) -> Result<(), StoreError> {
-        self.wire.cross().await;
+        self.wire.cross_to_write().await?;
         self.engine.confirm_token(token, expires_at, now).await
     }
 
@@ -143,12 +163,12 @@ impl<E: Store + ?Sized> Store for Far<Arc<E>> {
     }
 
     async fn take_over(&self, take_over: TakeOver) -> Result<bool, StoreError> {
-        self.wire.cross().await;
+        self.wire.cross_to_write().await?;
         self.engine.take_over(take_over).await
     }
 
     async fn seen(&self, user_id: &UserId, now: UnixMillis) -> Result<(), StoreError> {
-        self.wire.cross().await;
+        self.wire.cross_to_write().await?;
         self.engine.seen(user_id, now).await
     }
 
@@ -162,8 +182,8 @@ impl<E: Store + ?Sized> Store for Far<Arc<E>> {
         self.engine.export(user_id, after, limit, bytes_max).await
     }
 
-    async fn erase(&self, user_id: &UserId) -> Result<(), StoreError> {
-        self.engine.erase(user_id).await
+    async fn erase(&self, user_id: &UserId, ends_at: UnixMillis) -> Result<(), StoreError> {
+        self.engine.erase(user_id, ends_at).await
     }
 
     async fn purge(&self, now: UnixMillis, idle_before: UnixMillis) -> Result<u64, StoreError> {
@@ -228,14 +248,22 @@ impl<E: Location> Location for Far<Arc<E>> {
         self.engine.claim_store(store_id).await
     }
 
-    async fn touch(&self, client: &ClientIdentifier) -> Result<(), LocationError> {
+    async fn introduce(&self, user: &UserId, visitor: &Arc<Unkept>) -> Result<(), LocationError> {
         self.wire.cross_to_location().await?;
-        self.engine.touch(client).await
+        self.engine.introduce(user, visitor).await
     }
 
-    async fn touched(&self, client: &ClientIdentifier) -> Result<bool, LocationError> {
+    async fn introduced(&self, user: &UserId) -> Result<Option<Arc<Unkept>>, LocationError> {
         self.wire.cross_to_location().await?;
-        self.engine.touched(client).await
+        self.engine.introduced(user).await
+    }
+
+    async fn loose(
+        &self,
+        client: &ClientIdentifier,
+    ) -> Result<Vec<(UserId, Arc<Unkept>)>, LocationError> {
+        self.wire.cross_to_location().await?;
+        self.engine.loose(client).await
     }
 
     fn reconnects(&self) -> u64 {

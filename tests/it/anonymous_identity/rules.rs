@@ -16,7 +16,7 @@ async fn a_secret_presented_back_makes_its_visitor_firm_for_ever() {
     let first = visit(&world, &client(), None).await;
     let user_id = first.principal.user_id;
     assert_eq!(first.proof, Proof::New);
-    assert_eq!(first.expires_in_s, 30 * 24 * 60 * 60);
+    assert_eq!(first.expires_in_s, 60 * 60, "nothing is kept of them");
     assert!(standing(&world, &user_id).await.is_loose());
 
     let secret = first.secret_to_tell.unwrap();
@@ -53,6 +53,14 @@ async fn a_secret_lives_as_long_as_it_is_used() {
     let world = world().await;
     let first = visit(&world, &client(), None).await;
     let secret = first.secret_to_tell.unwrap();
+    let address = first.principal.user_id.clone();
+    let (kept, session) = world.connect(&client(), Some(&secret)).await.unwrap();
+    world
+        .send(&session.principal, &address, "a note")
+        .await
+        .unwrap();
+    world.disconnect(&session, false).await;
+    assert_eq!(kept.principal.user_id, address);
     for _ in 0..4 {
         world.wait(29 * DAY).await;
         let again = visit(&world, &client(), Some(&secret)).await;

@@ -13,7 +13,7 @@ use stompbox::identity::{Clock, FingerprintKey, Handshake, Opened, VisitorSettin
 use stompbox::location::{Location, MemoryCluster, MemoryLocation, SessionEntry};
 use stompbox::mail::LogMail;
 use stompbox::model::{
-    Incarnation, MessageId, NodeId, Principal, Problem, Proof, RoomId, SessionId, Standing,
+    Code, Incarnation, MessageId, NodeId, Principal, Problem, Proof, RoomId, SessionId, Standing,
     UnixMillis, UserId,
 };
 use stompbox::quota::{MemoryQuota, QuotaSettings};
@@ -179,6 +179,7 @@ impl World {
             incarnation: LIFE,
             device: "".into(),
             since: self.now(),
+            visitor: self.visitors.introduction(&session.principal),
         };
         let user_id = session.principal.user_id.clone();
         self.location.attach(&[(user_id, entry)]).await.unwrap();
@@ -226,13 +227,16 @@ impl World {
         to: &UserId,
         text: &str,
     ) -> Result<Append, Problem> {
-        let recipient = self.visitors.recipient(to).await?.expect("an address");
+        let gone = || Problem::new(Code::NotFound, "nothing was kept of them");
+        let recipient = self.visitors.recipient(to).await?.ok_or_else(gone)?;
         // Another one, when its holder has become a part of an account.
         let to = &recipient.user_id;
         let is_live = !self.sessions_of(to).await.is_empty();
         self.visitors
             .check_reach(sender, &recipient, is_live)
             .await?;
+        let mut visitors = Vec::from_iter(self.visitors.row_of_principal(sender));
+        visitors.extend(recipient.keep.as_deref().cloned());
         Ok(Append {
             room: RoomId::direct(&sender.user_id, to),
             id: MessageId::from_parts(self.now().0, u128::from(self.number())),
@@ -245,6 +249,7 @@ impl World {
             expires_at: None,
             from_holder: sender.standing.holder(),
             to_holder: recipient.standing.holder(),
+            visitors,
         })
     }
 

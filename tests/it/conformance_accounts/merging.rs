@@ -333,7 +333,7 @@ pub(super) async fn addresses_and_secrets_lead_on(both: &Both) {
         assert_eq!(one.follow(old.clone()).await.unwrap(), m);
     }
     // With the account ends what leads to it.
-    one.erase(&m).await.unwrap();
+    one.erase(&m, UnixMillis(0)).await.unwrap();
     assert_eq!(other.follow(v.clone()).await.unwrap(), v);
     assert_eq!(other.moved(hash("ali.v")).await.unwrap(), None);
 }

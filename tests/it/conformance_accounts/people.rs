@@ -251,7 +251,7 @@ pub(super) async fn an_erased_account_is_forgotten_and_its_ban_stays(both: &Both
         created_at: NOW,
     };
     one.put_ban(ban.clone()).await.unwrap();
-    other.erase(&gone).await.unwrap();
+    other.erase(&gone, UnixMillis(0)).await.unwrap();
     assert_eq!(one.account(gone.clone()).await.unwrap(), None);
     assert!(one.sign_ins(gone.clone()).await.unwrap().is_empty());
     assert_eq!(one.standing(gone.clone(), None).await.unwrap(), None);

@@ -1,9 +1,10 @@
 //! Rules about leases, peers and what the cluster remembers beside registrations.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use stompbox::location::{Peer, PeerState, Renewal, StoreClaim};
-use stompbox::model::{ClientIdentifier, Incarnation};
+use stompbox::model::{ClientIdentifier, Incarnation, Standing, UnixMillis, Unkept};
 
 use super::rig::{Engine, Rig, SHORT, session, sessions, topic, user, wanted};
 
@@ -15,7 +16,7 @@ on_every_engine! {
     peers_are_the_live_nodes_with_their_states
     the_first_store_has_the_cluster
     after_a_flush_a_claim_and_a_registration_restore_everything
-    a_fingerprint_is_remembered_once_it_was_seen
+    a_visitor_without_a_row_is_remembered_for_an_hour
 }
 
 async fn entries_without_a_lease_of_the_same_life_do_not_count(rig: Rig) {
@@ -115,25 +116,70 @@ async fn the_first_store_has_the_cluster(rig: Rig) {
     assert_eq!(a.claim_store("one").await.unwrap(), StoreClaim::Same);
 }
 
-async fn a_fingerprint_is_remembered_once_it_was_seen(rig: Rig) {
+async fn a_visitor_without_a_row_is_remembered_for_an_hour(rig: Rig) {
     let (a, b) = (rig.life("a", 1).await, rig.life("b", 1).await);
     let here = ClientIdentifier::from_mac(&[1; 32]);
     let other = ClientIdentifier::from_mac(&[2; 32]);
-    assert!(!b.touched(&here).await.unwrap());
-    a.touch(&here).await.unwrap();
-    a.touch(&here).await.unwrap();
-    assert!(b.touched(&here).await.unwrap());
-    assert!(!b.touched(&other).await.unwrap());
+    let visitor = |standing, seen| {
+        Arc::new(Unkept {
+            made_at: UnixMillis(1_800_000_000_000),
+            standing,
+            name: "손님 a|b%".into(),
+            client_identifier: here.clone(),
+            last_seen: UnixMillis(seen),
+        })
+    };
+    let loose = |seen| visitor(Standing::Loose { taken_at: None }, seen);
+    let [one, two, three] = ["one", "two", "three"].map(user);
+    assert_eq!(b.introduced(&one).await.unwrap(), None);
+    assert!(b.loose(&here).await.unwrap().is_empty());
+    let taken_at = Some(UnixMillis(7));
+    for standing in [Standing::FIRM, Standing::Firm { taken_at }] {
+        a.introduce(&one, &visitor(standing, 1)).await.unwrap();
+        let noted = b.introduced(&one).await.unwrap();
+        assert_eq!(noted, Some(visitor(standing, 1)));
+        assert!(b.loose(&here).await.unwrap().is_empty(), "a firm one");
+    }
+    let taken = visitor(Standing::Loose { taken_at }, 5);
+    for (user, visitor) in [
+        (&one, loose(2)),
+        (&two, loose(3)),
+        (&one, loose(4)),
+        (&three, taken.clone()),
+    ] {
+        a.introduce(user, &visitor).await.unwrap();
+    }
+    let noted = [(one.clone(), loose(4)), (three.clone(), taken)];
+    assert_eq!(b.loose(&here).await.unwrap(), noted, "the last two");
+    assert!(b.loose(&other).await.unwrap().is_empty());
+    // Whoever registers a session introduces its visitor again.
+    let mut entry = session(&two, 2);
+    entry.1.visitor = Some(loose(6));
+    a.attach(&[entry]).await.unwrap();
     match &rig.engine {
         Engine::Memory(_) => {
             rig.pass(Duration::from_secs(3_599)).await;
-            assert!(b.touched(&here).await.unwrap());
+            assert_eq!(b.loose(&here).await.unwrap(), noted);
+            a.claim().await.unwrap();
             rig.pass(Duration::from_secs(2)).await;
-            assert!(!b.touched(&here).await.unwrap());
+            assert!(b.loose(&here).await.unwrap().is_empty());
+            assert_eq!(b.introduced(&one).await.unwrap(), None);
+            assert_eq!(
+                b.introduced(&two).await.unwrap(),
+                Some(loose(6)),
+                "connected"
+            );
         }
         Engine::Redis(redis) => {
-            let seconds: i64 = redis.ask(&["TTL", &format!("ident:{here}")]);
-            assert!((3_500..=3_600).contains(&seconds), "{seconds}");
+            assert_eq!(b.introduced(&two).await.unwrap(), Some(loose(6)));
+            for key in [
+                format!("ident:{here}"),
+                "anon:user_one".to_owned(),
+                "anon:user_two".to_owned(),
+            ] {
+                let seconds: i64 = redis.ask(&["TTL", &key]);
+                assert!((3_590..=3_600).contains(&seconds), "{key}: {seconds}");
+            }
         }
     }
 }

@@ -133,6 +133,7 @@ pub(super) fn session(owner: &UserId, id: u128) -> (UserId, SessionEntry) {
         incarnation: Incarnation(0),
         device: format!("device|{id}%").into(),
         since: UnixMillis(1_000 + u64::try_from(id).unwrap()),
+        visitor: None,
     };
     (owner.clone(), entry)
 }

@@ -1,7 +1,7 @@
 //! Checks of what becomes of it all: copies, forgetting, expiry.
 
 use stompbox::model::{RoomId, UnixMillis, UserId};
-use stompbox::store::{Append, Head, NewVisitor, Position, StoredSlot};
+use stompbox::store::{Append, Found, Head, Keep, NewVisitor, Position, StoredSlot};
 
 use super::{Both, message, pair, visitor};
 
@@ -52,8 +52,8 @@ pub(crate) async fn an_erased_user_is_forgotten(both: &Both) {
             .await
             .unwrap();
     }
-    both[1].erase(&a).await.unwrap();
-    both[1].erase(&a).await.unwrap();
+    both[1].erase(&a, UnixMillis(0)).await.unwrap();
+    both[1].erase(&a, UnixMillis(0)).await.unwrap();
     assert_eq!(both[0].user(&a).await.unwrap(), None);
     assert_eq!(
         both[0]
@@ -206,4 +206,43 @@ pub(crate) async fn what_has_expired_goes(both: &Both) {
     assert_eq!((again.duplicate, again.message.seq), (false, 6));
     let known = both[0].append(keyed(2, None)).await.unwrap();
     assert_eq!((known.duplicate, known.message.seq), (true, 2));
+}
+
+pub(crate) async fn a_row_that_nothing_depends_on_goes_in_an_hour(both: &Both) {
+    const HOUR: u64 = 3_600_000;
+    const SEEN: UnixMillis = UnixMillis(1_900_000_000_000);
+    let new = |name: &str, token: u8, is_kept: bool| NewVisitor {
+        is_kept,
+        token_expires_at: UnixMillis(SEEN.0 + 100 * HOUR),
+        now: SEEN,
+        ..visitor(name, token, "7")
+    };
+    let (idle, kept, later) = (
+        new("unkept.idle", 70, false),
+        new("unkept.kept", 71, true),
+        new("unkept.later", 72, false),
+    );
+    for visitor in [&idle, &kept, &later] {
+        assert!(both[0].create_visitor(visitor.clone()).await.unwrap());
+        let record = both[1].user(&visitor.user_id).await.unwrap().unwrap();
+        assert_eq!(record.is_kept, visitor.is_kept);
+    }
+    let is_there = async |visitor: &NewVisitor| {
+        let found = both[0].user(&visitor.user_id).await.unwrap();
+        found.is_some()
+    };
+    let purge = async |minutes: u64| {
+        let now = UnixMillis(SEEN.0 + minutes * 60_000);
+        both[1].purge(now, UnixMillis(0)).await.unwrap();
+    };
+    purge(60).await;
+    assert!(is_there(&idle).await);
+    let keep = Keep::Known(later.user_id.clone());
+    both[0].keep_visitor(keep).await.unwrap();
+    purge(66).await;
+    assert!(!is_there(&idle).await);
+    assert!(is_there(&kept).await && is_there(&later).await);
+    // A secret of theirs that is used again is as good as one of which nothing was ever stored.
+    let found = both[0].visitor(idle.token, Some(&idle.user_id), SEEN);
+    assert_eq!(found.await.unwrap(), Found::Nobody);
 }

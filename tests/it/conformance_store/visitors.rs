@@ -1,9 +1,9 @@
 //! Checks of visitors: secrets, fingerprints, take-overs.
 
-use stompbox::model::{Kind, Standing, UnixMillis, UserId};
-use stompbox::store::{NewVisitor, TakeOver};
+use stompbox::model::{Holder, Kind, Standing, UnixMillis, UserId};
+use stompbox::store::{Append, Found, Keep, NewVisitor, StoreError, TakeOver};
 
-use super::{Both, fingerprint, visitor};
+use super::{Both, fingerprint, message, visitor};
 
 pub(crate) async fn a_visitor_is_opened_by_his_secret(both: &Both) {
     let visitor = visitor("secret", 1, "0");
@@ -243,4 +243,121 @@ fn taker(
 fn visitor_token_of(name: &str) -> [u8; 32] {
     assert_eq!(name, "loose.a");
     [22; 32]
+}
+
+pub(crate) async fn a_row_is_written_with_the_message_that_needs_it(both: &Both) {
+    let one = visitor("first.from", 80, "8");
+    let two = NewVisitor {
+        loose: false,
+        taken_at: Some(UnixMillis(900)),
+        ..visitor("first.to", 81, "8")
+    };
+    let pair = (one.user_id.clone(), two.user_id.clone());
+    let first = Append {
+        from_holder: Some(Holder { taken_at: None }),
+        to_holder: Some(Holder {
+            taken_at: Some(UnixMillis(900)),
+        }),
+        visitors: vec![Keep::New(one.clone()), Keep::New(two.clone())],
+        ..message(&pair, "hello")
+    };
+    both[0].append(first.clone()).await.unwrap();
+    for visitor in [&one, &two] {
+        let found = both[1]
+            .visitor(visitor.token, None, UnixMillis(1_500))
+            .await;
+        let Found::Open { record, expires_at } = found.unwrap() else {
+            panic!("the row of {} opens", visitor.user_id);
+        };
+        assert_eq!(
+            (record.user_id, record.is_kept),
+            (visitor.user_id.clone(), true)
+        );
+        assert_eq!(record.standing.taken_at(), visitor.taken_at);
+        assert_eq!(record.standing.is_loose(), visitor.loose);
+        assert_eq!(expires_at, visitor.token_expires_at);
+    }
+    // A row that is there stays as it is, and is checked as it is.
+    let late = NewVisitor {
+        taken_at: None,
+        ..two.clone()
+    };
+    let stale = Append {
+        to_holder: Some(Holder { taken_at: None }),
+        visitors: vec![Keep::New(late)],
+        ..message(&pair, "for the former holder")
+    };
+    let refused = both[1].append(stale).await.unwrap_err();
+    assert!(matches!(refused, StoreError::ChangedHands(user) if user == two.user_id));
+    // Many at once on both nodes, in both orders.
+    let fresh = |n: u8| visitor(&format!("first.{n}"), 90 + n, "8");
+    let append = |from: u8, to: u8| Append {
+        visitors: vec![Keep::New(fresh(from)), Keep::New(fresh(to))],
+        ..message(&(fresh(from).user_id, fresh(to).user_id), "at once")
+    };
+    let appends = (0..8_u8).flat_map(|n| {
+        let other = (n + 3) % 8;
+        [
+            both[0].append(append(n, other)),
+            both[1].append(append(other, n)),
+        ]
+    });
+    for appended in futures_util::future::join_all(appends).await {
+        appended.unwrap();
+    }
+}
+
+pub(crate) async fn a_secret_without_a_row_is_told_from_one_that_has_ended(both: &Both) {
+    let ghost = visitor("ended.ghost", 110, "9");
+    let now = UnixMillis(1_500);
+    let find = async |token, user: &str| {
+        let user = user.parse().unwrap();
+        both[0].visitor(token, Some(&user), now).await.unwrap()
+    };
+    assert_eq!(find(ghost.token, "ended.ghost").await, Found::Nobody);
+    let row = NewVisitor {
+        user_id: "ended.row".parse().unwrap(),
+        token: [111; 32],
+        ..ghost.clone()
+    };
+    assert!(both[1].create_visitor(row).await.unwrap());
+    assert_eq!(
+        find([112; 32], "ended.row").await,
+        Found::Ended,
+        "another secret's"
+    );
+    assert_ne!(find([111; 32], "ended.row").await, Found::Ended);
+    // Erased without a row: it is noted for as long as a secret may be presented.
+    both[0]
+        .erase(&ghost.user_id, UnixMillis(5_000))
+        .await
+        .unwrap();
+    both[1]
+        .erase(&ghost.user_id, UnixMillis(4_000))
+        .await
+        .unwrap();
+    assert_eq!(find(ghost.token, "ended.ghost").await, Found::Ended);
+    assert!(!both[1].create_visitor(ghost.clone()).await.unwrap());
+    both[1]
+        .keep_visitor(Keep::New(ghost.clone()))
+        .await
+        .unwrap();
+    let late = Append {
+        from_holder: Some(Holder { taken_at: None }),
+        visitors: vec![Keep::New(ghost.clone())],
+        ..message(&(ghost.user_id.clone(), ghost.user_id.clone()), "late")
+    };
+    let refused = both[0].append(late).await.unwrap_err();
+    assert!(matches!(refused, StoreError::ChangedHands(user) if user == ghost.user_id));
+    assert_eq!(both[0].user(&ghost.user_id).await.unwrap(), None);
+    both[0]
+        .purge(UnixMillis(4_999), UnixMillis(0))
+        .await
+        .unwrap();
+    assert_eq!(find(ghost.token, "ended.ghost").await, Found::Ended);
+    both[0]
+        .purge(UnixMillis(5_000), UnixMillis(0))
+        .await
+        .unwrap();
+    assert_eq!(find(ghost.token, "ended.ghost").await, Found::Nobody);
 }

@@ -18,7 +18,7 @@ const SMALL: [(&str, &str); 7] = [
     ("LOGIN_FAILURES", "0"),
     ("LOGIN_FAILURES_PER_NET", "0"),
     ("LOGIN_PER_NET", "0"),
-    ("MINT_PER_NET", "0"),
+    ("VISITORS_PER_NETWORK", "0"),
 ];
 
 async fn refresh(node: &Node, headers: &[(&str, &str)], path: &str) -> Answered {

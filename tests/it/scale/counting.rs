@@ -14,7 +14,7 @@ use stompbox::location::{
     Located, Location, LocationError, MemoryLocation, Peer, Renewal, SessionEntry, StoreClaim,
 };
 use stompbox::model::{
-    ClientIdentifier, Destination, Envelope, NodeId, Parcel, ParcelBody, SessionId, UserId,
+    ClientIdentifier, Destination, Envelope, NodeId, Parcel, ParcelBody, SessionId, Unkept, UserId,
 };
 
 /// What was asked of the engines, and what people did.
@@ -186,12 +186,19 @@ impl Location for CountingLocation {
         self.inner.claim_store(store_id).await
     }
 
-    async fn touch(&self, client: &ClientIdentifier) -> Result<(), LocationError> {
-        self.inner.touch(client).await
+    async fn introduce(&self, user: &UserId, visitor: &Arc<Unkept>) -> Result<(), LocationError> {
+        self.inner.introduce(user, visitor).await
     }
 
-    async fn touched(&self, client: &ClientIdentifier) -> Result<bool, LocationError> {
-        self.inner.touched(client).await
+    async fn introduced(&self, user: &UserId) -> Result<Option<Arc<Unkept>>, LocationError> {
+        self.inner.introduced(user).await
+    }
+
+    async fn loose(
+        &self,
+        client: &ClientIdentifier,
+    ) -> Result<Vec<(UserId, Arc<Unkept>)>, LocationError> {
+        self.inner.loose(client).await
     }
 
     fn reconnects(&self) -> u64 {

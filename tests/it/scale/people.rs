@@ -230,5 +230,6 @@ fn append(number: u64, from: &UserId, to: &UserId) -> Append {
         expires_at: None,
         from_holder: None,
         to_holder: None,
+        visitors: Vec::new(),
     }
 }

@@ -293,6 +293,7 @@ async fn write(cluster: Arc<Cluster>, number: usize, from: UserId, to: UserId) {
             expires_at: None,
             from_holder: None,
             to_holder: None,
+            visitors: Vec::new(),
         };
         let patience = Duration::from_millis(rng.random_range(300..3_000));
         let receipt = tokio::time::timeout(patience, life.broker.append(append, None)).await;

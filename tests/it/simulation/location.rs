@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use stompbox::location::{
     Located, Location, LocationError, MemoryLocation, Peer, Renewal, SessionEntry, StoreClaim,
 };
-use stompbox::model::{ClientIdentifier, Destination, SessionId, UserId};
+use stompbox::model::{ClientIdentifier, Destination, SessionId, Unkept, UserId};
 use tokio::time::Instant;
 
 use super::plan::Twist;
@@ -236,12 +236,19 @@ impl Location for SimLocation {
         self.inner.claim_store(store_id).await
     }
 
-    async fn touch(&self, client: &ClientIdentifier) -> Result<(), LocationError> {
-        self.inner.touch(client).await
+    async fn introduce(&self, user: &UserId, visitor: &Arc<Unkept>) -> Result<(), LocationError> {
+        self.inner.introduce(user, visitor).await
     }
 
-    async fn touched(&self, client: &ClientIdentifier) -> Result<bool, LocationError> {
-        self.inner.touched(client).await
+    async fn introduced(&self, user: &UserId) -> Result<Option<Arc<Unkept>>, LocationError> {
+        self.inner.introduced(user).await
+    }
+
+    async fn loose(
+        &self,
+        client: &ClientIdentifier,
+    ) -> Result<Vec<(UserId, Arc<Unkept>)>, LocationError> {
+        self.inner.loose(client).await
     }
 
     fn reconnects(&self) -> u64 {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use stompbox::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 use stompbox::store::{
-    Append, Commit, Heads, MemoryStore, NewVisitor, Position, Range, Store, StoreError, StoredSlot,
-    TakeOver, TokenHash, UserRecord,
+    Append, Commit, Found, Heads, Keep, MemoryStore, NewVisitor, Position, Range, Store,
+    StoreError, StoredSlot, TakeOver, TokenHash, UserRecord,
 };
 use tokio::sync::oneshot;
 
@@ -124,12 +124,17 @@ impl Store for SimStore {
         self.inner.user(user_id).await
     }
 
-    async fn visitor_by_token(
+    async fn visitor(
         &self,
         token: TokenHash,
+        user: Option<&UserId>,
         now: UnixMillis,
-    ) -> Result<Option<UserRecord>, StoreError> {
-        self.inner.visitor_by_token(token, now).await
+    ) -> Result<Found, StoreError> {
+        self.inner.visitor(token, user, now).await
+    }
+
+    async fn keep_visitor(&self, keep: Keep) -> Result<(), StoreError> {
+        self.inner.keep_visitor(keep).await
     }
 
     async fn create_visitor(&self, visitor: NewVisitor) -> Result<bool, StoreError> {
@@ -171,8 +176,8 @@ impl Store for SimStore {
         self.inner.export(user_id, after, limit, bytes_max).await
     }
 
-    async fn erase(&self, user_id: &UserId) -> Result<(), StoreError> {
-        self.inner.erase(user_id).await
+    async fn erase(&self, user_id: &UserId, ends_at: UnixMillis) -> Result<(), StoreError> {
+        self.inner.erase(user_id, ends_at).await
     }
 
     async fn purge(&self, now: UnixMillis, idle_before: UnixMillis) -> Result<u64, StoreError> {

@@ -13,7 +13,7 @@ pub(crate) const HIGH_LIMITS: [(&str, &str); 5] = [
     ("RATE_BURST", "1000000"),
     ("RATE_NET_PER_MIN", "10000000"),
     ("RATE_NET_BURST", "10000000"),
-    ("MINT_PER_NET", "100000"),
+    ("VISITORS_PER_NETWORK", "100000"),
 ];
 
 /// The secret of the cluster.
@@ -40,6 +40,11 @@ impl Cluster {
             database,
             folder: tempfile::tempdir().unwrap(),
         }
+    }
+
+    /// The URL of the database of all nodes.
+    pub(crate) fn database(&self) -> &str {
+        &self.database
     }
 
     /// Starts a node of this name.
