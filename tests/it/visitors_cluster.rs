@@ -6,7 +6,7 @@
 use serde_json::json;
 
 use crate::support::api::call;
-use crate::support::client::{Client, Frame, Opening};
+use crate::support::client::{Client, Frame, Opening, get};
 use crate::support::cluster::{Cluster, HIGH_LIMITS};
 use crate::support::node::Node;
 use crate::support::postgres::{Postgres, connect};
@@ -103,6 +103,10 @@ async fn a_store_that_cannot_write_lets_known_and_new_visitors_in() {
     let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
         WHERE datname = current_database() AND pid <> pg_backend_pid()";
     admin.batch_execute(cut).await.unwrap();
+    // The node notices at its next questions that its connections are gone.
+    while get(node.address(), "/api/v1/health/ready").await.0 != 200 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
 
     let (mut kept, connected) = back(&node, &secret).await;
     assert_eq!(connected.header("user-name"), address);
