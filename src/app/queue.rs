@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::shares::share_refused;
 use super::{App, Live, Pending, refused};
 use crate::broker::Consume;
 use crate::bus::queue::{QueueError, QueueMessage, Scarce};
@@ -173,7 +172,7 @@ fn problem(error: QueueError) -> Problem {
                 Scarce::Queues => "queues",
                 Scarce::Bytes => "bytes in queues",
             };
-            share_refused(what, why, remedy)
+            Self::share_refused(what, why, remedy)
         }
     }
 }

@@ -252,7 +252,7 @@ impl App {
         let taken = self.settings.pools.consumers.take(&self.claimant(live), 1);
         taken.map_err(|why| {
             let remedy = "UNSUBSCRIBE from a queue that you do not need, or try again.";
-            share_refused("queue consumers", why, remedy)
+            Self::share_refused("queue consumers", why, remedy)
         })
     }
 
@@ -275,7 +275,7 @@ impl App {
             .take(&self.claimant(live), places);
         let mut charge = taken.map_err(|why| {
             let remedy = "UNSUBSCRIBE from a pattern that you do not need, or subscribe to names.";
-            share_refused("patterns", why, remedy)
+            Self::share_refused("patterns", why, remedy)
         })?;
         let whose: Arc<dyn Evict> = Arc::<Evicted>::clone(whose);
         charge.set_evictable(Arc::downgrade(&whose));
@@ -303,7 +303,7 @@ impl App {
         // None of this pool can be evicted, so nothing comes back here while the sessions are locked.
         charge.grow_of_free(wanted - held).map_err(|why| {
             let remedy = "UNSUBSCRIBE from a destination that you do not need, or try again.";
-            share_refused("subscriptions", why, remedy)
+            Self::share_refused("subscriptions", why, remedy)
         })
     }
 
@@ -329,19 +329,21 @@ impl App {
     }
 }
 
-/// The refusal of a share: whose it is, of what, and what can be done.
-pub(super) fn share_refused(what: &str, why: Refused, remedy: &str) -> Problem {
-    let words = match why {
-        Refused::User => format!(
-            "You have as many {what} as one user may have on this node at the moment. {remedy}"
-        ),
-        Refused::Network => format!(
-            "Your network has as many {what} as one network may have on this node at the moment. \
-             {remedy}"
-        ),
-        Refused::Full => format!(
-            "This node has no more {what} to give at the moment. Try again, or on another node."
-        ),
-    };
-    Problem::new(Code::LimitExceeded, words).retry_after_ms(RETRY_AFTER_MS)
+impl App {
+    /// The refusal of a share: whose it is, of what, and what can be done.
+    pub(super) fn share_refused(what: &str, why: Refused, remedy: &str) -> Problem {
+        let words = match why {
+            Refused::User => format!(
+                "You have as many {what} as one user may have on this node at the moment. {remedy}"
+            ),
+            Refused::Network => format!(
+                "Your network has as many {what} as one network may have on this node at the moment. \
+                 {remedy}"
+            ),
+            Refused::Full => format!(
+                "This node has no more {what} to give at the moment. Try again, or on another node."
+            ),
+        };
+        Problem::new(Code::LimitExceeded, words).retry_after_ms(RETRY_AFTER_MS)
+    }
 }
