@@ -172,7 +172,7 @@ fn problem(error: QueueError) -> Problem {
                 Scarce::Queues => "queues",
                 Scarce::Bytes => "bytes in queues",
             };
-            Self::share_refused(what, why, remedy)
+            App::share_refused(what, why, remedy)
         }
     }
 }
