@@ -157,8 +157,7 @@ impl App {
             }
         }
         let Some(recipient) = self.visitors.recipient(to).await? else {
-            let words = "Nobody has this address. Check `to`; ids are written `user_...`.";
-            return Err(Problem::new(Code::NotFound, words).in_field("to"));
+            return Err(self.visitors.unknown_recipient());
         };
         let is_live = !recipient.standing.is_loose() || self.broker.is_connected(to).await;
         self.visitors

@@ -11,22 +11,11 @@ use crate::model::{CloseReason, Code, Destination, Problem, SessionId};
 use crate::session::{Subscribe, Ticket};
 
 /// A subscription whose place is taken away for a newcomer.
-pub(super) struct Evicted {
+struct Evicted {
     app: Weak<App>,
     session: SessionId,
     id: Box<str>,
     ticket: Ticket,
-}
-
-impl Evicted {
-    pub(super) fn new(app: &Arc<App>, session: SessionId, subscribe: &Subscribe) -> Self {
-        Self {
-            app: Arc::downgrade(app),
-            session,
-            id: subscribe.id.clone(),
-            ticket: subscribe.ticket,
-        }
-    }
 }
 
 impl std::fmt::Debug for Evicted {
@@ -47,6 +36,20 @@ impl Evict for Evicted {
 }
 
 impl App {
+    /// What is told when the place of this subscription is taken away.
+    pub(super) fn evictable(
+        self: &Arc<Self>,
+        session: SessionId,
+        subscribe: &Subscribe,
+    ) -> Arc<dyn Evict> {
+        Arc::new(Evicted {
+            app: Arc::downgrade(self),
+            session,
+            id: subscribe.id.clone(),
+            ticket: subscribe.ticket,
+        })
+    }
+
     /// Ends a subscription whose place was taken away. The client is told: by a notification if it listens
     /// to them, else by the end of its connection, after which it can subscribe again.
     fn evict(&self, evicted: &Evicted) {

@@ -9,7 +9,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::evict::Evicted;
 use super::{App, Live, Pending};
 use crate::budget::{Charge, Claimant, Evict, Pool, PoolSettings, Refused};
 use crate::model::{Code, Destination, Problem, SessionId, is_pattern};
@@ -87,7 +86,7 @@ struct Counted {
     /// The place of a consumer. That of a pattern belongs to the interest of the node (`broker`).
     charge: Option<Charge>,
     /// Told when the place is taken away.
-    whose: Option<Arc<Evicted>>,
+    whose: Option<Arc<dyn Evict>>,
 }
 
 /// What one session uses.
@@ -138,8 +137,7 @@ impl Shares {
         if let Some(counted) = by_id.get_mut(id)
             && let (Some(charge), Some(whose)) = (&mut counted.charge, &counted.whose)
         {
-            let whose: Arc<dyn Evict> = Arc::<Evicted>::clone(whose);
-            charge.set_evictable(Arc::downgrade(&whose));
+            charge.set_evictable(Arc::downgrade(whose));
         }
     }
 
@@ -232,7 +230,7 @@ impl App {
             );
             return Err(Problem::new(Code::LimitExceeded, words));
         }
-        let whose = Arc::new(Evicted::new(self, live.session, subscribe));
+        let whose = self.evictable(live.session, subscribe);
         let (charge, pattern) = match share {
             Share::Consumer => (Some(self.take_consumer(live)?), None),
             Share::Pattern => (None, self.take_pattern(live, subscribe, &whose)?),
@@ -261,7 +259,7 @@ impl App {
         &self,
         live: &Live,
         subscribe: &Subscribe,
-        whose: &Arc<Evicted>,
+        whose: &Arc<dyn Evict>,
     ) -> Result<Option<Charge>, Problem> {
         let text = subscribe.destination.to_string();
         if self.broker.wants(&text) {
@@ -277,8 +275,7 @@ impl App {
             let remedy = "UNSUBSCRIBE from a pattern that you do not need, or subscribe to names.";
             Self::share_refused("patterns", why, remedy)
         })?;
-        let whose: Arc<dyn Evict> = Arc::<Evicted>::clone(whose);
-        charge.set_evictable(Arc::downgrade(&whose));
+        charge.set_evictable(Arc::downgrade(whose));
         Ok(Some(charge))
     }
 

@@ -60,7 +60,7 @@ pub enum Refused {
 }
 
 /// Whoever can be made to give something back at once.
-pub trait Evict: Send + Sync {
+pub trait Evict: Send + Sync + std::fmt::Debug {
     /// Gives back what the charge stands for. Called without any lock of the pool; must not wait.
     fn evict(&self);
 }

@@ -128,7 +128,7 @@ impl MemoryOwner for Owner {
     }
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Told(AtomicUsize);
 
 impl Evict for Told {

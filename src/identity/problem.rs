@@ -29,7 +29,8 @@ pub(super) fn store_away(error: StoreError) -> Problem {
         StoreError::Unavailable(_) | StoreError::ChangedHands(_) => Problem::new(
             Code::StoreUnavailable,
             "The store does not answer at the moment.",
-        ),
+        )
+        .retry_after_ms(1_000),
         StoreError::Overloaded => try_later(1_000, "The store is busy."),
     }
 }

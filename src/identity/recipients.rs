@@ -12,7 +12,7 @@ use quick_cache::sync::Cache;
 
 use super::problem::{location_away, store_away};
 use super::visitors::Visitors;
-use crate::model::{Kind, Principal, Problem, RoomId, Standing, UnixMillis, UserId};
+use crate::model::{Code, Kind, Principal, Problem, RoomId, Standing, UnixMillis, UserId};
 use crate::policy::{DmPolicy, may_reach, may_write};
 use crate::store::{Keep, StoreError, UserRecord};
 
@@ -82,6 +82,9 @@ impl Recipients {
     }
 }
 
+/// How soon a message is worth another try whose recipient may be about to come back.
+const RETURNING_RETRY_MS: u64 = 1_000;
+
 impl Visitors {
     /// What was read of a user within `life`, which may have been overtaken on another node since.
     #[must_use]
@@ -110,6 +113,24 @@ impl Visitors {
             self.recipients().note(user_id, recipient, now, &before);
         }
         Ok(recipient)
+    }
+
+    /// Why a message to an address that nobody has is refused. Just after a restart that is for the moment
+    /// only: the visitor may be about to come back.
+    #[must_use]
+    pub fn unknown_recipient(&self) -> Problem {
+        let left_ms = self
+            .settings()
+            .returning_until
+            .0
+            .saturating_sub(self.now().0);
+        if left_ms > 0 {
+            let words = "This server has just restarted, and nobody with this address is back yet.";
+            return Problem::new(Code::TryLater, words)
+                .retry_after_ms(left_ms.min(RETURNING_RETRY_MS));
+        }
+        let words = "Nobody has this address. Check `to`; ids are written `user_...`.";
+        Problem::new(Code::NotFound, words).in_field("to")
     }
 
     /// A visitor of whom nothing is stored, but whom some node has seen within the hour.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::decision::Mode;
 use crate::budget::Multiples;
+use crate::model::UnixMillis;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -37,6 +38,9 @@ pub struct VisitorSettings {
     pub per_network: u32,
     /// `NETWORK_LIMITS`: networks with larger limits than others.
     pub multiples: Arc<Multiples>,
+    /// Until then visitors of whom nothing is stored may still be coming back to a node that was restarted
+    /// and has forgotten where they are.
+    pub returning_until: UnixMillis,
 }
 
 impl Default for VisitorSettings {
@@ -48,6 +52,7 @@ impl Default for VisitorSettings {
             hint_ttl: Duration::from_secs(60 * 60),
             per_network: 10_000,
             multiples: Arc::default(),
+            returning_until: UnixMillis::default(),
         }
     }
 }

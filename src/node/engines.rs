@@ -65,6 +65,8 @@ pub(super) enum EngineError {
 #[derive(Debug)]
 pub(super) struct Engines {
     pub(super) store: Arc<dyn Store>,
+    /// Whether this node alone has served from this database before.
+    pub(super) is_returning: bool,
     /// The same store, for accounts.
     pub(super) accounts: Arc<dyn AccountStore>,
     pub(super) location: Arc<dyn Location>,
@@ -82,6 +84,8 @@ pub(super) async fn open(
     tracker: &TaskTracker,
     end: &CancellationToken,
 ) -> Result<(Engines, mpsc::Receiver<Incoming>), EngineError> {
+    // Of PostgreSQL nobody can tell.
+    let is_returning = matches!(&config.database, Database::Sqlite(path) if path.exists());
     let (store, accounts) = open_store(config, tracker).await?;
     let node = kept.node.clone();
     let Mode::Cluster { redis, rabbitmq } = &config.mode else {
@@ -89,6 +93,7 @@ pub(super) async fn open(
         let (bus, incoming) = MemoryBus::attach(&exchange, node.clone());
         let engines = Engines {
             store,
+            is_returning,
             accounts,
             location: MemoryCluster::lone().node(node, incarnation),
             quota: Arc::new(MemoryQuota::new(QuotaSettings::default())),
@@ -124,6 +129,8 @@ pub(super) async fn open(
     let queues = RabbitQueues::connect(url, &node, settings, config.queues(), tasks, stop).await?;
     let engines = Engines {
         store,
+        // Others know where visitors are.
+        is_returning: false,
         accounts,
         location,
         quota,

@@ -15,6 +15,7 @@ use crate::bus::queue::QueueSettings;
 use crate::edge::sockjs::SockJsSettings;
 use crate::edge::{AddressLog, EdgeSettings, MessageKind, ProxyHead};
 use crate::identity::{Recognition as Recognise, VisitorSettings};
+use crate::model::UnixMillis;
 use crate::policy::bucket::Rate;
 
 impl Config {
@@ -107,6 +108,7 @@ impl Config {
             hint_ttl: settings.anon_hint_ttl,
             per_network: settings.visitors_per_network,
             multiples: self.multiples(),
+            returning_until: UnixMillis::default(),
         }
     }
 

@@ -26,13 +26,16 @@ use crate::app::App;
 use crate::broker::{Broker, BrokerSettings, Parts};
 use crate::edge::{self, EdgeState, InvalidOrigin, RestKey, RestParts};
 use crate::hub::Hub;
-use crate::identity::{Accounts, Clock, FingerprintKey, Visitors};
+use crate::identity::{Accounts, Clock, FingerprintKey, VisitorSettings, Visitors};
 use crate::location::LocationError;
 use crate::model::{Incarnation, Problem, UnixMillis};
 use crate::websocket::alive_bytes;
 
 /// File descriptors that are not for clients.
 const FILES_RESERVED: u64 = 512;
+
+/// How long clients take to come back to a node that was restarted.
+const RETURN_WITHIN: Duration = Duration::from_secs(15);
 
 /// Why the node does not start. Each says in one line what to do.
 #[derive(Debug, thiserror::Error)]
@@ -220,7 +223,13 @@ impl People {
             Arc::clone(&engines.location),
             Arc::clone(&engines.quota),
             fingerprint_key(config, kept),
-            config.visitors(),
+            VisitorSettings {
+                returning_until: match engines.is_returning {
+                    true => wall_clock().after(RETURN_WITHIN),
+                    false => UnixMillis::default(),
+                },
+                ..config.visitors()
+            },
             Arc::clone(&clock),
         );
         let visitors = Arc::new(visitors.with_accounts(Arc::clone(&engines.accounts)));

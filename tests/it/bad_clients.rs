@@ -321,6 +321,8 @@ async fn the_oldest_session_of_a_visitor_makes_room() {
     let node = node(&[("SESSIONS_VISITOR", "3")]).await;
     let opening = Opening::default();
     let mut first = Client::connect(node.address()).await;
+    // Which session is older is known to the millisecond.
+    sleep(Duration::from_millis(2)).await;
     let mut others = Vec::new();
     for _ in 0..3 {
         let other = Client::connect_with(node.address(), &opening, first.secret()).await;

@@ -26,6 +26,9 @@ const MEMORY_LIMIT: f64 = (64 << 20) as f64;
 /// One address may hold half of what visitors may.
 const SHARE: f64 = MEMORY_LIMIT * 7.0 / 8.0 / 2.0;
 
+/// What the newcomers and the readers of metrics may hold whose sockets are still being closed.
+const OBSERVERS: f64 = (4 * 34 << 10) as f64;
+
 async fn start(more: &[(&str, &str)]) -> Node {
     let mut environment = HIGH_LIMITS.to_vec();
     environment.extend([
@@ -143,7 +146,10 @@ async fn withheld_sockjs_bodies_have_the_share_of_one_address() {
         sockets.push(socket);
     }
     let held = used(&node).await - before;
-    assert!(held > SHARE / 2.0 && held <= SHARE, "{held} bytes");
+    assert!(
+        held > SHARE / 2.0 && held <= SHARE + OBSERVERS,
+        "{held} bytes"
+    );
     let resident = metric(&node, "process_resident_memory_bytes ").await;
     assert!(resident < 2.0 * MEMORY_LIMIT, "{resident} bytes");
     a_newcomer_is_served(&node).await;

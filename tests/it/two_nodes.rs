@@ -34,7 +34,11 @@ struct Rig {
 #[tokio::test]
 async fn two_nodes_deliver_to_every_device_once_in_order_and_tell_each_other_only_what_is_needed() {
     let cluster = Cluster::start().await;
-    let (a, b) = tokio::join!(cluster.node("a"), cluster.node("b"));
+    let three = [("SESSIONS_VISITOR", "3")];
+    let (a, b) = tokio::join!(
+        cluster.node_with("a", &three),
+        cluster.node_with("b", &three)
+    );
     let rig = Rig {
         spy: cluster.rabbitmq.spy().await,
         js: StompJs::start(),

@@ -6,8 +6,9 @@
 use serde_json::json;
 
 use crate::support::api::call;
-use crate::support::client::{Client, Frame, Opening, get};
+use crate::support::client::{Client, Frame, Opening};
 use crate::support::cluster::{Cluster, HIGH_LIMITS};
+use crate::support::edge::ask;
 use crate::support::node::Node;
 use crate::support::postgres::{Postgres, connect};
 
@@ -104,7 +105,14 @@ async fn a_store_that_cannot_write_lets_known_and_new_visitors_in() {
         WHERE datname = current_database() AND pid <> pg_backend_pid()";
     admin.batch_execute(cut).await.unwrap();
     // The node notices at its next questions that its connections are gone.
-    while get(node.address(), "/api/v1/health/ready").await.0 != 200 {
+    let authorization = format!("Authorization: Visitor {secret}");
+    let me = async || ask(node.address(), "GET /api/v1/me", &[&authorization]).await;
+    let began = std::time::Instant::now();
+    while me().await.status != 200 {
+        assert!(
+            began.elapsed().as_secs() < 20,
+            "the store is never read again"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 

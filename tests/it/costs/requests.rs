@@ -94,7 +94,7 @@ async fn the_dearest_bodies_of_rest_cost_little() {
             object("{\"x\":", "[", ""),
             0.5,
         ),
-        ("REST: JSON with an Idempotency-Key", with_key, arrays, 0.7),
+        ("REST: JSON with an Idempotency-Key", with_key, arrays, 3.5),
     ];
     requests(&node, cases).await;
 }

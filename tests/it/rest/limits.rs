@@ -155,7 +155,7 @@ async fn withheld(node: &Node, method: &str, path: &str) -> u16 {
 
 #[tokio::test]
 async fn beyond_the_limit_of_a_network_no_body_is_awaited() {
-    let settings = [("HTTP_PER_MIN", "1")];
+    let settings = [("HTTP_PER_MIN", "1"), ("HTTP_PER_NET", "20")];
     let node = Node::start("rest-limits-bodies", &settings).await;
     let document = ask(&node, "GET /openapi.json", "", None).await.expect(200);
     let mut taking = Vec::new();
