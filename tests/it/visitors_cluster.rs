@@ -8,7 +8,6 @@ use serde_json::json;
 use crate::support::api::call;
 use crate::support::client::{Client, Frame, Opening};
 use crate::support::cluster::{Cluster, HIGH_LIMITS};
-use crate::support::edge::ask;
 use crate::support::node::Node;
 use crate::support::postgres::{Postgres, connect};
 
@@ -81,6 +80,17 @@ async fn an_erased_visitor_of_whom_nothing_was_stored_is_nobody_on_every_node() 
     assert_eq!(refused.json()["code"], "not_found", "{refused:?}");
 }
 
+/// From now on PostgreSQL answers every row that is written as it does when its disk is full (53100).
+const FULL_DISK: &str = "
+    CREATE FUNCTION disk_is_full() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN RAISE EXCEPTION 'No space left on device' USING ERRCODE = '53100'; END $$;
+    DO $$ DECLARE name text; BEGIN
+        FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+            EXECUTE format('CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON %I
+                FOR EACH ROW EXECUTE FUNCTION disk_is_full()', name);
+        END LOOP;
+    END $$";
+
 #[tokio::test]
 async fn a_store_that_cannot_write_lets_known_and_new_visitors_in() {
     let url = Postgres::shared().await.fresh_database().await;
@@ -98,23 +108,7 @@ async fn a_store_that_cannot_write_lets_known_and_new_visitors_in() {
     let admin = connect(&url).await;
     let aged = "UPDATE visitor_tokens SET expires_at = expires_at - 2 * 86400000";
     admin.execute(aged, &[]).await.unwrap();
-    let database = url.rsplit('/').next().unwrap();
-    let read_only = format!("ALTER DATABASE \"{database}\" SET default_transaction_read_only = on");
-    admin.batch_execute(&read_only).await.unwrap();
-    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-        WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    admin.batch_execute(cut).await.unwrap();
-    // The node notices at its next questions that its connections are gone.
-    let authorization = format!("Authorization: Visitor {secret}");
-    let me = async || ask(node.address(), "GET /api/v1/me", &[&authorization]).await;
-    let began = std::time::Instant::now();
-    while me().await.status != 200 {
-        assert!(
-            began.elapsed().as_secs() < 20,
-            "the store is never read again"
-        );
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    admin.batch_execute(FULL_DISK).await.unwrap();
 
     let (mut kept, connected) = back(&node, &secret).await;
     assert_eq!(connected.header("user-name"), address);
