@@ -188,7 +188,7 @@ impl App {
             return Ok(());
         }
         self.disconnect(live).await;
-        let words = "This identity is not yours any more. Connect again for a new one.";
+        let words = "This identity was claimed by another client. Reconnect to get a new one.";
         Err(Problem::new(Code::TryLater, words).retry_after_ms(1_000))
     }
 

@@ -69,7 +69,7 @@ impl App {
             self.broker.abandon_at_once(topic);
         }
         live.hub.close_windows(id);
-        let words = "Others have less, and nothing was left for them.";
+        let words = "The place of this subscription was needed for clients that hold less. Subscribe again later.";
         let problem = Problem::new(Code::LimitExceeded, words);
         if !self.notify_unsubscribed(*session, &destination, id, &problem) {
             live.outbox.cut(CloseReason::LIMIT_EXCEEDED);

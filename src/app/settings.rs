@@ -1,7 +1,7 @@
 //! The limits of the features, as one record.
 //!
-//! Not here: where the values come from (`node`). Invariant: the defaults are those of the documentation, but
-//! that nothing is limited which a node sizes at its start: memory, pools, what is stored.
+//! Not here: where the values come from (`node`). Invariant: the defaults are those of the documentation, except
+//! that the byte account has no limit, which a node sizes at its start.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -85,8 +85,7 @@ struct Limits {
 pub(super) enum Permit {
     /// A socket, whoever its client is.
     Socket(Arc<Admission>),
-    /// A place in a pool.
-    /// Boxed, because most of a connection's life it is only kept.
+    /// A place in a pool. Boxed, because a connection keeps it and never looks at it.
     Place { _charge: Box<Charge> },
 }
 

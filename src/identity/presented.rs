@@ -240,7 +240,7 @@ impl Visitors {
     /// Takes one new visitor from the share of each network around a client.
     pub(super) async fn count(&self, networks: &Networks) -> Result<(), Problem> {
         let rate = rate_of(self.settings().per_network);
-        match networks.take(self.quota(), "mint", rate).await {
+        match networks.take(self.quota(), "visitors", rate).await {
             Verdict::Allowed { .. } => Ok(()),
             Verdict::Refused { retry_after_ms } => {
                 const DETAIL: &str = "Too many new visitors; try again later.";
