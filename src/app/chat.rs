@@ -239,7 +239,8 @@ fn refusal(error: &AppendError, live: &Live) -> Problem {
     match error {
         AppendError::Store(StoreError::ChangedHands(user)) if *user == live.hub.user => {
             live.outbox.cut(CloseReason::IDENTITY_LOST);
-            let words = "This address was claimed by another client. Reconnect to get one of your own.";
+            let words =
+                "This address was claimed by another client. Reconnect to get one of your own.";
             Problem::new(Code::Unauthorized, words)
         }
         AppendError::Fenced => {

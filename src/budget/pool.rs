@@ -12,6 +12,10 @@ use super::held::{Amount, Held};
 use super::parts::Parts;
 use crate::model::{Kind, Network, UserId};
 
+/// A pool is short when less than this part of it is free. Before that a refusal is the claimant's own share, and
+/// nobody else loses for it.
+const SHORT_PART: u64 = 16;
+
 /// A search for the largest holder looks at every charge, so it runs at most this often.
 const EVICTION_PAUSE: Duration = Duration::from_millis(10);
 
@@ -254,6 +258,10 @@ impl Pool {
     pub(super) fn evict_for(&self, claimant: &Claimant, more: Amount) -> bool {
         let evicted = {
             let mut state = self.lock();
+            let free = self.free(&state, claimant.kind);
+            if free >= more.own && free > self.settings.capacity / SHORT_PART {
+                return false;
+            }
             let now = Instant::now();
             if state
                 .searched_at

@@ -214,7 +214,7 @@ fn a_lease_is_taken_in_chunks() {
 fn an_evicted_charge_grows_again_from_nothing() {
     let pool = pool(100, 0);
     let told: Arc<dyn Evict> = Arc::new(Told::default());
-    let mut large = pool.take(&at("192.0.2.1"), 50).unwrap();
+    let mut large = pool.take(&at("192.0.2.1"), 95).unwrap();
     large.set_evictable(Arc::downgrade(&told));
     assert!(pool.make_room(&at("192.0.2.2"), 10, 0));
     assert_eq!(pool.used(), 0);
@@ -230,19 +230,19 @@ fn covering_quietly_evicts_nobody_and_follows_both_ways() {
     let memory = Memory::new(MemorySettings { bytes_max: 1_000 });
     let told = Arc::new(Told::default());
     let mut large = memory.lease(&at("192.0.2.1"));
-    large.try_cover(400, 0).unwrap();
+    large.try_cover(740, 0).unwrap();
     let whose: Arc<dyn Evict> = told.clone();
     large.set_evictable(Arc::downgrade(&whose));
     let mut small = memory.lease(&at("192.0.2.2"));
-    small.try_cover(100, 50).unwrap();
-    small.try_cover(10, 60).unwrap();
-    assert_eq!((small.covered(), small.covered_shared()), (10, 60));
-    assert_eq!(memory.used(), 410);
-    assert!(small.try_cover(900, 60).is_err());
+    small.try_cover(50, 20).unwrap();
+    small.try_cover(5, 30).unwrap();
+    assert_eq!((small.covered(), small.covered_shared()), (5, 30));
+    assert_eq!(memory.used(), 745);
+    assert!(small.try_cover(900, 30).is_err());
     assert_eq!(told.0.load(Relaxed), 0);
-    assert_eq!((small.covered(), small.covered_shared()), (10, 60));
-    assert!(memory.make_room(small.claimant(), 100, 0));
-    assert_eq!((told.0.load(Relaxed), memory.used()), (1, 10));
+    assert_eq!((small.covered(), small.covered_shared()), (5, 30));
+    assert!(memory.make_room(small.claimant(), 150, 0));
+    assert_eq!((told.0.load(Relaxed), memory.used()), (1, 5));
     drop((large, small));
     assert_eq!(memory.used(), 0);
 }
@@ -309,4 +309,18 @@ fn a_visitor_takes_nothing_from_a_member() {
     };
     assert!(!newcomer_gets(at("198.51.100.1")));
     assert!(newcomer_gets(known("198.51.100.1", "user_b", Kind::Member)));
+}
+
+#[test]
+fn nobody_loses_while_the_pool_is_not_short() {
+    let pool = pool(1_000, 0);
+    let told = Arc::new(Told::default());
+    let school: Arc<dyn Evict> = told.clone();
+    let mut large = pool.take(&at("192.0.2.1"), 500).unwrap();
+    large.set_evictable(Arc::downgrade(&school));
+    let user = known("192.0.2.2", "user_a", Kind::Anonymous);
+    let held = drain(&pool, &user);
+    assert_eq!(held.len(), 100);
+    assert_eq!(pool.take(&user, 1).unwrap_err(), Refused::User);
+    assert_eq!(told.0.load(Relaxed), 0);
 }

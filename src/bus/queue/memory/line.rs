@@ -177,9 +177,10 @@ impl Line {
         Ok(())
     }
 
-    /// Whether its place may be taken away: only visitors have used it, and nobody consumes.
+    /// Whether its place may be taken away: only visitors have used it, nobody consumes, and no message that
+    /// has a RECEIPT waits in it.
     pub(super) fn is_evictable(&self) -> bool {
-        self.is_visitors && !self.is_consumed()
+        self.is_visitors && self.is_empty()
     }
 
     /// Protects the place exactly while the queue may not go.
