@@ -29,7 +29,7 @@ const MINUTE_OFF: f64 = 0.05;
 pub(crate) const ROUNDS: usize = 7;
 
 /// Below this the scheduler of a busy machine decides and not the node.
-pub(crate) const NOISE: Duration = Duration::from_millis(3);
+const NOISE: Duration = Duration::from_millis(3);
 
 async fn nodes(cluster: &Cluster, more: &[(&'static str, &'static str)]) -> Vec<Node> {
     let settings: Vec<_> = DEFAULTS.iter().chain(more).copied().collect();

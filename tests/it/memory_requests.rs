@@ -27,7 +27,7 @@ const MEMORY_LIMIT: f64 = (64 << 20) as f64;
 const SHARE: f64 = MEMORY_LIMIT * 7.0 / 8.0 / 2.0;
 
 /// What the newcomers and the readers of metrics may hold whose sockets are still being closed.
-const OBSERVERS: f64 = (4 * 34 << 10) as f64;
+const OBSERVERS: f64 = ((4 * 34) << 10) as f64;
 
 async fn start(more: &[(&str, &str)]) -> Node {
     let mut environment = HIGH_LIMITS.to_vec();
