@@ -13,8 +13,7 @@
 //!
 //! The later steps of an arrival (CONNECT, the SUBSCRIBEs of one read) and the end of a lost connection wait here
 //! too: clients answer in bursts, and thousands of such tasks that are ready at once are as bad as thousands of
-//! sockets. What is written to a session past its driver, and a SEND, wait here only behind a CONNECT or SUBSCRIBE of the
-//! same session. Those two wait in one line, whatever their networks.
+//! sockets. SENDs wait only behind a CONNECT or SUBSCRIBE of their session; those wait in one line for all networks.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
