@@ -3,8 +3,9 @@
 //!
 //! What the chat is compared with is the chat beside the same generator, which then floods a sink that
 //! answers at once: so that the generator's own share of the machine is in both. The aim is that the chat's p99 at
-//! most doubles, by the median of several rounds. On two cores that is missed: a hash keeps its core for a slice of
-//! the scheduler (3 ms), and a sign-in is a commit. Invariant: it becomes no worse than it is ([`REACHED`]).
+//! most doubles, by the median of several rounds. On two cores that is missed, and
+//! why is not known: threads that yield at once (SCHED_IDLE) did not change it. Invariant: it becomes no worse than it
+//! is ([`REACHED`]).
 
 use std::net::SocketAddr;
 use std::time::Duration;
