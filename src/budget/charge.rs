@@ -157,6 +157,7 @@ impl Charge {
     pub fn set_evictable(&mut self, whose: Weak<dyn Evict>) {
         let pool = Arc::clone(&self.pool);
         let mut state = pool.lock();
+        self.forget_what_was_evicted(&state);
         state.next += 1;
         let number = state.next;
         if let Some(before) = self.evictable.replace(number) {
@@ -174,9 +175,8 @@ impl Charge {
     pub fn protect(&mut self) {
         let pool = Arc::clone(&self.pool);
         let mut state = pool.lock();
-        if !self.is_evicted(&state)
-            && let Some(number) = self.evictable.take()
-        {
+        self.forget_what_was_evicted(&state);
+        if let Some(number) = self.evictable.take() {
             state.evictable.remove(&number);
         }
     }
@@ -190,6 +190,7 @@ impl Charge {
         };
         let pool = Arc::clone(&self.pool);
         let mut state = pool.lock();
+        self.forget_what_was_evicted(&state);
         state.add(&self.claimant, more);
         self.note(&mut state, |amount| amount.own += more.own);
     }

@@ -324,3 +324,20 @@ fn nobody_loses_while_the_pool_is_not_short() {
     assert_eq!(pool.take(&user, 1).unwrap_err(), Refused::User);
     assert_eq!(told.0.load(Relaxed), 0);
 }
+
+#[test]
+fn an_evicted_charge_is_not_given_back_again_after_it_was_made_evictable_anew() {
+    let pool = pool(100, 0);
+    let told: Arc<dyn Evict> = Arc::new(Told::default());
+    let mut large = pool.take(&at("192.0.2.1"), 95).unwrap();
+    large.set_evictable(Arc::downgrade(&told));
+    let other = pool.take(&at("192.0.2.2"), 5).unwrap();
+    assert!(pool.make_room(&at("192.0.2.3"), 10, 0));
+    large.protect();
+    large.set_evictable(Arc::downgrade(&told));
+    assert_eq!((large.amount(), pool.used()), (0, 5));
+    drop(large);
+    assert_eq!(pool.used(), 5);
+    drop(other);
+    assert_eq!(pool.used(), 0);
+}

@@ -47,7 +47,10 @@ impl Opening<'_> {
                     found.push((stored_as(&record), Some(record)));
                 }
                 Some(_) => {}
-                None => found.push((noted_as(user, visitor), None)),
+                None if visitor.standing.is_loose() => {
+                    found.push((noted_as(user, visitor), None));
+                }
+                None => {}
             }
         }
         let users: Vec<UserId> = found.iter().map(|(c, _)| c.user_id.clone()).collect();
