@@ -1,10 +1,11 @@
 //! Two people who talk while others misbehave: the proof that neighbours are not harmed.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::client::{Client, get};
+use super::client::{Client, get_from};
 use super::edge::PATIENCE;
 use super::node::Node;
 
@@ -72,9 +73,13 @@ pub(crate) async fn metric_until(
     }
 }
 
+/// Who looks at metrics: nobody else comes from here, so a share that a test uses up is never theirs.
+const OPERATOR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 200);
+
 /// A number of `/metrics`, by its name and labels as they stand there; 0 when it is not there.
 pub(crate) async fn metric(node: &Node, name: &str) -> f64 {
-    let (_, text) = get(node.address(), "/metrics").await;
+    let (status, text) = get_from(OPERATOR, node.address(), "/metrics").await;
+    assert_eq!(status, 200, "/metrics: {text}");
     let value = |line: &str| line.strip_prefix(name)?.trim().parse().ok();
     text.lines().find_map(value).unwrap_or(0.0)
 }

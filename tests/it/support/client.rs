@@ -368,8 +368,15 @@ async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 
 /// One HTTP exchange: status and body.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    get_from(Ipv4Addr::LOCALHOST, address, path).await
+}
+
+/// The same from another address of this machine, for a look at a node whose share of the first is used up.
+pub(crate) async fn get_from(from: Ipv4Addr, address: SocketAddr, path: &str) -> (u16, String) {
     let exchange = async {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
