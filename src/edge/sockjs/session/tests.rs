@@ -8,7 +8,7 @@ use crate::edge::socket::Received;
 
 const XHR: Framing = Framing::Xhr;
 
-fn session() -> HttpSession {
+fn session() -> Arc<HttpSession> {
     let limits = Limits {
         heartbeat: Duration::from_secs(25),
         disconnect_after: Duration::from_secs(5),
@@ -18,7 +18,7 @@ fn session() -> HttpSession {
     within(limits, &Memory::new(MemorySettings { bytes_max: 0 }))
 }
 
-fn within(limits: Limits, memory: &Arc<Memory>) -> HttpSession {
+fn within(limits: Limits, memory: &Arc<Memory>) -> Arc<HttpSession> {
     let caller = Caller::at([127, 0, 0, 1].into());
     let account = Account::open(memory, &caller.claimant).unwrap();
     HttpSession::new(limits, Owner::new(&caller, None), account)
