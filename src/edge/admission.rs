@@ -310,6 +310,45 @@ mod tests {
         assert_eq!(fill("192.0.2.3").len(), 500);
     }
 
+    #[derive(Debug, Default)]
+    struct Told(AtomicUsize);
+
+    impl Evict for Told {
+        fn evict(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_newcomer_gets_a_place_of_the_largest_network_when_few_are_left() {
+        let mut settings = settings();
+        settings.connections_max = 1_000;
+        let admission = admission(&settings);
+        let told: [Arc<Told>; 5] = std::array::from_fn(|_| Arc::default());
+        let mut held = Vec::new();
+        for (last, told) in (1..).zip(&told) {
+            let whose: Arc<dyn Evict> = Arc::<Told>::clone(told);
+            let permits = std::iter::from_fn(|| admission.session([192, 0, 2, last].into()).ok());
+            // 500, 250, 125, 62 and 31 of a thousand.
+            held.extend(
+                permits
+                    .take(500 >> (last - 1))
+                    .map(|it| it.evictable(Arc::downgrade(&whose))),
+            );
+        }
+        assert_eq!(admission.sessions(), 968);
+        let newcomer: IpAddr = [198, 51, 100, 1].into();
+        let places: Vec<_> = (0..60).map(|_| admission.session(newcomer)).collect();
+        assert!(places.iter().all(Result::is_ok));
+        let lost: Vec<_> = told
+            .iter()
+            .map(|told| told.0.load(Ordering::Relaxed))
+            .collect();
+        assert!(lost[0] >= 28 && lost[1..] == [0; 4], "{lost:?}");
+        // A member of the crowd itself gets nothing of the others.
+        assert!(admission.session(SOMEBODY).is_err());
+    }
+
     #[test]
     fn a_handful_of_places_is_not_shared_out() {
         let mut settings = settings();

@@ -214,6 +214,7 @@ pub(super) fn body(bytes: Bytes, lease: impl FnOnce() -> Lease) -> Result<Body, 
 mod tests {
     use super::*;
     use crate::budget::MemorySettings;
+    use crate::hub::OutboxLimits;
     use crate::model::Network;
 
     #[test]
@@ -231,6 +232,85 @@ mod tests {
         drop(part);
         assert_eq!(memory.used(), 0);
         assert!(leased(Bytes::from(vec![0; 1 << 20]), lease).is_err());
+    }
+
+    const LIMITS: OutboxLimits = OutboxLimits {
+        frames_max: 100,
+        bytes_max: 1 << 10,
+    };
+
+    /// A node whose memory is held by three sockets of one address and by others.
+    fn short() -> (Arc<Memory>, Vec<Arc<SocketCharge>>, Charge) {
+        let memory = Memory::new(MemorySettings { bytes_max: 1 << 20 });
+        let holder = Claimant::stranger(Network::of([192, 0, 2, 1].into()));
+        let sockets = (0..3).map(|_| SocketCharge::take(&memory, &holder, 100 << 10).unwrap());
+        let sockets: Vec<_> = sockets.collect();
+        let others = Claimant::stranger(Network::of([192, 0, 2, 2].into()));
+        let mut others = memory.pool().charge(&others);
+        others.restore((896 << 10) - memory.used());
+        (memory, sockets, others)
+    }
+
+    fn newcomer() -> Claimant {
+        Claimant::stranger(Network::of([192, 0, 2, 3].into()))
+    }
+
+    #[tokio::test]
+    async fn the_task_of_a_socket_is_aborted_when_its_charge_is_needed() {
+        let (memory, sockets, _others) = short();
+        let tasks: Vec<_> = sockets
+            .iter()
+            .map(|charge| {
+                let task = tokio_util::task::TaskTracker::new().spawn(std::future::pending::<()>());
+                charge.ends_by(End::Task(task.abort_handle()));
+                task
+            })
+            .collect();
+        let one = SocketCharge::take(&memory, &newcomer(), 0).unwrap();
+        let mut aborted = 0;
+        for task in tasks {
+            let ended = tokio::time::timeout(std::time::Duration::from_millis(100), task).await;
+            aborted += usize::from(ended.is_ok_and(|it| it.unwrap_err().is_cancelled()));
+        }
+        assert_eq!(aborted, 1);
+        drop(one);
+    }
+
+    #[tokio::test]
+    async fn a_session_is_cut_and_one_that_was_taken_away_before_its_connect_too() {
+        let (memory, sockets, _others) = short();
+        let outboxes: Vec<_> = sockets
+            .iter()
+            .map(|charge| {
+                let outbox = Arc::new(Outbox::new(LIMITS));
+                charge.ends_by(End::Session(Arc::downgrade(&outbox)));
+                outbox
+            })
+            .collect();
+        let _one = SocketCharge::take(&memory, &newcomer(), 0).unwrap();
+        let is_cut = |outboxes: &[Arc<Outbox>]| {
+            let cut = outboxes.iter().filter(|outbox| outbox.is_cut());
+            cut.count()
+        };
+        assert_eq!(is_cut(&outboxes), 1);
+        let (memory, sockets, _others) = short();
+        let _one = SocketCharge::take(&memory, &newcomer(), 0).unwrap();
+        let late: Vec<_> = sockets
+            .iter()
+            .map(|charge| {
+                let outbox = Arc::new(Outbox::new(LIMITS));
+                charge.ends_by(End::Session(Arc::downgrade(&outbox)));
+                outbox
+            })
+            .collect();
+        assert_eq!(is_cut(&late), 1);
+    }
+
+    #[test]
+    fn a_socket_of_a_trusted_proxy_is_not_taken_away() {
+        let (memory, sockets, _others) = short();
+        sockets.iter().for_each(|socket| socket.protect());
+        assert!(SocketCharge::take(&memory, &newcomer(), 0).is_err());
     }
 
     #[test]

@@ -181,7 +181,8 @@ impl Default for Plain {
 impl Plain {
     /// How many bytes will be written for the next text.
     fn measure(&mut self, escaping: Escaping, part: Part, text: &str) -> usize {
-        let this = std::mem::replace(&mut self.measured, self.measured << 1);
+        let this = self.measured;
+        self.measured <<= 1;
         match escape::is_plain(text) {
             true => {
                 self.texts |= this;
@@ -193,7 +194,8 @@ impl Plain {
 
     /// Writes the next text.
     fn write(&mut self, escaping: Escaping, part: Part, text: &str, to: &mut Vec<u8>) {
-        let this = std::mem::replace(&mut self.written, self.written << 1);
+        let this = self.written;
+        self.written <<= 1;
         match self.texts & this {
             0 => escaping.write(part, text, to),
             _ => to.extend_from_slice(text.as_bytes()),
