@@ -395,7 +395,10 @@ mod tests {
         // Less than a chunk more would be half of the seven eighths of 1 MiB that visitors have.
         let share = (1 << 20) * 7 / 16;
         let used = memory.used();
-        assert!(used <= share && used + 60_256 + (16 << 10) > share, "{used}");
+        assert!(
+            used <= share && used + 60_256 + (16 << 10) > share,
+            "{used}"
+        );
         unsettled.clear();
         assert_eq!(memory.used(), 0);
         let evicted = Unsettled::default();
