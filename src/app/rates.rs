@@ -75,10 +75,10 @@ impl MemoryOwner for Activity {
 }
 
 impl Live {
-    /// On whose share the buffers of its connection count.
+    /// To whose shares counts what the session does now.
     #[must_use]
-    pub fn memory_owner(&self) -> &Activity {
-        &self.activity
+    pub fn claimant(&self) -> Claimant {
+        self.activity.claimant()
     }
 
     /// Gives back what its buffers keep for the next burst. For the timer of its connection.

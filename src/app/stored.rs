@@ -186,7 +186,7 @@ impl Aging {
 impl App {
     /// Takes room in the store for a text of this session.
     pub(super) fn take_room(&self, live: &Live, text: &str) -> Result<Room, Problem> {
-        let by = self.claimant(live);
+        let by = live.claimant();
         let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX / 2);
         let taken = self.settings.stored.take(&by, bytes, (self.clock)());
         taken.map_err(|why| refusal(why, by.kind))

@@ -18,21 +18,24 @@
 
 mod charge;
 mod claimant;
-mod held;
+mod lease;
 mod memory;
 mod multiples;
+mod order;
 mod parts;
 mod pool;
+mod state;
 mod tally;
 #[cfg(test)]
 mod tests;
 
 pub use charge::Charge;
 pub use claimant::Claimant;
-pub use memory::{Lease, Memory, MemoryOwner, MemorySettings};
+pub use lease::{Chunks, Lease};
+pub use memory::{Memory, MemoryOwner, MemorySettings};
 pub use multiples::Multiples;
 pub use parts::{Part, Parts};
-pub use pool::{Evict, Pool, PoolSettings, Refused};
+pub use pool::{Evict, Missing, Pool, PoolSettings, Refused, granted};
 pub use tally::{Portion, Tallies};
 #[cfg(test)]
 pub(crate) use tests::Owner;

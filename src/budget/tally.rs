@@ -95,7 +95,8 @@ impl Tallies {
             let missing = wanted.saturating_sub(held.charge.amount());
             if missing > 0 {
                 let more = missing.div_ceil(self.chunk).saturating_mul(self.chunk);
-                held.charge.grow(more)?;
+                // Of what is free: an eviction may need this tally.
+                held.charge.grow_of_free(more)?;
             }
             held.used = wanted;
         }

@@ -12,13 +12,13 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::settings::EdgeSettings;
-use crate::budget::{Charge, Claimant, Multiples, Parts, Pool, PoolSettings, Refused};
+use crate::budget::{Charge, Claimant, Evict, Multiples, Parts, Pool, PoolSettings, Refused};
 use crate::model::Network;
 
 /// How many sockets beyond the WebSockets there may be: requests, keep-alive, handshakes.
@@ -75,6 +75,8 @@ struct Paid {
 #[derive(Debug)]
 struct Limits {
     sessions_max: usize,
+    /// What one network may have, however much is free; zero for no such limit.
+    sockets_of_network_max: u64,
     /// What one handshake costs; zero for no limit.
     handshake_cost: Duration,
     burst: Duration,
@@ -85,8 +87,8 @@ struct Limits {
 pub(super) enum Permit {
     /// A socket, whoever its client is.
     Socket(Arc<Admission>),
-    /// A place in a pool. Boxed, because a connection keeps it and never looks at it.
-    Place { _charge: Box<Charge> },
+    /// A place in a pool.
+    Place { charge: Charge },
 }
 
 impl Admission {
@@ -98,15 +100,16 @@ impl Admission {
         Arc::new(Self {
             limits: Limits {
                 sessions_max: settings.connections_max,
+                sockets_of_network_max: settings.connections_per_net.into(),
                 handshake_cost,
                 burst: handshake_cost * settings.connection_burst.max(1),
             },
             multiples: Arc::clone(multiples),
             sockets: AtomicUsize::new(0),
-            clients: Pool::new(PoolSettings {
-                network_max: settings.connections_per_net.into(),
-                ..places("sockets", settings.connections_max + OTHER_SOCKETS_MAX)
-            }),
+            clients: Pool::new(places(
+                "sockets",
+                settings.connections_max + OTHER_SOCKETS_MAX,
+            )),
             sessions: Pool::new(places("sessions", settings.connections_max)),
             paid_until: Mutex::default(),
         })
@@ -122,7 +125,14 @@ impl Admission {
 
     /// The network of a client became known.
     pub(super) fn network(&self, address: IpAddr) -> Result<Permit, Refusal> {
-        place(&self.clients, &self.multiples.stranger(address))
+        let claimant = self.multiples.stranger(address);
+        let permit = place(&self.clients, &claimant)?;
+        let most = self.limits.sockets_of_network_max;
+        let held = || self.clients.held_by_network(claimant.network);
+        match most > 0 && held() > most.saturating_mul(claimant.multiple.into()) {
+            true => Err(Refusal::Network),
+            false => Ok(permit),
+        }
     }
 
     /// A WebSocket is about to open.
@@ -171,6 +181,16 @@ impl Admission {
     }
 }
 
+impl Permit {
+    /// The same, which may be taken away when places are scarce: then `whose` is told.
+    pub(super) fn evictable(mut self, whose: Weak<dyn Evict>) -> Self {
+        if let Self::Place { charge } = &mut self {
+            charge.set_evictable(whose);
+        }
+        self
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Self::Socket(admission) = self {
@@ -197,9 +217,7 @@ fn place(pool: &Arc<Pool>, claimant: &Claimant) -> Result<Permit, Refusal> {
         Refused::Full => Refusal::Full,
         Refused::User | Refused::Network => Refusal::Network,
     })?;
-    Ok(Permit::Place {
-        _charge: Box::new(charge),
-    })
+    Ok(Permit::Place { charge })
 }
 
 /// Counts one more unless that would be more than `max`.
@@ -290,6 +308,45 @@ mod tests {
         drop((crowd, rented));
         assert_eq!(admission.sessions(), 0);
         assert_eq!(fill("192.0.2.3").len(), 500);
+    }
+
+    #[derive(Debug, Default)]
+    struct Told(AtomicUsize);
+
+    impl Evict for Told {
+        fn evict(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_newcomer_gets_a_place_of_the_largest_network_when_few_are_left() {
+        let mut settings = settings();
+        settings.connections_max = 1_000;
+        let admission = admission(&settings);
+        let told: [Arc<Told>; 5] = std::array::from_fn(|_| Arc::default());
+        let mut held = Vec::new();
+        for (last, told) in (1..).zip(&told) {
+            let whose: Arc<dyn Evict> = Arc::<Told>::clone(told);
+            let permits = std::iter::from_fn(|| admission.session([192, 0, 2, last].into()).ok());
+            // 500, 250, 125, 62 and 31 of a thousand.
+            held.extend(
+                permits
+                    .take(500 >> (last - 1))
+                    .map(|it| it.evictable(Arc::downgrade(&whose))),
+            );
+        }
+        assert_eq!(admission.sessions(), 968);
+        let newcomer: IpAddr = [198, 51, 100, 1].into();
+        let places: Vec<_> = (0..60).map(|_| admission.session(newcomer)).collect();
+        assert!(places.iter().all(Result::is_ok));
+        let lost: Vec<_> = told
+            .iter()
+            .map(|told| told.0.load(Ordering::Relaxed))
+            .collect();
+        assert!(lost[0] >= 28 && lost[1..] == [0; 4], "{lost:?}");
+        // A member of the crowd itself gets nothing of the others.
+        assert!(admission.session(SOMEBODY).is_err());
     }
 
     #[test]

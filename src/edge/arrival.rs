@@ -11,7 +11,6 @@ use tokio::time::timeout;
 
 use super::Edge;
 use super::admission::Refusal;
-use super::charges::SocketCharge;
 use super::peer::Peer;
 use super::proxy_head::{self, Head};
 use super::settings::ProxyHead;
@@ -64,11 +63,14 @@ pub(super) async fn behind_proxy(
     // A proxy of proxies goes on being one: then X-Forwarded-For tells the client.
     peer.is_proxy = edge.trusts(client.ip());
     let holder = edge.holder(client.ip(), peer.is_proxy);
-    let charge = SocketCharge::take(edge.app.memory(), &holder, cost);
-    peer.charge = charge.map_err(Lost::Refused)?;
-    if !peer.is_proxy {
+    let charged = peer.charge.retake(edge.app.memory(), &holder, cost);
+    charged.map_err(Lost::Refused)?;
+    if peer.is_proxy {
+        peer.charge.protect();
+    } else {
         let network = edge.admission.network(client.ip());
-        peer.permits.1 = Some(network.map_err(Lost::Refused)?);
+        let network = network.map_err(Lost::Refused)?;
+        peer.permits.1 = Some(network.evictable(peer.charge.whose()));
     }
     Ok(peer)
 }

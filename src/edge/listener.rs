@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::admission::Refusal;
 use super::arrival::{Lost, behind_proxy, secured};
-use super::charges::{HTTP_BYTES, SocketCharge, TLS_BYTES};
+use super::charges::{End, HTTP_BYTES, SocketCharge, TLS_BYTES};
 use super::peer::Peer;
 use super::{Edge, EdgeState, http, routes, tcp};
 
@@ -133,10 +133,12 @@ impl Door {
         let permits = admission.socket().and_then(|socket| {
             let holder = self.edge.holder(ip, is_proxy);
             let charge = SocketCharge::take(self.edge.app.memory(), &holder, self.cost())?;
-            match is_proxy {
-                true => Ok(((socket, None), charge)),
-                false => Ok(((socket, Some(admission.network(ip)?)), charge)),
+            if is_proxy {
+                charge.protect();
+                return Ok(((socket, None), charge));
             }
+            let place = admission.network(ip)?.evictable(charge.whose());
+            Ok(((socket, Some(place)), charge))
         });
         match permits {
             Ok((permits, charge)) => {
@@ -145,9 +147,10 @@ impl Door {
                     is_proxy,
                     is_secure: false,
                     permits,
-                    charge,
+                    charge: Arc::clone(&charge),
                 };
-                self.edge.tracker.spawn(self.clone().open(stream, peer));
+                let task = self.edge.tracker.spawn(self.clone().open(stream, peer));
+                charge.ends_by(End::Task(task.abort_handle()));
             }
             Err(refusal) => self.refuse(stream, refusal),
         }

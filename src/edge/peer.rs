@@ -4,6 +4,7 @@
 //! of a client is believed only of a trusted proxy.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use axum::http::header::{COOKIE, HOST, HeaderName, HeaderValue, ORIGIN, USER_AGENT};
@@ -35,7 +36,7 @@ pub(super) struct Peer {
     /// Held for as long as the socket lives: the place among the sockets, and in its network.
     pub(super) permits: (Permit, Option<Permit>),
     /// Its part of the byte account, held as long.
-    pub(super) charge: SocketCharge,
+    pub(super) charge: Arc<SocketCharge>,
 }
 
 /// The client that sent a request, and what it says of itself.

@@ -102,6 +102,7 @@ impl House for Stomp {
         Ok(Caller {
             network: Network::of(requester.address),
             claimant: edge.stranger(requester.address),
+            socket: Some(Arc::clone(&peer.charge)),
             secret: cookie.and_then(|(value, is_brought)| is_brought.then_some(value)),
             origin: head.headers.get(ORIGIN).cloned(),
         })
@@ -142,6 +143,7 @@ impl House for Stomp {
         Ok(Entrance {
             set_cookie,
             given,
+            charge: Some(Arc::clone(&opened.permits.charge)),
             serve: Box::new(move |line| {
                 let socket = Socket::SockJs(Box::new(SockJs(line)));
                 Box::pin(Box::new(Connection::new(edge, socket, opened)).run())
