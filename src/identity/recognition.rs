@@ -90,15 +90,13 @@ impl Opening<'_> {
         // a node with another clock, which also said when they ended.
         let taken_at = now.max(candidate.last_seen).after(Duration::from_millis(1));
         let bound = self.bound(bind_cookie);
-        let secret = Visit {
-            used_at: now,
-            ..bound.unwrap_or(Visit {
-                made_at: taken_at,
-                is_loose: true,
-                is_korean: self.is_korean(),
-                ..Visit::of_address(user_id)
-            })
-        };
+        let secret = bound.unwrap_or(Visit {
+            made_at: taken_at,
+            is_loose: true,
+            is_korean: self.is_korean(),
+            ..Visit::of_address(user_id)
+        });
+        let secret = secret.told_at(now);
         let taken = self.write_take_over((user_id, record.as_ref()), &secret, taken_at);
         let taken = taken.await;
         // Also when it failed: it may have been committed all the same.

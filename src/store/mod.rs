@@ -221,6 +221,11 @@ pub const VISIT_LIFE: Duration = Duration::from_secs(3_600);
 /// How much longer such a row stays: the clocks of the nodes may differ.
 const VISIT_MARGIN: Duration = Duration::from_secs(300);
 
+/// How long it is noted that an address was given up. Without a row a secret opens its visitor for
+/// [`VISIT_LIFE`] after it was told, and for as long as location remembers the last session, which ends with
+/// the erasure; the rest is for nodes that learn of it late.
+pub const ENDED_LIFE: Duration = Duration::from_secs(3 * 3_600);
+
 /// Rows that nothing depends on go when their visitors were last seen before this.
 fn unkept_before(now: UnixMillis) -> UnixMillis {
     now.before(VISIT_LIFE + VISIT_MARGIN)
