@@ -145,13 +145,15 @@ pub struct UserRecord {
     pub is_kept: bool,
 }
 
-/// Messages that end within one slot of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What ends within one slot of time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoredSlot {
     /// The number of the slot, counted from 1970.
     pub slot: u64,
-    /// How many messages they are.
+    /// How many messages it is.
     pub messages: u64,
+    /// How many rows of visitors it is.
+    pub visitors: u64,
     /// The bytes of their texts.
     pub bytes: u64,
 }
@@ -300,9 +302,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         limit: u32,
     ) -> Result<Range, StoreError>;
 
-    /// What visitors have stored, by slots of `slot_ms` in which retention may remove it, in their order.
+    /// What visitors have stored, by slots of `slot_ms` in which retention may remove it: messages, and rows
+    /// of visitors, which stay for `rows_keep` after they were last seen. A slot may come twice.
     /// Goes through all of it: meant for the start of a node.
-    async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError>;
+    async fn stored_by_visitors(
+        &self,
+        slot_ms: u64,
+        rows_keep: Duration,
+    ) -> Result<Vec<StoredSlot>, StoreError>;
 
     /// Whether `from` has written to the conversation at or after `since`.
     async fn wrote_since(
@@ -368,6 +375,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The user connected or disconnected now.
     async fn seen(&self, user_id: &UserId, now: UnixMillis) -> Result<(), StoreError>;
 
+    /// The same of several at once, in one piece of work: callers bound how many.
+    async fn seen_all(&self, user_ids: &[UserId], now: UnixMillis) -> Result<(), StoreError> {
+        for user_id in user_ids {
+            self.seen(user_id, now).await?;
+        }
+        Ok(())
+    }
+
     /// Everything that the user wrote or received and the store still has, oldest first, at most
     /// `limit` messages after `after`: the user's own copy. No message follows once the texts have
     /// `bytes_max` bytes, so that an answer has less than that and one message more.
@@ -382,6 +397,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Forgets a user: his row, his secrets, his memberships, the words of his messages (their
     /// places stay for the others). A conversation in which nobody is left goes as a whole. No secret
     /// opens the address until `ends_at`, whether there was a row or not.
+    ///
+    /// From the first moment no secret opens the address; the rest may be done in several steps, so that
+    /// nobody else waits for a long history. What was cut off by the end of a node, [`Store::purge`] completes.
     async fn erase(&self, user_id: &UserId, ends_at: UnixMillis) -> Result<(), StoreError>;
 
     /// Removes what has expired (messages, secrets) and the visitors not seen since `idle_before`

@@ -152,7 +152,11 @@ fn a_cookie_is_looked_up_once_it_is_older_than_a_visit() {
     let is_old = |value: &str| ours.old_in(&format!("a=b; sb_vid={value}")).is_some();
     let (fresh, _) = ours.cookie_for(None).unwrap();
     assert!(!is_old(&fresh));
-    let of_age = |age: Duration| Visit::at([1; 9]).told_at(NOW.before(age)).tell(&key(b"ours"));
+    let of_age = |age: Duration| {
+        Visit::at([1; 9])
+            .told_at(NOW.before(age))
+            .tell(&key(b"ours"))
+    };
     assert!(!is_old(&of_age(VISIT_LIFE)));
     assert!(is_old(&of_age(VISIT_LIFE + Duration::from_millis(1))));
     let random = ours.value_of(&Secret([9; SECRET_BYTES]));

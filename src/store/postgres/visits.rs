@@ -142,8 +142,9 @@ async fn make(transaction: &Transaction<'_>, change: &Change) -> Result<Option<u
             Ok(unless_zero(rows))
         }
         Change::PurgeEnded(now) => {
-            execute(transaction, sql::DROP_ENDED, &[&millis(*now)]).await?;
-            Ok(Some(0))
+            let params: [&(dyn ToSql + Sync); 2] = [&millis(*now), &PURGE_ROWS];
+            let rows = execute(transaction, sql::DROP_ENDED, &params).await?;
+            Ok(unless_zero(rows))
         }
         Change::PurgeUnkept(now) => {
             let statement = format!("{} FOR UPDATE SKIP LOCKED", sql::UNKEPT);

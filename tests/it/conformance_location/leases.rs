@@ -152,6 +152,28 @@ async fn a_visitor_without_a_row_is_remembered_for_an_hour(rig: Rig) {
     let noted = [(one.clone(), loose(4)), (three.clone(), taken)];
     assert_eq!(b.loose(&here).await.unwrap(), noted, "the last two");
     assert!(b.loose(&other).await.unwrap().is_empty());
+    // One who comes with another fingerprint leaves the first one, and one who is firm leaves all.
+    let moved = |standing| {
+        Arc::new(Unkept {
+            client_identifier: other.clone(),
+            ..(*visitor(standing, 5)).clone()
+        })
+    };
+    let four = user("four");
+    for (visitor, expected) in [
+        (loose(5), 2),
+        (moved(Standing::Loose { taken_at: None }), 1),
+        (moved(Standing::FIRM), 1),
+    ] {
+        a.introduce(&four, &visitor).await.unwrap();
+        assert_eq!(b.loose(&here).await.unwrap().len(), expected);
+        let found = b.loose(&other).await.unwrap();
+        let is_there = visitor.client_identifier == other && visitor.standing.is_loose();
+        assert_eq!(found.len(), usize::from(is_there));
+    }
+    a.introduce(&one, &loose(4)).await.unwrap();
+    a.introduce(&three, &noted[1].1).await.unwrap();
+    assert_eq!(b.loose(&here).await.unwrap(), noted);
     // Whoever registers a session introduces its visitor again.
     let mut entry = session(&two, 2);
     entry.1.visitor = Some(loose(6));
