@@ -152,12 +152,12 @@ fn rows_count_for_as_long_as_they_are_kept() {
     let reserved = Reservation::take(aging.account(&visitor), costs, slots);
     reserved.unwrap().keep_with_conversation();
     let rows = VISITOR_COST_BYTES + MESSAGE_COST_BYTES;
-    let held = || {
+    let held = || -> u64 {
         let account = aging.account(&visitor);
         account.take(0).unwrap();
         stored.visitors().used()
     };
-    assert_eq!(held(), 3 << 10, "in chunks of a kibibyte");
+    assert_eq!(held(), 512 + MESSAGE_COST_BYTES + rows);
     let day = 24 * 3_600;
     for (days, expected) in [(2, rows), (89, rows), (95, 0)] {
         aging.end(NOW.after(Duration::from_secs(days * day)));

@@ -131,6 +131,8 @@ pub(crate) async fn what_visitors_have_stored_is_told_by_when_it_ends(both: &Bot
     };
     let mut found = slots(100).await;
     found.retain(|stored| (100..=102).contains(&stored.slot) && stored.messages > 0);
+    // Rows of others may end at the same time.
+    found.iter_mut().for_each(|stored| stored.visitors = 0);
     let slot = |slot, messages, bytes| StoredSlot {
         slot,
         messages,
@@ -143,7 +145,7 @@ pub(crate) async fn what_visitors_have_stored_is_told_by_when_it_ends(both: &Bot
         found.iter().map(|stored| stored.visitors).sum()
     };
     let before = visitors(100).await;
-    for (name, token, is_kept) in [("stored.kept", 90, true), ("stored.unkept", 91, false)] {
+    for (name, token, is_kept) in [("stored.kept", 190, true), ("stored.unkept", 191, false)] {
         let new = NewVisitor {
             is_kept,
             ..visitor(name, token, "7")
