@@ -11,9 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::speaker::{Speaker, Speaking};
-use super::stored::StoredAccount;
 use super::{App, AppSettings, Live};
-use crate::budget::{Claimant, Memory, MemoryOwner, Multiples};
+use crate::budget::{AgingAccount, Claimant, Memory, MemoryOwner, Multiples};
 use crate::identity::Handshake;
 use crate::model::{CloseReason, Code, Kind, Principal, Problem, RoomId, UserId};
 use crate::policy::bucket::{self, Level, Rate, Verdict};
@@ -55,7 +54,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Writing {
     /// To which account stored messages count.
-    account: Option<Arc<StoredAccount>>,
+    account: Option<Arc<AgingAccount>>,
     /// The conversation that was written to last, with its writer and its recipient. Most messages of a
     /// session go to the same one, and its id is a hash.
     room: Option<(UserId, UserId, RoomId)>,
@@ -154,8 +153,8 @@ impl Activity {
     pub(super) fn stored_account(
         &self,
         principal: &Principal,
-        open: impl FnOnce() -> Arc<StoredAccount>,
-    ) -> Arc<StoredAccount> {
+        open: impl FnOnce() -> Arc<AgingAccount>,
+    ) -> Arc<AgingAccount> {
         let known = self
             .lock()
             .writing

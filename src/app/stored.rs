@@ -11,7 +11,6 @@
 //! After a restart the total is read from the store. Who stored it is not known any more, so it counts to
 //! the end of the node, and shares begin anew.
 
-mod accounts;
 #[cfg(test)]
 mod tests;
 
@@ -19,10 +18,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::accounts::Aging;
-pub(super) use self::accounts::StoredAccount;
 use super::{App, Live};
-use crate::budget::{Claimant, Pool, PoolSettings, Refused};
+use crate::budget::{Aging, AgingAccount, Claimant, Pool, PoolSettings, Refused};
 use crate::model::{Code, Kind, Network, Problem, UnixMillis};
 use crate::store::{Append, Keep};
 
@@ -79,7 +76,7 @@ pub struct Stored {
 /// Bytes that were set aside for something to be stored. They are given back unless it is stored.
 #[derive(Debug)]
 pub struct Reservation {
-    account: Arc<StoredAccount>,
+    account: Arc<AgingAccount>,
     bytes: u64,
     /// How much of it is rows, which stay longer.
     rows: u64,
@@ -132,7 +129,7 @@ impl Stored {
 
 impl Reservation {
     fn take(
-        account: Arc<StoredAccount>,
+        account: Arc<AgingAccount>,
         (bytes, rows): (u64, u64),
         slots: (u64, u64),
     ) -> Result<Self, Refused> {

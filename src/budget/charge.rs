@@ -62,12 +62,8 @@ impl Charge {
         })
     }
 
-    /// Takes more, and nothing from anybody else: for callers that hold a lock which an eviction may need, or
-    /// that ask again for less. A refusal is not counted.
-    ///
-    /// # Errors
-    /// As [`Pool::take`].
-    pub fn grow_quietly(&mut self, own: u64, shared: u64) -> Result<(), Refused> {
+    /// Takes more, and nothing from anybody else: for callers that hold a lock which an eviction may need.
+    pub(super) fn grow_quietly(&mut self, own: u64, shared: u64) -> Result<(), Refused> {
         self.try_grow(Amount { own, shared })
     }
 

@@ -16,6 +16,7 @@
 //! [`Memory`] is the pool of bytes. [`Tallies`] count many small things of one client, such as messages in
 //! queues, without a charge for each.
 
+mod aging;
 mod charge;
 mod claimant;
 mod held;
@@ -27,6 +28,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+pub use aging::{Aging, AgingAccount};
 pub use charge::Charge;
 pub use claimant::Claimant;
 pub use memory::{Lease, Memory, MemoryOwner, MemorySettings};

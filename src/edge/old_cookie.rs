@@ -25,8 +25,8 @@ pub(super) async fn drop_if_over(edge: &Arc<Edge>, request: &mut Request, path: 
     if !begins {
         return;
     }
-    let lines = request.headers().get_all(COOKIE).iter();
-    let Some(header) = lines.last().and_then(|line| line.to_str().ok()) else {
+    let mut lines = request.headers().get_all(COOKIE).iter();
+    let Some(header) = lines.next_back().and_then(|line| line.to_str().ok()) else {
         return;
     };
     let Some(peer) = request.extensions().get::<Arc<Peer>>() else {

@@ -7,6 +7,7 @@
 pub mod accounts;
 mod alike;
 mod backlog;
+mod lives;
 pub mod memory;
 pub mod postgres;
 mod rows;
@@ -14,6 +15,8 @@ mod sql;
 pub mod sqlite;
 
 pub use accounts::AccountStore;
+use lives::unkept_before;
+pub use lives::{ENDED_LIFE, StoredSlot, VISIT_LIFE};
 pub use memory::MemoryStore;
 pub use postgres::{PostgresSettings, PostgresStore};
 pub use sqlite::{SqliteSettings, SqliteStore};
@@ -145,19 +148,6 @@ pub struct UserRecord {
     pub is_kept: bool,
 }
 
-/// What ends within one slot of time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StoredSlot {
-    /// The number of the slot, counted from 1970.
-    pub slot: u64,
-    /// How many messages it is.
-    pub messages: u64,
-    /// How many rows of visitors it is.
-    pub visitors: u64,
-    /// The bytes of their texts.
-    pub bytes: u64,
-}
-
 /// A visitor to be created together with his secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewVisitor {
@@ -214,23 +204,6 @@ impl Found {
             false => Self::Nobody,
         }
     }
-}
-
-/// How long a visitor of whom nothing is kept can come back, and how long a row stays that nothing
-/// depends on.
-pub const VISIT_LIFE: Duration = Duration::from_secs(3_600);
-
-/// How much longer such a row stays: the clocks of the nodes may differ.
-const VISIT_MARGIN: Duration = Duration::from_secs(300);
-
-/// How long it is noted that an address was given up. Without a row a secret opens its visitor for
-/// [`VISIT_LIFE`] after it was told, and for as long as location remembers the last session, which ends with
-/// the erasure; the rest is for nodes that learn of it late.
-pub const ENDED_LIFE: Duration = Duration::from_secs(3 * 3_600);
-
-/// Rows that nothing depends on go when their visitors were last seen before this.
-fn unkept_before(now: UnixMillis) -> UnixMillis {
-    now.before(VISIT_LIFE + VISIT_MARGIN)
 }
 
 /// A loose identity to be taken over by whoever has its fingerprint.

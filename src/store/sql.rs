@@ -22,6 +22,18 @@ macro_rules! message_columns {
 
 pub(super) use message_columns;
 
+/// Whether a message `m` that was to expire is kept: it was written by a visitor who has an account since then,
+/// before it expired. What another one wrote who had the address before goes as it would have.
+macro_rules! is_of_account {
+    () => {
+        "EXISTS (SELECT 1 FROM users u JOIN accounts a ON a.user_id = u.user_id \
+         WHERE u.user_id = m.from_user AND u.kind = 1 AND m.expires_at > a.created_at \
+         AND m.accepted_at >= coalesce(u.taken_at, 0))"
+    };
+}
+
+pub(super) use is_of_account;
+
 /// The statements with their names, so that a test can look at every one.
 macro_rules! statements {
     ($($(#[doc = $doc:literal])* $name:ident = $text:expr;)*) => {

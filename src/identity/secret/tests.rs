@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::store::VISIT_LIFE;
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 

@@ -33,9 +33,7 @@ use tokio_util::task::TaskTracker;
 
 use super::alike::{storable, stretch};
 use super::backlog::Backlog;
-use super::rows::{
-    MessageRow, millis, room, signed, span, stored_slot, unsigned, user, visitors_slot,
-};
+use super::rows::{MessageRow, millis, room, signed, unsigned, user};
 use super::{
     Append, Commit, Found, Head, Heads, Keep, NewVisitor, Position, Range, Store, StoreError,
     StoredSlot, TakeOver, TokenHash, UserRecord, sql,
@@ -251,18 +249,7 @@ impl Store for PostgresStore {
         slot_ms: u64,
         rows_keep: Duration,
     ) -> Result<Vec<StoredSlot>, StoreError> {
-        let slot_ms = signed(slot_ms.max(1));
-        let rows = self.ask(sql::STORED_BY_VISITORS, &[&slot_ms]).await?;
-        let messages = rows.iter().map(|row| {
-            let (slot, messages) = (row.try_get(0)?, row.try_get(1)?);
-            Ok(stored_slot(slot, messages, row.try_get(2)?))
-        });
-        let mut slots = messages.collect::<Result<Vec<_>, StoreError>>()?;
-        let params: [&(dyn ToSql + Sync); 2] = [&span(rows_keep), &slot_ms];
-        for row in self.ask(sql::VISITORS_STORED, &params).await? {
-            slots.push(visitors_slot(row.try_get(0)?, row.try_get(1)?));
-        }
-        Ok(slots)
+        self.find_stored(slot_ms, rows_keep).await
     }
 
     async fn user(&self, user_id: &UserId) -> Result<Option<UserRecord>, StoreError> {

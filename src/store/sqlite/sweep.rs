@@ -12,7 +12,7 @@ use super::SqliteStore;
 use super::visits::{PURGE, PurgeStep};
 use super::writer::Unit;
 use crate::model::{UnixMillis, UserId};
-use crate::store::rows::millis;
+use crate::store::rows::{millis, time};
 use crate::store::{ENDED_LIFE, StoreError, sql};
 
 /// How long a step may hold the writer; what it has begun it ends.
@@ -38,6 +38,7 @@ const DROP_KEY: &str =
 const DROP_CONVERSATION: &str = "DELETE FROM conversations WHERE room = $1";
 const LEAVE: &str = "DELETE FROM members WHERE user_id = $1 AND room = $2";
 const HALF_ERASED: &str = "SELECT user_id FROM ended_visitors WHERE ends_at = $1 LIMIT 1";
+const NOTED: &str = "SELECT ends_at FROM ended_visitors WHERE user_id = $1";
 const END_NOTE: &str = "UPDATE ended_visitors SET ends_at = $1 WHERE user_id = $2 OR user_id IN ( \
     SELECT old_id FROM aliases WHERE new_id = $2)";
 
@@ -98,16 +99,10 @@ impl SqliteStore {
         ends_at: UnixMillis,
     ) -> Result<(), StoreError> {
         let user = user_id.clone();
-        self.step(move |unit| {
-            let params = params![user.as_str(), millis(ERASING)];
-            unit.conn
-                .prepare_cached(sql::END_VISITOR)?
-                .execute(params)?;
-            let mut drop_tokens = unit.conn.prepare_cached(sql::DROP_TOKENS)?;
-            drop_tokens.execute([user.as_str()])
-        })
-        .await?;
-        self.end_erasure(user_id, ends_at).await
+        let noted = self.step(move |unit| begin_erasure(unit.conn, &user));
+        let noted = noted.await?;
+        let ends_at = noted.filter(|noted| *noted != ERASING).max(Some(ends_at));
+        self.end_erasure(user_id, ends_at.unwrap_or_default()).await
     }
 
     async fn end_erasure(&self, user_id: &UserId, ends_at: UnixMillis) -> Result<(), StoreError> {
@@ -151,6 +146,24 @@ impl SqliteStore {
         })
         .await
     }
+}
+
+/// From now on no secret opens the address. Returns until when that was noted before.
+fn begin_erasure(conn: &Connection, user: &UserId) -> Result<Option<UnixMillis>, Error> {
+    let noted = conn
+        .prepare_cached(NOTED)?
+        .query_row([user.as_str()], |row| row.get(0))
+        .optional()?;
+    conn.prepare_cached(sql::END_VISITOR)?
+        .execute(params![user.as_str(), millis(ERASING)])?;
+    conn.prepare_cached(sql::DROP_TOKENS)?
+        .execute([user.as_str()])?;
+    // The largest number of a row stands for the largest time.
+    let time_of = |noted: i64| match noted {
+        i64::MAX => ERASING,
+        noted => time(noted),
+    };
+    Ok(noted.map(time_of))
 }
 
 /// Erases for a while. Returns where to go on; nothing when nothing is left of the user.

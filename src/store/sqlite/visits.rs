@@ -186,20 +186,35 @@ pub(super) fn purge_messages(
     (now, _): (UnixMillis, UnixMillis),
     rows_max: usize,
 ) -> Result<Purged, Error> {
-    type Expired = (Vec<u8>, i64, String, Option<String>);
-    let mut find = conn.prepare_cached(
-        "SELECT room, seq, from_user, client_id FROM messages WHERE expires_at <= $1 LIMIT $2",
-    )?;
+    type Expired = (Vec<u8>, i64, String, Option<String>, bool);
+    let mut find = conn.prepare_cached(concat!(
+        "SELECT m.room, m.seq, m.from_user, m.client_id, ",
+        sql::is_of_account!(),
+        " FROM messages m WHERE m.expires_at <= $1 LIMIT $2"
+    ))?;
     let expired: Vec<Expired> = find
         .query_map(params![millis(now), limit(rows_max)], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            Ok((
+                row.get(0)?,
+                row.get(1)?,
+                row.get(2)?,
+                row.get(3)?,
+                row.get(4)?,
+            ))
         })?
         .collect::<Result<_, _>>()?;
     let begun = Begun::now();
     let mut removed = 0;
-    for (room, seq, sender, client_id) in &expired {
+    for (room, seq, sender, client_id, is_kept) in &expired {
         if begun.is_over() {
             return Ok(purged(removed, false));
+        }
+        if *is_kept {
+            conn.prepare_cached(
+                "UPDATE messages SET expires_at = NULL WHERE room = $1 AND seq = $2",
+            )?
+            .execute(params![room, seq])?;
+            continue;
         }
         removed += 1;
         conn.prepare_cached("DELETE FROM messages WHERE room = $1 AND seq = $2")?
@@ -211,7 +226,7 @@ pub(super) fn purge_messages(
             .execute(params![room, sender, client_id])?;
         }
     }
-    Ok(purged(expired.len(), expired.len() < rows_max))
+    Ok(purged(removed, expired.len() < rows_max))
 }
 
 pub(super) fn purge_tokens(

@@ -1,6 +1,7 @@
-//! Who has stored how much: an account for each writer, and sums for those who have not written lately.
+//! Shares that come back with time: an account for each client that stores something, and sums for those that have
+//! not stored anything lately.
 //!
-//! Not here: what is counted (`stored`). Invariants: what is counted of a writer is counted once, in their
+//! Not here: what is counted (`app::stored`). Invariants: what is counted of a writer is counted once, in their
 //! account or in the sum of their network; an account that nobody has in hand goes into the sum after an
 //! hour, and at once when there are [`ACCOUNTS_MAX`]; so neither grows with how many clients have come.
 //!
@@ -14,7 +15,9 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::budget::{Charge, Claimant, Pool, PoolSettings, Refused};
+use super::charge::Charge;
+use super::claimant::Claimant;
+use super::pool::{Pool, PoolSettings, Refused};
 use crate::model::{Kind, Network, UnixMillis, UserId};
 
 /// Time is cut into so many slots; a share comes back when its slot is over.
@@ -37,7 +40,7 @@ const SUMS_MAX: usize = 8_192;
 
 /// Shares that come back with time.
 #[derive(Debug)]
-pub(super) struct Aging {
+pub struct Aging {
     pool: Arc<Pool>,
     chunk: u64,
     slot_ms: u64,
@@ -54,7 +57,7 @@ type Writer = (Option<UserId>, Network, Kind);
 
 #[derive(Debug)]
 struct Books {
-    accounts: BTreeMap<Writer, Arc<StoredAccount>>,
+    accounts: BTreeMap<Writer, Arc<AgingAccount>>,
     /// At so many accounts those that nobody has in hand are summed up.
     accounts_max: usize,
     /// By the widest network.
@@ -76,7 +79,7 @@ struct Slots(SmallVec<[(u64, u64); 2]>);
 
 /// What one writer has stored from one network.
 #[derive(Debug)]
-pub(in crate::app) struct StoredAccount {
+pub struct AgingAccount {
     user: Option<UserId>,
     kind: Kind,
     chunk: u64,
@@ -95,7 +98,9 @@ struct Held {
 }
 
 impl Aging {
-    pub(super) fn new(settings: PoolSettings, life: Duration, row_life: Duration) -> Self {
+    /// Nothing is stored yet. What is stored is kept for `life`, and what is kept longer for `row_life`.
+    #[must_use]
+    pub fn new(settings: PoolSettings, life: Duration, row_life: Duration) -> Self {
         let slot = (life / SLOTS).max(SLOT_MIN);
         Self {
             chunk: (settings.capacity / CHUNKS_MIN).clamp(CHUNK_MIN, CHUNK_MAX),
@@ -113,35 +118,45 @@ impl Aging {
         }
     }
 
-    pub(super) fn pool(&self) -> &Arc<Pool> {
+    /// The pool behind it.
+    #[must_use]
+    pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
 
-    pub(super) fn life(&self) -> Duration {
+    /// How long what is stored is kept.
+    #[must_use]
+    pub fn life(&self) -> Duration {
         self.life
     }
 
-    pub(super) fn row_life(&self) -> Duration {
+    /// How long what is kept longer is kept.
+    #[must_use]
+    pub fn row_life(&self) -> Duration {
         self.row_life
     }
 
-    pub(super) fn slot_ms(&self) -> u64 {
+    /// How long a slot is, in milliseconds.
+    #[must_use]
+    pub fn slot_ms(&self) -> u64 {
         self.slot_ms
     }
 
-    pub(super) fn slot(&self, at: UnixMillis) -> u64 {
+    /// The slot of this time, in which what ends then comes back.
+    #[must_use]
+    pub fn slot(&self, at: UnixMillis) -> u64 {
         at.0 / self.slot_ms
     }
 
     /// The slot in which rows come back: coarser, so that they are in as few slots as messages.
-    pub(super) fn row_slot(&self, at: UnixMillis) -> u64 {
+    pub fn row_slot(&self, at: UnixMillis) -> u64 {
         let coarse_ms = self.row_life.as_millis() / u128::from(SLOTS);
         let coarse = u64::try_from(coarse_ms / u128::from(self.slot_ms)).unwrap_or(u64::MAX);
         self.slot(at).next_multiple_of(coarse.max(1))
     }
 
     /// The account of a writer.
-    pub(super) fn account(&self, by: &Claimant) -> Arc<StoredAccount> {
+    pub fn account(&self, by: &Claimant) -> Arc<AgingAccount> {
         let writer = (by.user.clone(), by.network, by.kind);
         let mut books = self.books();
         if let Some(known) = books.accounts.get(&writer) {
@@ -152,7 +167,7 @@ impl Aging {
             // Those that are left are in the hands of sessions.
             books.accounts_max = ACCOUNTS_MAX.max(books.accounts.len() * 2);
         }
-        let account = Arc::new(StoredAccount {
+        let account = Arc::new(AgingAccount {
             user: by.user.clone(),
             kind: by.kind,
             chunk: self.chunk,
@@ -168,7 +183,7 @@ impl Aging {
     }
 
     /// Gives back what was removed by now.
-    pub(super) fn end(&self, now: UnixMillis) {
+    pub fn end(&self, now: UnixMillis) {
         let present = self.slot(now);
         if self.swept.swap(present, Ordering::Relaxed) == present {
             return;
@@ -179,7 +194,7 @@ impl Aging {
     }
 
     /// Counts what was stored before this start to nobody in particular.
-    pub(super) fn restore(&self, nobody: &Claimant, slot: u64, bytes: u64, now: UnixMillis) {
+    pub fn restore(&self, nobody: &Claimant, slot: u64, bytes: u64, now: UnixMillis) {
         if slot < self.slot(now) {
             return;
         }
@@ -194,7 +209,7 @@ impl Aging {
     }
 
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> (usize, usize, usize) {
+    pub(crate) fn sizes(&self) -> (usize, usize, usize) {
         let books = self.books();
         (books.accounts.len(), books.sums.len(), books.rest.len())
     }
@@ -217,7 +232,7 @@ impl Books {
     }
 
     /// Puts the accounts that nobody has in hand, as far as they are wanted, into the sums.
-    fn sum_up(&mut self, pool: &Arc<Pool>, is_wanted: impl Fn(&StoredAccount) -> bool) {
+    fn sum_up(&mut self, pool: &Arc<Pool>, is_wanted: impl Fn(&AgingAccount) -> bool) {
         let Self {
             accounts,
             sums,
@@ -280,14 +295,17 @@ impl Slots {
     }
 }
 
-impl StoredAccount {
+impl AgingAccount {
     /// Whether it is of this writer, who may have become somebody else since.
-    pub(in crate::app) fn is_of(&self, user: &UserId, kind: Kind) -> bool {
+    pub fn is_of(&self, user: &UserId, kind: Kind) -> bool {
         self.kind == kind && self.user.as_ref() == Some(user)
     }
 
     /// Takes so much.
-    pub(super) fn take(&self, bytes: u64) -> Result<(), Refused> {
+    ///
+    /// # Errors
+    /// When the client, or one of the networks around it, holds as much as it may.
+    pub fn take(&self, bytes: u64) -> Result<(), Refused> {
         let mut held = lock(&self.held);
         let wanted = held.used.saturating_add(bytes);
         let missing = wanted.saturating_sub(held.charge.amount());
@@ -303,7 +321,7 @@ impl StoredAccount {
     }
 
     /// Counts so much that is stored already.
-    pub(super) fn add(&self, bytes: u64) {
+    pub fn add(&self, bytes: u64) {
         let mut held = lock(&self.held);
         held.used += bytes;
         let missing = held.used.saturating_sub(held.charge.amount());
@@ -313,7 +331,7 @@ impl StoredAccount {
     }
 
     /// What was taken is stored, until these slots are over.
-    pub(super) fn keep(&self, (slot, bytes): (u64, u64), (row_slot, rows): (u64, u64)) {
+    pub fn keep(&self, (slot, bytes): (u64, u64), (row_slot, rows): (u64, u64)) {
         let mut held = lock(&self.held);
         held.is_active = true;
         held.slots.add(slot, bytes);
@@ -322,7 +340,8 @@ impl StoredAccount {
         }
     }
 
-    pub(super) fn give_back(&self, bytes: u64) {
+    /// Gives back what was taken and is not stored.
+    pub fn give_back(&self, bytes: u64) {
         if bytes > 0 {
             lock(&self.held).give_back(bytes, self.chunk);
         }
