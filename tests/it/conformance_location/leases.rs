@@ -16,7 +16,7 @@ on_every_engine! {
     peers_are_the_live_nodes_with_their_states
     the_first_store_has_the_cluster
     after_a_flush_a_claim_and_a_registration_restore_everything
-    a_visitor_stands_under_the_last_fingerprint_only,
+    a_visitor_stands_under_the_last_fingerprint_only
     a_visitor_without_a_row_is_remembered_for_an_hour
 }
 
