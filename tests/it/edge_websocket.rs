@@ -102,7 +102,7 @@ async fn a_cookie_that_stands_for_nobody_any_more_is_replaced() {
     let info = async |cookie: &str, path: &str| {
         let line = format!("Cookie: {cookie}");
         let answer = match path {
-            "/info" => ask(at, "GET /ws-chat/info", &[&own, &line], None).await,
+            "/info" => ask(at, "GET /ws-chat/info", &[&own, &line]).await,
             _ => upgrade(at, &[&own, &line]).await.1,
         };
         let set = answer.header("set-cookie").unwrap();
