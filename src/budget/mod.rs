@@ -14,7 +14,7 @@
 //! ```
 //!
 //! [`Memory`] is the pool of bytes. [`Tallies`] count many small things of one client, such as messages in
-//! queues, without a charge for each.
+//! queues, without a charge for each. [`Aging`] counts what is stored and comes back with time.
 
 mod aging;
 mod charge;
