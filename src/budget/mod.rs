@@ -14,8 +14,9 @@
 //! ```
 //!
 //! [`Memory`] is the pool of bytes. [`Tallies`] count many small things of one client, such as messages in
-//! queues, without a charge for each.
+//! queues, without a charge for each. [`Aging`] counts what is stored and comes back with time.
 
+mod aging;
 mod charge;
 mod claimant;
 mod lease;
@@ -29,6 +30,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+pub use aging::{Aging, AgingAccount};
 pub use charge::Charge;
 pub use claimant::Claimant;
 pub use lease::{Chunks, Lease};

@@ -36,6 +36,7 @@ mod health;
 mod http;
 mod listener;
 mod meters;
+mod old_cookie;
 mod origin;
 mod pace;
 mod paced;

@@ -62,6 +62,7 @@ impl Config {
             stored: Stored::new(StoreSizes {
                 visitors: settings.visitor_store_bytes.0 as u64,
                 visitors_keep: settings.anon_history_ttl,
+                rows_keep: settings.anon_identity_ttl,
                 members: settings.member_store_bytes.0 as u64,
             }),
         }

@@ -382,7 +382,8 @@ async fn what_visitors_store_has_a_share_and_an_end_that_survive_a_start() {
     let after = Rig::new(storing(&store)).await;
     super::rig::settled().await;
     let pool = Arc::clone(after.nodes[0].settings.stored.visitors());
-    assert_eq!(pool.used(), 8 * (2_000 + 512));
+    let (messages, rows) = (8 * (2_000 + 512), 2 * 1_024);
+    assert_eq!(pool.used(), messages + rows);
     let somebody = after.neighbour("203.0.113.1").await;
     says(&somebody, 0).await.unwrap();
 }

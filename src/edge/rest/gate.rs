@@ -87,12 +87,12 @@ async fn answer(
     }
     let reply = match (keyed?, admitted) {
         (None, Ok(())) => (route.handler)(call).await,
-        (Some(keyed), Ok(())) => match keyed.begin(&call).await? {
+        (Some(mut keyed), Ok(())) => match keyed.begin(&call).await? {
             Some(reply) => Ok(reply),
             None => keyed.run(route, call).await,
         },
         // The secret may have ended by the very request that is asked for again.
-        (Some(keyed), Err(problem)) if problem.code.status() == 401 => {
+        (Some(mut keyed), Err(problem)) if problem.code.status() == 401 => {
             match keyed.begin(&call).await {
                 Ok(Some(reply)) => Ok(reply),
                 Ok(None) => {

@@ -29,7 +29,7 @@ use crate::edge::peer::{Peer, Requester};
 use crate::edge::settings::MessageKind;
 use crate::edge::socket::{Gone, Received, Socket};
 use crate::edge::websocket::Asked;
-use crate::edge::{Edge, reply, websocket};
+use crate::edge::{Edge, old_cookie, reply, websocket};
 use crate::model::Network;
 use crate::model::{CloseReason, Code, Problem};
 use crate::websocket::Framed;
@@ -45,8 +45,9 @@ pub(in crate::edge) fn routes(edge: &Arc<Edge>, base: &str) -> Router<Arc<Edge>>
     let endpoint = Arc::new(endpoint);
     let below = base.len();
     let edge = Arc::clone(edge);
-    let answer = any(async move |request: Request| {
+    let answer = any(async move |mut request: Request| {
         let path = path_from(below, &request);
+        old_cookie::drop_if_over(&edge, &mut request, &path).await;
         // At these two a WebSocket is STOMP without any framing of SockJS.
         let is_bare = matches!(path.as_str(), "" | "/websocket");
         if is_bare && websocket::is_asked_for(request.headers()) {
