@@ -10,7 +10,7 @@ use super::charge::Charge;
 use super::claimant::{Claimant, Key};
 use super::held::{Amount, Held};
 use super::parts::Parts;
-use crate::model::{Kind, Network, UserId};
+use crate::model::{Kind, Network, UserId, Width};
 
 /// A pool is short when less than this part of it is free. Before that a refusal is the claimant's own share, and
 /// nobody else loses for it.
@@ -31,7 +31,7 @@ pub struct PoolSettings {
     /// How much of what is free each may hold.
     pub parts: Parts,
     /// How much one IPv4 address or one IPv6 /64 may hold at most, however much is free; zero for no such
-    /// limit.
+    /// limit. A /56 may hold one and a half times as much, a /48 twice as much.
     pub network_max: u64,
 }
 
@@ -218,13 +218,14 @@ impl Pool {
     fn network_limit(&self, network: Network, claimant: &Claimant, free: u64) -> u64 {
         let part = self.settings.parts.of_network(network.width());
         let limit = part.of(free, claimant.multiple);
-        match self.settings.network_max {
-            0 => limit,
-            most if network == claimant.network => {
-                limit.min(most.saturating_mul(claimant.multiple.into()))
-            }
-            _ => limit,
-        }
+        let most = self.settings.network_max;
+        let most = match network.width() {
+            _ if most == 0 => return limit,
+            Width::Address | Width::Net64 => most,
+            Width::Net56 => most + most.div_ceil(2),
+            Width::Net48 => most.saturating_mul(2),
+        };
+        limit.min(most.saturating_mul(claimant.multiple.into()))
     }
 
     /// What is left for somebody of this kind.

@@ -1,39 +1,42 @@
 //! How many may come in: in all, per second, per network.
 //!
-//! Not here: memory (`charges`), how a refusal is written (`reply`), in which order sockets are served (`turns`). Invariant: a
-//! connection is counted once, under the networks of its client, for exactly as long as its permit lives.
+//! Not here: memory (`charges`), how a refusal is written (`reply`), in which order sockets are served (`turns`).
+//! Invariant: a socket has one place, under the networks of its client or, while that is not known, of the trusted
+//! proxy; an open session has another one, under the networks of its client.
 //!
 //! What one network may hold is a part of what is free (`budget`), so a crowd behind one address comes in
-//! and a newcomer from elsewhere still finds a place.
+//! and a newcomer from elsewhere still finds a place. How fast it may open sessions is limited by token buckets
+//! (`policy::bucket`), of the node and of every network around the client.
 //!
 //! The network is known when a socket is accepted, unless it comes from a trusted proxy: then it is
 //! known at the handshake.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::settings::EdgeSettings;
 use crate::budget::{Charge, Claimant, Multiples, Parts, Pool, PoolSettings, Refused};
 use crate::model::Network;
+use crate::policy::bucket::{self, Level, Rate, Verdict};
+use crate::quota::quarters;
 
 /// How many sockets beyond the WebSockets there may be: requests, keep-alive, handshakes.
 const OTHER_SOCKETS_MAX: usize = 1_024;
 
-/// One network gets this part of the rate of handshakes, and this part of their burst: whoever opens
-/// and drops WebSockets for fun must not use up what everybody lives on.
+/// One IPv4 address or one IPv6 /64 gets this part of the rate of handshakes, and this part of their burst: a
+/// client that opens and drops connections must not use up what all others need.
 const RATE_PART: u32 = 10;
 const BURST_PART: u32 = 5;
 
 /// Fewer places than this are not shared out: one network may have them all.
 const SHARED_MIN: usize = 64;
 
-/// So many networks are remembered before those that owe nothing are forgotten.
-const PAYERS_MAX: usize = 1_024;
+/// So many networks are remembered before those whose bucket is full again are forgotten.
+const NETWORKS_MAX: usize = 1_024;
 
 /// Why somebody does not come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,129 +56,135 @@ pub(super) enum Refusal {
 /// The counts of this node.
 #[derive(Debug)]
 pub(super) struct Admission {
-    limits: Limits,
     multiples: Arc<Multiples>,
-    sockets: AtomicUsize,
-    /// Sockets whose client is known.
-    clients: Arc<Pool>,
+    /// Sockets, and sessions over requests.
+    sockets: Arc<Pool>,
     /// Open sessions.
     sessions: Arc<Pool>,
-    /// When the handshakes admitted so far are paid for (the generic cell rate algorithm).
-    paid_until: Mutex<Paid>,
+    handshakes: Handshakes,
 }
 
-/// The times until which handshakes are paid for.
-#[derive(Debug, Default)]
-struct Paid {
-    node: Option<Instant>,
-    /// By network, none that owes nothing beyond [`PAYERS_MAX`].
-    networks: HashMap<Network, Instant>,
-}
-
+/// Stands for one counted thing and gives its place back when it is dropped. Boxed, because a connection keeps it
+/// and never looks at it.
 #[derive(Debug)]
-struct Limits {
-    sessions_max: usize,
-    /// What one handshake costs; zero for no limit.
-    handshake_cost: Duration,
-    burst: Duration,
-}
-
-/// Stands for one counted thing and gives its place back when it is dropped.
-#[derive(Debug)]
-pub(super) enum Permit {
-    /// A socket, whoever its client is.
-    Socket(Arc<Admission>),
-    /// A place in a pool. Boxed, because a connection keeps it and never looks at it.
-    Place { _charge: Box<Charge> },
+pub(super) struct Permit {
+    _charge: Box<Charge>,
 }
 
 impl Admission {
     pub(super) fn new(settings: &EdgeSettings, multiples: &Arc<Multiples>) -> Arc<Self> {
-        let handshake_cost = match settings.connection_rate {
-            0 => Duration::ZERO,
-            rate => Duration::from_secs(1) / rate,
-        };
         Arc::new(Self {
-            limits: Limits {
-                sessions_max: settings.connections_max,
-                handshake_cost,
-                burst: handshake_cost * settings.connection_burst.max(1),
-            },
             multiples: Arc::clone(multiples),
-            sockets: AtomicUsize::new(0),
-            clients: Pool::new(PoolSettings {
+            sockets: Pool::new(PoolSettings {
                 network_max: settings.connections_per_net.into(),
                 ..places("sockets", settings.connections_max + OTHER_SOCKETS_MAX)
             }),
             sessions: Pool::new(places("sessions", settings.connections_max)),
-            paid_until: Mutex::default(),
+            handshakes: Handshakes::new(settings),
         })
     }
 
-    /// A socket was accepted.
-    pub(super) fn socket(self: &Arc<Self>) -> Result<Permit, Refusal> {
-        let max = self.limits.sessions_max.saturating_add(OTHER_SOCKETS_MAX);
-        take(&self.sockets, max)
-            .then(|| Permit::Socket(Arc::clone(self)))
-            .ok_or(Refusal::Full)
+    /// The place of a socket, or of a session over requests.
+    pub(super) fn socket(&self, holder: &Claimant) -> Result<Permit, Refusal> {
+        place(&self.sockets, holder)
     }
 
-    /// The network of a client became known.
-    pub(super) fn network(&self, address: IpAddr) -> Result<Permit, Refusal> {
-        place(&self.clients, &self.multiples.stranger(address))
-    }
-
-    /// A WebSocket is about to open.
+    /// A WebSocket, or a session over another transport, is about to open.
     pub(super) fn session(&self, client: IpAddr) -> Result<Permit, Refusal> {
         let claimant = self.multiples.stranger(client);
         let permit = place(&self.sessions, &claimant)?;
-        match self.take_handshake(claimant.network, claimant.multiple) {
+        match self.handshakes.take(&claimant) {
             true => Ok(permit),
             false => Err(Refusal::Rate),
         }
     }
 
-    /// How many WebSockets are open now.
+    /// How many sessions are open now.
     pub(super) fn sessions(&self) -> usize {
         usize::try_from(self.sessions.used()).unwrap_or(usize::MAX)
     }
-
-    fn take_handshake(&self, network: Network, multiple: u32) -> bool {
-        let limits = &self.limits;
-        if limits.handshake_cost.is_zero() {
-            return true;
-        }
-        let now = Instant::now();
-        let pay = |until: Option<&Instant>, cost: Duration, burst: Duration| {
-            let paid = until.map_or(now, |at| now.max(*at)) + cost;
-            (paid - now <= burst.max(cost)).then_some(paid)
-        };
-        let mut paid = self
-            .paid_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let Some(node) = pay(paid.node.as_ref(), limits.handshake_cost, limits.burst) else {
-            return false;
-        };
-        let cost = limits.handshake_cost * RATE_PART / multiple.clamp(1, RATE_PART);
-        let burst = limits.burst * RATE_PART / BURST_PART;
-        let Some(until) = pay(paid.networks.get(&network), cost, burst) else {
-            return false;
-        };
-        if paid.networks.len() >= PAYERS_MAX {
-            paid.networks.retain(|_, until| *until > now);
-        }
-        paid.networks.insert(network, until);
-        paid.node = Some(node);
-        true
-    }
 }
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if let Self::Socket(admission) = self {
-            admission.sockets.fetch_sub(1, Ordering::Relaxed);
+/// How fast sessions may open (`CONNECTION_RATE`), if that is limited.
+#[derive(Debug)]
+struct Handshakes {
+    of_node: Rate,
+    /// That of one IPv4 address with a multiple of 1.
+    of_network: Rate,
+    since: Instant,
+    levels: Mutex<Levels>,
+}
+
+#[derive(Debug)]
+struct Levels {
+    node: Level,
+    networks: HashMap<Network, Level>,
+    /// At so many networks those with a full bucket are forgotten.
+    sweep_at: usize,
+}
+
+impl Handshakes {
+    fn new(settings: &EdgeSettings) -> Self {
+        let rate = |rate_part: u32, burst_part: u32| Rate {
+            capacity: match settings.connection_rate {
+                0 => 0,
+                _ => (settings.connection_burst / burst_part).max(1),
+            },
+            per_10_min: settings.connection_rate.saturating_mul(600 / rate_part),
+        };
+        let of_node = rate(1, 1);
+        Self {
+            of_node,
+            of_network: rate(RATE_PART, BURST_PART),
+            since: Instant::now(),
+            levels: Mutex::new(Levels {
+                node: Level::full(0, of_node),
+                networks: HashMap::new(),
+                sweep_at: NETWORKS_MAX,
+            }),
         }
+    }
+
+    /// Takes one from the node and from every network around the client, or from none of them.
+    fn take(&self, claimant: &Claimant) -> bool {
+        if self.of_node.is_off() {
+            return true;
+        }
+        let now_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        let (node, verdict) = bucket::take(levels.node, now_ms, self.of_node, 1);
+        if matches!(verdict, Verdict::Refused { .. }) {
+            return false;
+        }
+        let mut taken = SmallVec::<[(Network, Level); 3]>::new();
+        for network in claimant.network.levels() {
+            let rate = self.rate_of(network, claimant.multiple);
+            let known = levels.networks.get(&network).copied();
+            let level = known.unwrap_or_else(|| Level::full(now_ms, rate));
+            match bucket::take(level, now_ms, rate, 1) {
+                (left, Verdict::Allowed { .. }) => taken.push((network, left)),
+                (_, Verdict::Refused { .. }) => return false,
+            }
+        }
+        levels.node = node;
+        levels.networks.extend(taken);
+        if levels.networks.len() >= levels.sweep_at {
+            let rate = self.of_network;
+            let fills_ms = rate
+                .in_quarters(quarters(crate::model::Width::Net48))
+                .fill_ms();
+            levels
+                .networks
+                .retain(|_, level| now_ms - level.at_ms < fills_ms);
+            levels.sweep_at = NETWORKS_MAX.max(levels.networks.len() * 2);
+        }
+        true
+    }
+
+    /// A wider network may have more than a narrower one, and far less than all those in it.
+    fn rate_of(&self, network: Network, multiple: u32) -> Rate {
+        let quarters = quarters(network.width()).saturating_mul(multiple);
+        self.of_network.in_quarters(quarters)
     }
 }
 
@@ -197,21 +206,15 @@ fn place(pool: &Arc<Pool>, claimant: &Claimant) -> Result<Permit, Refusal> {
         Refused::Full => Refusal::Full,
         Refused::User | Refused::Network => Refusal::Network,
     })?;
-    Ok(Permit::Place {
+    Ok(Permit {
         _charge: Box::new(charge),
     })
 }
 
-/// Counts one more unless that would be more than `max`.
-fn take(count: &AtomicUsize, max: usize) -> bool {
-    let more = |n| (n < max).then_some(n + 1);
-    count
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
-        .is_ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::tests::settings;
     use super::*;
 
@@ -243,6 +246,74 @@ mod tests {
         assert_eq!(admitted(SOMEBODY), 10);
     }
 
+    /// How many sessions a client opens until one is refused.
+    fn admitted(admission: &Admission, client: &str) -> usize {
+        let client = client.parse().unwrap();
+        (0..1_000)
+            .take_while(|_| admission.session(client).is_ok())
+            .count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn handshakes_of_a_56_and_a_48_are_limited_too() {
+        let mut settings = settings();
+        settings.connection_rate = 1_000;
+        settings.connection_burst = 500;
+        let admission = admission(&settings);
+        assert_eq!(admitted(&admission, "2001:db8::1"), 100, "a /64");
+        assert_eq!(
+            admitted(&admission, "2001:db8:0:1::1"),
+            50,
+            "the rest of its /56"
+        );
+        assert_eq!(
+            admitted(&admission, "2001:db8:0:2::1"),
+            0,
+            "nothing of its /56 is left"
+        );
+        assert_eq!(
+            admitted(&admission, "2001:db8:0:100::1"),
+            50,
+            "the rest of its /48"
+        );
+        assert_eq!(admitted(&admission, "2001:db8:0:200::1"), 0);
+        assert_eq!(admitted(&admission, "192.0.2.1"), 100, "others");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_named_network_has_a_multiple_up_to_what_the_node_has() {
+        let mut settings = settings();
+        settings.connection_rate = 1_000;
+        settings.connection_burst = 500;
+        let check = |multiple: u32, expected: usize| {
+            let named = vec![("192.0.2.0/24".parse().unwrap(), multiple)];
+            let admission = Admission::new(&settings, &Arc::new(Multiples::new(named)));
+            assert_eq!(admitted(&admission, "192.0.2.1"), expected, "{multiple}");
+        };
+        check(1, 100);
+        check(3, 300);
+        check(20, 500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn networks_with_a_full_bucket_are_forgotten() {
+        let mut settings = settings();
+        settings.connection_rate = 100_000;
+        settings.connection_burst = 100_000;
+        let admission = admission(&settings);
+        for n in 0..5_000_u32 {
+            let client = std::net::Ipv4Addr::from_bits(0x0a00_0000 + n);
+            admission.session(client.into()).unwrap();
+            tokio::time::advance(Duration::from_millis(10)).await;
+        }
+        let levels = admission.handshakes.levels.lock().unwrap();
+        assert!(
+            levels.networks.len() <= NETWORKS_MAX,
+            "{}",
+            levels.networks.len()
+        );
+    }
+
     #[test]
     fn a_place_is_given_back_when_its_permit_is_dropped() {
         let mut settings = settings();
@@ -260,7 +331,10 @@ mod tests {
         let mut settings = settings();
         settings.connections_per_net = 1;
         let admission = admission(&settings);
-        let count = |text: &str| admission.network(text.parse().unwrap());
+        let count = |text: &str| {
+            let network = Network::of(text.parse().unwrap());
+            admission.socket(&Claimant::stranger(network))
+        };
         let _a = count("192.0.2.1").unwrap();
         let _b = count("192.0.2.2").unwrap();
         assert!(count("::ffff:192.0.2.1").is_err());

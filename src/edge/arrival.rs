@@ -4,7 +4,7 @@
 //! the two is bounded in time and in size, and a head is believed of a trusted proxy only; of
 //! everybody else it is octets like any others.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -66,10 +66,8 @@ pub(super) async fn behind_proxy(
     let holder = edge.holder(client.ip(), peer.is_proxy);
     let charge = SocketCharge::take(edge.app.memory(), &holder, cost);
     peer.charge = charge.map_err(Lost::Refused)?;
-    if !peer.is_proxy {
-        let network = edge.admission.network(client.ip());
-        peer.permits.1 = Some(network.map_err(Lost::Refused)?);
-    }
+    let place = edge.admission.socket(&holder).map_err(Lost::Refused)?;
+    peer.place = Mutex::new(Some(place));
     Ok(peer)
 }
 

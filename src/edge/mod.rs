@@ -7,14 +7,14 @@
 //!
 //! ```text
 //! listener  accept loops, socket options, places            admission  how many may come in
-//! turns     sockets that wait until the node has CPU for them
+//! turns     arrivals, CONNECTs and SUBSCRIBEs that wait until the node has CPU for them
 //! arrival   PROXY protocol and TLS, before any request      origin     which pages may talk to us
 //! http      HTTP/1.1 by hyper                               handshake  RFC 6455, section 4.2
 //! routes    paths, metrics, page                            wheel      the alarms of all connections
 //! rest      the API: its table of routes, gate, document    health     whether the node can work
 //! websocket, tcp  octets of one client                      socket     one variant per transport
 //! duplex    both directions of an open connection           scratch    memory for reading
-//! body, paced  requests and answers of HTTP, in bounded memory and time (patience)
+//! body, upload, paced  requests and answers of HTTP, in bounded memory and time (patience)
 //! charges   what sockets and answers draw on the byte account
 //! connection  one task per connection: socket, session, app, outbox
 //! ```
@@ -47,6 +47,7 @@ mod reply;
 mod rest;
 mod routes;
 mod scratch;
+mod send_buffer;
 mod settings;
 mod settling;
 mod socket;
@@ -55,6 +56,7 @@ mod stream;
 mod tcp;
 mod tls;
 mod turns;
+mod upload;
 mod websocket;
 mod wheel;
 
@@ -235,15 +237,16 @@ impl Edge {
         }
         let network = match peer.is_proxy {
             true => {
-                let charge = memory.socket(&self.stranger(client))?;
-                Some(Box::new((self.admission.network(client)?, charge)))
+                let client = self.stranger(client);
+                let charge = memory.socket(&client)?;
+                Some(Box::new((self.admission.socket(&client)?, charge)))
             }
             false => None,
         };
         let session = self.admission.session(client)?;
         if network.is_some() {
             // From now on the socket counts as its client's, not as the proxy's.
-            peer.charge.shrink(u64::MAX);
+            peer.give_up();
         }
         Ok((session, network, Some(Arc::clone(peer))))
     }
@@ -251,8 +254,9 @@ impl Edge {
     /// The places of a session over requests: any socket may bring many of those, and none of them
     /// needs to last as long.
     fn admit_requests(&self, client: IpAddr) -> Result<Places, Refusal> {
-        let charge = self.app.memory().socket(&self.stranger(client))?;
-        let network = Box::new((self.admission.network(client)?, charge));
+        let stranger = self.stranger(client);
+        let charge = self.app.memory().socket(&stranger)?;
+        let network = Box::new((self.admission.socket(&stranger)?, charge));
         Ok((self.admission.session(client)?, Some(network), None))
     }
 

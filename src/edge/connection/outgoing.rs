@@ -5,7 +5,7 @@
 
 use std::pin::pin;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Connection, Ending, Step, std_now};
 use crate::edge::ending::{cut_problem, taken_within};
@@ -93,6 +93,22 @@ impl Connection {
             self.write(&frame).await?;
         }
         self.flush().await
+    }
+
+    /// Asks a peer for a sign of life of which nothing was heard for a while.
+    pub(super) async fn ping_if_silent(&mut self, now: Instant) -> Step {
+        if self.clock.ping_at(self.edge.settings.ping_after) > now {
+            return Ok(());
+        }
+        self.clock.pinged_at = now;
+        if self.has_wire && self.outbox.is_some() {
+            return self.say(self.socket.ping_frame()).await;
+        }
+        let stall = self.edge.settings.outbox_stall;
+        timeout(stall, Box::pin(self.socket.ping()))
+            .await
+            .map_err(|_| Ending::Stalled)??;
+        Ok(())
     }
 
     async fn write(&mut self, frame: &Framed) -> Step {
