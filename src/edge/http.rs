@@ -120,3 +120,6 @@ fn too_slow() -> Response<Body> {
     let problem = Problem::new(Code::Internal, "The answer took too long.");
     reply::problem_as(StatusCode::GATEWAY_TIMEOUT, &problem)
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,8 @@ mod duplex;
 mod ending;
 mod forwarded;
 mod handshake;
+#[cfg(test)]
+mod harness;
 mod health;
 mod http;
 mod listener;

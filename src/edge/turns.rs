@@ -200,6 +200,21 @@ impl Turns {
         Some(batch)
     }
 
+    /// Gives one turn; whether somebody waited for it.
+    #[cfg(test)]
+    pub(super) fn give_one(&self) -> bool {
+        self.let_go(1).is_some() || {
+            self.lock().free = 0;
+            false
+        }
+    }
+
+    /// How many wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().queues.len()
+    }
+
     /// Nobody has to wait any more for a turn that does not come.
     fn close(&self) {
         let mut state = self.lock();

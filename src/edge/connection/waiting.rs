@@ -148,3 +148,6 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

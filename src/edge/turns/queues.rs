@@ -82,6 +82,16 @@ impl<T> Queues<T> {
         item
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        let lengths = self.order.iter().filter_map(|network| {
+            let it = self.waiting.get(network)?;
+            let begun = it.connecting.len() + it.subscribing.len();
+            Some(it.leaving.len() + begun + it.arriving.len())
+        });
+        lengths.sum()
+    }
+
     pub(super) fn clear(&mut self) {
         self.order.clear();
         self.waiting.clear();
