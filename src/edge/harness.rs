@@ -7,18 +7,21 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::charges::SocketCharge;
 use super::health::{Health, HealthSource, MemoryState, PartState};
+use super::listener::SEND_BUFFER_BYTES;
 use super::peer::Peer;
 use super::rest::{RestKey, RestParts};
 use super::settings::EdgeSettings;
 use super::stream::Stream;
-use super::{Edge, EdgeState};
+use super::{Edge, EdgeState, tcp};
 use crate::app::{App, AppSettings};
 use crate::broker::{Broker, BrokerSettings, Parts};
 use crate::bus::memory::{MemoryBus, MemoryExchange};
@@ -120,10 +123,25 @@ impl Node {
 
     /// An open socket: the client's end, and the node's with its peer.
     pub(super) async fn socket(&self, is_proxy: bool) -> (TcpStream, Stream, Arc<Peer>) {
+        self.socket_with(is_proxy, None).await
+    }
+
+    async fn socket_with(
+        &self,
+        is_proxy: bool,
+        receive_bytes: Option<u32>,
+    ) -> (TcpStream, Stream, Arc<Peer>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap());
+        let stream = TcpSocket::new_v4().unwrap();
+        if let Some(bytes) = receive_bytes {
+            stream.set_recv_buffer_size(bytes).unwrap();
+        }
+        let stream = stream.connect(listener.local_addr().unwrap());
         let (stream, accepted) = tokio::join!(stream, listener.accept());
         let (accepted, address) = accepted.unwrap();
+        SockRef::from(&accepted)
+            .set_send_buffer_size(SEND_BUFFER_BYTES)
+            .unwrap();
         let holder = self.edge.stranger(IpAddr::from([127, 0, 0, 1]));
         let peer = Peer {
             address,
@@ -133,6 +151,27 @@ impl Node {
             charge: SocketCharge::take(self.edge.app.memory(), &holder, 0).unwrap(),
         };
         (stream.unwrap(), Stream::Plain(accepted), Arc::new(peer))
+    }
+
+    /// A client of STOMP over TCP, whose system takes so many bytes ahead of it.
+    pub(super) async fn client(&self, receive_bytes: Option<u32>) -> Client {
+        let (stream, accepted, peer) = self.socket_with(false, receive_bytes).await;
+        tcp::serve(Arc::clone(&self.edge), accepted, peer).await;
+        Client {
+            stream,
+            read: Vec::new(),
+        }
+    }
+
+    /// Such a client after its CONNECT, which has had its turn.
+    pub(super) async fn connected(&self, receive_bytes: Option<u32>) -> Client {
+        let mut client = self.client(receive_bytes).await;
+        client
+            .say("CONNECT\naccept-version:1.2\nheart-beat:0,100\n\n")
+            .await;
+        self.give_turn().await;
+        client.hear("CONNECTED").await;
+        client
     }
 
     /// Gives one turn as soon as somebody waits for it.
@@ -153,5 +192,48 @@ impl Node {
             }
         };
         timeout(PATIENCE, reached).await.unwrap();
+    }
+}
+
+/// A client of STOMP over TCP.
+pub(super) struct Client {
+    pub(super) stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Client {
+    pub(super) async fn say(&mut self, frame: &str) {
+        self.stream.write_all(frame.as_bytes()).await.unwrap();
+        self.stream.write_all(b"\0").await.unwrap();
+    }
+
+    /// The next frame, or a heart-beat as an empty text.
+    pub(super) async fn next(&mut self) -> String {
+        let next = async {
+            loop {
+                if self.read.first() == Some(&b'\n') {
+                    self.read.remove(0);
+                    return String::new();
+                }
+                if let Some(end) = self.read.iter().position(|byte| *byte == 0) {
+                    let frame: Vec<u8> = self.read.drain(..=end).collect();
+                    return String::from_utf8(frame).unwrap();
+                }
+                let read = self.stream.read_buf(&mut self.read).await.unwrap();
+                assert_ne!(read, 0, "the connection ends");
+            }
+        };
+        timeout(PATIENCE, next).await.unwrap()
+    }
+
+    /// The next frame, which is this one.
+    pub(super) async fn hear(&mut self, command: &str) -> String {
+        loop {
+            let frame = self.next().await;
+            if !frame.is_empty() {
+                assert!(frame.starts_with(command), "{command}: {frame}");
+                return frame;
+            }
+        }
     }
 }

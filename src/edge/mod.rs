@@ -52,6 +52,7 @@ mod scratch;
 mod send_buffer;
 mod settings;
 mod settling;
+mod slow_reader;
 mod socket;
 pub mod sockjs;
 mod stream;

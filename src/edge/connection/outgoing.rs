@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{Connection, Ending, Step, std_now};
 use crate::edge::ending::{cut_problem, taken_within};
+use crate::edge::slow_reader::SlowReader;
 use crate::hub::{Outbox, Pulled};
 use crate::session::Input;
 use crate::websocket::Framed;
@@ -58,6 +59,13 @@ impl Connection {
 
     /// Waits for a peer that takes no more, and writes what waits for it.
     async fn go_on(&mut self) -> Step {
+        let mut reader = SlowReader::new(&self.socket);
+        let gone_on = self.go_on_with(&mut reader).await;
+        reader.end(&self.socket);
+        gone_on
+    }
+
+    async fn go_on_with(&mut self, reader: &mut SlowReader) -> Step {
         let stall = self.edge.settings.outbox_stall;
         while let Some(outbox) = &self.outbox
             && !outbox.is_cut()
@@ -65,7 +73,11 @@ impl Connection {
             let writable = timeout(stall, self.socket.writable());
             tokio::select! {
                 biased;
-                writable = writable => writable.map_err(|_| Ending::Stalled)??,
+                writable = writable => match writable {
+                    Ok(writable) => writable?,
+                    Err(_) if reader.has_taken(&self.socket, stall) => {}
+                    Err(_) => return Err(Ending::Stalled),
+                },
                 () = outbox.until_cut() => break,
             }
             if outbox.go_on() {
@@ -122,3 +134,6 @@ impl Connection {
         taken_within(stall, pin!(self.socket.flush())).await
     }
 }
+
+#[cfg(test)]
+mod tests;
