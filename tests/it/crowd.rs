@@ -9,16 +9,42 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::support::api::call;
 use crate::support::client::{Client, Opening, get};
 use crate::support::node::Node;
 
-/// As many as the machine carries beside the other tests. The limits are those of 5,000.
+/// The defaults are for 5,000 people behind one address. There are a fifth as many here, and they have a fifth
+/// of every limit that a network has a part of.
 const PEOPLE: usize = 1_000;
+const FIFTHS: [(&str, &str); 14] = [
+    ("CONNECT_BURST", "4000"),
+    ("CONNECT_PER_NET", "4000"),
+    ("HTTP_AUTH_PER_NET", "400"),
+    ("HTTP_PER_NET", "12000"),
+    ("LOGIN_FAILURES_PER_NET", "100"),
+    ("LOGIN_PER_NET", "400"),
+    ("MEMORY_LIMIT", "205MiB"),
+    ("QUEUES_PER_NODE", "200"),
+    ("RATE_NET_BURST", "1000"),
+    ("RATE_NET_PER_MIN", "12000"),
+    ("REGISTER_PER_NET", "60"),
+    ("SUBSCRIPTIONS_PER_NODE", "200000"),
+    ("VISITORS_PER_NETWORK", "2000"),
+    ("WS_MAX_CONNECTIONS", "20000"),
+];
 
 /// How many are under way at a time, as over the first seconds of an event.
 const AT_ONCE: usize = 200;
+
+/// All have arrived by then.
+const ARRIVED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Each writes ten messages a minute.
+const MESSAGE_EVERY: Duration = Duration::from_secs(6);
+const MESSAGES: u32 = 2;
 
 /// One in so many signs in.
 const SIGNS_IN: usize = 50;
@@ -26,22 +52,70 @@ const SIGNS_IN: usize = 50;
 /// One in so many loads the page a second time.
 const REFRESHES: usize = 10;
 
-/// One who comes: the page with its files, a session, two messages.
-async fn arrive(at: SocketAddr, number: usize) -> Client {
-    for path in ["/", "/api/v1/health/live"] {
-        let (status, body) = get(at, path).await;
-        assert_eq!(status, 200, "{number} {path}: {body}");
+/// Everything that the page loads: what its HTML names, and what those modules import.
+async fn files_of_the_page(at: SocketAddr) -> Vec<String> {
+    let mut files = vec!["/".to_owned()];
+    let mut next = 0;
+    while let Some(path) = files.get(next).cloned() {
+        next += 1;
+        let (status, text) = get(at, &path).await;
+        assert_eq!(status, 200, "{path}: {text}");
+        for word in text.split(['"', '\'']) {
+            let name = word.strip_prefix("./").or(word.strip_prefix("/assets/"));
+            let Some(name) = name.filter(|name| name.contains('.')) else {
+                continue;
+            };
+            let file = format!("/assets/{name}");
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
     }
+    files
+}
+
+/// Loads all files on one connection, as a browser does.
+async fn load(at: SocketAddr, files: &[String]) {
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    for (index, path) in files.iter().enumerate() {
+        let close = match index + 1 == files.len() {
+            true => "Connection: close\r\n",
+            false => "",
+        };
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {at}\r\n{close}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+    }
+    let mut answers = Vec::new();
+    stream.read_to_end(&mut answers).await.unwrap();
+    let answers = String::from_utf8_lossy(&answers);
+    let loaded = answers.matches("HTTP/1.1 200 OK\r\n").count();
+    assert_eq!(loaded, files.len(), "{files:?}");
+}
+
+/// One person who comes: the page with its files, perhaps an account, a session.
+async fn arrive(at: SocketAddr, number: usize, files: &[String]) -> Client {
+    load(at, files).await;
     if number.is_multiple_of(SIGNS_IN) {
         sign_in(at, number).await;
     }
     let mut client = Client::connect(at).await;
-    for word in ["hello", "there"] {
-        let user = client.user().to_owned();
-        let receipt = client.say(&user, &format!("{word} {number}")).await;
-        assert_eq!(client.frame().await.receipt(), receipt);
-    }
+    client.subscribe("/user/queue/messages").await;
     client
+}
+
+/// Writes ten messages a minute, each of which is accepted.
+async fn chat(client: &mut Client, number: usize) {
+    let began = tokio::time::Instant::now() + MESSAGE_EVERY * number as u32 / PEOPLE as u32;
+    for count in 0..MESSAGES {
+        tokio::time::sleep_until(began + MESSAGE_EVERY * count).await;
+        let user = client.user().to_owned();
+        let receipt = client.say(&user, &format!("{count} of {number}")).await;
+        let mut answers = [client.frame().await, client.frame().await];
+        answers.sort_by_key(|frame| frame.command.clone());
+        let [message, receipted] = answers;
+        assert_eq!(message.command, "MESSAGE", "{message:?}");
+        assert_eq!(receipted.receipt(), receipt, "{receipted:?}");
+    }
 }
 
 async fn sign_in(at: SocketAddr, number: usize) {
@@ -65,18 +139,26 @@ async fn sign_in(at: SocketAddr, number: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_behind_one_address_is_served() {
-    // The number of new visitors from one network is not what this is about.
-    let node = Node::start("crowd", &[("VISITORS_PER_NETWORK", "10000")]).await;
+    let node = Node::start("crowd", &FIFTHS).await;
     let at = node.address();
-    let crowd = stream::iter(0..PEOPLE).map(|number| arrive(at, number));
+    let files = files_of_the_page(at).await;
+    assert!(files.len() > 10, "{files:?}");
+    let began = Instant::now();
+    let crowd = stream::iter(0..PEOPLE).map(|number| arrive(at, number, &files));
     let mut crowd: Vec<Client> = crowd.buffer_unordered(AT_ONCE).collect().await;
+    let arrived = began.elapsed();
+    eprintln!("{PEOPLE} people arrived in {arrived:?}");
+    assert!(arrived < ARRIVED_WITHIN, "{arrived:?}");
+    let chatting = crowd.iter_mut().enumerate();
+    futures_util::future::join_all(chatting.map(|(number, client)| chat(client, number))).await;
     for client in crowd.iter_mut().step_by(REFRESHES) {
         let secret = client.secret().to_owned();
+        load(at, &files).await;
         *client = Client::open(at).await;
         let connected = client.connect_as(&[("visitor-token", &secret)]).await;
         assert_eq!(connected.command, "CONNECTED", "{connected:?}");
     }
-    // All of them are still there, and somebody from elsewhere comes in.
+    // All of them are still there, and a newcomer from elsewhere comes in.
     for client in &mut crowd {
         client.subscribe("/topic/hall").await;
     }

@@ -18,10 +18,11 @@ const HERD: &str = "1500";
 const SUBSCRIPTIONS: &str = "20";
 
 /// Within this time after its first attempt each has everything back.
-const BACK_WITHIN: Duration = Duration::from_secs(10);
+const BACK_WITHIN: Duration = Duration::from_secs(5);
 
-/// A newcomer from another address waits at most so long, while the herd comes in.
-const NEWCOMER_WITHIN: Duration = Duration::from_secs(3);
+/// A newcomer from another address waits for at most this part of the time that the herd takes. Measured are 0.20
+/// to 0.27, on a quiet machine and on a loaded one; behind the herd it would be 1.
+const NEWCOMER_PART: f64 = 0.5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_herd_is_back_and_starves_nobody() {
@@ -70,9 +71,13 @@ async fn a_herd_is_back_and_starves_nobody() {
     assert_eq!(figures["attempts_refused"], 0, "{figures}");
     assert_eq!(figures["strangers"], 0, "{figures}");
     let seconds = figures["seconds"].as_f64().unwrap();
+    eprintln!("{HERD} are back in {seconds} s; {newcomers} newcomers waited {longest:?} at most");
     assert!(seconds < BACK_WITHIN.as_secs_f64(), "{figures}");
     assert!(newcomers > 5, "only {newcomers} newcomers were tried");
-    assert!(longest < NEWCOMER_WITHIN, "a newcomer waited {longest:?}");
+    assert!(
+        longest.as_secs_f64() < seconds * NEWCOMER_PART,
+        "a newcomer waited {longest:?} of {seconds} s"
+    );
 }
 
 /// One visitor from another address comes and goes; how long it took until CONNECTED.
