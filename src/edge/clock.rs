@@ -28,7 +28,7 @@ pub(super) struct Clock {
 }
 
 /// See [`Clock::set_aside`].
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct SetAside {
     drain_at: Option<Instant>,
     unfinished_after: Option<Duration>,

@@ -264,7 +264,9 @@ impl Connection {
                     return Ok(Some(Input::Settled { ticket, outcome }));
                 }
             }
-            _ => return Ok(None),
+            Event::Send(_) | Event::Unsubscribe(_) | Event::Acknowledge(_) | Event::Commit(_) => {
+                return Ok(None);
+            }
         }
         if self.has_turn {
             return Ok(None);

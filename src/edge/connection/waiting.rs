@@ -51,9 +51,9 @@ impl Connection {
         let Some(network) = self.network() else {
             return Ok(Ok(()));
         };
-        let place = match event {
-            Event::Connect(_) => self.edge.turns.connect(network),
-            _ => self.edge.turns.subscribe(network),
+        let place = match matches!(event, Event::Connect(_)) {
+            true => self.edge.turns.connect(network),
+            false => self.edge.turns.subscribe(network),
         };
         match place {
             Some(place) => Box::pin(self.wait(place)).await,
