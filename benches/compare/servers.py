@@ -23,9 +23,6 @@ SOCKETIO = os.path.join(ROOT, "benches/peers/socketio")
 SETTINGS = {
     "LOG_LEVEL": "warn",
     "ANON_RECOGNITION": "token",
-    "CONNECTION_RATE": "1000000",
-    "CONNECTION_BURST": "1000000",
-    "CONNECTIONS_PER_NET": "1000000",
     "NETWORK_LIMITS": "127.0.0.0/8=100",
     "CONNECT_PER_NET": "0",
     "VISITORS_PER_NETWORK": "1000000",

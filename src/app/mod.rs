@@ -198,12 +198,20 @@ impl App {
         refused(self.take_frame(live).err().unwrap_or(problem))
     }
 
-    /// Takes a SUBSCRIBE. Await the call before the next request of the session: what it sends after
-    /// that is received. The outcome, that it is settled, comes later.
+    /// Counts a SUBSCRIBE in the rate of its session. Call it before [`App::subscribe`], and before anything that
+    /// the SUBSCRIBE waits for.
+    ///
+    /// # Errors
+    /// `rate_limited` when the session sends too much.
+    pub fn count_subscribe(&self, live: &Live) -> Result<(), Problem> {
+        self.take_frame(live)
+    }
+
+    /// Takes a SUBSCRIBE that was counted. Await the call before the next request of the session: what it sends
+    /// after that is received. The outcome, that it is settled, comes later.
     pub async fn subscribe(self: &Arc<Self>, live: &Live, subscribe: &Subscribe) -> Pending {
         let checked = self
-            .take_frame(live)
-            .and_then(|()| self.may_subscribe(live, &subscribe.destination))
+            .may_subscribe(live, &subscribe.destination)
             .and_then(|()| self.take_share(live, subscribe));
         let pattern = match checked {
             Ok(pattern) => pattern,

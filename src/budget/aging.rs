@@ -312,8 +312,8 @@ impl AgingAccount {
         if missing > 0 {
             let chunks = missing.div_ceil(self.chunk).saturating_mul(self.chunk);
             // Near the end of a share the exact amount may be left of it.
-            if held.charge.grow_quietly(chunks, 0).is_err() {
-                held.charge.grow(missing)?;
+            if held.charge.try_grow(chunks).is_err() {
+                held.charge.grow_of_free(missing)?;
             }
         }
         held.used = wanted;

@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use super::claimant::Claimant;
 use super::lease::{Chunks, Lease};
-use super::parts::Parts;
 use super::pool::{Pool, PoolSettings};
 
 /// What the account is made with.
@@ -40,10 +39,8 @@ impl Memory {
     #[must_use]
     pub fn new(settings: MemorySettings) -> Arc<Self> {
         let pool = Pool::new(PoolSettings {
-            name: "memory",
-            capacity: settings.bytes_max,
             reserve: settings.bytes_max / 8,
-            parts: Parts::DEFAULT,
+            ..PoolSettings::new("memory", settings.bytes_max)
         });
         Arc::new(Self { pool })
     }

@@ -9,7 +9,7 @@ use super::charge::Charge;
 use super::claimant::{Claimant, Key};
 use super::parts::Parts;
 use super::state::{Amount, PoolState, Record};
-use crate::model::{Kind, Network, UserId};
+use crate::model::{Kind, Network, UserId, Width};
 
 /// A pool is short when less than this part of it is free. Before that a refusal is the claimant's own share, and
 /// nobody else loses for it.
@@ -32,6 +32,9 @@ pub struct PoolSettings {
     pub reserve: u64,
     /// How much of what is free each may hold.
     pub parts: Parts,
+    /// How much one IPv4 address or one IPv6 /64 may hold at most, however much is free; zero for no such
+    /// limit. A /56 may hold one and a half times as much, a /48 twice as much.
+    pub network_max: u64,
 }
 
 impl PoolSettings {
@@ -43,6 +46,7 @@ impl PoolSettings {
             capacity,
             reserve: capacity / 4,
             parts: Parts::DEFAULT,
+            network_max: 0,
         }
     }
 }
@@ -265,15 +269,15 @@ impl Pool {
             let wanted = to.total() - from.total();
             for key in claimant.keys() {
                 let held = state.held_by(&key).total();
-                let (part, multiple, refused) = match &key {
-                    Key::User(_) => (self.settings.parts.user, 1, Refused::User),
-                    Key::Network(network) => {
-                        let part = self.settings.parts.of_network(network.width());
-                        (part, claimant.multiple, Refused::Network)
-                    }
+                let (limit, refused) = match &key {
+                    Key::User(_) => (self.settings.parts.user.of(free, 1), Refused::User),
+                    Key::Network(network) => (
+                        self.network_limit(*network, claimant, free),
+                        Refused::Network,
+                    ),
                 };
                 // A part of little is rounded down to nothing, so the first one is always within it.
-                if held.saturating_add(wanted) > part.of(free, multiple).max(1) {
+                if held.saturating_add(wanted) > limit.max(1) {
                     return Err(if free < wanted {
                         Refused::Full
                     } else {
@@ -283,6 +287,20 @@ impl Pool {
             }
         }
         (more <= free).then_some(()).ok_or(Refused::Full)
+    }
+
+    /// How much a network may hold while so much is free.
+    fn network_limit(&self, network: Network, claimant: &Claimant, free: u64) -> u64 {
+        let part = self.settings.parts.of_network(network.width());
+        let limit = part.of(free, claimant.multiple);
+        let most = self.settings.network_max;
+        let most = match network.width() {
+            _ if most == 0 => return limit,
+            Width::Address | Width::Net64 => most,
+            Width::Net56 => most + most.div_ceil(2),
+            Width::Net48 => most.saturating_mul(2),
+        };
+        limit.min(most.saturating_mul(claimant.multiple.into()))
     }
 
     /// What is left for a client of this kind.

@@ -1,39 +1,42 @@
 //! How many may come in: in all, per second, per network.
 //!
-//! Not here: memory (`charges`), how a refusal is written (`reply`), in which order sockets are served (`turns`). Invariant: a
-//! connection is counted once, under the networks of its client, for exactly as long as its permit lives.
+//! Not here: memory (`charges`), how a refusal is written (`reply`), in which order sockets are served (`turns`).
+//! Invariant: a socket has one place, under the networks of its client or, while that is not known, of the trusted
+//! proxy; an open session has another one, under the networks of its client.
 //!
 //! What one network may hold is a part of what is free (`budget`), so a crowd behind one address comes in
-//! and a newcomer from elsewhere still finds a place.
+//! and a newcomer from elsewhere still finds a place. How fast it may open sessions is limited by token buckets
+//! (`policy::bucket`), of the node and of every network around the client.
 //!
 //! The network is known when a socket is accepted, unless it comes from a trusted proxy: then it is
 //! known at the handshake.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
 
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::settings::EdgeSettings;
 use crate::budget::{Charge, Claimant, Evict, Multiples, Parts, Pool, PoolSettings, Refused};
 use crate::model::Network;
+use crate::policy::bucket::{self, Level, Rate, Verdict};
+use crate::quota::quarters;
 
 /// How many sockets beyond the WebSockets there may be: requests, keep-alive, handshakes.
 const OTHER_SOCKETS_MAX: usize = 1_024;
 
-/// One network gets this part of the rate of handshakes, and this part of their burst: whoever opens
-/// and drops WebSockets for fun must not use up what everybody lives on.
+/// One IPv4 address or one IPv6 /64 gets this part of the rate of handshakes, and this part of their burst: a
+/// client that opens and drops connections must not use up what all others need.
 const RATE_PART: u32 = 10;
 const BURST_PART: u32 = 5;
 
 /// Fewer places than this are not shared out: one network may have them all.
 const SHARED_MIN: usize = 64;
 
-/// So many networks are remembered before those that owe nothing are forgotten.
-const PAYERS_MAX: usize = 1_024;
+/// So many networks are remembered before those whose bucket is full again are forgotten.
+const NETWORKS_MAX: usize = 1_024;
 
 /// Why somebody does not come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,149 +56,143 @@ pub(super) enum Refusal {
 /// The counts of this node.
 #[derive(Debug)]
 pub(super) struct Admission {
-    limits: Limits,
     multiples: Arc<Multiples>,
-    sockets: AtomicUsize,
-    /// Sockets whose client is known.
-    clients: Arc<Pool>,
+    /// Sockets, and sessions over requests.
+    sockets: Arc<Pool>,
     /// Open sessions.
     sessions: Arc<Pool>,
-    /// When the handshakes admitted so far are paid for (the generic cell rate algorithm).
-    paid_until: Mutex<Paid>,
+    handshakes: Handshakes,
 }
 
-/// The times until which handshakes are paid for.
-#[derive(Debug, Default)]
-struct Paid {
-    node: Option<Instant>,
-    /// By network, none that owes nothing beyond [`PAYERS_MAX`].
-    networks: HashMap<Network, Instant>,
-}
-
+/// Stands for one counted thing and gives its place back when it is dropped. Boxed, because a connection keeps it
+/// and never looks at it.
 #[derive(Debug)]
-struct Limits {
-    sessions_max: usize,
-    /// What one network may have, however much is free; zero for no such limit.
-    sockets_of_network_max: u64,
-    /// What one handshake costs; zero for no limit.
-    handshake_cost: Duration,
-    burst: Duration,
-}
-
-/// Stands for one counted thing and gives its place back when it is dropped.
-#[derive(Debug)]
-pub(super) enum Permit {
-    /// A socket, whoever its client is.
-    Socket(Arc<Admission>),
-    /// A place in a pool.
-    Place { charge: Charge },
+pub(super) struct Permit {
+    charge: Box<Charge>,
 }
 
 impl Admission {
     pub(super) fn new(settings: &EdgeSettings, multiples: &Arc<Multiples>) -> Arc<Self> {
-        let handshake_cost = match settings.connection_rate {
-            0 => Duration::ZERO,
-            rate => Duration::from_secs(1) / rate,
-        };
         Arc::new(Self {
-            limits: Limits {
-                sessions_max: settings.connections_max,
-                sockets_of_network_max: settings.connections_per_net.into(),
-                handshake_cost,
-                burst: handshake_cost * settings.connection_burst.max(1),
-            },
             multiples: Arc::clone(multiples),
-            sockets: AtomicUsize::new(0),
-            clients: Pool::new(places(
-                "sockets",
-                settings.connections_max + OTHER_SOCKETS_MAX,
-            )),
+            sockets: Pool::new(PoolSettings {
+                network_max: settings.connections_per_net.into(),
+                ..places("sockets", settings.connections_max + OTHER_SOCKETS_MAX)
+            }),
             sessions: Pool::new(places("sessions", settings.connections_max)),
-            paid_until: Mutex::default(),
+            handshakes: Handshakes::new(settings),
         })
     }
 
-    /// A socket was accepted.
-    pub(super) fn socket(self: &Arc<Self>) -> Result<Permit, Refusal> {
-        let max = self.limits.sessions_max.saturating_add(OTHER_SOCKETS_MAX);
-        take(&self.sockets, max)
-            .then(|| Permit::Socket(Arc::clone(self)))
-            .ok_or(Refusal::Full)
+    /// The place of a socket, or of a session over requests.
+    pub(super) fn socket(&self, holder: &Claimant) -> Result<Permit, Refusal> {
+        place(&self.sockets, holder)
     }
 
-    /// The network of a client became known.
-    pub(super) fn network(&self, address: IpAddr) -> Result<Permit, Refusal> {
-        let claimant = self.multiples.stranger(address);
-        let permit = place(&self.clients, &claimant)?;
-        let most = self.limits.sockets_of_network_max;
-        let held = || self.clients.held_by_network(claimant.network);
-        match most > 0 && held() > most.saturating_mul(claimant.multiple.into()) {
-            true => Err(Refusal::Network),
-            false => Ok(permit),
-        }
-    }
-
-    /// A WebSocket is about to open.
+    /// A WebSocket, or a session over another transport, is about to open.
     pub(super) fn session(&self, client: IpAddr) -> Result<Permit, Refusal> {
         let claimant = self.multiples.stranger(client);
         let permit = place(&self.sessions, &claimant)?;
-        match self.take_handshake(claimant.network, claimant.multiple) {
+        match self.handshakes.take(&claimant) {
             true => Ok(permit),
             false => Err(Refusal::Rate),
         }
     }
 
-    /// How many WebSockets are open now.
+    /// How many sessions are open now.
     pub(super) fn sessions(&self) -> usize {
         usize::try_from(self.sessions.used()).unwrap_or(usize::MAX)
-    }
-
-    fn take_handshake(&self, network: Network, multiple: u32) -> bool {
-        let limits = &self.limits;
-        if limits.handshake_cost.is_zero() {
-            return true;
-        }
-        let now = Instant::now();
-        let pay = |until: Option<&Instant>, cost: Duration, burst: Duration| {
-            let paid = until.map_or(now, |at| now.max(*at)) + cost;
-            (paid - now <= burst.max(cost)).then_some(paid)
-        };
-        let mut paid = self
-            .paid_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let Some(node) = pay(paid.node.as_ref(), limits.handshake_cost, limits.burst) else {
-            return false;
-        };
-        let cost = limits.handshake_cost * RATE_PART / multiple.clamp(1, RATE_PART);
-        let burst = limits.burst * RATE_PART / BURST_PART;
-        let Some(until) = pay(paid.networks.get(&network), cost, burst) else {
-            return false;
-        };
-        if paid.networks.len() >= PAYERS_MAX {
-            paid.networks.retain(|_, until| *until > now);
-        }
-        paid.networks.insert(network, until);
-        paid.node = Some(node);
-        true
     }
 }
 
 impl Permit {
     /// The same, which may be taken away when places are scarce: then `whose` is told.
     pub(super) fn evictable(mut self, whose: Weak<dyn Evict>) -> Self {
-        if let Self::Place { charge } = &mut self {
-            charge.set_evictable(whose);
-        }
+        self.charge.set_evictable(whose);
         self
     }
 }
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if let Self::Socket(admission) = self {
-            admission.sockets.fetch_sub(1, Ordering::Relaxed);
+/// How fast sessions may open (`CONNECTION_RATE`), if that is limited.
+#[derive(Debug)]
+struct Handshakes {
+    of_node: Rate,
+    /// That of one IPv4 address with a multiple of 1.
+    of_network: Rate,
+    since: Instant,
+    levels: Mutex<Levels>,
+}
+
+#[derive(Debug)]
+struct Levels {
+    node: Level,
+    networks: HashMap<Network, Level>,
+    /// At so many networks those with a full bucket are forgotten.
+    sweep_at: usize,
+}
+
+impl Handshakes {
+    fn new(settings: &EdgeSettings) -> Self {
+        let rate = |rate_part: u32, burst_part: u32| Rate {
+            capacity: match settings.connection_rate {
+                0 => 0,
+                _ => (settings.connection_burst / burst_part).max(1),
+            },
+            per_10_min: settings.connection_rate.saturating_mul(600 / rate_part),
+        };
+        let of_node = rate(1, 1);
+        Self {
+            of_node,
+            of_network: rate(RATE_PART, BURST_PART),
+            since: Instant::now(),
+            levels: Mutex::new(Levels {
+                node: Level::full(0, of_node),
+                networks: HashMap::new(),
+                sweep_at: NETWORKS_MAX,
+            }),
         }
+    }
+
+    /// Takes one from the node and from every network around the client, or from none of them.
+    fn take(&self, claimant: &Claimant) -> bool {
+        if self.of_node.is_off() {
+            return true;
+        }
+        let now_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        let (node, verdict) = bucket::take(levels.node, now_ms, self.of_node, 1);
+        if matches!(verdict, Verdict::Refused { .. }) {
+            return false;
+        }
+        let mut taken = SmallVec::<[(Network, Level); 3]>::new();
+        for network in claimant.network.levels() {
+            let rate = self.rate_of(network, claimant.multiple);
+            let known = levels.networks.get(&network).copied();
+            let level = known.unwrap_or_else(|| Level::full(now_ms, rate));
+            match bucket::take(level, now_ms, rate, 1) {
+                (left, Verdict::Allowed { .. }) => taken.push((network, left)),
+                (_, Verdict::Refused { .. }) => return false,
+            }
+        }
+        levels.node = node;
+        levels.networks.extend(taken);
+        if levels.networks.len() >= levels.sweep_at {
+            let rate = self.of_network;
+            let fills_ms = rate
+                .in_quarters(quarters(crate::model::Width::Net48))
+                .fill_ms();
+            levels
+                .networks
+                .retain(|_, level| now_ms - level.at_ms < fills_ms);
+            levels.sweep_at = NETWORKS_MAX.max(levels.networks.len() * 2);
+        }
+        true
+    }
+
+    /// A wider network may have more than a narrower one, and far less than all those in it.
+    fn rate_of(&self, network: Network, multiple: u32) -> Rate {
+        let quarters = quarters(network.width()).saturating_mul(multiple);
+        self.of_network.in_quarters(quarters)
     }
 }
 
@@ -217,154 +214,10 @@ fn place(pool: &Arc<Pool>, claimant: &Claimant) -> Result<Permit, Refusal> {
         Refused::Full => Refusal::Full,
         Refused::User | Refused::Network => Refusal::Network,
     })?;
-    Ok(Permit::Place { charge })
-}
-
-/// Counts one more unless that would be more than `max`.
-fn take(count: &AtomicUsize, max: usize) -> bool {
-    let more = |n| (n < max).then_some(n + 1);
-    count
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
-        .is_ok()
+    Ok(Permit {
+        charge: Box::new(charge),
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::tests::settings;
-    use super::*;
-
-    fn admission(settings: &EdgeSettings) -> Arc<Admission> {
-        Admission::new(settings, &Arc::default())
-    }
-
-    const SOMEBODY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
-
-    #[tokio::test(start_paused = true)]
-    async fn one_network_does_not_use_up_the_handshakes_of_all() {
-        let mut settings = settings();
-        settings.connection_rate = 100;
-        settings.connection_burst = 50;
-        let admission = admission(&settings);
-        let admitted = |client: IpAddr| {
-            let one = |_: &u32| admission.session(client).is_ok();
-            (0..100).filter(one).count()
-        };
-        assert_eq!(admitted(SOMEBODY), 10);
-        assert_eq!(admitted([192, 0, 2, 2].into()), 10);
-        tokio::time::advance(Duration::from_millis(500)).await;
-        assert_eq!(admitted(SOMEBODY), 5);
-        for last in 3..=200 {
-            admission.session([198, 51, 100, last].into()).ok();
-        }
-        assert_eq!(admitted(SOMEBODY), 0);
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(admitted(SOMEBODY), 10);
-    }
-
-    #[test]
-    fn a_place_is_given_back_when_its_permit_is_dropped() {
-        let mut settings = settings();
-        settings.connections_max = 1;
-        let admission = admission(&settings);
-        let first = admission.session(SOMEBODY).unwrap();
-        assert_eq!(admission.session(SOMEBODY).unwrap_err(), Refusal::Full);
-        assert_eq!(admission.sessions(), 1);
-        drop(first);
-        assert!(admission.session(SOMEBODY).is_ok());
-    }
-
-    #[test]
-    fn a_network_is_one_ipv4_address_or_one_ipv6_64() {
-        let mut settings = settings();
-        settings.connections_per_net = 1;
-        let admission = admission(&settings);
-        let count = |text: &str| admission.network(text.parse().unwrap());
-        let _a = count("192.0.2.1").unwrap();
-        let _b = count("192.0.2.2").unwrap();
-        assert!(count("::ffff:192.0.2.1").is_err());
-        let c = count("2001:db8::1").unwrap();
-        assert!(count("2001:db8::ffff:1").is_err());
-        assert!(count("2001:db8:0:1::1").is_ok());
-        drop(c);
-        assert!(count("2001:db8::2").is_ok());
-    }
-
-    #[test]
-    fn a_network_holds_a_part_of_what_is_free() {
-        let mut settings = settings();
-        settings.connections_max = 1_000;
-        let admission = admission(&settings);
-        let fill = |client: &str| -> Vec<Permit> {
-            let client = client.parse().unwrap();
-            std::iter::from_fn(|| admission.session(client).ok()).collect()
-        };
-        let crowd = fill("192.0.2.1");
-        assert_eq!(crowd.len(), 500);
-        assert_eq!(fill("192.0.2.2").len(), 250, "another address");
-        let rented: Vec<_> = (0..200)
-            .flat_map(|n| fill(&format!("2001:db8:0:{n:x}00::1")))
-            .collect();
-        assert_eq!(rented.len(), 250, "a whole /48");
-        drop((crowd, rented));
-        assert_eq!(admission.sessions(), 0);
-        assert_eq!(fill("192.0.2.3").len(), 500);
-    }
-
-    #[derive(Debug, Default)]
-    struct Told(AtomicUsize);
-
-    impl Evict for Told {
-        fn evict(&self) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    #[test]
-    fn a_newcomer_gets_a_place_of_the_largest_network_when_few_are_left() {
-        let mut settings = settings();
-        settings.connections_max = 1_000;
-        let admission = admission(&settings);
-        let told: [Arc<Told>; 5] = std::array::from_fn(|_| Arc::default());
-        let mut held = Vec::new();
-        for (last, told) in (1..).zip(&told) {
-            let whose: Arc<dyn Evict> = Arc::<Told>::clone(told);
-            let permits = std::iter::from_fn(|| admission.session([192, 0, 2, last].into()).ok());
-            // 500, 250, 125, 62 and 31 of a thousand.
-            held.extend(
-                permits
-                    .take(500 >> (last - 1))
-                    .map(|it| it.evictable(Arc::downgrade(&whose))),
-            );
-        }
-        assert_eq!(admission.sessions(), 968);
-        let newcomer: IpAddr = [198, 51, 100, 1].into();
-        let places: Vec<_> = (0..60).map(|_| admission.session(newcomer)).collect();
-        assert!(places.iter().all(Result::is_ok));
-        let lost: Vec<_> = told
-            .iter()
-            .map(|told| told.0.load(Ordering::Relaxed))
-            .collect();
-        assert!(lost[0] >= 28 && lost[1..] == [0; 4], "{lost:?}");
-        // A member of the crowd itself gets nothing of the others.
-        assert!(admission.session(SOMEBODY).is_err());
-    }
-
-    #[test]
-    fn a_handful_of_places_is_not_shared_out() {
-        let mut settings = settings();
-        settings.connections_max = 2;
-        let admission = admission(&settings);
-        let held: Vec<_> = (0..3).map(|_| admission.session(SOMEBODY)).collect();
-        assert_eq!(held.iter().filter(|one| one.is_ok()).count(), 2);
-        assert_eq!(held[2].as_ref().unwrap_err(), &Refusal::Full);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_rate_is_no_limit() {
-        let admission = admission(&settings());
-        let held: Vec<_> = (0..10_000)
-            .map_while(|_| admission.session(SOMEBODY).ok())
-            .collect();
-        assert_eq!(held.len(), 10_000);
-    }
-}
+mod tests;

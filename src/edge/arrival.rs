@@ -4,7 +4,7 @@
 //! the two is bounded in time and in size, and a head is believed of a trusted proxy only; of
 //! everybody else it is octets like any others.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -65,13 +65,9 @@ pub(super) async fn behind_proxy(
     let holder = edge.holder(client.ip(), peer.is_proxy);
     let charged = peer.charge.retake(edge.app.memory(), &holder, cost);
     charged.map_err(Lost::Refused)?;
-    if peer.is_proxy {
-        peer.charge.protect();
-    } else {
-        let network = edge.admission.network(client.ip());
-        let network = network.map_err(Lost::Refused)?;
-        peer.permits.1 = Some(network.evictable(peer.charge.whose()));
-    }
+    let place = edge.admission.socket(&holder).map_err(Lost::Refused)?;
+    let place = peer.charge.ends_with(place, peer.is_proxy);
+    peer.place = Mutex::new(Some(place));
     Ok(peer)
 }
 

@@ -11,7 +11,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use tokio::task::AbortHandle;
 
-use super::admission::Refusal;
+use super::admission::{Permit, Refusal};
 use crate::budget::{Charge, Claimant, Evict, Lease, Memory, Missing, Refused, granted};
 use crate::hub::Outbox;
 use crate::model::CloseReason;
@@ -79,8 +79,17 @@ impl SocketCharge {
         Ok(())
     }
 
-    /// From now on it is a trusted proxy's, whose sockets serve many clients: it is never taken away.
-    pub(super) fn protect(&self) {
+    /// Binds the place of the socket to it: the socket ends when either is taken away. Those of a trusted proxy,
+    /// whose sockets serve many clients, never are.
+    pub(super) fn ends_with(self: &Arc<Self>, place: Permit, is_proxy: bool) -> Permit {
+        if is_proxy {
+            self.protect();
+            return place;
+        }
+        place.evictable(self.whose())
+    }
+
+    fn protect(&self) {
         self.lock().protect(0);
     }
 

@@ -27,6 +27,13 @@ pub(super) struct Clock {
     armed: Option<Instant>,
 }
 
+/// See [`Clock::set_aside`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SetAside {
+    drain_at: Option<Instant>,
+    unfinished_after: Option<Duration>,
+}
+
 impl Clock {
     pub(super) fn new(wheel: &Wheel, now: Instant, ping_after: Duration) -> Self {
         Self {
@@ -59,6 +66,20 @@ impl Clock {
             self.armed = Some(at);
             self.alarm.set(at);
         }
+    }
+
+    /// Takes out what the alarm is not to ring for while nothing is read.
+    pub(super) fn set_aside(&mut self) -> SetAside {
+        SetAside {
+            drain_at: self.drain_at.take(),
+            unfinished_after: self.unfinished_at.take().map(|at| at - Instant::now()),
+        }
+    }
+
+    /// Puts it back: what a client has left to end a message is what it had.
+    pub(super) fn put_back(&mut self, set_aside: SetAside) {
+        self.drain_at = set_aside.drain_at;
+        self.unfinished_at = set_aside.unfinished_after.map(|rest| Instant::now() + rest);
     }
 
     /// The alarm has rung, and is set anew in any case.

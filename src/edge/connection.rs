@@ -17,12 +17,13 @@ mod incoming;
 mod leaving;
 mod memory;
 mod outgoing;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::FutureExt as _;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::attached::Attached;
 use super::charges::End;
@@ -31,7 +32,7 @@ use super::ending::Ending;
 use super::meters::Active;
 use super::settling::{Settled, Settling, Unsettled, next_settled, pull};
 use super::socket::{Received, Socket};
-use super::{Edge, Places};
+use super::{Edge, Places, reply};
 use crate::hub::{Outbox, Pulled};
 use crate::identity::Handshake;
 use crate::model::{Code, Problem};
@@ -208,11 +209,9 @@ impl Connection {
     /// Hands a request to the app. What it says comes later, except for CONNECT.
     async fn handle(&mut self, event: Event) -> Step {
         self.edge.meters.received(&event);
-        if matches!(event, Event::Connect(_) | Event::Subscribe(_)) && !self.has_turn {
-            self.has_turn = true;
-            if !self.edge.turns.may_go_on() {
-                Box::pin(self.edge.turns.go_on()).await;
-            }
+        if let Some(refused) = self.opens(&event).await? {
+            self.session.handle_input(std_now(), refused);
+            return Ok(());
         }
         while self.sends >= UNSETTLED_MAX && self.unsettled.is_some() {
             let settled = next_settled(&mut self.unsettled).await;
@@ -251,6 +250,35 @@ impl Connection {
             None => self.unsettled.get_or_insert_default().push(settling),
         }
         Ok(())
+    }
+
+    /// What opens things waits for its turn, once for all of one read. Returns the refusal, if it is refused: a
+    /// SUBSCRIBE beyond the rate of its session does not wait for a turn to be told so.
+    async fn opens(&mut self, event: &Event) -> Result<Option<Input<'static>>, Ending> {
+        match event {
+            Event::Connect(_) => {}
+            Event::Subscribe(it) => {
+                let live = self.attached.live();
+                let counted = live.map_or(Ok(()), |live| self.edge.app.count_subscribe(live));
+                if let Err(problem) = counted {
+                    self.count_refusal(problem.code);
+                    let (ticket, outcome) = (it.ticket, Err(problem));
+                    return Ok(Some(Input::Settled { ticket, outcome }));
+                }
+            }
+            Event::Send(_) | Event::Unsubscribe(_) | Event::Acknowledge(_) | Event::Commit(_) => {
+                return Ok(None);
+            }
+        }
+        if self.has_turn {
+            return Ok(None);
+        }
+        let Err(refusal) = self.await_turn(event).await? else {
+            return Ok(None);
+        };
+        let problem = reply::problem_of(refusal);
+        self.count_refusal(problem.code);
+        Ok(Some(Input::Refused(problem)))
     }
 
     async fn connect(&mut self, connect: Connect) {
@@ -322,17 +350,7 @@ impl Connection {
             self.clock.unfinished_at = None;
             self.session.handle_input(now.into_std(), Input::Unfinished);
         }
-        if self.clock.ping_at(self.edge.settings.ping_after) <= now {
-            self.clock.pinged_at = now;
-            if self.has_wire && self.outbox.is_some() {
-                return self.say(self.socket.ping_frame()).await;
-            }
-            let stall = self.edge.settings.outbox_stall;
-            timeout(stall, Box::pin(self.socket.ping()))
-                .await
-                .map_err(|_| Ending::Stalled)??;
-        }
-        Ok(())
+        self.ping_if_silent(now).await
     }
 
     fn count_refusal(&mut self, code: Code) {

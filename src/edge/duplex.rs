@@ -107,6 +107,14 @@ impl Duplex {
         }
     }
 
+    /// The socket of a wire.
+    pub(super) fn wire_socket(&self) -> Option<&TcpStream> {
+        match &self.ways {
+            Ways::Plain(_, wire) => Some(wire.half.as_ref()),
+            Ways::Tls(_) => None,
+        }
+    }
+
     /// Reads what is there, and gives it to `take`: none of it at the end of the stream. The octets lie
     /// in memory that all connections of the thread share.
     pub(super) fn poll_read<T>(

@@ -1,17 +1,16 @@
 //! HTTP/1.1 on one connection, by hyper.
 //!
 //! Not here: routes, who gets a place (`listener`). Invariant: a request that comes too slowly, or
-//! is answered too slowly, ends in bounded time.
+//! is answered too slowly, ends in bounded time. A body that goes on coming is not too slow (`upload`).
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, HeaderValue};
-use axum::http::{HeaderMap, Response, StatusCode};
+use axum::http::{Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,9 +20,10 @@ use tower::ServiceExt;
 use super::admission::Refusal;
 use super::charges::HTTP_BYTES;
 use super::paced::Paced;
-use super::peer::{Peer, Requester};
+use super::peer::Peer;
 use super::stream::Stream;
-use super::{Edge, reply, websocket};
+use super::upload::Upload;
+use super::{Edge, reply};
 use crate::model::{Code, Problem};
 
 /// The head of a request: so many lines, so many octets. Beyond it hyper answers 431.
@@ -39,22 +39,22 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
     let stream = Paced::new(stream, settings.outbox_stall, Some(Arc::clone(&peer)));
     let charged = Arc::clone(&peer);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        let client = client_behind_proxy(&of_proxy, &peer, request.headers());
         request.extensions_mut().insert(Arc::clone(&peer));
-        let (edge, router) = (Arc::clone(&of_proxy), router.clone());
+        let (edge, router, peer) = (Arc::clone(&of_proxy), router.clone(), Arc::clone(&peer));
+        let upload = Upload::begin();
+        let request = request.map(|body| upload.watch(Body::new(body)));
         let answered = async move {
-            if let Some(client) = client
-                && let Err(refusal) = edge.turns.wait(client).await
+            if waits_here(&edge, request.uri().path())
+                && let Err(refusal) = edge.proxied_turn(&peer, request.headers()).await
             {
                 return Ok(reply::refusal(refusal));
             }
-            router.oneshot(request.map(Body::new)).await
+            router.oneshot(request).await
         };
         async move {
-            let response = tokio::time::timeout(request_timeout, answered).await;
-            let mut response = match response {
-                Ok(Ok(response)) => response,
-                Err(_) => too_slow(),
+            let mut response = match upload.within(request_timeout, answered).await {
+                Some(Ok(response)) => response,
+                None => too_slow(),
             };
             reply::secure(response.headers_mut());
             Ok::<_, Infallible>(response)
@@ -81,11 +81,15 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
     }
 }
 
-/// The client that opens a WebSocket through a trusted proxy: it waits for its turn now, because until
-/// its request came nothing was known of it.
-fn client_behind_proxy(edge: &Edge, peer: &Peer, headers: &HeaderMap) -> Option<IpAddr> {
-    let is_opening = peer.is_proxy && websocket::is_asked_for(headers);
-    is_opening.then(|| Requester::new(edge, peer, headers).address)
+/// Whether a request of a proxy waits for the turn of its client before anything looks at it. Readiness does not
+/// wait, because the node would be taken out while it is busiest; below the paths of WebSocket and SockJS
+/// only what opens something waits (`sockjs`), so that sessions which are open go on.
+fn waits_here(edge: &Edge, path: &str) -> bool {
+    let is_below = |base: &String| {
+        let below = path.strip_prefix(base.as_str());
+        below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    };
+    path != "/health" && !edge.settings.websocket_paths.iter().any(is_below)
 }
 
 /// Tells one client why it does not come in, whatever it asks for. The caller bounds the time.
@@ -116,3 +120,6 @@ fn too_slow() -> Response<Body> {
     let problem = Problem::new(Code::Internal, "The answer took too long.");
     reply::problem_as(StatusCode::GATEWAY_TIMEOUT, &problem)
 }
+
+#[cfg(test)]
+mod tests;

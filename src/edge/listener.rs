@@ -4,8 +4,8 @@
 //! error of `accept` never ends a loop and never spins; every socket has a place, or is told in
 //! bounded time that there is none.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -22,11 +22,11 @@ use super::peer::Peer;
 use super::{Edge, EdgeState, http, routes, tcp};
 
 /// What the kernel may hold for a peer that does not read.
-const SEND_BUFFER_BYTES: usize = 64 << 10;
+pub(super) const SEND_BUFFER_BYTES: usize = 64 << 10;
 
 /// How long written octets may stay unacknowledged before the kernel gives the peer up.
 #[cfg(target_os = "linux")]
-const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
+pub(super) const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 
 /// The pause after an error of `accept`, doubled while it goes on.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -129,30 +129,25 @@ impl Door {
         }
         let ip = address.ip().to_canonical();
         let is_proxy = self.edge.trusts(ip);
-        let admission = &self.edge.admission;
-        let permits = admission.socket().and_then(|socket| {
-            let holder = self.edge.holder(ip, is_proxy);
+        let holder = self.edge.holder(ip, is_proxy);
+        let admitted = self.edge.admission.socket(&holder).and_then(|place| {
             let charge = SocketCharge::take(self.edge.app.memory(), &holder, self.cost())?;
-            if is_proxy {
-                charge.protect();
-                return Ok(((socket, None), charge));
-            }
-            let place = admission.network(ip)?.evictable(charge.whose());
-            Ok(((socket, Some(place)), charge))
+            let place = charge.ends_with(place, is_proxy);
+            Ok((place, charge))
         });
-        match permits {
-            Ok((permits, charge)) => {
+        match admitted {
+            Ok((place, charge)) => {
                 let peer = Peer {
                     address,
                     is_proxy,
                     is_secure: false,
-                    permits,
+                    place: Mutex::new(Some(place)),
                     charge: Arc::clone(&charge),
                 };
                 let task = self.edge.tracker.spawn(self.clone().open(stream, peer));
                 charge.ends_by(End::Task(task.abort_handle()));
             }
-            Err(refusal) => self.refuse(stream, refusal),
+            Err(refusal) => self.refuse(stream, ip, refusal),
         }
     }
 
@@ -171,17 +166,18 @@ impl Door {
     /// From the accepted socket to the first request.
     async fn open(self, mut stream: TcpStream, peer: Peer) {
         let cost = self.cost();
+        let address = peer.address.ip();
         // Boxed: the task of a request needs no room for what came before it.
         let peer = match Box::pin(behind_proxy(&self.edge, &mut stream, peer, cost)).await {
             Ok(peer) => peer,
             Err(Lost::Silently) => return,
-            Err(Lost::Refused(refusal)) => return self.refuse(stream, refusal),
+            Err(Lost::Refused(refusal)) => return self.refuse(stream, address, refusal),
         };
         // Of a proxy the client is known later, at its request.
         if !peer.is_proxy
-            && let Err(refusal) = self.edge.turns.wait(peer.address.ip()).await
+            && let Err(refusal) = self.edge.turns.arrive(peer.address.ip()).await
         {
-            return self.refuse(stream, refusal);
+            return self.refuse(stream, peer.address.ip(), refusal);
         }
         let Ok(stream) = Box::pin(secured(&self.edge, stream)).await else {
             return;
@@ -198,15 +194,35 @@ impl Door {
         }
     }
 
-    /// Tells somebody why he does not come in, unless too many are being told.
-    fn refuse(&self, stream: TcpStream, refusal: Refusal) {
-        if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
-            let told = self.clone().tell(stream, refusal, permit);
+    /// Tells a client why it does not come in, unless too many are being told.
+    fn refuse(&self, stream: TcpStream, client: IpAddr, refusal: Refusal) {
+        let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() else {
+            return;
+        };
+        if let Some(charge) = self.afford_refusal(client) {
+            let told = self.clone().tell(stream, refusal, (permit, charge));
             self.edge.tracker.spawn(told);
         }
     }
 
-    async fn tell(self, stream: TcpStream, refusal: Refusal, _permit: OwnedSemaphorePermit) {
+    /// What a refusal costs. In the clear that is little, and bounded by [`REFUSALS_MAX`]. Under TLS it is a
+    /// handshake: that needs memory in the share of the client, and a turn that nobody waits for. Without
+    /// them, the socket is closed before the handshake.
+    fn afford_refusal(&self, client: IpAddr) -> Option<Option<Arc<SocketCharge>>> {
+        if self.edge.certificates.is_none() {
+            return Some(None);
+        }
+        let holder = self.edge.stranger(client);
+        let charge = SocketCharge::take(self.edge.app.memory(), &holder, self.cost()).ok()?;
+        self.edge.turns.may_go_on().then_some(Some(charge))
+    }
+
+    async fn tell(
+        self,
+        stream: TcpStream,
+        refusal: Refusal,
+        _held: (OwnedSemaphorePermit, Option<Arc<SocketCharge>>),
+    ) {
         let told = async {
             let Ok(stream) = secured(&self.edge, stream).await else {
                 return;

@@ -7,14 +7,14 @@
 //!
 //! ```text
 //! listener  accept loops, socket options, places            admission  how many may come in
-//! turns     sockets that wait until the node has CPU for them
+//! turns     arrivals, CONNECTs and SUBSCRIBEs that wait until the node has CPU for them
 //! arrival   PROXY protocol and TLS, before any request      origin     which pages may talk to us
 //! http      HTTP/1.1 by hyper                               handshake  RFC 6455, section 4.2
 //! routes    paths, metrics, page                            wheel      the alarms of all connections
 //! rest      the API: its table of routes, gate, document    health     whether the node can work
 //! websocket, tcp  octets of one client                      socket     one variant per transport
 //! duplex    both directions of an open connection           scratch    memory for reading
-//! body, paced  requests and answers of HTTP, in bounded memory and time (patience)
+//! body, upload, paced  requests and answers of HTTP, in bounded memory and time (patience)
 //! charges   what sockets and answers draw on the byte account
 //! connection  one task per connection: socket, session, app, outbox
 //! ```
@@ -32,6 +32,8 @@ mod duplex;
 mod ending;
 mod forwarded;
 mod handshake;
+#[cfg(test)]
+mod harness;
 mod health;
 mod http;
 mod listener;
@@ -48,14 +50,17 @@ mod reply;
 mod rest;
 mod routes;
 mod scratch;
+mod send_buffer;
 mod settings;
 mod settling;
+mod slow_reader;
 mod socket;
 pub mod sockjs;
 mod stream;
 mod tcp;
 mod tls;
 mod turns;
+mod upload;
 mod websocket;
 mod wheel;
 
@@ -246,7 +251,7 @@ impl Edge {
         let session = self.admission.session(client)?;
         if network.is_some() {
             // From now on the socket counts as its client's, not as the proxy's.
-            peer.charge.shrink(u64::MAX);
+            peer.give_up();
         }
         Ok(Places {
             _session: session.evictable(charge.whose()),
@@ -261,8 +266,9 @@ impl Edge {
         &self,
         client: IpAddr,
     ) -> Result<(Arc<SocketCharge>, Option<Box<Permit>>), Refusal> {
-        let charge = SocketCharge::take(self.app.memory(), &self.stranger(client), 0)?;
-        let network = self.admission.network(client)?;
+        let stranger = self.stranger(client);
+        let charge = SocketCharge::take(self.app.memory(), &stranger, 0)?;
+        let network = self.admission.socket(&stranger)?;
         let network = network.evictable(charge.whose());
         Ok((charge, Some(Box::new(network))))
     }

@@ -1,21 +1,24 @@
 //! The stream of an HTTP connection, whose peer must go on reading what it asked for.
 //!
-//! Not here: WebSocket and TCP, whose driver has a deadline for each write (`connection`). Invariants: an
-//! answer whose reader takes nothing for [`Paced::new`]'s `stall`, or reads more slowly than `patience`
-//! allows, ends the connection; what the kernel holds for a reader is charged to its socket.
+//! Not here: WebSocket and TCP, whose driver has a deadline for each write (`connection`), the buffers of the kernel
+//! (`send_buffer`). Invariants: an answer whose reader takes nothing for longer than its patience (`patience`) ends
+//! the connection; what the kernel holds for a reader is charged to its socket, or it holds hardly anything; a
+//! charge that is refused slows an answer down and never breaks it.
 
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::charges::KERNEL_BYTES;
 use super::patience::Patience;
 use super::peer::Peer;
+use super::send_buffer::{Narrowness, SLICE_BYTES, SendBuffer};
 use super::stream::Stream;
 use crate::budget::Memory;
 
@@ -30,6 +33,7 @@ const STEP_BYTES: u64 = 16 << 10;
 #[derive(Debug)]
 pub(super) struct Paced {
     stream: Stream,
+    buffer: SendBuffer,
     /// Where the charge is; none for services that have no account.
     peer: Option<Arc<Peer>>,
     patience: Patience,
@@ -49,12 +53,14 @@ struct Blocked {
 }
 
 impl Paced {
-    /// The stream of this peer; an answer of which nothing is taken for `stall` ends it.
+    /// The stream of this peer. An answer of which nothing is taken for `stall` ends it, or a few times as
+    /// long if much was taken before ([`Patience::with_reader`]).
     pub(super) fn new(stream: Stream, stall: Duration, peer: Option<Arc<Peer>>) -> Self {
         Self {
             stream,
+            buffer: SendBuffer::default(),
             peer,
-            patience: Patience::new(stall),
+            patience: Patience::with_reader(stall),
             blocked: None,
             written: 0,
             wrote_at: Instant::now(),
@@ -65,7 +71,35 @@ impl Paced {
     /// The stream itself, for what is not HTTP any more.
     pub(super) fn into_stream(mut self) -> Stream {
         self.charge(0);
+        self.buffer.set(self.stream.socket(), Narrowness::Wide);
         self.stream
+    }
+
+    /// How many bytes may be written now; at least one.
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<usize> {
+        if self.written < SLICE_BYTES as u64 {
+            return Poll::Ready(SLICE_BYTES);
+        }
+        let narrow = Narrowness::Narrow.max(self.buffer.narrowness());
+        self.buffer.set(self.stream.socket(), narrow);
+        ready!(SendBuffer::poll_room(self.stream.socket(), context));
+        Poll::Ready(self.buffer.slice_bytes())
+    }
+
+    /// The client goes on: it has what was written.
+    fn forget_written(&mut self) {
+        self.written = 0;
+        self.charge(0);
+        if self.buffer.narrowness() == Narrowness::Minimal {
+            self.buffer.set(self.stream.socket(), Narrowness::Narrow);
+        }
+    }
+
+    /// Charges for what was written, or has the kernel hold hardly anything from now on.
+    fn cover(&mut self, bytes: u64) {
+        if self.buffer.narrowness() < Narrowness::Minimal && !self.charge(bytes) {
+            self.buffer.set(self.stream.socket(), Narrowness::Minimal);
+        }
     }
 
     /// Looks at what became of a write or a flush.
@@ -88,9 +122,7 @@ impl Paced {
             }
             self.wrote_at = now;
             self.written += bytes as u64;
-            if !self.charge(charge_for(self.written)) {
-                return Poll::Ready(Err(no_memory()));
-            }
+            self.cover(charge_for(self.written));
         }
         Poll::Ready(outcome)
     }
@@ -99,20 +131,19 @@ impl Paced {
     fn wait(&mut self, context: &mut Context<'_>) -> Poll<Error> {
         if self.blocked.is_none() {
             // What is written lies in the kernel, which takes no more.
-            if !self.charge(KERNEL_BYTES) {
-                return Poll::Ready(no_memory());
-            }
             self.written = KERNEL_BYTES;
+            self.cover(KERNEL_BYTES);
         }
         let left = self.patience.left();
         let blocked = self.blocked.get_or_insert_with(|| Blocked {
             since: Instant::now(),
             until: Box::pin(sleep(left)),
         });
-        blocked.until.as_mut().poll(context).map(|()| {
-            metrics::counter!("http_readers_closed_total").increment(1);
-            ErrorKind::TimedOut.into()
-        })
+        ready!(blocked.until.as_mut().poll(context));
+        metrics::counter!("http_readers_closed_total").increment(1);
+        // What the kernel still holds it gives up as soon as for any other socket.
+        self.buffer.set(self.stream.socket(), Narrowness::Wide);
+        Poll::Ready(ErrorKind::TimedOut.into())
     }
 
     /// Charges so much in all for what the kernel holds; whether the account has it.
@@ -130,8 +161,20 @@ impl Paced {
     }
 }
 
-fn no_memory() -> Error {
-    ErrorKind::OutOfMemory.into()
+/// The first of these bytes, up to so many.
+fn first_bytes<'a>(slices: &'a [IoSlice<'_>], mut room: usize) -> SmallVec<[IoSlice<'a>; 8]> {
+    let mut first = SmallVec::new();
+    for slice in slices {
+        let slice = &slice[..slice.len().min(room)];
+        room -= slice.len();
+        if !slice.is_empty() {
+            first.push(IoSlice::new(slice));
+        }
+        if room == 0 {
+            break;
+        }
+    }
+    first
 }
 
 /// What is charged for written bytes beyond those that the base of a socket covers.
@@ -151,10 +194,10 @@ impl AsyncRead for Paced {
         let this = self.get_mut();
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(context, buffer);
-        if this.charged > 0 && this.blocked.is_none() && buffer.filled().len() > before {
+        let is_new = buffer.filled().len() > before;
+        if is_new && this.written > 0 && this.blocked.is_none() {
             // A client that asks for more has what it asked for.
-            this.written = 0;
-            this.charge(0);
+            this.forget_written();
         }
         read
     }
@@ -167,6 +210,10 @@ impl AsyncWrite for Paced {
         bytes: &[u8],
     ) -> Poll<Result<usize>> {
         let this = self.get_mut();
+        let Poll::Ready(room) = this.poll_room(context) else {
+            return this.wait(context).map(Err);
+        };
+        let bytes = &bytes[..bytes.len().min(room)];
         let written = Pin::new(&mut this.stream).poll_write(context, bytes);
         this.watch(context, written, |bytes| *bytes)
     }
@@ -177,7 +224,11 @@ impl AsyncWrite for Paced {
         slices: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
+        let Poll::Ready(room) = this.poll_room(context) else {
+            return this.wait(context).map(Err);
+        };
+        let slices = first_bytes(slices, room);
+        let written = Pin::new(&mut this.stream).poll_write_vectored(context, &slices);
         this.watch(context, written, |bytes| *bytes)
     }
 
@@ -199,53 +250,4 @@ impl AsyncWrite for Paced {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::{TcpListener, TcpStream};
-
-    use super::*;
-
-    async fn pair(stall: Duration) -> (Paced, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap());
-        let (client, accepted) = tokio::join!(client, listener.accept());
-        let stream = Stream::Plain(accepted.unwrap().0);
-        (Paced::new(stream, stall, None), client.unwrap())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_reader_that_takes_nothing_ends_the_stream() {
-        let (mut paced, _client) = pair(Duration::from_secs(10)).await;
-        let began = Instant::now();
-        let error = loop {
-            if let Err(error) = paced.write_all(&[b'x'; 64 << 10]).await {
-                break error;
-            }
-        };
-        assert_eq!(error.kind(), ErrorKind::TimedOut);
-        assert_eq!(began.elapsed().as_secs(), 10);
-    }
-
-    #[tokio::test]
-    async fn a_reader_that_goes_on_gets_everything() {
-        const BYTES: usize = 8 << 20;
-        let (mut paced, mut client) = pair(Duration::from_secs(10)).await;
-        let writing = async {
-            paced.write_all(&vec![b'x'; BYTES]).await.unwrap();
-            paced.shutdown().await.unwrap();
-        };
-        let reading = async {
-            let mut bytes = Vec::new();
-            client.read_to_end(&mut bytes).await.unwrap();
-            bytes.len()
-        };
-        let ((), bytes) = tokio::join!(writing, reading);
-        assert_eq!(bytes, BYTES);
-    }
-
-    #[test]
-    fn written_bytes_are_charged_in_steps_up_to_what_the_kernel_holds() {
-        let steps = [0, 4 << 10, 5 << 10, 17 << 10, 1 << 20].map(charge_for);
-        assert_eq!(steps, [0, 0, 16 << 10, 32 << 10, KERNEL_BYTES]);
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@
 //! of a client is believed only of a trusted proxy.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::HeaderMap;
 use axum::http::header::{COOKIE, HOST, HeaderName, HeaderValue, ORIGIN, USER_AGENT};
@@ -33,10 +33,18 @@ pub(super) struct Peer {
     pub(super) is_proxy: bool,
     /// Whether it came through our own TLS.
     pub(super) is_secure: bool,
-    /// Held for as long as the socket lives: the place among the sockets, and in its network.
-    pub(super) permits: (Permit, Option<Permit>),
+    /// Its place among the sockets, held for as long as the socket lives.
+    pub(super) place: Mutex<Option<Permit>>,
     /// Its part of the byte account, held as long.
     pub(super) charge: Arc<SocketCharge>,
+}
+
+impl Peer {
+    /// Gives up what the socket holds as that of a proxy, once it is held as that of its client.
+    pub(super) fn give_up(&self) {
+        self.charge.shrink(u64::MAX);
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 /// The client that sent a request, and what it says of itself.

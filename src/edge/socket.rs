@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::net::TcpStream;
 
 use super::sockjs::SockJs;
 use super::tcp::Tcp;
@@ -159,6 +160,15 @@ impl Socket {
             Self::WebSocket(socket) => socket.writable().await,
             Self::SockJs(_) => Ok(()),
             Self::Tcp(socket) => socket.writable().await,
+        }
+    }
+
+    /// The socket of the wire, where there is one.
+    pub(super) fn wire_socket(&self) -> Option<&TcpStream> {
+        match self {
+            Self::WebSocket(socket) => socket.wire_socket(),
+            Self::SockJs(_) => None,
+            Self::Tcp(socket) => socket.wire_socket(),
         }
     }
 

@@ -21,6 +21,14 @@ pub(super) enum Stream {
 }
 
 impl Stream {
+    /// The socket below.
+    pub(super) fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
     /// Whether nobody on the way can read it.
     pub(super) fn is_secure(&self) -> bool {
         matches!(self, Self::Tls(_))

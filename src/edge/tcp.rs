@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::Edge;
@@ -88,6 +89,11 @@ impl Tcp {
         self.0.writable().await
     }
 
+    /// The socket of the wire.
+    pub(super) fn wire_socket(&self) -> Option<&TcpStream> {
+        self.0.wire_socket()
+    }
+
     /// Takes back what a writer has left.
     pub(super) fn put_back(&mut self, unwritten: Unwritten) {
         self.0.put_back(unwritten);
@@ -139,7 +145,7 @@ impl Tcp {
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncWriteExt as _;
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::TcpListener;
 
     use super::*;
 

@@ -16,7 +16,7 @@ mod recent;
 mod redis;
 
 pub use self::memory::MemoryQuota;
-pub use self::networks::{NetworkBuckets, Networks};
+pub use self::networks::{NetworkBuckets, Networks, quarters};
 pub use self::redis::RedisQuota;
 
 /// Token buckets shared by the nodes of a cluster.

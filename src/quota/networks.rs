@@ -16,7 +16,8 @@ use crate::policy::bucket::{Rate, Verdict};
 /// A crowd may sit behind one IPv4 address and in one IPv6 /64, so both have the whole number. A /56 and a
 /// /48 have a little more, because they contain the narrower ones, and far less in proportion: a /48 has
 /// 65,536 times the addresses of a /64 and twice its rate.
-fn quarters(width: Width) -> u32 {
+#[must_use]
+pub fn quarters(width: Width) -> u32 {
     match width {
         Width::Address | Width::Net64 => 4,
         Width::Net56 => 6,

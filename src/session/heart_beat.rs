@@ -152,7 +152,8 @@ impl HeartBeat {
         both.into_iter().flatten().min()
     }
 
-    fn beat_at(&self) -> Option<Instant> {
+    /// When the next beat of this server goes out.
+    pub(super) fn beat_at(&self) -> Option<Instant> {
         let early = |interval: Duration| interval - EARLY.min(interval / 5);
         self.agreed()
             .out

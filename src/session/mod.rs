@@ -45,6 +45,7 @@ pub mod contract;
 mod fatal;
 mod headers;
 mod heart_beat;
+mod pause;
 mod problems;
 #[cfg(test)]
 mod properties;

@@ -19,9 +19,7 @@ use crate::support::node::{Node, signal};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Limits that a load generator on one address does not meet.
-const OPEN: [(&str, &str); 8] = [
-    ("CONNECTION_RATE", "1000000"),
-    ("CONNECTION_BURST", "1000000"),
+const OPEN: [(&str, &str); 6] = [
     ("VISITORS_PER_NETWORK", "1000000"),
     ("RATE_ANON_PER_MIN", "1000000"),
     ("RATE_BURST", "1000000"),

@@ -34,17 +34,22 @@ struct Secure {
 
 impl Secure {
     async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    async fn start_with(more: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let certificate = write_pair(folder.path());
         let port = ports::free();
         let text = port.to_string();
         let cert = folder.path().join("cert.pem").display().to_string();
         let key = folder.path().join("key.pem").display().to_string();
-        let environment = [
+        let own = [
             ("TLS_CERT", cert.as_str()),
             ("TLS_KEY", &key),
             ("STOMP_TCP_PORT", &text),
         ];
+        let environment: Vec<_> = own.into_iter().chain(more.iter().copied()).collect();
         let node = Node::start("tls", &environment).await;
         Self {
             node,
@@ -108,6 +113,45 @@ async fn a_handshake_costs_little() {
         least = least.min((cpu::of_node(&secure.node) - before) / TIMES);
     }
     all_hold([hold("a handshake of TLS", least, 0.8)]);
+}
+
+#[tokio::test]
+async fn a_refused_client_is_told_why_while_there_is_memory_for_a_handshake() {
+    let secure = Secure::start_with(&[("CONNECTIONS_PER_NET", "1")]).await;
+    let address = secure.node.address();
+    let _first = secure.dial(address).await.unwrap();
+    let mut second = secure.dial(address).await.unwrap();
+    let told = ask(&mut second, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(told.starts_with("HTTP/1.1 429"), "{told}");
+    assert!(told.contains("retry-after: 10"), "{told}");
+}
+
+#[tokio::test]
+async fn a_socket_without_memory_is_closed_before_a_handshake() {
+    let secure = Secure::start_with(&[("MEMORY_LIMIT", "64MiB")]).await;
+    let address = secure.node.address();
+    // One address has 28 MiB of these, and each socket is charged with 74 KiB.
+    let mut silent = Vec::new();
+    for _ in 0..400 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    let before = cpu::of_node(&secure.node);
+    for _ in 0..50 {
+        let began = Instant::now();
+        secure.dial(address).await.unwrap_err();
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
+    let each = (cpu::of_node(&secure.node) - before) / 50;
+    all_hold([hold("a TLS socket that is refused", each, 0.2)]);
+    drop(silent);
+    let again = async {
+        while secure.dial(address).await.is_err() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), again)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

@@ -301,7 +301,7 @@ async fn exports_are_streamed_one_at_a_time_and_end_with_their_reader() {
 
 #[tokio::test]
 async fn readers_of_files_that_do_not_read_are_charged_and_closed() {
-    let node = start(&[("OUTBOX_STALL", "3s")]).await;
+    let node = start(&[("OUTBOX_STALL", "1s")]).await;
     a_newcomer_is_served(&node).await;
     let before = used(&node).await;
     let ask = "GET /assets/main.js HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);

@@ -187,6 +187,9 @@ impl Client {
             arguments,
             of_session: self.subscriptions.fetch_add(1, Ordering::Relaxed) + 1,
         };
+        if let Err(problem) = self.app.count_subscribe(&self.live) {
+            return Box::pin(std::future::ready(Err(problem)));
+        }
         self.app.subscribe(&self.live, &subscribe).await
     }
 

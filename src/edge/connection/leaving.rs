@@ -49,9 +49,7 @@ impl Connection {
         // Whatever was begun for the session and is not settled ends now, not after the goodbye: a
         // consumer that lives on takes messages from others.
         self.unsettled = None;
-        if matches!(ending, Ending::Gone) {
-            self.edge.turns.leave().await;
-        }
+        self.await_leave(&ending).await;
         // Before the app forgets the session: what it lets go of ends its outbox.
         // It covers what is left until that has gone out.
         let outbox = self.outbox.take();
@@ -75,6 +73,17 @@ impl Connection {
         };
         futures_util::future::join(goodbye, self.attached.detach()).await;
         drop(outbox);
+    }
+
+    /// A session whose client has gone waits for its turn to be forgotten: when a proxy or a network fails, they
+    /// all go at once, with a close of their own or without.
+    async fn await_leave(&mut self, ending: &Ending) {
+        if matches!(ending, Ending::Gone | Ending::Theirs(_))
+            && self.attached.live().is_some()
+            && let Some(network) = self.network()
+        {
+            self.edge.turns.leave(network).await;
+        }
     }
 
     /// Counts the error that a close tells of, unless it was counted where it arose.

@@ -127,7 +127,7 @@ impl Connection {
     }
 
     /// Whose the bytes are, as far as it is known.
-    fn claimant(&self) -> Option<Claimant> {
+    pub(super) fn claimant(&self) -> Option<Claimant> {
         if let Some(live) = self.attached.live() {
             return Some(live.claimant());
         }

@@ -5,10 +5,11 @@
 
 use std::pin::pin;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Connection, Ending, Step, std_now};
 use crate::edge::ending::{cut_problem, taken_within};
+use crate::edge::slow_reader::SlowReader;
 use crate::hub::{Outbox, Pulled};
 use crate::session::Input;
 use crate::websocket::Framed;
@@ -58,6 +59,13 @@ impl Connection {
 
     /// Waits for a peer that takes no more, and writes what waits for it.
     async fn go_on(&mut self) -> Step {
+        let mut reader = SlowReader::new(&self.socket);
+        let gone_on = self.go_on_with(&mut reader).await;
+        reader.end(&self.socket);
+        gone_on
+    }
+
+    async fn go_on_with(&mut self, reader: &mut SlowReader) -> Step {
         let stall = self.edge.settings.outbox_stall;
         while let Some(outbox) = &self.outbox
             && !outbox.is_cut()
@@ -65,7 +73,11 @@ impl Connection {
             let writable = timeout(stall, self.socket.writable());
             tokio::select! {
                 biased;
-                writable = writable => writable.map_err(|_| Ending::Stalled)??,
+                writable = writable => match writable {
+                    Ok(writable) => writable?,
+                    Err(_) if reader.has_taken(&self.socket, stall) => {}
+                    Err(_) => return Err(Ending::Stalled),
+                },
                 () = outbox.until_cut() => break,
             }
             if outbox.go_on() {
@@ -95,6 +107,22 @@ impl Connection {
         self.flush().await
     }
 
+    /// Asks a peer for a sign of life of which nothing was heard for a while.
+    pub(super) async fn ping_if_silent(&mut self, now: Instant) -> Step {
+        if self.clock.ping_at(self.edge.settings.ping_after) > now {
+            return Ok(());
+        }
+        self.clock.pinged_at = now;
+        if self.has_wire && self.outbox.is_some() {
+            return self.say(self.socket.ping_frame()).await;
+        }
+        let stall = self.edge.settings.outbox_stall;
+        timeout(stall, Box::pin(self.socket.ping()))
+            .await
+            .map_err(|_| Ending::Stalled)??;
+        Ok(())
+    }
+
     async fn write(&mut self, frame: &Framed) -> Step {
         let stall = self.edge.settings.outbox_stall;
         self.edge.meters.transmitted(frame.octets(false));
@@ -106,3 +134,6 @@ impl Connection {
         taken_within(stall, pin!(self.socket.flush())).await
     }
 }
+
+#[cfg(test)]
+mod tests;

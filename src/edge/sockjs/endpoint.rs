@@ -34,6 +34,9 @@ pub(super) trait House: Send + Sync + 'static {
     /// Who sends this request; an answer for somebody who may not.
     fn judge(&self, head: &Parts) -> Result<Caller, Box<Response<Body>>>;
 
+    /// Waits until there is time for a request that belongs to no open session; an answer when there is none.
+    fn turn<'a>(&'a self, head: &'a Parts) -> BoxFuture<'a, Result<(), Box<Response<Body>>>>;
+
     /// Makes room for a session that this request opens, by requests or by WebSocket.
     fn enter(&self, head: &Parts, by_requests: bool) -> Result<Entrance, Box<Response<Body>>>;
 
@@ -110,6 +113,9 @@ impl Endpoint {
         let (head, body) = request.into_parts();
         let caller = self.house.judge(&head)?;
         let is_get = matches!(head.method, Method::GET | Method::HEAD);
+        if !self.is_open(&place) {
+            self.house.turn(&head).await?;
+        }
         match place {
             Place::Greeting if is_get => Ok(pages::greeting()),
             Place::Iframe if is_get => Ok(self.iframe.answer(&head.headers)),
@@ -124,6 +130,14 @@ impl Endpoint {
                 self.transport(session, transport, &caller, head, body)
                     .await
             }
+        }
+    }
+
+    /// Whether this is for a session over requests that is open: it goes on however many others arrive.
+    fn is_open(&self, place: &Place<'_>) -> bool {
+        match place {
+            Place::Session { session, .. } => self.sessions.find(session).is_some(),
+            Place::Greeting | Place::Iframe | Place::Info | Place::RawWebSocket => false,
         }
     }
 

@@ -207,6 +207,10 @@ impl House for Open {
         })
     }
 
+    fn turn<'a>(&'a self, _: &'a Parts) -> BoxFuture<'a, Result<(), Box<Response<Body>>>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn enter(&self, _: &Parts, _: bool) -> Result<Entrance, Box<Response<Body>>> {
         let run = Arc::clone(&self.0);
         Ok(Entrance {

@@ -17,6 +17,7 @@ use axum::http::header::{COOKIE, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{Response, Version};
 use axum::routing::any;
+use futures_util::future::BoxFuture;
 
 use super::endpoint::{Endpoint, Entrance, House, path_from};
 use super::line::Line;
@@ -51,6 +52,12 @@ pub(in crate::edge) fn routes(edge: &Arc<Edge>, base: &str) -> Router<Arc<Edge>>
         // At these two a WebSocket is STOMP without any framing of SockJS.
         let is_bare = matches!(path.as_str(), "" | "/websocket");
         if is_bare && websocket::is_asked_for(request.headers()) {
+            let peer = request.extensions().get::<Arc<Peer>>();
+            if let Some(peer) = peer.cloned()
+                && let Err(refusal) = edge.proxied_turn(&peer, request.headers()).await
+            {
+                return reply::refusal(refusal);
+            }
             return websocket::open(&edge, request);
         }
         endpoint.answer(&path, request).await
@@ -106,6 +113,14 @@ impl House for Stomp {
             socket: Some(Arc::clone(&peer.charge)),
             secret: cookie.and_then(|(value, is_brought)| is_brought.then_some(value)),
             origin: head.headers.get(ORIGIN).cloned(),
+        })
+    }
+
+    fn turn<'a>(&'a self, head: &'a Parts) -> BoxFuture<'a, Result<(), Box<Response<Body>>>> {
+        Box::pin(async {
+            let peer = Self::peer(head)?;
+            let turn = self.0.proxied_turn(&peer, &head.headers).await;
+            turn.map_err(|refusal| Box::new(reply::refusal(refusal)))
         })
     }
 

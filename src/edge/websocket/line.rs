@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::incoming::{Incoming, Messages};
@@ -60,6 +61,11 @@ impl WebSocket {
     /// Waits until the wire takes more.
     pub(in crate::edge) async fn writable(&self) -> Result<(), Gone> {
         self.duplex.writable().await
+    }
+
+    /// The socket of the wire.
+    pub(in crate::edge) fn wire_socket(&self) -> Option<&TcpStream> {
+        self.duplex.wire_socket()
     }
 
     /// Takes back what a writer has left.

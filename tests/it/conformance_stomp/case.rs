@@ -304,11 +304,8 @@ pub(crate) fn nack(version: Version, message: &Frame) -> String {
 }
 
 /// Settings with which cases of one address do not meet limits that they are not about.
-const ROOMY: [(&str, &str); 8] = [
+const ROOMY: [(&str, &str); 5] = [
     ("ANON_RECOGNITION", "token"),
-    ("CONNECTION_RATE", "100000"),
-    ("CONNECTION_BURST", "100000"),
-    ("CONNECTIONS_PER_NET", "0"),
     ("CONNECT_PER_NET", "0"),
     ("CLIENT_FRAMES_PER_10S", "100000"),
     ("LOG_LEVEL", "warn"),

@@ -1,0 +1,214 @@
+//! Places and rates of networks, when there are few and when there are many. Not here: the pools themselves
+//! (`budget`). Invariant: a crowd that holds most never keeps a newcomer out.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::super::tests::settings;
+use super::*;
+
+fn admission(settings: &EdgeSettings) -> Arc<Admission> {
+    Admission::new(settings, &Arc::default())
+}
+
+const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+#[tokio::test(start_paused = true)]
+async fn one_network_does_not_use_up_the_handshakes_of_all() {
+    let mut settings = settings();
+    settings.connection_rate = 100;
+    settings.connection_burst = 50;
+    let admission = admission(&settings);
+    let admitted = |client: IpAddr| {
+        let one = |_: &u32| admission.session(client).is_ok();
+        (0..100).filter(one).count()
+    };
+    assert_eq!(admitted(CLIENT), 10);
+    assert_eq!(admitted([192, 0, 2, 2].into()), 10);
+    tokio::time::advance(Duration::from_millis(500)).await;
+    assert_eq!(admitted(CLIENT), 5);
+    for last in 3..=200 {
+        admission.session([198, 51, 100, last].into()).ok();
+    }
+    assert_eq!(admitted(CLIENT), 0);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!(admitted(CLIENT), 10);
+}
+
+/// How many sessions a client opens until one is refused.
+fn admitted(admission: &Admission, client: &str) -> usize {
+    let client = client.parse().unwrap();
+    (0..1_000)
+        .take_while(|_| admission.session(client).is_ok())
+        .count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn handshakes_of_a_56_and_a_48_are_limited_too() {
+    let mut settings = settings();
+    settings.connection_rate = 1_000;
+    settings.connection_burst = 500;
+    let admission = admission(&settings);
+    assert_eq!(admitted(&admission, "2001:db8::1"), 100, "a /64");
+    assert_eq!(
+        admitted(&admission, "2001:db8:0:1::1"),
+        50,
+        "the rest of its /56"
+    );
+    assert_eq!(
+        admitted(&admission, "2001:db8:0:2::1"),
+        0,
+        "nothing of its /56 is left"
+    );
+    assert_eq!(
+        admitted(&admission, "2001:db8:0:100::1"),
+        50,
+        "the rest of its /48"
+    );
+    assert_eq!(admitted(&admission, "2001:db8:0:200::1"), 0);
+    assert_eq!(admitted(&admission, "192.0.2.1"), 100, "others");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_named_network_has_a_multiple_up_to_what_the_node_has() {
+    let mut settings = settings();
+    settings.connection_rate = 1_000;
+    settings.connection_burst = 500;
+    let check = |multiple: u32, expected: usize| {
+        let named = vec![("192.0.2.0/24".parse().unwrap(), multiple)];
+        let admission = Admission::new(&settings, &Arc::new(Multiples::new(named)));
+        assert_eq!(admitted(&admission, "192.0.2.1"), expected, "{multiple}");
+    };
+    check(1, 100);
+    check(3, 300);
+    check(20, 500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn networks_with_a_full_bucket_are_forgotten() {
+    let mut settings = settings();
+    settings.connection_rate = 100_000;
+    settings.connection_burst = 100_000;
+    let admission = admission(&settings);
+    for n in 0..5_000_u32 {
+        let client = std::net::Ipv4Addr::from_bits(0x0a00_0000 + n);
+        admission.session(client.into()).unwrap();
+        tokio::time::advance(Duration::from_millis(10)).await;
+    }
+    let levels = admission.handshakes.levels.lock().unwrap();
+    assert!(
+        levels.networks.len() <= NETWORKS_MAX,
+        "{}",
+        levels.networks.len()
+    );
+}
+
+#[test]
+fn a_place_is_given_back_when_its_permit_is_dropped() {
+    let mut settings = settings();
+    settings.connections_max = 1;
+    let admission = admission(&settings);
+    let first = admission.session(CLIENT).unwrap();
+    assert_eq!(admission.session(CLIENT).unwrap_err(), Refusal::Full);
+    assert_eq!(admission.sessions(), 1);
+    drop(first);
+    assert!(admission.session(CLIENT).is_ok());
+}
+
+#[test]
+fn a_network_is_one_ipv4_address_or_one_ipv6_64() {
+    let mut settings = settings();
+    settings.connections_per_net = 1;
+    let admission = admission(&settings);
+    let count = |text: &str| {
+        let network = Network::of(text.parse().unwrap());
+        admission.socket(&Claimant::stranger(network))
+    };
+    let _a = count("192.0.2.1").unwrap();
+    let _b = count("192.0.2.2").unwrap();
+    assert!(count("::ffff:192.0.2.1").is_err());
+    let c = count("2001:db8::1").unwrap();
+    assert!(count("2001:db8::ffff:1").is_err());
+    assert!(count("2001:db8:0:1::1").is_ok());
+    drop(c);
+    assert!(count("2001:db8::2").is_ok());
+}
+
+#[test]
+fn a_network_holds_a_part_of_what_is_free() {
+    let mut settings = settings();
+    settings.connections_max = 1_000;
+    let admission = admission(&settings);
+    let fill = |client: &str| -> Vec<Permit> {
+        let client = client.parse().unwrap();
+        std::iter::from_fn(|| admission.session(client).ok()).collect()
+    };
+    let crowd = fill("192.0.2.1");
+    assert_eq!(crowd.len(), 500);
+    assert_eq!(fill("192.0.2.2").len(), 250, "another address");
+    let rented: Vec<_> = (0..200)
+        .flat_map(|n| fill(&format!("2001:db8:0:{n:x}00::1")))
+        .collect();
+    assert_eq!(rented.len(), 250, "a whole /48");
+    drop((crowd, rented));
+    assert_eq!(admission.sessions(), 0);
+    assert_eq!(fill("192.0.2.3").len(), 500);
+}
+
+#[derive(Debug, Default)]
+struct Told(AtomicUsize);
+
+impl Evict for Told {
+    fn evict(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_newcomer_gets_a_place_of_the_largest_network_when_few_are_left() {
+    let mut settings = settings();
+    settings.connections_max = 1_000;
+    let admission = admission(&settings);
+    let told: [Arc<Told>; 5] = std::array::from_fn(|_| Arc::default());
+    let mut held = Vec::new();
+    for (last, told) in (1..).zip(&told) {
+        let whose: Arc<dyn Evict> = Arc::<Told>::clone(told);
+        let permits = std::iter::from_fn(|| admission.session([192, 0, 2, last].into()).ok());
+        // 500, 250, 125, 62 and 31 of a thousand.
+        held.extend(
+            permits
+                .take(500 >> (last - 1))
+                .map(|it| it.evictable(Arc::downgrade(&whose))),
+        );
+    }
+    assert_eq!(admission.sessions(), 968);
+    let newcomer: IpAddr = [198, 51, 100, 1].into();
+    let places: Vec<_> = (0..60).map(|_| admission.session(newcomer)).collect();
+    assert!(places.iter().all(Result::is_ok));
+    let lost: Vec<_> = told
+        .iter()
+        .map(|told| told.0.load(Ordering::Relaxed))
+        .collect();
+    assert!(lost[0] >= 28 && lost[1..] == [0; 4], "{lost:?}");
+    // A member of the crowd itself gets nothing of the others.
+    assert!(admission.session(CLIENT).is_err());
+}
+
+#[test]
+fn a_handful_of_places_is_not_shared_out() {
+    let mut settings = settings();
+    settings.connections_max = 2;
+    let admission = admission(&settings);
+    let held: Vec<_> = (0..3).map(|_| admission.session(CLIENT)).collect();
+    assert_eq!(held.iter().filter(|one| one.is_ok()).count(), 2);
+    assert_eq!(held[2].as_ref().unwrap_err(), &Refusal::Full);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_rate_is_no_limit() {
+    let admission = admission(&settings());
+    let held: Vec<_> = (0..10_000)
+        .map_while(|_| admission.session(CLIENT).ok())
+        .collect();
+    assert_eq!(held.len(), 10_000);
+}

@@ -1,0 +1,153 @@
+//! A connection whose CONNECT or SUBSCRIBE waits for its turn: it reads nothing meanwhile, and does everything else.
+//!
+//! Not here: when the turn comes (`turns`). Invariants: heart-beats, pings, deliveries and answers go out while a
+//! connection waits, over every transport; the place in the queue is looked at even while a peer does not read,
+//! because the next batch waits for that.
+
+use std::collections::VecDeque;
+use std::pin::pin;
+
+use tokio::time::Instant;
+
+use super::{Connection, Ending, Happened, Step, std_now};
+use crate::edge::admission::Refusal;
+use crate::edge::settling::{next_settled, pull};
+use crate::edge::turns::Place;
+use crate::hub::Outbox;
+use crate::model::Network;
+use crate::session::{Event, Input, Output};
+use crate::websocket::Framed;
+
+/// What the session asked for and what waits with it.
+struct Held {
+    outputs: VecDeque<Output>,
+    /// Whether a frame is among them, which later ones must not overtake.
+    has_frame: bool,
+}
+
+impl Held {
+    fn new(outputs: VecDeque<Output>) -> Self {
+        let is_frame = |output: &Output| matches!(output, Output::Transmit(_));
+        let has_frame = outputs.iter().any(is_frame);
+        Self { outputs, has_frame }
+    }
+
+    fn push(&mut self, output: Output) {
+        self.has_frame |= matches!(output, Output::Transmit(_));
+        self.outputs.push_back(output);
+    }
+}
+
+impl Connection {
+    /// Waits until the node has time for what opens things: CONNECT, or the SUBSCRIBEs of one read.
+    pub(super) async fn await_turn(
+        &mut self,
+        event: &Event,
+    ) -> Result<Result<(), Refusal>, Ending> {
+        self.has_turn = true;
+        if self.edge.turns.may_go_on() {
+            return Ok(Ok(()));
+        }
+        let Some(network) = self.network() else {
+            return Ok(Ok(()));
+        };
+        let place = match matches!(event, Event::Connect(_)) {
+            true => self.edge.turns.connect(network),
+            false => self.edge.turns.subscribe(network),
+        };
+        match place {
+            Some(place) => Box::pin(self.wait(place)).await,
+            None => Ok(Ok(())),
+        }
+    }
+
+    /// The network of the client, as turns count it.
+    pub(super) fn network(&self) -> Option<Network> {
+        self.claimant().map(|claimant| claimant.network.widest())
+    }
+
+    async fn wait(&mut self, mut place: Place) -> Result<Result<(), Refusal>, Ending> {
+        let mut held = Held::new(self.session.pause());
+        let set_aside = self.clock.set_aside();
+        let outcome = self.wait_beside(&mut place, &mut held).await;
+        self.clock.put_back(set_aside);
+        // What was due meanwhile is looked at now.
+        self.clock.session_at = Some(Instant::now());
+        self.session.resume(std_now(), held.outputs);
+        outcome
+    }
+
+    /// Waits, and does what happens meanwhile.
+    async fn wait_beside(
+        &mut self,
+        place: &mut Place,
+        held: &mut Held,
+    ) -> Result<Result<(), Refusal>, Ending> {
+        loop {
+            self.clock.session_at = self.session.beat_at().map(Instant::from_std);
+            self.clock.arm(self.edge.settings.ping_after);
+            let happened = tokio::select! {
+                biased;
+                turn = place.turn() => return Ok(turn),
+                pulled = pull(self.outbox.as_deref()), if self.outbox.is_some() => {
+                    Happened::Pulled(pulled)
+                }
+                settled = next_settled(&mut self.unsettled), if self.unsettled.is_some() => {
+                    Happened::Settled(settled)
+                }
+                () = &mut self.clock.alarm => Happened::Rang,
+            };
+            let mut work = pin!(self.go_on_beside(happened, held));
+            tokio::select! {
+                biased;
+                turn = place.turn() => {
+                    work.await?;
+                    return Ok(turn);
+                }
+                step = &mut work => step?,
+            }
+        }
+    }
+
+    async fn go_on_beside(&mut self, happened: Happened, held: &mut Held) -> Step {
+        match happened {
+            Happened::Pulled(pulled) => self.pulled(pulled).await?,
+            Happened::Settled(settled) => self.settled(settled),
+            Happened::Rang => {
+                self.clock.rang();
+                if let Some(written) = self.outbox.as_deref().and_then(Outbox::written) {
+                    self.session.handle_input(written, Input::Transmitted);
+                }
+                if self.session.take_beat(std_now()) {
+                    self.say(Framed::BEAT).await?;
+                }
+                self.ping_if_silent(Instant::now()).await?;
+            }
+            Happened::Received(_) => {}
+        }
+        self.perform_beside(held).await
+    }
+
+    /// What the session says now goes out at once; what it asks for is held back with the rest.
+    async fn perform_beside(&mut self, held: &mut Held) -> Step {
+        while let Some(output) = self.session.poll_output() {
+            // Nothing that was held back is done for a session that has ended.
+            let may_overtake = !held.has_frame || self.session.is_closed();
+            match output {
+                Output::Transmit(frame) if may_overtake => {
+                    self.say(Framed::message(&frame)).await?
+                }
+                Output::Close(reason) => return Err(Ending::Ours(reason)),
+                Output::Timeout(_) => {}
+                output @ (Output::Transmit(_) | Output::Event(_)) => held.push(output),
+            }
+        }
+        match std::mem::take(&mut self.is_unflushed) {
+            true => self.flush().await,
+            false => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

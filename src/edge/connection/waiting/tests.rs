@@ -1,0 +1,84 @@
+//! A connection over TCP on a node whose turns are given by the test.
+
+use std::time::Duration;
+
+use crate::app::AppSettings;
+use crate::edge::harness::Node;
+use crate::edge::settings::EdgeSettings;
+use crate::policy::bucket::Rate;
+use crate::session::SessionConfig;
+
+fn beating() -> SessionConfig {
+    SessionConfig {
+        beat_out: Duration::from_millis(100),
+        ..SessionConfig::default()
+    }
+}
+
+#[tokio::test]
+async fn a_session_whose_subscribe_waits_for_its_turn_beats_and_gets_its_messages() {
+    let node = Node::start(AppSettings::default(), EdgeSettings::new(beating())).await;
+    let mut reader = node.connected(None).await;
+    reader
+        .say("SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:r1\n\n")
+        .await;
+    node.give_turn().await;
+    reader.hear("RECEIPT").await;
+    // From here on a SUBSCRIBE waits, and a SEND behind it.
+    reader
+        .say("SUBSCRIBE\nid:2\ndestination:/topic/b\nreceipt:r2\n\n\0SEND\ndestination:/topic/b\n\nmine")
+        .await;
+    let mut writer = node.connected(None).await;
+    writer.say("SEND\ndestination:/topic/a\n\nhello").await;
+    let message = reader.hear("MESSAGE").await;
+    assert!(
+        message.contains("/topic/a") && message.contains("hello"),
+        "{message}"
+    );
+    for _ in 0..3 {
+        assert_eq!(reader.next().await, "", "a heart-beat");
+    }
+    node.give_turn().await;
+    let receipt = reader.hear("RECEIPT").await;
+    assert!(receipt.contains("r2"), "{receipt}");
+    let message = reader.hear("MESSAGE").await;
+    assert!(message.contains("mine"), "{message}");
+}
+
+#[tokio::test]
+async fn a_subscribe_beyond_the_rate_of_its_session_is_refused_before_it_waits() {
+    let settings = AppSettings {
+        rate_frames: Rate {
+            capacity: 1,
+            per_10_min: 1,
+        },
+        ..AppSettings::default()
+    };
+    let node = Node::start(settings, EdgeSettings::new(SessionConfig::default())).await;
+    let mut client = node.connected(None).await;
+    client
+        .say("SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:r1\n\n")
+        .await;
+    node.give_turn().await;
+    client.hear("RECEIPT").await;
+    client
+        .say("SUBSCRIBE\nid:2\ndestination:/topic/b\nreceipt:r2\n\n")
+        .await;
+    let refused = client.hear("ERROR").await;
+    assert!(refused.contains("rate_limited"), "{refused}");
+    assert!(!node.edge.turns.give_one(), "nobody waits");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connect_that_waits_too_long_is_refused_with_the_time_to_come_again() {
+    let node = Node::start(
+        AppSettings::default(),
+        EdgeSettings::new(SessionConfig::default()),
+    )
+    .await;
+    let mut client = node.client(None).await;
+    client.say("CONNECT\naccept-version:1.2\n\n").await;
+    let refused = client.hear("ERROR").await;
+    assert!(refused.contains("try_later"), "{refused}");
+    assert!(refused.contains("\"retry_after_ms\":5000"), "{refused}");
+}

@@ -1,0 +1,121 @@
+//! Requests through a trusted proxy, on a node whose turns are given by the test.
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::*;
+use crate::app::AppSettings;
+use crate::edge::harness::{Node, PATIENCE};
+use crate::edge::routes;
+use crate::edge::settings::EdgeSettings;
+use crate::session::SessionConfig;
+
+/// A node behind a proxy on this machine.
+struct Proxied {
+    node: Node,
+    router: Router,
+}
+
+async fn node() -> Proxied {
+    let mut settings = EdgeSettings::new(SessionConfig::default());
+    settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let node = Node::start(AppSettings::default(), settings).await;
+    let router = routes::router(&node.edge);
+    Proxied { node, router }
+}
+
+/// Sends a request of this client through a connection of its own of the proxy.
+async fn ask(proxied: &Proxied, client: &str, line: &str, body: &str) -> TcpStream {
+    let Proxied { node, router } = proxied;
+    let (mut socket, stream, peer) = node.socket(true).await;
+    let served = serve(Arc::clone(&node.edge), router.clone(), stream, peer);
+    node.edge.tracker.spawn(served);
+    let length = body.len();
+    let request = format!(
+        "{line} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {client}\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    socket.write_all(request.as_bytes()).await.unwrap();
+    socket
+}
+
+/// The beginning of the answer.
+async fn answer(socket: &mut TcpStream) -> String {
+    let mut bytes = vec![0; 4 << 10];
+    let read = timeout(PATIENCE, socket.read(&mut bytes)).await.unwrap();
+    bytes.truncate(read.unwrap());
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Whether the answer to a request waits for a turn, and then comes.
+async fn waits(proxied: &Proxied, line: &str, body: &str) -> bool {
+    let mut socket = ask(proxied, "192.0.2.1", line, body).await;
+    let mut first = [0];
+    let answered = tokio::select! {
+        read = socket.read_exact(&mut first) => {
+            read.unwrap();
+            false
+        }
+        () = proxied.node.give_turn() => {
+            let read = timeout(PATIENCE, socket.read_exact(&mut first)).await;
+            read.unwrap().unwrap();
+            true
+        }
+    };
+    answered
+}
+
+#[tokio::test]
+async fn requests_through_a_trusted_proxy_wait_for_their_turn() {
+    let proxied = node().await;
+    for line in [
+        "GET /",
+        "GET /api/v1/me",
+        "POST /api/v1/auth/anonymous",
+        "GET /ws-chat/info",
+        "GET /ws-chat",
+        "GET /no-such-path",
+    ] {
+        assert!(waits(&proxied, line, "").await, "{line}");
+    }
+    assert!(!waits(&proxied, "GET /health", "").await);
+}
+
+#[tokio::test]
+async fn a_sockjs_session_waits_when_it_opens_and_not_afterwards() {
+    let proxied = node().await;
+    let mut opener = ask(&proxied, "192.0.2.1", "POST /ws-chat/000/one/xhr", "").await;
+    proxied.node.wait_for(1).await;
+    proxied.node.give_turn().await;
+    let opened = answer(&mut opener).await;
+    assert!(opened.starts_with("HTTP/1.1 200"), "{opened}");
+    let connect = r#"["CONNECT\naccept-version:1.2\n\n\u0000"]"#;
+    let line = "POST /ws-chat/000/one/xhr_send";
+    let mut sender = ask(&proxied, "192.0.2.1", line, connect).await;
+    let taken = answer(&mut sender).await;
+    assert!(taken.starts_with("HTTP/1.1 204"), "{taken}");
+    // The CONNECT waits for its own turn, the request that receives does not.
+    let mut receiver = ask(&proxied, "192.0.2.1", "POST /ws-chat/000/one/xhr", "").await;
+    proxied.node.wait_for(1).await;
+    proxied.node.give_turn().await;
+    let mut received = String::new();
+    while !received.contains("CONNECTED") {
+        received += &answer(&mut receiver).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_a_proxy_does_not_wait_behind_the_herd_of_another_network() {
+    let proxied = node().await;
+    let mut herd = Vec::new();
+    for _ in 0..50 {
+        herd.push(ask(&proxied, "192.0.2.1", "GET /ws-chat/info", "").await);
+    }
+    proxied.node.wait_for(50).await;
+    let mut other = ask(&proxied, "198.51.100.1", "GET /api/v1/me", "").await;
+    proxied.node.wait_for(51).await;
+    proxied.node.give_turn().await;
+    proxied.node.give_turn().await;
+    assert!(answer(&mut other).await.starts_with("HTTP/1.1 401"));
+    proxied.node.wait_for(49).await;
+}
