@@ -14,7 +14,7 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 use super::{App, Live, Pending, refused};
 use crate::broker::{AppendError, Committed};
 use crate::identity::{RECIPIENT_LIFE, Recipient};
-use crate::model::{ClientId, CloseReason, Code, Kind, Principal, Problem, RoomId, UserId};
+use crate::model::{ClientId, CloseReason, Code, Kind, Principal, Problem, UserId};
 use crate::policy::{may_reach, recipient_offline};
 use crate::session::{Reply, Send};
 use crate::store::{Append, StoreError};
@@ -48,14 +48,13 @@ impl App {
     pub(super) async fn chat_send(self: &Arc<Self>, live: &Live, send: &Send) -> Pending {
         match self.prepare(live, send).await {
             Ok((append, remaining)) => {
-                let room = match self.take_room(live, &append.text) {
-                    Ok(room) => room,
+                let reserved = match self.reserve(live, &append) {
+                    Ok(reserved) => reserved,
                     Err(mut problem) => {
                         problem.client_id = append.client_id.map(|id| id.to_string());
                         return refused(problem);
                     }
                 };
-                let stored = Arc::clone(&self.settings.stored);
                 let (client_id, live) = (append.client_id.clone(), live.clone());
                 let kept = (!append.visitors.is_empty())
                     .then(|| (Arc::clone(&self.visitors), append.to.clone()));
@@ -71,8 +70,11 @@ impl App {
                         live.activity.set_kept();
                         visitors.forget(&to);
                     }
-                    if !committed.duplicate {
-                        stored.keep(room);
+                    match (committed.duplicate, committed.delivery.message.seq) {
+                        // What was stored before counts already.
+                        (true, _) => {}
+                        (false, 1) => reserved.keep_with_conversation(),
+                        (false, _) => reserved.keep(),
                     }
                     Ok(receipt(&committed, remaining))
                 })
@@ -107,7 +109,7 @@ impl App {
             visitors.extend(to.keep.map(|keep| *keep));
             (to.user_id, to.standing.holder())
         };
-        let room = RoomId::direct(&sender.user_id, &to);
+        let room = live.activity.room_with(&sender.user_id, &to);
         let now = (self.clock)();
         let keep = match sender.kind {
             Kind::Anonymous => Some(now.after(self.settings.visitor_history)),

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use super::rates::Activity;
 use super::speaker::{Mute, Speaker};
 use super::{App, Live};
@@ -210,7 +212,16 @@ impl App {
     /// When the store does not do it; the sessions are closed all the same.
     pub async fn erase(self: &Arc<Self>, user: &UserId) -> Result<(), Problem> {
         self.sign_out(user).await;
-        self.visitors.erase(user).await
+        // A long history goes in many steps, which a client that does not wait for the answer must not end.
+        let (visitors, user) = (Arc::clone(&self.visitors), user.clone());
+        let (reply, erased) = oneshot::channel();
+        self.broker.spawn(async move {
+            let _nobody_waits = reply.send(visitors.erase(&user).await);
+        });
+        erased.await.unwrap_or_else(|_| {
+            let detail = "This node is ending. Ask again in a moment.";
+            Err(Problem::new(Code::Draining, detail).retry_after_ms(1_000))
+        })
     }
 
     /// Closes every live session of a user: what was presented for them opens nothing any more.

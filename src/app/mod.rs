@@ -36,10 +36,10 @@ pub use rates::Activity;
 pub use relay::{InvalidRelays, Relays};
 pub use settings::AppSettings;
 pub use shares::{PoolSizes, Pools};
-pub use stored::{StoreSizes, Stored};
+pub use stored::{Reservation, StoreSizes, Stored};
 
-use crate::broker::Broker;
-use crate::budget::{Charge, Memory, Multiples};
+use crate::broker::{Broker, PatternSubscriber};
+use crate::budget::{Memory, Multiples};
 use crate::hub::{HubSession, Opening, Outbox, Sink, Subscriber, Window};
 use crate::identity::accounts::Accounts;
 use crate::identity::{Clock, Visitors};
@@ -213,20 +213,20 @@ impl App {
         let checked = self
             .may_subscribe(live, &subscribe.destination)
             .and_then(|()| self.take_share(live, subscribe));
-        let charge = match checked {
-            Ok(charge) => charge,
+        let pattern = match checked {
+            Ok(pattern) => pattern,
             Err(problem) => return refused(problem),
         };
-        let pending = self.listen(live, subscribe, charge).await;
+        let pending = self.listen(live, subscribe, pattern).await;
         self.sharing(live, subscribe, pending)
     }
 
-    /// Does a SUBSCRIBE that was admitted. The charge is that of a pattern that is new on this node.
+    /// Does a SUBSCRIBE that was admitted. `pattern` is there for one with wildcards.
     async fn listen(
         self: &Arc<Self>,
         live: &Live,
         subscribe: &Subscribe,
-        charge: Option<Charge>,
+        pattern: Option<PatternSubscriber>,
     ) -> Pending {
         let subscriber = Subscriber {
             version: subscribe.version,
@@ -261,7 +261,7 @@ impl App {
             Destination::Topic(topic) => {
                 let topic = Arc::clone(topic);
                 let sink = self.sink(live, subscribe, &subscriber);
-                self.topic_subscribe(live, topic, &subscribe.id, subscriber, (sink, charge))
+                self.topic_subscribe(live, topic, &subscribe.id, subscriber, (sink, pattern))
             }
             Destination::User(rest) => self.user_subscribe(live, rest, subscribe, &subscriber),
             Destination::TempQueue(name) => {

@@ -45,7 +45,7 @@ impl App {
         };
         // Awaited here and not in the outcome: the next SEND of this session must come after it.
         let queue = send.destination.to_string();
-        let by = self.claimant(live);
+        let by = live.claimant();
         let sent = self.broker.send_to_queue(&queue, &arguments, message, &by);
         match sent.await {
             Ok(sent) => Box::pin(async move {
@@ -79,7 +79,7 @@ impl App {
             queue: Arc::clone(queue),
             shown,
             arguments: subscribe.arguments,
-            by: self.claimant(live),
+            by: live.claimant(),
         };
         let begun = self.broker.consume(&live.hub, window, consume);
         Box::pin(async move {

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use super::speaker::{Speaker, Speaking};
 use super::{App, AppSettings, Live};
-use crate::budget::{Claimant, Memory, MemoryOwner, Multiples};
+use crate::budget::{AgingAccount, Claimant, Memory, MemoryOwner, Multiples};
 use crate::identity::Handshake;
-use crate::model::{CloseReason, Code, Kind, Problem};
+use crate::model::{CloseReason, Code, Kind, Principal, Problem, RoomId, UserId};
 use crate::policy::bucket::{self, Level, Rate, Verdict};
 use crate::quota::Networks;
 
@@ -46,6 +46,18 @@ struct State {
     frames: Frames,
     refusals: u32,
     refusals_since: Duration,
+    /// Allocated with the first stored message.
+    writing: Option<Box<Writing>>,
+}
+
+/// What one message after another looks up.
+#[derive(Debug, Default)]
+struct Writing {
+    /// To which account stored messages count.
+    account: Option<Arc<AgingAccount>>,
+    /// The conversation that was written to last, with its writer and its recipient. Most messages of a
+    /// session go to the same one, and its id is a hash.
+    room: Option<(UserId, UserId, RoomId)>,
 }
 
 /// What the bucket of frames holds.
@@ -75,10 +87,10 @@ impl MemoryOwner for Activity {
 }
 
 impl Live {
-    /// On whose share the buffers of its connection count.
+    /// To whose shares counts what the session does now.
     #[must_use]
-    pub fn memory_owner(&self) -> &Activity {
-        &self.activity
+    pub fn claimant(&self) -> Claimant {
+        self.activity.claimant()
     }
 
     /// Gives back what its buffers keep for the next burst. For the timer of its connection.
@@ -135,6 +147,40 @@ impl Activity {
 
     pub(super) fn is_kept(&self) -> bool {
         self.is_kept.load(Relaxed)
+    }
+
+    /// The account to which stored messages count, opened if it is not at hand.
+    pub(super) fn stored_account(
+        &self,
+        principal: &Principal,
+        open: impl FnOnce() -> Arc<AgingAccount>,
+    ) -> Arc<AgingAccount> {
+        let known = self
+            .lock()
+            .writing
+            .as_ref()
+            .and_then(|it| it.account.clone());
+        if let Some(known) = known.filter(|it| it.is_of(&principal.user_id, principal.kind)) {
+            return known;
+        }
+        let account = open();
+        let mut state = self.lock();
+        state.writing.get_or_insert_default().account = Some(Arc::clone(&account));
+        account
+    }
+
+    /// The conversation of the two.
+    pub(super) fn room_with(&self, from: &UserId, to: &UserId) -> RoomId {
+        let mut state = self.lock();
+        let writing = state.writing.get_or_insert_default();
+        match &writing.room {
+            Some((last_from, last_to, room)) if last_from == from && last_to == to => *room,
+            Some(_) | None => {
+                let room = RoomId::direct(from, to);
+                writing.room = Some((from.clone(), to.clone(), room));
+                room
+            }
+        }
     }
 
     pub(super) fn ends_its_sign_in(&self) -> bool {

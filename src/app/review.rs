@@ -180,7 +180,7 @@ impl App {
             _ => "MEMBER",
         };
         if before.kind != kind {
-            self.shares.identify(live.session, &self.claimant(live));
+            self.shares.identify(live.session, &live.claimant());
             self.drop_what_is_not_allowed(live);
         }
         let body = json!({

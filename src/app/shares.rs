@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{App, Live, Pending};
-use crate::budget::{Charge, Claimant, Evict, Pool, PoolSettings, Refused};
+use crate::broker::PatternSubscriber;
+use crate::budget::{Charge, Claimant, Evict, Pool, PoolSettings, Refused, granted};
 use crate::model::{Code, Destination, Problem, SessionId, is_pattern};
 use crate::session::{Subscribe, Ticket};
 
@@ -185,7 +186,7 @@ impl Shares {
         let consumers = of_session.by_id.values_mut();
         let consumers = consumers.filter_map(|it| it.charge.as_mut());
         for charge in consumers.chain(&mut of_session.further) {
-            charge.identify(claimant.clone());
+            charge.identify(claimant);
         }
     }
 
@@ -200,22 +201,12 @@ impl Shares {
 }
 
 impl App {
-    /// To whose shares counts what a session does now.
-    pub(super) fn claimant(&self, live: &Live) -> Claimant {
-        let principal = live.principal();
-        Claimant {
-            user: Some(principal.user_id.clone()),
-            kind: principal.kind,
-            ..self.multiples().stranger(live.activity.whence().address)
-        }
-    }
-
-    /// Counts a subscription. Returns the place of a pattern that is new on this node.
+    /// Counts a subscription. Returns what the place of a pattern needs.
     pub(super) fn take_share(
         self: &Arc<Self>,
         live: &Live,
         subscribe: &Subscribe,
-    ) -> Result<Option<Charge>, Problem> {
+    ) -> Result<Option<PatternSubscriber>, Problem> {
         self.take_subscriptions(live, subscribe)?;
         let Some(share) = Share::of(&subscribe.destination) else {
             return Ok(None);
@@ -247,36 +238,37 @@ impl App {
     }
 
     fn take_consumer(&self, live: &Live) -> Result<Charge, Problem> {
-        let taken = self.settings.pools.consumers.take(&self.claimant(live), 1);
+        let taken = self.settings.pools.consumers.take(&live.claimant(), 1);
         taken.map_err(|why| {
             let remedy = "UNSUBSCRIBE from a queue that you do not need, or try again.";
             Self::share_refused("queue consumers", why, remedy)
         })
     }
 
-    /// The place of a pattern, unless somebody on this node wants the same one already.
+    /// The place of a pattern; nothing of one that is wanted on this node already.
     fn take_pattern(
         &self,
         live: &Live,
         subscribe: &Subscribe,
         whose: &Arc<dyn Evict>,
-    ) -> Result<Option<Charge>, Problem> {
-        let text = subscribe.destination.to_string();
-        if self.broker.wants(&text) {
-            return Ok(None);
+    ) -> Result<Option<PatternSubscriber>, Problem> {
+        let claimant = live.claimant();
+        let pool = &self.settings.pools.patterns;
+        let amount = self.broker.nodes();
+        let mut charge = pool.charge(&claimant);
+        if !self.broker.wants(&subscribe.destination.to_string()) {
+            charge.grow(amount).map_err(|why| {
+                let remedy =
+                    "UNSUBSCRIBE from a pattern that you do not need, or subscribe to names.";
+                Self::share_refused("patterns", why, remedy)
+            })?;
         }
-        let places = self.broker.nodes();
-        let taken = self
-            .settings
-            .pools
-            .patterns
-            .take(&self.claimant(live), places);
-        let mut charge = taken.map_err(|why| {
-            let remedy = "UNSUBSCRIBE from a pattern that you do not need, or subscribe to names.";
-            Self::share_refused("patterns", why, remedy)
-        })?;
-        charge.set_evictable(Arc::downgrade(whose));
-        Ok(Some(charge))
+        Ok(Some(PatternSubscriber {
+            charge,
+            amount,
+            claimant,
+            subscription: Arc::downgrade(whose),
+        }))
     }
 
     /// Counts the subscriptions of a session beyond those that every session may have.
@@ -287,18 +279,17 @@ impl App {
         }
         let wanted = beyond.div_ceil(SUBSCRIPTIONS_TOGETHER) * SUBSCRIPTIONS_TOGETHER;
         let wanted = u64::from(wanted);
-        let mut sessions = self.shares.lock();
-        let further = &mut sessions.entry(live.session).or_default().further;
-        let held = further.as_ref().map_or(0, Charge::amount);
-        if held >= wanted {
-            return Ok(());
-        }
-        let charge = further.get_or_insert_with(|| {
-            let pool = &self.settings.pools.subscriptions;
-            pool.charge(&self.claimant(live))
+        let counted = granted(|| {
+            let mut sessions = self.shares.lock();
+            let further = &mut sessions.entry(live.session).or_default().further;
+            let charge = further.get_or_insert_with(|| {
+                let pool = &self.settings.pools.subscriptions;
+                pool.charge(&live.claimant())
+            });
+            let missing = wanted.saturating_sub(charge.amount());
+            charge.try_grow(missing)
         });
-        // None of this pool can be evicted, so nothing comes back here while the sessions are locked.
-        charge.grow_of_free(wanted - held).map_err(|why| {
+        counted.map_err(|why| {
             let remedy = "UNSUBSCRIBE from a destination that you do not need, or try again.";
             Self::share_refused("subscriptions", why, remedy)
         })

@@ -5,30 +5,32 @@
 //! space on the disk. Invariants: what is refused was not stored, and what was not stored does not count;
 //! what counts is given back when it is removed, within a part of its life.
 //!
+//! Not only messages count: the row of a visitor, the conversation that a message begins, and the answer that
+//! is kept for an `Idempotency-Key` count to whoever caused them, each for as long as it is kept.
+//!
 //! After a restart the total is read from the store. Who stored it is not known any more, so it counts to
 //! the end of the node, and shares begin anew.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+#[cfg(test)]
+mod tests;
+
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{App, Live};
-use crate::budget::{Charge, Claimant, Pool, PoolSettings, Portion, Refused, Tallies};
-use crate::model::{Code, Kind, Network, Problem, UnixMillis, UserId};
+use crate::budget::{Aging, AgingAccount, Claimant, Pool, PoolSettings, Refused};
+use crate::model::{Code, Kind, Network, Problem, UnixMillis};
+use crate::store::{Append, Keep};
 
-/// What a stored message occupies beside its text: its row and what finds it.
+/// What a stored message occupies beside its text: its row and what finds it. A conversation costs as much.
 const MESSAGE_COST_BYTES: u64 = 512;
 
-/// Time is cut into so many slots; a share comes back when its slot is over.
-const SLOTS: u32 = 24;
+/// What the row of a visitor occupies, with the secret and what finds both.
+const VISITOR_COST_BYTES: u64 = 1_024;
 
-/// The shortest slot.
-const SLOT_MIN: Duration = Duration::from_secs(60);
-
-/// Tallies take so much at a time: most clients write little.
-const CHUNK_BYTES: u64 = 1 << 10;
+/// What a request with an `Idempotency-Key` occupies beside its answer.
+const REQUEST_COST_BYTES: u64 = 512;
 
 /// What members store counts for so long.
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -46,6 +48,8 @@ pub struct StoreSizes {
     pub visitors: u64,
     /// How long their messages are kept.
     pub visitors_keep: Duration,
+    /// How long the row of a visitor is kept who does not come back, and the conversations.
+    pub rows_keep: Duration,
     /// Bytes that members may store in a day.
     pub members: u64,
 }
@@ -55,6 +59,7 @@ impl Default for StoreSizes {
         Self {
             visitors: 2 << 30,
             visitors_keep: DAY,
+            rows_keep: 90 * DAY,
             members: 8 << 30,
         }
     }
@@ -65,34 +70,18 @@ impl Default for StoreSizes {
 pub struct Stored {
     visitors: Aging,
     members: Aging,
+    rows_keep: Duration,
 }
 
-/// Shares that come back with time.
+/// Bytes that were set aside for something to be stored. They are given back unless it is stored.
 #[derive(Debug)]
-struct Aging {
-    accounts: Tallies,
-    slot_ms: u64,
-    life: Duration,
-    /// By when they end. A std mutex: held for a look-up, and when a slot is over for its end.
-    slots: Mutex<BTreeMap<u64, Slot>>,
-}
-
-/// Who has an account: a user of a kind at a network.
-type Writer = (Network, Option<UserId>, Kind);
-
-#[derive(Debug, Default)]
-struct Slot {
-    by: BTreeMap<Writer, Portion>,
-    /// What was stored before this node started.
-    earlier: Option<Charge>,
-}
-
-/// Room that was taken for a message. It is given back unless the message is stored.
-#[derive(Debug)]
-pub(super) struct Room {
-    portion: Portion,
-    by: Writer,
-    slot: u64,
+pub struct Reservation {
+    account: Arc<AgingAccount>,
+    bytes: u64,
+    /// How much of it is rows, which stay longer.
+    rows: u64,
+    /// The slots in which the rest and the rows come back.
+    slots: (u64, u64),
 }
 
 impl Stored {
@@ -105,42 +94,29 @@ impl Stored {
         };
         let members = PoolSettings::new("member_store", sizes.members);
         Arc::new(Self {
-            visitors: Aging::new(visitors, sizes.visitors_keep),
-            members: Aging::new(members, DAY),
+            visitors: Aging::new(visitors, sizes.visitors_keep, sizes.rows_keep),
+            members: Aging::new(members, DAY, DAY),
+            rows_keep: sizes.rows_keep,
         })
     }
 
     /// What visitors have stored, for figures and tests.
     #[must_use]
     pub fn visitors(&self) -> &Arc<Pool> {
-        self.visitors.accounts.pool()
+        self.visitors.pool()
     }
 
-    /// Takes room for a message of so many bytes.
-    fn take(&self, by: &Claimant, bytes: u64, now: UnixMillis) -> Result<Room, Refused> {
+    /// Sets bytes aside for an answer that is kept for a day.
+    ///
+    /// # Errors
+    /// `limit_exceeded` when the caller or their network has stored as much as they may.
+    pub fn reserve_answer(&self, by: &Claimant, now: UnixMillis) -> Result<Reservation, Problem> {
         let aging = self.of(by.kind);
         aging.end(now);
-        Ok(Room {
-            portion: aging.accounts.take(by, bytes + MESSAGE_COST_BYTES)?,
-            by: (by.network, by.user.clone(), by.kind),
-            slot: aging.slot(now.after(aging.life)),
-        })
-    }
-
-    /// The message was stored: its room is given back when it is removed.
-    pub(super) fn keep(&self, room: Room) {
-        let (_, _, kind) = room.by;
-        let mut slots = self.of(kind).lock();
-        let by = &mut slots.entry(room.slot).or_default().by;
-        match by.entry(room.by) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(room.portion);
-            }
-            Entry::Occupied(mut known) => {
-                // Of the same writer, so of the same account, which is open as long as this portion is.
-                let _none = known.get_mut().join(room.portion);
-            }
-        }
+        let account = aging.account(by);
+        let slot = aging.slot(now.after(DAY));
+        Reservation::take(account, (REQUEST_COST_BYTES, 0), (slot, slot))
+            .map_err(|why| refusal(why, by.kind))
     }
 
     fn of(&self, kind: Kind) -> &Aging {
@@ -151,61 +127,94 @@ impl Stored {
     }
 }
 
-impl Aging {
-    fn new(settings: PoolSettings, life: Duration) -> Self {
-        let slot = (life / SLOTS).max(SLOT_MIN);
-        Self {
-            accounts: Tallies::with_chunk(Pool::new(settings), CHUNK_BYTES),
-            slot_ms: u64::try_from(slot.as_millis()).unwrap_or(u64::MAX),
-            life,
-            slots: Mutex::default(),
-        }
+impl Reservation {
+    fn take(
+        account: Arc<AgingAccount>,
+        (bytes, rows): (u64, u64),
+        slots: (u64, u64),
+    ) -> Result<Self, Refused> {
+        account.take(bytes + rows)?;
+        Ok(Self {
+            account,
+            bytes,
+            rows,
+            slots,
+        })
     }
 
-    fn slot(&self, at: UnixMillis) -> u64 {
-        at.0 / self.slot_ms
+    /// It was stored, with so many bytes more than were set aside: it is given back when it is removed.
+    pub fn keep_with(mut self, more: u64) {
+        self.bytes += more;
+        self.account.add(more);
+        self.keep();
     }
 
-    /// Gives back what was removed by now.
-    fn end(&self, now: UnixMillis) {
-        let present = self.slot(now);
-        let mut slots = self.lock();
-        while slots
-            .first_key_value()
-            .is_some_and(|(slot, _)| *slot < present)
-        {
-            slots.pop_first();
-        }
+    /// It was stored: it is given back when it is removed.
+    pub(super) fn keep(mut self) {
+        let (bytes, rows) = (
+            std::mem::take(&mut self.bytes),
+            std::mem::take(&mut self.rows),
+        );
+        self.account
+            .keep((self.slots.0, bytes), (self.slots.1, rows));
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A message was stored, which began a conversation.
+    pub(super) fn keep_with_conversation(mut self) {
+        self.rows += MESSAGE_COST_BYTES;
+        self.account.add(MESSAGE_COST_BYTES);
+        self.keep();
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.account.give_back(self.bytes + self.rows);
     }
 }
 
 impl App {
-    /// Takes room in the store for a text of this session.
-    pub(super) fn take_room(&self, live: &Live, text: &str) -> Result<Room, Problem> {
-        let by = self.claimant(live);
-        let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX / 2);
-        let taken = self.settings.stored.take(&by, bytes, (self.clock)());
-        taken.map_err(|why| refusal(why, by.kind))
+    /// What clients have stored through this node.
+    #[must_use]
+    pub fn stored(&self) -> &Arc<Stored> {
+        &self.settings.stored
+    }
+
+    /// Sets bytes aside in the store for a message of this session.
+    pub(super) fn reserve(&self, live: &Live, append: &Append) -> Result<Reservation, Problem> {
+        let principal = live.principal();
+        let (stored, now) = (&self.settings.stored, append.timestamp);
+        let aging = stored.of(principal.kind);
+        aging.end(now);
+        let open = || aging.account(&live.claimant());
+        let account = live.activity.stored_account(&principal, open);
+        let is_new = |keep: &&Keep| matches!(keep, Keep::New(_));
+        let rows = append.visitors.iter().filter(is_new).count() as u64;
+        let bytes = append.text.len() as u64 + MESSAGE_COST_BYTES;
+        let slots = (
+            aging.slot(now.after(aging.life())),
+            aging.row_slot(now.after(aging.row_life())),
+        );
+        Reservation::take(account, (bytes, rows * VISITOR_COST_BYTES), slots)
+            .map_err(|why| refusal(why, principal.kind))
     }
 
     /// Counts what visitors had stored before this node started: its part of it, since all nodes of a
     /// cluster share one store.
     pub(super) async fn count_stored(self: Arc<Self>) {
-        let aging = &self.settings.stored.visitors;
-        if aging.accounts.pool().capacity() == 0 {
+        let stored = &self.settings.stored;
+        let aging = &stored.visitors;
+        if aging.pool().capacity() == 0 {
             return;
         }
-        let mut slots = self.broker.stored_by_visitors(aging.slot_ms).await;
+        let ask = || (self.broker).stored_by_visitors(aging.slot_ms(), stored.rows_keep);
+        let mut slots = ask().await;
         for _ in 1..ATTEMPTS {
             if slots.is_ok() {
                 break;
             }
             tokio::time::sleep(AGAIN).await;
-            slots = self.broker.stored_by_visitors(aging.slot_ms).await;
+            slots = ask().await;
         }
         let slots = match slots {
             Ok(slots) => slots,
@@ -215,105 +224,37 @@ impl App {
             }
         };
         let nobody = Claimant::stranger(Network::from(Ipv4Addr::UNSPECIFIED));
-        let present = aging.slot((self.clock)());
         let nodes = self.broker.nodes();
-        for stored in slots {
-            let cost = stored.bytes + stored.messages * MESSAGE_COST_BYTES;
-            let mut charge = aging.accounts.pool().charge(&nobody);
-            charge.restore(cost / nodes);
-            if stored.slot >= present {
-                aging.lock().entry(stored.slot).or_default().earlier = Some(charge);
-            }
+        for found in slots {
+            let cost = found.bytes
+                + found.messages * MESSAGE_COST_BYTES
+                + found.visitors * VISITOR_COST_BYTES;
+            aging.restore(&nobody, found.slot, cost / nodes, (self.clock)());
         }
     }
 }
 
 fn refusal(why: Refused, kind: Kind) -> Problem {
-    let (whose, what) = match (why, kind.has_account()) {
-        (Refused::User, false) => ("You have", "may be kept of one visitor"),
-        (Refused::User, true) => ("You have", "one user may store in a day"),
-        (Refused::Network, false) => (
-            "The visitors of your network have",
-            "may be kept of one network",
-        ),
-        (Refused::Network, true) => ("Your network has", "one network may store in a day"),
-        (Refused::Full, _) => ("All have", "this node may store"),
+    let detail = match (why, kind.has_account()) {
+        (Refused::User, false) => {
+            "You have stored as much as one visitor may. Wait until your older messages expire, or create an account."
+        }
+        (Refused::User, true) => {
+            "You have stored as much as one user may in a day. Send again tomorrow, or send shorter messages."
+        }
+        (Refused::Network, false) => {
+            "The visitors on your network have stored as much as those of one network may. Wait until their older \
+             messages expire, or sign in with an account."
+        }
+        (Refused::Network, true) => {
+            "The users on your network have stored as much as those of one network may in a day. Send again later."
+        }
+        (Refused::Full, false) => {
+            "This server's space for messages of visitors is full. Send again later, or sign in with an account."
+        }
+        (Refused::Full, true) => {
+            "This server has stored as much as its users may store in a day. Send again later."
+        }
     };
-    let words =
-        format!("{whose} stored as much as {what} at the moment. Send again later, or less.");
-    Problem::new(Code::LimitExceeded, words).retry_after_ms(60_000)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
-
-    fn stored() -> Arc<Stored> {
-        Stored::new(StoreSizes {
-            visitors: 100 << 10,
-            visitors_keep: Duration::from_secs(24 * 3_600),
-            members: 100 << 10,
-        })
-    }
-
-    fn by(address: &str, user: &str, kind: Kind) -> Claimant {
-        Claimant {
-            user: Some(user.parse().unwrap()),
-            kind,
-            ..Claimant::stranger(Network::of(address.parse().unwrap()))
-        }
-    }
-
-    fn fill(stored: &Stored, by: &Claimant, now: UnixMillis) -> u64 {
-        let mut bytes = 0;
-        while let Ok(room) = stored.take(by, 512, now) {
-            stored.keep(room);
-            bytes += 1_024;
-        }
-        bytes
-    }
-
-    #[test]
-    fn one_visitor_and_one_network_have_a_share_that_comes_back() {
-        let stored = stored();
-        let user = |number: u32| by("192.0.2.1", &format!("user_{number}"), Kind::Anonymous);
-        assert_eq!(fill(&stored, &user(1), NOW), 20 << 10);
-        for number in 2..50 {
-            fill(&stored, &user(number), NOW);
-        }
-        let network = user(1).network;
-        assert_eq!(stored.visitors().held_by_network(network), 50 << 10);
-        let elsewhere = by("192.0.2.2", "user_x", Kind::Anonymous);
-        assert!(fill(&stored, &elsewhere, NOW) > 8 << 10);
-        let before = NOW.after(Duration::from_secs(23 * 3_600));
-        assert_eq!(fill(&stored, &user(1), before), 0);
-        let after = NOW.after(Duration::from_secs(26 * 3_600));
-        assert_eq!(fill(&stored, &user(1), after), 20 << 10);
-        assert_eq!(stored.visitors().used(), 20 << 10);
-    }
-
-    #[test]
-    fn what_is_not_stored_does_not_count() {
-        let stored = stored();
-        let visitor = by("192.0.2.1", "user_a", Kind::Anonymous);
-        drop(stored.take(&visitor, 512, NOW).unwrap());
-        assert_eq!(stored.visitors().used(), 0);
-        assert!(stored.take(&visitor, 60 << 10, NOW).is_err());
-        assert_eq!(stored.visitors().used(), 0);
-    }
-
-    #[test]
-    fn visitors_leave_members_theirs() {
-        let stored = stored();
-        for number in 0..200 {
-            let visitor = by(&format!("192.0.2.{number}"), "user_a", Kind::Anonymous);
-            fill(&stored, &visitor, NOW);
-        }
-        let member = by("192.0.2.1", "user_m", Kind::Member);
-        assert_eq!(fill(&stored, &member, NOW), 20 << 10);
-        let tomorrow = NOW.after(Duration::from_secs(26 * 3_600));
-        assert_eq!(fill(&stored, &member, tomorrow), 20 << 10);
-    }
+    Problem::new(Code::LimitExceeded, detail).retry_after_ms(60_000)
 }

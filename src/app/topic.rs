@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{App, Live, Pending, handed_over, refused};
-use crate::budget::Charge;
+use crate::broker::PatternSubscriber;
 use crate::hub::{Sink, Subscriber};
 use crate::model::{Code, Problem, TopicMessage};
 use crate::session::{Reply, Send};
@@ -35,7 +35,7 @@ impl App {
         topic: Arc<str>,
         id: &str,
         subscriber: Subscriber,
-        (sink, charge): (Sink, Option<Charge>),
+        (sink, pattern): (Sink, Option<PatternSubscriber>),
     ) -> Pending {
         self.broker
             .hub
@@ -44,7 +44,7 @@ impl App {
         let broker = Arc::clone(&self.broker);
         let (session, id) = (live.session, Box::<str>::from(id));
         Box::pin(async move {
-            if let Err(error) = broker.want_with(&topic, charge).await {
+            if let Err(error) = broker.want_with(&topic, pattern).await {
                 if broker.hub.topics.remove(&topic, session, &id) {
                     broker.abandon(&topic);
                 }

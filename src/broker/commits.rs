@@ -6,6 +6,7 @@
 //! commits, as the store answers them.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -88,8 +89,12 @@ impl Broker {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError> {
-        self.store.stored_by_visitors(slot_ms).await
+    pub async fn stored_by_visitors(
+        &self,
+        slot_ms: u64,
+        rows_keep: Duration,
+    ) -> Result<Vec<StoredSlot>, StoreError> {
+        self.store.stored_by_visitors(slot_ms, rows_keep).await
     }
 
     pub(super) async fn commit_loop(self: Arc<Self>) {

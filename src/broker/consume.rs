@@ -19,7 +19,7 @@ use super::Broker;
 use crate::budget::Claimant;
 use crate::bus::queue::{Consumer, QueueError, QueueMessage, Sent, Settler, Tag, Taken};
 use crate::hub::{Content, HubSession, Mark, Outbox, Settled, Window};
-use crate::model::{AckMode, QueueArguments, Verdict};
+use crate::model::{AckMode, CloseReason, QueueArguments, Verdict};
 
 /// What a consumer is made with.
 #[derive(Clone, Debug)]
@@ -132,6 +132,24 @@ fn ending() -> QueueError {
 /// Feeds a window until it is closed, or the engine is. What is unsettled goes back with the settler.
 async fn feed(window: &Window, shown: &Arc<str>, consumer: Consumer) {
     let Consumer { taken, settler } = consumer;
+    let refused = settler.refused();
+    let fed = deliver(window, shown, taken, settler);
+    let Some(refused) = refused else {
+        return fed.await;
+    };
+    tokio::select! {
+        biased;
+        () = refused.cancelled() => window.outbox.cut(CloseReason::LIMIT_EXCEEDED),
+        () = fed => {}
+    }
+}
+
+async fn deliver(
+    window: &Window,
+    shown: &Arc<str>,
+    taken: mpsc::Receiver<Taken>,
+    settler: Box<dyn Settler>,
+) {
     match window.mode {
         AckMode::Auto => hand_over(window, shown, taken, &*settler).await,
         AckMode::Client | AckMode::ClientIndividual => {

@@ -6,6 +6,8 @@
 //! undoes a new registration; a SUBSCRIBE is settled when its registration is acknowledged, also
 //! when somebody else's registration of the same topic is still on the way.
 
+mod place;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -16,9 +18,10 @@ use tokio::time::Instant;
 
 use super::router::user_of;
 use super::{Broker, lock};
-use crate::budget::Charge;
 use crate::location::LocationError;
 use crate::model::{Destination, is_pattern};
+use place::PatternPlace;
+pub use place::PatternSubscriber;
 
 /// The cluster, or this node, keeps no more subscriptions with wildcards. The subscription still
 /// stands in the hub: remove it, and say `limit_exceeded`.
@@ -58,7 +61,7 @@ struct Interest {
     lingers: bool,
     /// The place of a pattern among those of this node. It lives as long as the interest, so that a client
     /// who comes and goes does not fill the table of the cluster with patterns that linger.
-    place: Option<Charge>,
+    place: Option<PatternPlace>,
 }
 
 /// What location has said to an interest.
@@ -74,25 +77,25 @@ enum Answer {
 
 impl State {
     /// Notes an interest. Returns whether location has to be told.
-    fn want(&mut self, topic: &str, place: Option<Charge>) -> bool {
+    fn want(&mut self, broker: &Arc<Broker>, topic: &str, by: Option<PatternSubscriber>) -> bool {
         let next = self.generation + 1;
+        let place = |by| PatternPlace::new(broker, topic, by);
         let interest = match self.topics.entry(topic.into()) {
             Entry::Vacant(vacant) => vacant.insert(Interest {
                 generation: next,
                 answer: Answer::Awaited,
                 abandoned_at: None,
                 lingers: true,
-                place,
+                place: by.map(place),
             }),
             Entry::Occupied(known) => {
                 let interest = known.into_mut();
                 if interest.abandoned_at.take().is_some() {
                     self.lingering = self.lingering.saturating_sub(1);
                     interest.lingers = true;
-                    interest.place = place.or(interest.place.take());
-                } else if let Some(held) = &mut interest.place {
-                    // Somebody else depends on it too: it is not taken away for a newcomer any more.
-                    held.protect();
+                    interest.place = by.map(place).or(interest.place.take());
+                } else if let (Some(held), Some(by)) = (&mut interest.place, by) {
+                    held.join(by);
                 }
                 interest
             }
@@ -104,6 +107,17 @@ impl State {
         let is_new = interest.generation == next;
         self.generation = if is_new { next } else { self.generation };
         is_new
+    }
+
+    fn place(&self, pattern: &str) -> Option<&PatternPlace> {
+        self.topics.get(pattern)?.place.as_ref()
+    }
+
+    /// Passes the place of a pattern to the next subscriber when its holder has left. Returns whether it has a holder.
+    fn pass_place_on(&mut self, pattern: &str) -> bool {
+        let interest = self.topics.get_mut(pattern);
+        let place = interest.and_then(|it| it.place.as_mut());
+        place.is_some_and(PatternPlace::pass_on)
     }
 }
 
@@ -118,19 +132,19 @@ impl Broker {
         self.want_with(topic, None).await
     }
 
-    /// The same with the place that a pattern has among those of this node.
+    /// The same for a pattern, which has a place among those of this node.
     ///
     /// # Errors
     /// As [`Broker::want`].
     pub async fn want_with(
         self: &Arc<Self>,
         topic: &str,
-        place: Option<Charge>,
+        by: Option<PatternSubscriber>,
     ) -> Result<(), TooManyPatterns> {
         if user_of(topic).is_some() {
             return Ok(());
         }
-        let is_new = lock(&self.interest.state).want(topic, place);
+        let is_new = lock(&self.interest.state).want(self, topic, by);
         if is_new {
             if is_pattern(topic) && self.hub.topics.patterns() > self.settings.patterns_max {
                 self.refuse(topic);
@@ -251,6 +265,9 @@ impl Broker {
                 ..
             } = &mut *state;
             topics.retain(|topic, interest| {
+                if let Some(place) = &mut interest.place {
+                    place.pass_on();
+                }
                 // What was refused is not known to the others, so it need not linger.
                 let linger = match interest.answer {
                     Answer::Refused => Duration::ZERO,

@@ -39,7 +39,7 @@ use tokio_util::task::TaskTracker;
 
 pub use commits::Committed;
 pub use consume::Consume;
-pub use interest::TooManyPatterns;
+pub use interest::{PatternSubscriber, TooManyPatterns};
 pub use notices::Reviews;
 pub use rules::Rules;
 

@@ -13,14 +13,14 @@ pub struct Claimant {
     pub network: Network,
     /// The multiple of that network (`NETWORK_LIMITS`); 1 unless it is named there.
     pub multiple: u32,
-    /// Who they are; nobody before CONNECT.
+    /// Who they are; none before CONNECT.
     pub user: Option<UserId>,
     /// What they are. Before CONNECT everyone is a visitor.
     pub kind: Kind,
 }
 
 impl Claimant {
-    /// Somebody who is not known yet.
+    /// A client who is not known yet.
     #[must_use]
     pub fn stranger(network: Network) -> Self {
         Self {
@@ -29,6 +29,11 @@ impl Claimant {
             user: None,
             kind: Kind::Anonymous,
         }
+    }
+
+    /// Nothing is known of them, not even where they are.
+    pub(super) fn unknown() -> Self {
+        Self::stranger(Network::from(std::net::Ipv4Addr::UNSPECIFIED))
     }
 
     pub(super) fn keys(&self) -> Keys {

@@ -5,19 +5,16 @@
 //! the shared frames that are alive; a lease is taken in chunks, so that appending to a buffer touches
 //! nothing that others touch.
 //!
-//! A frame that goes to many is alive once, whoever waits for it: it is charged to the node once, by
-//! whoever keeps its bytes ([`Memory::set_shared_gauge`]), and each outbox that refers to it counts it to
-//! the share of its session ([`Lease::cover_shared`]).
+//! A frame that goes to many is alive once, however many wait for it: it is charged to the node once, where its
+//! bytes are counted ([`Memory::add_gauge`]), and each outbox that refers to it counts it to the share of its
+//! session ([`Lease::cover`]).
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use super::charge::Charge;
 use super::claimant::Claimant;
+use super::lease::{Chunks, Lease};
 use super::parts::Parts;
-use super::pool::{Evict, Pool, PoolSettings, Refused};
-
-/// How much is leased at once, in bytes.
-const CHUNK_BYTES: u64 = 16 << 10;
+use super::pool::{Pool, PoolSettings};
 
 /// What the account is made with.
 #[derive(Clone, Copy, Debug)]
@@ -47,45 +44,26 @@ impl Memory {
             capacity: settings.bytes_max,
             reserve: settings.bytes_max / 8,
             parts: Parts::DEFAULT,
-            network_max: 0,
         });
         Arc::new(Self { pool })
     }
 
-    /// Names what says how many bytes of shared frames are alive. The first one counts.
-    pub fn set_shared_gauge(&self, gauge: fn() -> u64) {
-        self.pool.set_together(gauge);
-    }
-
-    /// The base of a socket.
-    ///
-    /// # Errors
-    /// As [`Pool::take`].
-    pub fn socket(&self, claimant: &Claimant) -> Result<Charge, Refused> {
-        if self.is_full() {
-            return Err(Refused::Full);
-        }
-        self.pool.take(claimant, Self::BASE_BYTES)
+    /// Adds something that counts bytes for which no client is charged alone, such as frames that several sessions
+    /// wait for.
+    pub fn add_gauge(&self, gauge: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.pool.add_gauge(Box::new(gauge));
     }
 
     /// A lease of nothing yet.
     #[must_use]
-    pub fn lease(self: &Arc<Self>, claimant: &Claimant) -> Lease {
-        Lease {
-            memory: Arc::clone(self),
-            charge: self.pool.charge(claimant),
-        }
+    pub fn lease(&self, claimant: &Claimant) -> Lease {
+        self.lease_in(claimant, Chunks::ONCE)
     }
 
-    /// Takes this much from the largest holder, if they hold much more than the claimant. Returns whether it
-    /// is worth to try again. Call it without any lock that an eviction may need ([`Evict`]).
+    /// The same with other chunks.
     #[must_use]
-    pub fn make_room(&self, claimant: &Claimant, own: u64, shared: u64) -> bool {
-        let is_made = self.pool.make_room(claimant, own, shared);
-        if !is_made {
-            self.pool.count_refusal();
-        }
-        is_made
+    pub fn lease_in(&self, claimant: &Claimant, chunks: Chunks) -> Lease {
+        Lease::new(self.pool.charge(claimant), chunks)
     }
 
     /// How many bytes are charged, shared frames included.
@@ -141,105 +119,4 @@ pub trait MemoryOwner: Send + Sync + std::fmt::Debug {
 
     /// Whose the bytes are now; a visitor may become a member.
     fn claimant(&self) -> Claimant;
-}
-
-/// The bytes that buffers of one client occupy; dropping it gives them back.
-#[derive(Debug)]
-pub struct Lease {
-    memory: Arc<Memory>,
-    charge: Charge,
-}
-
-impl Lease {
-    /// Covers so many bytes in all, rounded up to whole chunks. Call it again whenever a buffer has grown
-    /// or has been emptied; it touches the account only when that changes the number of chunks.
-    ///
-    /// # Errors
-    /// As [`Pool::take`]; what was covered before stays covered.
-    pub fn cover(&mut self, bytes: u64) -> Result<(), Refused> {
-        let wanted = bytes.div_ceil(CHUNK_BYTES) * CHUNK_BYTES;
-        let held = self.charge.amount();
-        if wanted > held {
-            if self.memory.is_full() {
-                return Err(Refused::Full);
-            }
-            self.charge.grow(wanted - held)?;
-        } else if wanted < held {
-            self.charge.shrink(held - wanted);
-        }
-        Ok(())
-    }
-
-    /// The same for bytes of shared frames.
-    ///
-    /// # Errors
-    /// As [`Pool::take`].
-    pub fn cover_shared(&mut self, bytes: u64) -> Result<(), Refused> {
-        let wanted = bytes.div_ceil(CHUNK_BYTES) * CHUNK_BYTES;
-        let held = self.charge.shared();
-        if wanted > held {
-            if self.memory.is_full() {
-                return Err(Refused::Full);
-            }
-            self.charge.grow_shared(wanted - held)?;
-        } else if wanted < held {
-            self.charge.shrink_shared(held - wanted);
-        }
-        Ok(())
-    }
-
-    /// Covers exactly so many bytes, own and of shared frames, and takes nothing from anybody else for it:
-    /// for callers that hold a lock which an eviction may need. When it is refused, give the lock back,
-    /// call [`Memory::make_room`] and try again.
-    ///
-    /// # Errors
-    /// As [`Pool::take`]; what was covered before stays covered.
-    pub fn try_cover(&mut self, own: u64, shared: u64) -> Result<(), Refused> {
-        let (held_own, held_shared) = (self.charge.amount(), self.charge.shared());
-        let (more_own, more_shared) = (
-            own.saturating_sub(held_own),
-            shared.saturating_sub(held_shared),
-        );
-        if more_own + more_shared > 0 {
-            if self.memory.is_full() {
-                return Err(Refused::Full);
-            }
-            self.charge.grow_quietly(more_own, more_shared)?;
-        }
-        if own < held_own {
-            self.charge.shrink(held_own - own);
-        }
-        if shared < held_shared {
-            self.charge.shrink_shared(held_shared - shared);
-        }
-        Ok(())
-    }
-
-    /// Whose the bytes are.
-    #[must_use]
-    pub fn claimant(&self) -> &Claimant {
-        self.charge.claimant()
-    }
-
-    /// How many bytes are covered, without those of shared frames.
-    #[must_use]
-    pub fn covered(&self) -> u64 {
-        self.charge.amount()
-    }
-
-    /// How many bytes of shared frames are covered.
-    #[must_use]
-    pub fn covered_shared(&self) -> u64 {
-        self.charge.shared()
-    }
-
-    /// From now on the bytes are somebody else's: the same client, of whom more is known.
-    pub fn identify(&mut self, claimant: Claimant) {
-        self.charge.identify(claimant);
-    }
-
-    /// Under pressure `whose` may have to give up its buffers.
-    pub fn set_evictable(&mut self, whose: Weak<dyn Evict>) {
-        self.charge.set_evictable(whose);
-    }
 }

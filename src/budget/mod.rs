@@ -14,25 +14,30 @@
 //! ```
 //!
 //! [`Memory`] is the pool of bytes. [`Tallies`] count many small things of one client, such as messages in
-//! queues, without a charge for each.
+//! queues, without a charge for each. [`Aging`] counts what is stored and comes back with time.
 
+mod aging;
 mod charge;
 mod claimant;
-mod held;
+mod lease;
 mod memory;
 mod multiples;
+mod order;
 mod parts;
 mod pool;
+mod state;
 mod tally;
 #[cfg(test)]
 mod tests;
 
+pub use aging::{Aging, AgingAccount};
 pub use charge::Charge;
 pub use claimant::Claimant;
-pub use memory::{Lease, Memory, MemoryOwner, MemorySettings};
+pub use lease::{Chunks, Lease};
+pub use memory::{Memory, MemoryOwner, MemorySettings};
 pub use multiples::Multiples;
 pub use parts::{Part, Parts};
-pub use pool::{Evict, Pool, PoolSettings, Refused};
+pub use pool::{Evict, Missing, Pool, PoolSettings, Refused, granted};
 pub use tally::{Portion, Tallies};
 #[cfg(test)]
 pub(crate) use tests::Owner;

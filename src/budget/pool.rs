@@ -1,23 +1,25 @@
 //! One scarce thing: how much there is, how much each may hold, and who loses when it runs out.
 //!
-//! Not here: what the thing is, and how what is held is kept (`held`, `charge`). Invariants: visitors never
+//! Not here: what the thing is, and how what is held is kept (`state`, `charge`). Invariants: visitors never
 //! use the reserve; a charge that is evicted counts as given back from that moment on.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
 
 use super::charge::Charge;
 use super::claimant::{Claimant, Key};
-use super::held::{Amount, Held};
 use super::parts::Parts;
-use crate::model::{Kind, Network, UserId, Width};
+use super::state::{Amount, PoolState, Record};
+use crate::model::{Kind, Network, UserId};
 
 /// A pool is short when less than this part of it is free. Before that a refusal is the claimant's own share, and
 /// nobody else loses for it.
 const SHORT_PART: u64 = 16;
 
-/// A search for the largest holder looks at every charge, so it runs at most this often.
-const EVICTION_PAUSE: Duration = Duration::from_millis(10);
+/// Nothing is taken away any more when at least this part of it is free.
+const CALM_PART: u64 = 8;
+
+/// How many charges are taken away for one newcomer, who may need more than the largest of them was.
+const EVICTIONS_MAX: u32 = 8;
 
 /// What a pool is made with.
 #[derive(Clone, Debug)]
@@ -30,9 +32,6 @@ pub struct PoolSettings {
     pub reserve: u64,
     /// How much of what is free each may hold.
     pub parts: Parts,
-    /// How much one IPv4 address or one IPv6 /64 may hold at most, however much is free; zero for no such
-    /// limit. A /56 may hold one and a half times as much, a /48 twice as much.
-    pub network_max: u64,
 }
 
 impl PoolSettings {
@@ -44,7 +43,6 @@ impl PoolSettings {
             capacity,
             reserve: capacity / 4,
             parts: Parts::DEFAULT,
-            network_max: 0,
         }
     }
 }
@@ -63,20 +61,79 @@ pub enum Refused {
     Full,
 }
 
-/// Whoever can be made to give something back at once.
+/// Something that can be made to give up what it holds at once.
 pub trait Evict: Send + Sync + std::fmt::Debug {
-    /// Gives back what the charge stands for. Called without any lock of the pool; must not wait.
+    /// Gives up what the charge stands for, which counts as given back already. Called without any lock of the pool
+    /// and by any client's task, so it takes no lock that is held anywhere while a pool may evict, and never waits.
     fn evict(&self);
 }
+
+/// What a claimant was not granted.
+#[derive(Debug)]
+pub struct Missing {
+    pool: Arc<Pool>,
+    claimant: Claimant,
+    more: Amount,
+    why: Refused,
+}
+
+impl Missing {
+    pub(super) fn new(pool: &Arc<Pool>, claimant: Claimant, more: Amount, why: Refused) -> Self {
+        Self {
+            pool: Arc::clone(pool),
+            claimant,
+            more,
+            why,
+        }
+    }
+
+    /// Counts the refusal.
+    #[must_use]
+    pub fn refused(self) -> Refused {
+        let name = self.pool.settings.name;
+        metrics::counter!("budget_refused_total", "pool" => name).increment(1);
+        self.why
+    }
+
+    /// Takes a charge from the largest holder, if they hold much more than the claimant. Returns whether it is worth
+    /// trying again.
+    fn make_room(&self) -> bool {
+        self.pool.evict_for(&self.claimant, self.more)
+    }
+}
+
+/// Attempts something until it is granted, and takes charges from the largest holder in between. The attempt may take
+/// locks; none is held while room is made.
+///
+/// # Errors
+/// The last refusal, when no one else holds much more, or too little is made free.
+pub fn granted<T>(mut attempt: impl FnMut() -> Result<T, Missing>) -> Result<T, Refused> {
+    for _ in 0..EVICTIONS_MAX {
+        match attempt() {
+            Err(missing) if missing.make_room() => {}
+            outcome => return outcome.map_err(Missing::refused),
+        }
+    }
+    attempt().map_err(Missing::refused)
+}
+
+/// Says how much of a pool something uses up that no client is charged for alone.
+pub(super) type Gauge = Box<dyn Fn() -> u64 + Send + Sync>;
 
 /// One scarce thing.
 pub struct Pool {
     pub(super) settings: PoolSettings,
     /// A std mutex: held for look-ups, never across an await. What is taken often is leased in chunks
     /// (`Memory`), so that this is not on the hot path.
-    state: Mutex<Held>,
-    /// Says how much of it is used up by what several hold together, for which nobody is charged alone.
-    together: OnceLock<fn() -> u64>,
+    state: Mutex<PoolState>,
+    /// A linked list of gauges, which grows when a node is put together.
+    together: OnceLock<Together>,
+}
+
+/// A gauge and the next one.
+struct Together {
+    gauge: Gauge,
+    next: OnceLock<Box<Together>>,
 }
 
 impl Pool {
@@ -127,12 +184,31 @@ impl Pool {
     /// How much is used up by what several hold together.
     #[must_use]
     pub fn used_together(&self) -> u64 {
-        self.together.get().map_or(0, |gauge| gauge())
+        let mut used = 0;
+        let mut next = self.together.get();
+        while let Some(it) = next {
+            used += (it.gauge)();
+            next = it.next.get().map(|next| &**next);
+        }
+        used
     }
 
-    /// Names what says so. The first one counts.
-    pub(super) fn set_together(&self, gauge: fn() -> u64) {
-        let _first = self.together.set(gauge);
+    /// Adds a gauge of such a use.
+    pub(super) fn add_gauge(&self, gauge: Gauge) {
+        let next = OnceLock::new();
+        let mut added = Together { gauge, next };
+        let Err(back) = self.together.set(added) else {
+            return;
+        };
+        added = back;
+        let mut last = self.together.get();
+        while let Some(it) = last {
+            match it.next.set(Box::new(added)) {
+                Ok(()) => return,
+                Err(back) => added = *back,
+            }
+            last = it.next.get().map(|next| &**next);
+        }
     }
 
     /// Sets the gauges `budget_used` and `budget_capacity` of this pool.
@@ -153,23 +229,13 @@ impl Pool {
     /// How much a network holds.
     #[must_use]
     pub fn held_by_network(&self, network: Network) -> u64 {
-        let state = self.lock();
-        state
-            .by_key
-            .get(&Key::Network(network))
-            .copied()
-            .unwrap_or(0)
+        self.lock().held_by(&Key::Network(network)).total()
     }
 
     /// How much a user holds.
     #[must_use]
     pub fn held_by_user(&self, user: &UserId) -> u64 {
-        let state = self.lock();
-        state
-            .by_key
-            .get(&Key::User(user.clone()))
-            .copied()
-            .unwrap_or(0)
+        self.lock().held_by(&Key::User(user.clone())).total()
     }
 
     /// What the metrics call it.
@@ -178,58 +244,49 @@ impl Pool {
         self.settings.name
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Held> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a charge may stand for this much.
     pub(super) fn admit(
         &self,
-        state: &Held,
-        claimant: &Claimant,
-        more: Amount,
+        state: &PoolState,
+        record: &Record,
+        to: Amount,
     ) -> Result<(), Refused> {
         if self.settings.capacity == 0 {
             return Ok(());
         }
+        let (claimant, from) = (&record.claimant, record.amount);
         let free = self.free(state, claimant.kind);
-        let wanted = more.total();
-        for key in claimant.keys() {
-            let held = state.by_key.get(&key).copied().unwrap_or(0);
-            let (limit, refused) = match &key {
-                Key::User(_) => (self.settings.parts.user.of(free, 1), Refused::User),
-                Key::Network(network) => (
-                    self.network_limit(*network, claimant, free),
-                    Refused::Network,
-                ),
-            };
-            // A part of little is rounded down to nothing, so the first one is always within it.
-            if held + wanted > limit.max(1) {
-                return Err(if free < wanted {
-                    Refused::Full
-                } else {
-                    refused
-                });
+        let more = to.minus(from).own;
+        if to.total() > from.total() {
+            let wanted = to.total() - from.total();
+            for key in claimant.keys() {
+                let held = state.held_by(&key).total();
+                let (part, multiple, refused) = match &key {
+                    Key::User(_) => (self.settings.parts.user, 1, Refused::User),
+                    Key::Network(network) => {
+                        let part = self.settings.parts.of_network(network.width());
+                        (part, claimant.multiple, Refused::Network)
+                    }
+                };
+                // A part of little is rounded down to nothing, so the first one is always within it.
+                if held.saturating_add(wanted) > part.of(free, multiple).max(1) {
+                    return Err(if free < wanted {
+                        Refused::Full
+                    } else {
+                        refused
+                    });
+                }
             }
         }
-        (more.own <= free).then_some(()).ok_or(Refused::Full)
+        (more <= free).then_some(()).ok_or(Refused::Full)
     }
 
-    /// How much a network may hold while so much is free.
-    fn network_limit(&self, network: Network, claimant: &Claimant, free: u64) -> u64 {
-        let part = self.settings.parts.of_network(network.width());
-        let limit = part.of(free, claimant.multiple);
-        let most = self.settings.network_max;
-        let most = match network.width() {
-            _ if most == 0 => return limit,
-            Width::Address | Width::Net64 => most,
-            Width::Net56 => most + most.div_ceil(2),
-            Width::Net48 => most.saturating_mul(2),
-        };
-        limit.min(most.saturating_mul(claimant.multiple.into()))
-    }
-
-    /// What is left for somebody of this kind.
-    fn free(&self, state: &Held, kind: Kind) -> u64 {
+    /// What is left for a client of this kind.
+    fn free(&self, state: &PoolState, kind: Kind) -> u64 {
         let PoolSettings {
             capacity, reserve, ..
         } = self.settings;
@@ -244,44 +301,27 @@ impl Pool {
         }
     }
 
-    /// Takes this much from the largest holder, if they hold much more than the claimant. Returns whether
-    /// it is worth to try again.
-    pub(super) fn make_room(&self, claimant: &Claimant, own: u64, shared: u64) -> bool {
-        self.evict_for(claimant, Amount { own, shared })
+    /// Below this use nothing is taken away.
+    pub(super) fn calm(&self) -> u64 {
+        self.settings.capacity - self.settings.capacity / CALM_PART
     }
 
-    pub(super) fn count_refusal(&self) {
-        let name = self.settings.name;
-        metrics::counter!("budget_refused_total", "pool" => name).increment(1);
-    }
-
-    /// Takes from the largest holder what a newcomer needs, if somebody holds much more than they do.
-    pub(super) fn evict_for(&self, claimant: &Claimant, more: Amount) -> bool {
-        let evicted = {
+    /// Takes one charge from the largest holder, if the pool is short and they hold much more than the newcomer.
+    fn evict_for(&self, claimant: &Claimant, more: Amount) -> bool {
+        let whose = {
             let mut state = self.lock();
             let free = self.free(&state, claimant.kind);
             if free >= more.own && free > self.settings.capacity / SHORT_PART {
                 return false;
             }
-            let now = Instant::now();
-            if state
-                .searched_at
-                .is_some_and(|at| now - at < EVICTION_PAUSE)
-            {
-                return false;
-            }
-            state.searched_at = Some(now);
-            let Some(found) = state.largest_evictable(claimant, more) else {
+            let found = state.largest(claimant, more, self.used_together());
+            let Some(whose) = found.and_then(|slot| state.evict(slot)) else {
                 return false;
             };
-            let Some(evicted) = state.evictable.remove(&found) else {
-                return false;
-            };
-            state.give_back(&evicted.claimant, evicted.amount);
-            evicted
+            whose
         };
         metrics::counter!("budget_evicted_total", "pool" => self.settings.name).increment(1);
-        if let Some(whose) = evicted.whose.upgrade() {
+        if let Some(whose) = whose.upgrade() {
             whose.evict();
         }
         true

@@ -1,7 +1,8 @@
-//! Many small things of one client, counted together: messages in queues, stored messages.
+//! Many small things of one client, counted together: messages in queues.
 //!
 //! Not here: what may be held (`pool`). Invariants: a tally covers at least the sum of its portions, and
-//! at most one chunk more; a tally without portions does not exist.
+//! at most one chunk more; a tally without portions does not exist, so there are at most as many as the pool has
+//! chunks.
 //!
 //! A charge for each message would cost a look-up for every level of a network, and more memory than a
 //! small message. A tally takes from its pool in chunks, and a portion is a number and a reference.
@@ -63,16 +64,9 @@ impl Tallies {
     /// No tallies yet.
     #[must_use]
     pub fn new(pool: Arc<Pool>) -> Self {
-        let chunk = (pool.capacity() / CHUNKS_MIN).clamp(1, CHUNK_MAX);
-        Self::with_chunk(pool, chunk)
-    }
-
-    /// The same with another size of chunks, for many tallies that hold little each.
-    #[must_use]
-    pub fn with_chunk(pool: Arc<Pool>, chunk: u64) -> Self {
         Self {
+            chunk: (pool.capacity() / CHUNKS_MIN).clamp(1, CHUNK_MAX),
             pool,
-            chunk: chunk.max(1),
             open: Arc::default(),
         }
     }
@@ -95,7 +89,8 @@ impl Tallies {
             let missing = wanted.saturating_sub(held.charge.amount());
             if missing > 0 {
                 let more = missing.div_ceil(self.chunk).saturating_mul(self.chunk);
-                held.charge.grow(more)?;
+                // Of what is free: an eviction may need this tally.
+                held.charge.grow_of_free(more)?;
             }
             held.used = wanted;
         }

@@ -1,9 +1,11 @@
 //! Shares of a pool: who gets how much, and who loses.
 
+mod evicting;
+
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use super::state::Amount;
 use super::*;
 use crate::model::{Kind, Network, UserId};
 
@@ -128,61 +130,15 @@ impl MemoryOwner for Owner {
     }
 }
 
-#[derive(Debug, Default)]
-struct Told(AtomicUsize);
-
-impl Evict for Told {
-    fn evict(&self) {
-        self.0.fetch_add(1, Relaxed);
-    }
-}
-
-#[test]
-fn the_largest_holder_loses_and_not_the_newcomer() {
-    let pool = pool(100, 0);
-    let told = Arc::new(Told::default());
-    let whose: std::sync::Weak<dyn Evict> = {
-        let whose: Arc<dyn Evict> = told.clone();
-        Arc::downgrade(&whose)
-    };
-    let mut large = pool.take(&at("192.0.2.1"), 50).unwrap();
-    large.set_evictable(whose);
-    let others: Vec<_> = (2..=50)
-        .map(|last| pool.take(&at(&format!("192.0.2.{last}")), 1).unwrap())
-        .collect();
-    assert_eq!(pool.used(), 99);
-    let newcomer = pool.take(&at("198.51.100.1"), 10).unwrap();
-    assert_eq!(told.0.load(Relaxed), 1);
-    assert_eq!(pool.used(), 49 + 10);
-    drop(large);
-    assert_eq!(
-        pool.used(),
-        49 + 10,
-        "what was evicted is not given back twice"
-    );
-    drop((newcomer, others));
-    assert_eq!(pool.used(), 0);
-}
-
-#[test]
-fn nobody_is_evicted_for_somebody_who_holds_as_much() {
-    let pool = pool(100, 0);
-    let told: Arc<dyn Evict> = Arc::new(Told::default());
-    let mut large = pool.take(&at("192.0.2.1"), 40).unwrap();
-    large.set_evictable(Arc::downgrade(&told));
-    assert!(pool.take(&at("192.0.2.2"), 70).is_err());
-    assert_eq!(pool.used(), 40);
-}
-
 #[test]
 fn a_charge_follows_its_client_when_more_is_known_of_them() {
     let pool = pool(1_000, 0);
     let mut charge = pool.take(&at("192.0.2.1"), 10).unwrap();
     let member = known("192.0.2.1", "user_a", Kind::Member);
-    charge.identify(member.clone());
+    charge.identify(&member);
     assert_eq!(pool.held_by_user(member.user.as_ref().unwrap()), 10);
     assert_eq!(pool.held_by_network(member.network), 10);
-    charge.grow_shared(5).unwrap();
+    charge.try_resize(Amount { own: 10, shared: 5 }).unwrap();
     assert_eq!(
         (pool.used(), pool.held_by_network(member.network)),
         (10, 15)
@@ -201,57 +157,48 @@ fn a_lease_is_taken_in_chunks() {
     assert_eq!(memory.used(), 16 << 10);
     lease.cover((16 << 10) + 1).unwrap();
     assert_eq!(memory.used(), 32 << 10);
-    lease.cover_shared(100).unwrap();
-    assert_eq!(memory.used(), 32 << 10);
+    lease.try_cover((16 << 10) + 1, 100).unwrap();
+    assert_eq!(
+        (memory.used(), lease.covered_shared()),
+        (32 << 10, 16 << 10)
+    );
     lease.cover(0).unwrap();
     assert_eq!(memory.used(), 0);
-    memory.set_shared_gauge(|| 1 << 30);
+    memory.add_gauge(|| 1 << 29);
+    memory.add_gauge(|| 1 << 29);
     assert!(memory.is_full());
     assert_eq!(lease.cover(1), Err(Refused::Full));
 }
 
-#[test]
-fn an_evicted_charge_grows_again_from_nothing() {
-    let pool = pool(100, 0);
-    let told: Arc<dyn Evict> = Arc::new(Told::default());
-    let mut large = pool.take(&at("192.0.2.1"), 95).unwrap();
-    large.set_evictable(Arc::downgrade(&told));
-    assert!(pool.make_room(&at("192.0.2.2"), 10, 0));
-    assert_eq!(pool.used(), 0);
-    large.grow(5).unwrap();
-    assert_eq!((large.amount(), pool.used()), (5, 5));
-    large.shrink(2);
-    drop(large);
-    assert_eq!(pool.used(), 0);
-}
+/// Leases of single bytes.
+const BYTES: Chunks = Chunks { bytes: 1, slack: 0 };
 
 #[test]
-fn covering_quietly_evicts_nobody_and_follows_both_ways() {
-    let memory = Memory::new(MemorySettings { bytes_max: 1_000 });
-    let told = Arc::new(Told::default());
-    let mut large = memory.lease(&at("192.0.2.1"));
-    large.try_cover(740, 0).unwrap();
-    let whose: Arc<dyn Evict> = told.clone();
-    large.set_evictable(Arc::downgrade(&whose));
-    let mut small = memory.lease(&at("192.0.2.2"));
-    small.try_cover(50, 20).unwrap();
-    small.try_cover(5, 30).unwrap();
-    assert_eq!((small.covered(), small.covered_shared()), (5, 30));
-    assert_eq!(memory.used(), 745);
-    assert!(small.try_cover(900, 30).is_err());
-    assert_eq!(told.0.load(Relaxed), 0);
-    assert_eq!((small.covered(), small.covered_shared()), (5, 30));
-    assert!(memory.make_room(small.claimant(), 150, 0));
-    assert_eq!((told.0.load(Relaxed), memory.used()), (1, 5));
-    drop((large, small));
-    assert_eq!(memory.used(), 0);
+fn a_lease_keeps_its_slack_until_it_is_released() {
+    let memory = Memory::new(MemorySettings { bytes_max: 1 << 30 });
+    let chunks = Chunks {
+        bytes: 100,
+        slack: 200,
+    };
+    let mut lease = memory.lease_in(&at("192.0.2.1"), chunks);
+    let covered = |lease: &Lease| (lease.covered(), lease.covered_shared());
+    lease.try_cover(450, 1).unwrap();
+    assert_eq!(covered(&lease), (500, 100));
+    lease.try_cover(250, 0).unwrap();
+    assert_eq!(covered(&lease), (500, 100));
+    lease.try_cover(200, 0).unwrap();
+    assert_eq!(covered(&lease), (200, 100));
+    lease.release(101, 0);
+    assert_eq!(covered(&lease), (200, 0));
+    lease.release(1, 0);
+    assert_eq!((covered(&lease), memory.used()), ((100, 0), 100));
 }
 
 #[test]
 fn what_several_hold_together_is_not_free() {
     let memory = Memory::new(MemorySettings { bytes_max: 800 });
-    memory.set_shared_gauge(|| 100);
-    let mut lease = memory.lease(&at("192.0.2.1"));
+    memory.add_gauge(|| 100);
+    let mut lease = memory.lease_in(&at("192.0.2.1"), BYTES);
     let granted = (0..800).filter(|held| lease.try_cover(held + 1, 0).is_ok());
     // Half of what is left of seven eighths.
     assert_eq!(granted.count(), 300);
@@ -269,21 +216,6 @@ fn the_first_one_is_within_every_share_of_a_small_pool() {
 }
 
 #[test]
-fn a_protected_charge_is_not_evicted() {
-    let pool = pool(100, 0);
-    let told: Arc<dyn Evict> = Arc::new(Told::default());
-    let mut large = pool.take(&at("192.0.2.1"), 50).unwrap();
-    large.set_evictable(Arc::downgrade(&told));
-    large.protect();
-    let others: Vec<_> = (2..=50)
-        .map(|last| pool.take(&at(&format!("192.0.2.{last}")), 1).unwrap())
-        .collect();
-    assert!(pool.take(&at("198.51.100.1"), 10).is_err());
-    drop((large, others));
-    assert_eq!(pool.used(), 0);
-}
-
-#[test]
 fn what_is_restored_counts_without_being_asked_for() {
     let pool = pool(100, 0);
     let mut stored = pool.charge(&at("192.0.2.1"));
@@ -292,52 +224,4 @@ fn what_is_restored_counts_without_being_asked_for() {
     assert_eq!(pool.take(&at("192.0.2.2"), 1).unwrap_err(), Refused::Full);
     drop(stored);
     assert!(pool.take(&at("192.0.2.2"), 1).is_ok());
-}
-
-#[test]
-fn a_visitor_takes_nothing_from_a_member() {
-    let newcomer_gets = |newcomer: Claimant| {
-        let pool = pool(100, 0);
-        let told: Arc<dyn Evict> = Arc::new(Told::default());
-        let member = known("192.0.2.1", "user_a", Kind::Member);
-        let mut large = pool.take(&member, 20).unwrap();
-        large.set_evictable(Arc::downgrade(&told));
-        let _others: Vec<_> = (2..=80)
-            .map(|last| pool.take(&at(&format!("192.0.2.{last}")), 1).unwrap())
-            .collect();
-        pool.take(&newcomer, 5).is_ok()
-    };
-    assert!(!newcomer_gets(at("198.51.100.1")));
-    assert!(newcomer_gets(known("198.51.100.1", "user_b", Kind::Member)));
-}
-
-#[test]
-fn nobody_loses_while_the_pool_is_not_short() {
-    let pool = pool(1_000, 0);
-    let told = Arc::new(Told::default());
-    let school: Arc<dyn Evict> = told.clone();
-    let mut large = pool.take(&at("192.0.2.1"), 500).unwrap();
-    large.set_evictable(Arc::downgrade(&school));
-    let user = known("192.0.2.2", "user_a", Kind::Anonymous);
-    let held = drain(&pool, &user);
-    assert_eq!(held.len(), 100);
-    assert_eq!(pool.take(&user, 1).unwrap_err(), Refused::User);
-    assert_eq!(told.0.load(Relaxed), 0);
-}
-
-#[test]
-fn an_evicted_charge_is_not_given_back_again_after_it_was_made_evictable_anew() {
-    let pool = pool(100, 0);
-    let told: Arc<dyn Evict> = Arc::new(Told::default());
-    let mut large = pool.take(&at("192.0.2.1"), 95).unwrap();
-    large.set_evictable(Arc::downgrade(&told));
-    let other = pool.take(&at("192.0.2.2"), 5).unwrap();
-    assert!(pool.make_room(&at("192.0.2.3"), 10, 0));
-    large.protect();
-    large.set_evictable(Arc::downgrade(&told));
-    assert_eq!((large.amount(), pool.used()), (0, 5));
-    drop(large);
-    assert_eq!(pool.used(), 5);
-    drop(other);
-    assert_eq!(pool.used(), 0);
 }

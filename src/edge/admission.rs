@@ -13,13 +13,13 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::settings::EdgeSettings;
-use crate::budget::{Charge, Claimant, Multiples, Parts, Pool, PoolSettings, Refused};
+use crate::budget::{Charge, Claimant, Evict, Multiples, Parts, Pool, PoolSettings, Refused};
 use crate::model::Network;
 use crate::policy::bucket::{self, Level, Rate, Verdict};
 use crate::quota::quarters;
@@ -57,6 +57,8 @@ pub(super) enum Refusal {
 #[derive(Debug)]
 pub(super) struct Admission {
     multiples: Arc<Multiples>,
+    /// What one IPv4 address or one IPv6 /64 may have, however much is free; zero for no such limit.
+    sockets_of_network_max: u64,
     /// Sockets, and sessions over requests.
     sockets: Arc<Pool>,
     /// Open sessions.
@@ -64,21 +66,29 @@ pub(super) struct Admission {
     handshakes: Handshakes,
 }
 
-/// Stands for one counted thing and gives its place back when it is dropped. Boxed, because a connection keeps it
-/// and never looks at it.
+/// Stands for one counted thing and gives its place back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
-    _charge: Box<Charge>,
+    charge: Charge,
+}
+
+impl Permit {
+    /// The same, which may be taken away when places are scarce: then `whose` is told.
+    pub(super) fn evictable(mut self, whose: Weak<dyn Evict>) -> Self {
+        self.charge.set_evictable(whose);
+        self
+    }
 }
 
 impl Admission {
     pub(super) fn new(settings: &EdgeSettings, multiples: &Arc<Multiples>) -> Arc<Self> {
         Arc::new(Self {
             multiples: Arc::clone(multiples),
-            sockets: Pool::new(PoolSettings {
-                network_max: settings.connections_per_net.into(),
-                ..places("sockets", settings.connections_max + OTHER_SOCKETS_MAX)
-            }),
+            sockets_of_network_max: settings.connections_per_net.into(),
+            sockets: Pool::new(places(
+                "sockets",
+                settings.connections_max + OTHER_SOCKETS_MAX,
+            )),
             sessions: Pool::new(places("sessions", settings.connections_max)),
             handshakes: Handshakes::new(settings),
         })
@@ -86,7 +96,16 @@ impl Admission {
 
     /// The place of a socket, or of a session over requests.
     pub(super) fn socket(&self, holder: &Claimant) -> Result<Permit, Refusal> {
-        place(&self.sockets, holder)
+        let permit = place(&self.sockets, holder)?;
+        let most = self.sockets_of_network_max;
+        let is_beyond = |network: Network| {
+            let quarters = u64::from(quarters(network.width())) * u64::from(holder.multiple);
+            self.sockets.held_by_network(network) > most.saturating_mul(quarters).div_ceil(4)
+        };
+        match most > 0 && holder.network.levels().any(is_beyond) {
+            true => Err(Refusal::Network),
+            false => Ok(permit),
+        }
     }
 
     /// A WebSocket, or a session over another transport, is about to open.
@@ -206,13 +225,12 @@ fn place(pool: &Arc<Pool>, claimant: &Claimant) -> Result<Permit, Refusal> {
         Refused::Full => Refusal::Full,
         Refused::User | Refused::Network => Refusal::Network,
     })?;
-    Ok(Permit {
-        _charge: Box::new(charge),
-    })
+    Ok(Permit { charge })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     use super::super::tests::settings;
@@ -346,6 +364,21 @@ mod tests {
     }
 
     #[test]
+    fn a_fixed_number_counts_at_every_level() {
+        let mut settings = settings();
+        settings.connections_per_net = 10;
+        let admission = admission(&settings);
+        let fill = |client: &str| -> Vec<Permit> {
+            let holder = Claimant::stranger(Network::of(client.parse().unwrap()));
+            std::iter::from_fn(|| admission.socket(&holder).ok()).collect()
+        };
+        let clients = ["2001:db8::1", "2001:db8:0:1::1", "2001:db8:0:100::1"];
+        let held = clients.map(fill);
+        assert_eq!(held.each_ref().map(Vec::len), [10, 5, 5]);
+        assert!(fill("2001:db8:0:200::1").is_empty());
+    }
+
+    #[test]
     fn a_network_holds_a_part_of_what_is_free() {
         let mut settings = settings();
         settings.connections_max = 1_000;
@@ -364,6 +397,45 @@ mod tests {
         drop((crowd, rented));
         assert_eq!(admission.sessions(), 0);
         assert_eq!(fill("192.0.2.3").len(), 500);
+    }
+
+    #[derive(Debug, Default)]
+    struct Told(AtomicUsize);
+
+    impl Evict for Told {
+        fn evict(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_newcomer_gets_a_place_of_the_largest_network_when_few_are_left() {
+        let mut settings = settings();
+        settings.connections_max = 1_000;
+        let admission = admission(&settings);
+        let told: [Arc<Told>; 5] = std::array::from_fn(|_| Arc::default());
+        let mut held = Vec::new();
+        for (last, told) in (1..).zip(&told) {
+            let whose: Arc<dyn Evict> = Arc::<Told>::clone(told);
+            let permits = std::iter::from_fn(|| admission.session([192, 0, 2, last].into()).ok());
+            // 500, 250, 125, 62 and 31 of a thousand.
+            held.extend(
+                permits
+                    .take(500 >> (last - 1))
+                    .map(|it| it.evictable(Arc::downgrade(&whose))),
+            );
+        }
+        assert_eq!(admission.sessions(), 968);
+        let newcomer: IpAddr = [198, 51, 100, 1].into();
+        let places: Vec<_> = (0..60).map(|_| admission.session(newcomer)).collect();
+        assert!(places.iter().all(Result::is_ok));
+        let lost: Vec<_> = told
+            .iter()
+            .map(|told| told.0.load(Ordering::Relaxed))
+            .collect();
+        assert!(lost[0] >= 28 && lost[1..] == [0; 4], "{lost:?}");
+        // A member of the crowd itself gets nothing of the others.
+        assert!(admission.session(SOMEBODY).is_err());
     }
 
     #[test]

@@ -11,7 +11,6 @@ use tokio::time::timeout;
 
 use super::Edge;
 use super::admission::Refusal;
-use super::charges::SocketCharge;
 use super::peer::Peer;
 use super::proxy_head::{self, Head};
 use super::settings::ProxyHead;
@@ -64,9 +63,16 @@ pub(super) async fn behind_proxy(
     // A proxy of proxies goes on being one: then X-Forwarded-For tells the client.
     peer.is_proxy = edge.trusts(client.ip());
     let holder = edge.holder(client.ip(), peer.is_proxy);
-    let charge = SocketCharge::take(edge.app.memory(), &holder, cost);
-    peer.charge = charge.map_err(Lost::Refused)?;
+    let charged = peer.charge.retake(edge.app.memory(), &holder, cost);
+    charged.map_err(Lost::Refused)?;
     let place = edge.admission.socket(&holder).map_err(Lost::Refused)?;
+    let place = match peer.is_proxy {
+        true => {
+            peer.charge.protect();
+            place
+        }
+        false => place.evictable(peer.charge.whose()),
+    };
     peer.place = Mutex::new(Some(place));
     Ok(peer)
 }

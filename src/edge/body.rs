@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, timeout};
 
-use super::charges::held;
+use super::charges::with_lease;
 use super::patience::Patience;
 use crate::budget::{Lease, Memory, Refused};
 
@@ -43,7 +43,7 @@ impl Read {
     pub(super) fn held(self) -> Bytes {
         match self.lease {
             None => self.bytes,
-            Some(lease) => held(self.bytes, lease),
+            Some(lease) => with_lease(self.bytes, lease),
         }
     }
 }

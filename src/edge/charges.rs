@@ -1,15 +1,20 @@
-//! What a socket is charged with in the byte account, and what an answer is leased with.
+//! What a socket is charged with in the byte account, how it ends when that is taken away, and what an answer is
+//! leased with.
 //!
-//! Not here: the account itself (`budget`). Invariant: the charge of a socket lives exactly as long as the
-//! socket, and counts to the network of its client as soon as that is known.
+//! Not here: the account itself, and who loses (`budget`). Invariants: the charge of a socket lives exactly as long as
+//! the socket, and counts to the network of its client as soon as that is known; a socket whose charge, place or
+//! request was evicted ends at once.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use axum::body::Body;
 use bytes::Bytes;
+use tokio::task::AbortHandle;
 
 use super::admission::Refusal;
-use crate::budget::{Charge, Claimant, Lease, Memory, Refused};
+use crate::budget::{Charge, Claimant, Evict, Lease, Memory, Missing, Refused, granted};
+use crate::hub::Outbox;
+use crate::model::CloseReason;
 
 /// What a socket of HTTP costs beyond [`Memory::BASE_BYTES`]: its task and the buffer for heads. Measured
 /// are 20 KiB for an idle one and 26 KiB with 12 kB of a head, both of them without the kernel's part.
@@ -22,31 +27,100 @@ pub(super) const TLS_BYTES: u64 = 40 << 10;
 /// counts it.
 pub(super) const KERNEL_BYTES: u64 = 128 << 10;
 
-/// The charge of one socket.
+/// The charge of one socket, or of a session over requests.
 #[derive(Debug)]
-pub(super) struct SocketCharge(Mutex<Charge>);
+pub(super) struct SocketCharge {
+    /// A std mutex: held for a turn of the pool, never while room is made in it.
+    charge: Mutex<Charge>,
+    /// A std mutex of its own, because an eviction takes it.
+    end: Mutex<End>,
+}
+
+/// How a connection ends whose charge is taken away.
+#[derive(Debug, Default)]
+pub(super) enum End {
+    /// It is not known yet.
+    #[default]
+    Unknown,
+    /// The task is aborted, and drops its socket.
+    Task(AbortHandle),
+    /// The session over requests is closed.
+    Requests(Weak<dyn Evict>),
+    /// The STOMP session is cut.
+    Session(Weak<Outbox>),
+    /// It was taken away.
+    Evicted,
+}
 
 impl SocketCharge {
-    /// Takes the base of a socket and so much more.
-    pub(super) fn take(memory: &Memory, who: &Claimant, more: u64) -> Result<Self, Refusal> {
-        let charge = Self(Mutex::new(memory.socket(who)?));
-        charge.grow(more)?;
-        Ok(charge)
+    /// Takes the base of a socket and this much more.
+    pub(super) fn take(memory: &Memory, who: &Claimant, more: u64) -> Result<Arc<Self>, Refusal> {
+        let bytes = Memory::BASE_BYTES.saturating_add(more);
+        let charge = memory.pool().take(who, bytes)?;
+        let taken = Arc::new(Self {
+            charge: Mutex::new(charge),
+            end: Mutex::default(),
+        });
+        taken.lock().set_evictable(taken.whose());
+        Ok(taken)
+    }
+
+    /// Takes the same anew for the client whom a proxy has named, and gives back what it held for the proxy.
+    pub(super) fn retake(
+        self: &Arc<Self>,
+        memory: &Memory,
+        who: &Claimant,
+        more: u64,
+    ) -> Result<(), Refusal> {
+        let bytes = Memory::BASE_BYTES.saturating_add(more);
+        let mut charge = memory.pool().take(who, bytes)?;
+        charge.set_evictable(self.whose());
+        *self.lock() = charge;
+        Ok(())
+    }
+
+    /// From now on it is a trusted proxy's, whose sockets serve many clients: it is never taken away.
+    pub(super) fn protect(&self) {
+        self.lock().protect(0);
     }
 
     fn lock(&self) -> MutexGuard<'_, Charge> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.charge.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes so much more.
-    pub(super) fn grow(&self, more: u64) -> Result<(), Refused> {
-        match more {
-            0 => Ok(()),
-            _ => self.lock().grow(more),
+    fn end(&self) -> MutexGuard<'_, End> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is told when something is taken away without which the socket has to end.
+    pub(super) fn whose(self: &Arc<Self>) -> Weak<dyn Evict> {
+        let whose: Weak<Self> = Arc::downgrade(self);
+        whose
+    }
+
+    /// From now on it ends so. One that was taken away before ends at once.
+    pub(super) fn ends_by(&self, end: End) {
+        let mut now = self.end();
+        match (&*now, &end) {
+            (End::Evicted, _) => {
+                drop(now);
+                end.happen();
+            }
+            // A task may hear of its own spawn after its client's CONNECT.
+            (End::Session(_), End::Task(_)) => {}
+            _ => *now = end,
         }
     }
 
-    /// Gives so much back, or all that there is.
+    /// Takes this much more.
+    pub(super) fn grow(&self, more: u64) -> Result<(), Refused> {
+        match more {
+            0 => Ok(()),
+            _ => granted(|| self.lock().try_grow(more)),
+        }
+    }
+
+    /// Gives this much back, or all that there is.
     pub(super) fn shrink(&self, less: u64) {
         if less > 0 {
             self.lock().shrink(less);
@@ -54,7 +128,33 @@ impl SocketCharge {
     }
 }
 
-/// Whoever is refused memory is refused a place.
+impl Evict for SocketCharge {
+    fn evict(&self) {
+        let end = std::mem::replace(&mut *self.end(), End::Evicted);
+        end.happen();
+    }
+}
+
+impl End {
+    fn happen(self) {
+        match self {
+            Self::Unknown | Self::Evicted => {}
+            Self::Task(task) => task.abort(),
+            Self::Requests(session) => {
+                if let Some(session) = session.upgrade() {
+                    session.evict();
+                }
+            }
+            Self::Session(outbox) => {
+                if let Some(outbox) = outbox.upgrade() {
+                    outbox.cut(CloseReason::LIMIT_EXCEEDED);
+                }
+            }
+        }
+    }
+}
+
+/// A client that is refused memory is refused a place.
 impl From<Refused> for Refusal {
     fn from(_: Refused) -> Self {
         Self::Memory
@@ -69,23 +169,37 @@ pub(super) fn leased(bytes: Bytes, lease: impl FnOnce() -> Lease) -> Result<Byte
     }
     let mut lease = lease();
     lease.cover(bytes.len() as u64)?;
-    Ok(held(bytes, lease))
+    Ok(with_lease(bytes, lease))
+}
+
+/// The same of what is free, under a lock that an eviction needs.
+pub(super) fn leased_of_free(
+    bytes: Bytes,
+    lease: impl FnOnce() -> Lease,
+) -> Result<Bytes, Refused> {
+    if bytes.len() as u64 <= Memory::BASE_BUFFER_BYTES {
+        return Ok(bytes);
+    }
+    let mut lease = lease();
+    let covered = lease.try_cover(bytes.len() as u64, 0);
+    covered.map_err(Missing::refused)?;
+    Ok(with_lease(bytes, lease))
 }
 
 /// Bytes that keep a lease for as long as any part of them is alive.
-pub(super) fn held(bytes: Bytes, lease: Lease) -> Bytes {
-    Bytes::from_owner(Held {
+pub(super) fn with_lease(bytes: Bytes, lease: Lease) -> Bytes {
+    Bytes::from_owner(LeasedBytes {
         bytes,
         _lease: lease,
     })
 }
 
-struct Held {
+struct LeasedBytes {
     bytes: Bytes,
     _lease: Lease,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for LeasedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -100,6 +214,7 @@ pub(super) fn body(bytes: Bytes, lease: impl FnOnce() -> Lease) -> Result<Body, 
 mod tests {
     use super::*;
     use crate::budget::MemorySettings;
+    use crate::hub::OutboxLimits;
     use crate::model::Network;
 
     #[test]
@@ -117,6 +232,85 @@ mod tests {
         drop(part);
         assert_eq!(memory.used(), 0);
         assert!(leased(Bytes::from(vec![0; 1 << 20]), lease).is_err());
+    }
+
+    const LIMITS: OutboxLimits = OutboxLimits {
+        frames_max: 100,
+        bytes_max: 1 << 10,
+    };
+
+    /// A node whose memory is held by three sockets of one address and by others.
+    fn short() -> (Arc<Memory>, Vec<Arc<SocketCharge>>, Charge) {
+        let memory = Memory::new(MemorySettings { bytes_max: 1 << 20 });
+        let holder = Claimant::stranger(Network::of([192, 0, 2, 1].into()));
+        let sockets = (0..3).map(|_| SocketCharge::take(&memory, &holder, 100 << 10).unwrap());
+        let sockets: Vec<_> = sockets.collect();
+        let others = Claimant::stranger(Network::of([192, 0, 2, 2].into()));
+        let mut others = memory.pool().charge(&others);
+        others.restore((896 << 10) - memory.used());
+        (memory, sockets, others)
+    }
+
+    fn newcomer() -> Claimant {
+        Claimant::stranger(Network::of([192, 0, 2, 3].into()))
+    }
+
+    #[tokio::test]
+    async fn the_task_of_a_socket_is_aborted_when_its_charge_is_needed() {
+        let (memory, sockets, _others) = short();
+        let tasks: Vec<_> = sockets
+            .iter()
+            .map(|charge| {
+                let task = tokio_util::task::TaskTracker::new().spawn(std::future::pending::<()>());
+                charge.ends_by(End::Task(task.abort_handle()));
+                task
+            })
+            .collect();
+        let one = SocketCharge::take(&memory, &newcomer(), 0).unwrap();
+        let mut aborted = 0;
+        for task in tasks {
+            let ended = tokio::time::timeout(std::time::Duration::from_millis(100), task).await;
+            aborted += usize::from(ended.is_ok_and(|it| it.unwrap_err().is_cancelled()));
+        }
+        assert_eq!(aborted, 1);
+        drop(one);
+    }
+
+    #[tokio::test]
+    async fn a_session_is_cut_and_one_that_was_taken_away_before_its_connect_too() {
+        let (memory, sockets, _others) = short();
+        let outboxes: Vec<_> = sockets
+            .iter()
+            .map(|charge| {
+                let outbox = Arc::new(Outbox::new(LIMITS));
+                charge.ends_by(End::Session(Arc::downgrade(&outbox)));
+                outbox
+            })
+            .collect();
+        let _one = SocketCharge::take(&memory, &newcomer(), 0).unwrap();
+        let is_cut = |outboxes: &[Arc<Outbox>]| {
+            let cut = outboxes.iter().filter(|outbox| outbox.is_cut());
+            cut.count()
+        };
+        assert_eq!(is_cut(&outboxes), 1);
+        let (memory, sockets, _others) = short();
+        let _one = SocketCharge::take(&memory, &newcomer(), 0).unwrap();
+        let late: Vec<_> = sockets
+            .iter()
+            .map(|charge| {
+                let outbox = Arc::new(Outbox::new(LIMITS));
+                charge.ends_by(End::Session(Arc::downgrade(&outbox)));
+                outbox
+            })
+            .collect();
+        assert_eq!(is_cut(&late), 1);
+    }
+
+    #[test]
+    fn a_socket_of_a_trusted_proxy_is_not_taken_away() {
+        let (memory, sockets, _others) = short();
+        sockets.iter().for_each(|socket| socket.protect());
+        assert!(SocketCharge::take(&memory, &newcomer(), 0).is_err());
     }
 
     #[test]

@@ -26,6 +26,7 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::attached::Attached;
+use super::charges::End;
 use super::clock::{Clock, IdleMessages};
 use super::ending::Ending;
 use super::meters::Active;
@@ -91,7 +92,7 @@ pub(super) struct Connection {
     taken: u16,
     /// The code of the last refusal that was counted, so that its close is not counted again.
     refused: Option<Code>,
-    _permits: Places,
+    places: Places,
 }
 
 impl std::fmt::Debug for Connection {
@@ -122,7 +123,7 @@ impl Connection {
             taken: 0,
             refused: None,
             active: edge.meters.active(socket.transport(), None),
-            _permits: opened.permits,
+            places: opened.permits,
             socket,
             edge,
         }
@@ -131,8 +132,9 @@ impl Connection {
     /// Drives a connection to its end, in a task of its own: it lives for long, and has no room for
     /// what came before it.
     pub(super) fn spawn(edge: Arc<Edge>, socket: Socket, opened: Opened) {
-        let tracker = edge.tracker.clone();
-        tracker.spawn(Box::new(Self::new(edge, socket, opened)).run());
+        let (tracker, charge) = (edge.tracker.clone(), Arc::clone(&opened.permits.charge));
+        let task = tracker.spawn(Box::new(Self::new(edge, socket, opened)).run());
+        charge.ends_by(End::Task(task.abort_handle()));
     }
 
     /// Drives the connection to its end.
@@ -296,6 +298,8 @@ impl Connection {
                     live.outbox.attach(wire, &self.edge.flusher);
                     self.has_wire = true;
                 }
+                let session = End::Session(Arc::downgrade(&live.outbox));
+                self.places.charge.ends_by(session);
                 self.outbox = Some(Arc::clone(&live.outbox));
                 self.attached.set(live);
                 Input::Accepted(accepted)

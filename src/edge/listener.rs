@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::admission::Refusal;
 use super::arrival::{Lost, behind_proxy, secured};
-use super::charges::{HTTP_BYTES, SocketCharge, TLS_BYTES};
+use super::charges::{End, HTTP_BYTES, SocketCharge, TLS_BYTES};
 use super::peer::Peer;
 use super::{Edge, EdgeState, http, routes, tcp};
 
@@ -132,7 +132,11 @@ impl Door {
         let holder = self.edge.holder(ip, is_proxy);
         let admitted = self.edge.admission.socket(&holder).and_then(|place| {
             let charge = SocketCharge::take(self.edge.app.memory(), &holder, self.cost())?;
-            Ok((place, charge))
+            if is_proxy {
+                charge.protect();
+                return Ok((place, charge));
+            }
+            Ok((place.evictable(charge.whose()), charge))
         });
         match admitted {
             Ok((place, charge)) => {
@@ -141,9 +145,10 @@ impl Door {
                     is_proxy,
                     is_secure: false,
                     place: Mutex::new(Some(place)),
-                    charge,
+                    charge: Arc::clone(&charge),
                 };
-                self.edge.tracker.spawn(self.clone().open(stream, peer));
+                let task = self.edge.tracker.spawn(self.clone().open(stream, peer));
+                charge.ends_by(End::Task(task.abort_handle()));
             }
             Err(refusal) => self.refuse(stream, ip, refusal),
         }
@@ -206,7 +211,7 @@ impl Door {
     /// What a refusal costs. In the clear that is little, and bounded by [`REFUSALS_MAX`]. Under TLS it is a
     /// handshake: that needs memory in the share of the client, and a turn that nobody waits for. Without
     /// them, the socket is closed before the handshake.
-    fn afford_refusal(&self, client: IpAddr) -> Option<Option<SocketCharge>> {
+    fn afford_refusal(&self, client: IpAddr) -> Option<Option<Arc<SocketCharge>>> {
         if self.edge.certificates.is_none() {
             return Some(None);
         }
@@ -219,7 +224,7 @@ impl Door {
         self,
         stream: TcpStream,
         refusal: Refusal,
-        _held: (OwnedSemaphorePermit, Option<SocketCharge>),
+        _held: (OwnedSemaphorePermit, Option<Arc<SocketCharge>>),
     ) {
         let told = async {
             let Ok(stream) = secured(&self.edge, stream).await else {

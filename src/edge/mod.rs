@@ -38,6 +38,7 @@ mod health;
 mod http;
 mod listener;
 mod meters;
+mod old_cookie;
 mod origin;
 mod pace;
 mod paced;
@@ -80,12 +81,13 @@ pub use settings::{EdgeSettings, MessageKind, ProxyHead};
 pub use tls::{Certificates, TlsError};
 
 use crate::app::App;
-use crate::budget::{Charge, Claimant, Lease};
+use crate::budget::{Claimant, Lease};
 use crate::hub::Flusher;
 use crate::identity::Visitors;
 use crate::session::SessionConfig;
 use crate::stomp::Version;
 use admission::{Admission, Permit, Refusal};
+use charges::SocketCharge;
 use forwarded::Unbelieved;
 use meters::Meters;
 use pace::Pace;
@@ -178,9 +180,17 @@ impl std::ops::Deref for Edge {
     }
 }
 
-/// What a connection holds for as long as it lives: its own place, a place and memory in its network
-/// unless its socket has them, and the socket's.
-type Places = (Permit, Option<Box<(Permit, Charge)>>, Option<Arc<Peer>>);
+/// What a connection holds for as long as it lives.
+#[derive(Debug)]
+struct Places {
+    _session: Permit,
+    /// Its place in its network, unless its socket has that, as most have.
+    _network: Option<Box<Permit>>,
+    /// Its socket; none of a session over requests.
+    _peer: Option<Arc<Peer>>,
+    /// Its part of the byte account: its socket's, unless that is a proxy's.
+    charge: Arc<SocketCharge>,
+}
 
 impl Edge {
     fn new(state: Arc<EdgeState>, tracker: TaskTracker, shutdown: CancellationToken) -> Self {
@@ -234,33 +244,46 @@ impl Edge {
 
     /// The places that a connection needs: its own, and one in its network unless the socket has it.
     fn admit(&self, peer: &Arc<Peer>, client: IpAddr) -> Result<Places, Refusal> {
-        let memory = self.app.memory();
-        if memory.is_full() {
-            return Err(Refusal::Memory);
-        }
-        let network = match peer.is_proxy {
-            true => {
-                let client = self.stranger(client);
-                let charge = memory.socket(&client)?;
-                Some(Box::new((self.admission.socket(&client)?, charge)))
-            }
-            false => None,
+        let (charge, network) = match peer.is_proxy {
+            true => self.admit_client(client)?,
+            false => (Arc::clone(&peer.charge), None),
         };
         let session = self.admission.session(client)?;
         if network.is_some() {
             // From now on the socket counts as its client's, not as the proxy's.
             peer.give_up();
         }
-        Ok((session, network, Some(Arc::clone(peer))))
+        Ok(Places {
+            _session: session.evictable(charge.whose()),
+            _network: network,
+            _peer: Some(Arc::clone(peer)),
+            charge,
+        })
+    }
+
+    /// Memory and a place in the network of a client who has no socket alone.
+    fn admit_client(
+        &self,
+        client: IpAddr,
+    ) -> Result<(Arc<SocketCharge>, Option<Box<Permit>>), Refusal> {
+        let stranger = self.stranger(client);
+        let charge = SocketCharge::take(self.app.memory(), &stranger, 0)?;
+        let network = self.admission.socket(&stranger)?;
+        let network = network.evictable(charge.whose());
+        Ok((charge, Some(Box::new(network))))
     }
 
     /// The places of a session over requests: any socket may bring many of those, and none of them
     /// needs to last as long.
     fn admit_requests(&self, client: IpAddr) -> Result<Places, Refusal> {
-        let stranger = self.stranger(client);
-        let charge = self.app.memory().socket(&stranger)?;
-        let network = Box::new((self.admission.socket(&stranger)?, charge));
-        Ok((self.admission.session(client)?, Some(network), None))
+        let (charge, network) = self.admit_client(client)?;
+        let session = self.admission.session(client)?;
+        Ok(Places {
+            _session: session.evictable(charge.whose()),
+            _network: network,
+            _peer: None,
+            charge,
+        })
     }
 
     /// A client at this address of whom nothing else is known.
@@ -278,9 +301,12 @@ impl Edge {
         holder
     }
 
-    /// A lease of nothing yet for a client at this address.
-    fn lease(&self, client: IpAddr) -> Lease {
-        self.app.memory().lease(&self.stranger(client))
+    /// A lease of nothing yet for a request of a client at this address. When it is taken away the request fails
+    /// with its socket.
+    fn lease(&self, client: IpAddr, socket: &Arc<SocketCharge>) -> Lease {
+        let mut lease = self.app.memory().lease(&self.stranger(client));
+        lease.set_evictable(socket.whose());
+        lease
     }
 }
 

@@ -4,7 +4,7 @@
 //! of a client is believed only of a trusted proxy.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::HeaderMap;
 use axum::http::header::{COOKIE, HOST, HeaderName, HeaderValue, ORIGIN, USER_AGENT};
@@ -36,7 +36,7 @@ pub(super) struct Peer {
     /// Its place among the sockets, held for as long as the socket lives.
     pub(super) place: Mutex<Option<Permit>>,
     /// Its part of the byte account, held as long.
-    pub(super) charge: SocketCharge,
+    pub(super) charge: Arc<SocketCharge>,
 }
 
 impl Peer {

@@ -72,9 +72,7 @@ impl<'a> Opening<'a> {
         let value = ask.handshake.cookie.as_deref().filter(|_| counts);
         let cookie = match value.and_then(|value| visitors.cookies().claim_in(value)) {
             // Given just now: nobody has used it.
-            Some((claim, visit)) if !ask.handshake.cookie_presented => {
-                Some(Presented::fresh(claim, visit))
-            }
+            Some(claim) if !ask.handshake.cookie_presented => Some(Presented::fresh(claim)),
             Some(claim) => Some(visitors.look_up_cookie(claim).await?),
             None => None,
         };
@@ -166,10 +164,10 @@ impl<'a> Opening<'a> {
             return Ok(None);
         };
         let mut opened = self.opened(&known, Proof::Token);
-        if let (Source::Header, Known::Visit(mut visit)) = (source, known) {
-            let is_old = now.since(visit.used_at) >= TELL_AGAIN;
-            visit.used_at = now;
-            opened.secret_to_tell = is_old.then(|| visit.tell(self.visitors.key()));
+        if let (Source::Header, Known::Visit(visit)) = (source, known) {
+            let is_due = visit.is_cookie || now.since(visit.used_at) >= TELL_AGAIN;
+            let told = is_due.then(|| visit.told_at(now).tell(self.visitors.key()));
+            opened.secret_to_tell = told;
         }
         Ok(Some(opened))
     }
@@ -194,10 +192,9 @@ impl<'a> Opening<'a> {
             },
         };
         let visit = Visit {
-            used_at: now,
             is_loose: loose && may_return,
             is_korean: self.is_korean(),
-            ..visit
+            ..visit.told_at(now)
         };
         let mut opened = self.opened(&Known::Visit(visit), Proof::New);
         opened.secret_to_tell = Some(visit.tell(self.visitors.key()));
@@ -206,7 +203,7 @@ impl<'a> Opening<'a> {
         Ok(opened)
     }
 
-    /// The visitor whom the cookie stands for and does not open yet.
+    /// The visitor whom the cookie stands for and does not open yet; nobody once that visitor is gone.
     pub(super) fn bound(&self, bind_cookie: bool) -> Option<Visit> {
         self.cookie.as_ref().filter(|_| bind_cookie)?.visit
     }

@@ -4,6 +4,7 @@
 //! while nothing is known of the address, and for an hour after its last use; a store that cannot write
 //! still opens every secret.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::names::visitor_name;
@@ -14,7 +15,7 @@ use super::visitors::Visitors;
 use crate::model::{ClientIdentifier, Code, Problem, UnixMillis, UserId};
 use crate::policy::bucket::{Rate, Verdict};
 use crate::quota::Networks;
-use crate::store::{Found, NewVisitor, StoreError, TokenHash, UserRecord, VISIT_LIFE};
+use crate::store::{Found, NewVisitor, StoreError, TokenHash, UserRecord};
 
 /// How often the use of a secret is written: a longer life of the secret can wait.
 const SLIDE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -24,6 +25,9 @@ const BURST_MIN: u32 = 100;
 
 /// How many visitors in a row a cookie may have stood for that were given up.
 const GIVEN_UP_MAX: usize = 8;
+
+/// How far a cookie of which nothing is known is followed.
+const AHEAD_MAX: usize = 1;
 
 /// What is known of the visitor whom a secret opens.
 #[derive(Clone, Debug)]
@@ -38,7 +42,7 @@ pub(super) enum Known {
 #[derive(Clone, Debug)]
 pub(super) struct Presented {
     token: TokenHash,
-    /// The visitor whom it stands for: of a cookie always, of another secret if it is signed.
+    /// The visitor whom a signed one stands for; of a cookie nobody once they are gone.
     pub(super) visit: Option<Visit>,
     /// Whom it opens, if anybody.
     pub(super) known: Option<Known>,
@@ -48,8 +52,8 @@ pub(super) struct Presented {
 
 impl Presented {
     /// A cookie that was given just now.
-    pub(super) fn fresh(claim: Claim, visit: Visit) -> Self {
-        Self::of(claim.token, Some(visit))
+    pub(super) fn fresh(claim: Claim) -> Self {
+        Self::of(claim.token, claim.visit)
     }
 
     fn of(token: TokenHash, visit: Option<Visit>) -> Self {
@@ -93,7 +97,7 @@ impl Visitors {
             Found::Ended => {}
             Found::Nobody => {
                 if let Some(visit) = claim.visit
-                    && (now.since(visit.used_at) <= VISIT_LIFE || self.was_here(&visit).await)
+                    && (!visit.is_cookie && visit.is_recent(now) || self.was_here(&visit).await)
                 {
                     presented.known = Some(Known::Visit(visit));
                 }
@@ -102,16 +106,15 @@ impl Visitors {
         Ok(presented)
     }
 
-    /// What a cookie opens. It stands for a visitor also when it opens nothing; when the one it stood
-    /// for was given up, for another.
-    pub(super) async fn look_up_cookie(
-        &self,
-        (claim, visit): (Claim, Visit),
-    ) -> Result<Presented, Problem> {
+    /// What a cookie opens. One of which nothing is kept stands for a visitor for an hour, and for as long
+    /// as location remembers them; when the one it stood for was given up, for another. After that it
+    /// stands for nobody.
+    pub(super) async fn look_up_cookie(&self, claim: Claim) -> Result<Presented, Problem> {
+        let now = self.now();
         let mut claim = claim;
-        let mut stands_for = visit;
+        let mut ahead = 0;
         for _ in 0..GIVEN_UP_MAX {
-            let mut presented = Presented::of(claim.token, Some(stands_for));
+            let mut presented = Presented::of(claim.token, claim.visit);
             match self.found(&claim).await? {
                 Found::Open { record, expires_at } => {
                     let made_at = claim.visit.map(|visit| visit.made_at);
@@ -119,18 +122,45 @@ impl Visitors {
                     presented.expires_at = expires_at;
                     return Ok(presented);
                 }
-                Found::Nobody if claim.visit.is_some() => {
-                    let is_known = self.was_here(&stands_for).await;
-                    presented.known = is_known.then_some(Known::Visit(stands_for));
-                    return Ok(presented);
+                Found::Nobody => {
+                    let Some(visit) = claim.visit else { break };
+                    if self.was_here(&visit).await {
+                        presented.known = Some(Known::Visit(visit));
+                        return Ok(presented);
+                    }
+                    if visit.is_recent(now) {
+                        return Ok(presented);
+                    }
+                    // That an address was given up is forgotten in time; the one after it may have a row.
+                    if ahead == AHEAD_MAX {
+                        break;
+                    }
+                    ahead += 1;
                 }
-                // An old cookie that the store does not know stands for a visitor by its signature.
-                Found::Nobody => {}
-                Found::Ended => stands_for = stands_for.next(self.key()),
+                Found::Ended => {}
             }
-            claim = Claim::of(stands_for);
+            let Some(visit) = claim.visit else { break };
+            claim = Claim::of(visit.next(self.key()));
         }
         Ok(Presented::of(claim.token, None))
+    }
+
+    /// Whether the cookie of this header stands for nobody any more, so that the handshake gives another
+    /// one. Asks the store only about cookies that are older than an hour; while it does not answer, a
+    /// cookie is kept.
+    pub async fn is_cookie_over(&self, address: IpAddr, header: &str) -> bool {
+        let Some(claim) = self.cookies().old_in(header) else {
+            return false;
+        };
+        // A request can bring an old one without end; the share is that of new visitors.
+        let rate = rate_of(self.settings().per_network);
+        let networks = self.networks(address);
+        let taken = networks.take(self.quota(), "old_cookies", rate).await;
+        if matches!(taken, Verdict::Refused { .. }) {
+            return false;
+        }
+        let found = self.look_up_cookie(claim).await;
+        found.is_ok_and(|it| it.known.is_none() && it.visit.is_none())
     }
 
     async fn found(&self, claim: &Claim) -> Result<Found, Problem> {

@@ -11,7 +11,7 @@ use super::decision::Candidate;
 use super::names::visitor_name;
 use super::opening::{Found, Opening};
 use super::presented::Known;
-use super::problem::{location_away, store_away};
+use super::problem::location_away;
 use super::secret::Visit;
 use crate::model::{Problem, Proof, Standing, UnixMillis, Unkept, UserId};
 use crate::store::{NewVisitor, StoreError, TakeOver, UserRecord};
@@ -29,30 +29,13 @@ impl Opening<'_> {
             let found = noted.iter().map(|(user, it)| (noted_as(user, it), None));
             return Ok(found.collect());
         };
-        let store = self.visitors.store();
-        let records = store.loose_visitors(&self.ask.client, seen_after).await;
-        let mut found: Vec<Found> = records
-            .map_err(store_away)?
-            .into_iter()
-            .map(|record| (stored_as(&record), Some(record)))
-            .collect();
-        if found
-            .iter()
-            .all(|(candidate, _)| candidate.user_id != *user)
-        {
-            // It has a row that is not loose any more, or none.
-            let record = store.user(user).await.map_err(store_away)?;
-            match record {
-                Some(record) if record.standing.is_loose() && record.last_seen >= seen_after => {
-                    found.push((stored_as(&record), Some(record)));
-                }
-                Some(_) => {}
-                None if visitor.standing.is_loose() => {
-                    found.push((noted_as(user, visitor), None));
-                }
-                None => {}
+        let mut found = match self.stored_around((user, visitor), seen_after).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "visitors are not recognised: the store does not answer");
+                return Ok(Vec::new());
             }
-        }
+        };
         let users: Vec<UserId> = found.iter().map(|(c, _)| c.user_id.clone()).collect();
         if users.is_empty() {
             return Ok(found);
@@ -62,6 +45,34 @@ impl Opening<'_> {
         for (candidate, _) in &mut found {
             // A user whom the answer leaves out is not known to be gone.
             candidate.has_live_session = located.next().is_none_or(|s| !s.is_empty());
+        }
+        Ok(found)
+    }
+
+    /// The same as far as the store says, where one visitor is noted under the fingerprint.
+    async fn stored_around(
+        &self,
+        (user, visitor): (&UserId, &Unkept),
+        seen_after: UnixMillis,
+    ) -> Result<Vec<Found>, StoreError> {
+        let store = self.visitors.store();
+        let records = store.loose_visitors(&self.ask.client, seen_after).await?;
+        let records = records.into_iter();
+        let mut found: Vec<Found> = records
+            .map(|record| (stored_as(&record), Some(record)))
+            .collect();
+        if found.iter().any(|(known, _)| known.user_id == *user) {
+            return Ok(found);
+        }
+        // It has a row that is not loose any more, or none.
+        match store.user(user).await? {
+            Some(record) if record.standing.is_loose() && record.last_seen >= seen_after => {
+                found.push((stored_as(&record), Some(record)));
+            }
+            None if visitor.standing.is_loose() => {
+                found.push((noted_as(user, visitor), None));
+            }
+            Some(_) | None => {}
         }
         Ok(found)
     }
@@ -90,15 +101,13 @@ impl Opening<'_> {
         // a node with another clock, which also said when they ended.
         let taken_at = now.max(candidate.last_seen).after(Duration::from_millis(1));
         let bound = self.bound(bind_cookie);
-        let secret = Visit {
-            used_at: now,
-            ..bound.unwrap_or(Visit {
-                made_at: taken_at,
-                is_loose: true,
-                is_korean: self.is_korean(),
-                ..Visit::of_address(user_id)
-            })
-        };
+        let secret = bound.unwrap_or(Visit {
+            made_at: taken_at,
+            is_loose: true,
+            is_korean: self.is_korean(),
+            ..Visit::of_address(user_id)
+        });
+        let secret = secret.told_at(now);
         let taken = self.write_take_over((user_id, record.as_ref()), &secret, taken_at);
         let taken = taken.await;
         // Also when it failed: it may have been committed all the same.

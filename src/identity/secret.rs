@@ -8,10 +8,10 @@
 //!
 //! ```text
 //! secret = "sbv2." base64url(flags, 1 byte | address, 9 | made at, 6 | used at, 6 | MAC, 16)
-//! cookie = such a secret; made at and used at are 0
+//! cookie = such a secret; made at is 0, used at is when it was given
 //! ```
 //!
-//! `flags`: 1 is loose, 2 is a name in Korean. Times are Unix milliseconds. The MAC (HMAC-SHA256 under
+//! `flags`: 1 is loose, 2 is a name in Korean, 4 is a cookie of which no CONNECTED has told yet. Times are Unix milliseconds. The MAC (HMAC-SHA256 under
 //! `FP_KEY`, its first 16 bytes) covers everything before it. `used at` slides when the secret is told anew,
 //! `made at` never changes: with the address it names the secret in the store. Before there were signed
 //! secrets a store gave each visitor a random one, which it still opens:
@@ -21,17 +21,23 @@
 //! cookie = secret "." base64url(first 16 bytes of the MAC)    22 characters, no padding
 //! ```
 //!
-//! The MAC lets a handshake tell a genuine cookie from an invented one without asking the store.
+//! The MAC lets a handshake tell a genuine cookie from an invented one without asking the store. The time
+//! ends it: a visitor of whom nothing is kept is gone an hour after the last use, in whatever way their
+//! secret is presented.
+
+mod visit;
 
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, Mac};
+use hmac::Mac;
 use sha2::{Digest, Sha256};
 
+pub use self::visit::Visit;
+use super::Clock;
 use super::fingerprint::FingerprintKey;
-use super::random::{RandomUnavailable, random};
+use super::random::RandomUnavailable;
 use crate::model::{UnixMillis, UserId};
 use crate::store::TokenHash;
 
@@ -45,126 +51,6 @@ const PREFIX: &str = "sbv1.";
 const SIGNED_PREFIX: &str = "sbv2.";
 const SECRET_BYTES: usize = 32;
 const MAC_BYTES: usize = 16;
-/// What is signed.
-const VISIT_BYTES: usize = 22;
-const SIGNED_BYTES: usize = VISIT_BYTES + MAC_BYTES;
-
-const LOOSE: u8 = 1;
-const KOREAN: u8 = 2;
-
-/// What a signed secret says of its visitor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Visit {
-    /// The bits of the address.
-    pub(super) address: [u8; 9],
-    /// When it was made; 0 of a cookie.
-    pub(super) made_at: UnixMillis,
-    /// When it was told last; 0 of a cookie.
-    pub(super) used_at: UnixMillis,
-    /// Whether a fingerprint may open the identity.
-    pub(super) is_loose: bool,
-    /// The language of the name.
-    pub(super) is_korean: bool,
-}
-
-impl Visit {
-    /// The visitor of a new cookie.
-    ///
-    /// # Errors
-    /// When the operating system gives no random bits.
-    pub(super) fn random() -> Result<Self, RandomUnavailable> {
-        Ok(Self::at(random()?))
-    }
-
-    fn at(mut address: [u8; 9]) -> Self {
-        // An address has 65 bits, and one way of writing them.
-        address[0] &= 1;
-        Self {
-            address,
-            made_at: UnixMillis(0),
-            used_at: UnixMillis(0),
-            is_loose: false,
-            is_korean: false,
-        }
-    }
-
-    /// The visitor with an address of our own making; for any other address a visitor of none.
-    pub(super) fn of_address(user: &UserId) -> Self {
-        Self::at(user.random_bits().unwrap_or_default())
-    }
-
-    /// The visitor of a cookie whose own address was given up: the same one each time it is asked.
-    pub(super) fn next(&self, key: &FingerprintKey) -> Self {
-        let mac = key.mac(&[b"next\0", &self.address]).finalize().into_bytes();
-        let mut address = [0; 9];
-        address.copy_from_slice(&mac[..9]);
-        Self::at(address)
-    }
-
-    /// The address of the visitor.
-    #[must_use]
-    pub fn user_id(&self) -> UserId {
-        UserId::from_random(self.address)
-    }
-
-    /// The secret as its holder keeps it. Never log this.
-    pub(super) fn tell(&self, key: &FingerprintKey) -> String {
-        let mut bytes = [0; SIGNED_BYTES];
-        bytes[..VISIT_BYTES].copy_from_slice(&self.bytes());
-        let mac = Self::mac(key, &bytes[..VISIT_BYTES])
-            .finalize()
-            .into_bytes();
-        bytes[VISIT_BYTES..].copy_from_slice(&mac[..MAC_BYTES]);
-        format!("{SIGNED_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
-    }
-
-    /// Reads what [`Visit::tell`] writes under the same key; `None` for everything else.
-    pub(super) fn read(key: &FingerprintKey, text: &str) -> Option<Self> {
-        let bytes: [u8; SIGNED_BYTES] = decode(text.strip_prefix(SIGNED_PREFIX)?)?;
-        let (visit, mac) = bytes.split_at(VISIT_BYTES);
-        // Compares in constant time.
-        Self::mac(key, visit).verify_truncated_left(mac).ok()?;
-        Self::of_bytes(visit)
-    }
-
-    /// Without the MAC, for what is authenticated in another way.
-    pub(super) fn bytes(&self) -> [u8; VISIT_BYTES] {
-        let mut bytes = [0; VISIT_BYTES];
-        bytes[0] = u8::from(self.is_loose) * LOOSE + u8::from(self.is_korean) * KOREAN;
-        bytes[1..10].copy_from_slice(&self.address);
-        bytes[10..16].copy_from_slice(&self.made_at.0.to_be_bytes()[2..]);
-        bytes[16..].copy_from_slice(&self.used_at.0.to_be_bytes()[2..]);
-        bytes
-    }
-
-    pub(super) fn of_bytes(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; VISIT_BYTES] = bytes.try_into().ok()?;
-        let (flags, rest) = bytes.split_first()?;
-        let (address, times) = rest.split_first_chunk::<9>()?;
-        let (made_at, used_at) = times.split_at_checked(6)?;
-        let time = |bytes: &[u8]| {
-            bytes
-                .iter()
-                .fold(0, |time, byte| time << 8 | u64::from(*byte))
-        };
-        Some(Self {
-            address: *address,
-            made_at: UnixMillis(time(made_at)),
-            used_at: UnixMillis(time(used_at)),
-            is_loose: flags & LOOSE != 0,
-            is_korean: flags & KOREAN != 0,
-        })
-    }
-
-    fn mac(key: &FingerprintKey, visit: &[u8]) -> Hmac<Sha256> {
-        key.mac(&[b"sbv2\0", visit])
-    }
-
-    /// What the store keeps of the secret.
-    pub(super) fn token(&self) -> TokenHash {
-        token_of(&self.user_id(), self.made_at)
-    }
-}
 
 /// What the store keeps of a signed secret: a hash of what names it. Nobody can make the secret of it.
 pub(super) fn token_of(user: &UserId, made_at: UnixMillis) -> TokenHash {
@@ -241,17 +127,18 @@ impl std::fmt::Debug for Secret {
 }
 
 /// Makes and reads the cookie `sb_vid`, without touching the store.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct VisitorCookies {
     key: FingerprintKey,
     life: Duration,
+    clock: Clock,
 }
 
 impl VisitorCookies {
     /// Cookies under this key that live for `life` after each handshake.
     #[must_use]
-    pub fn new(key: FingerprintKey, life: Duration) -> Self {
-        Self { key, life }
+    pub fn new(key: FingerprintKey, life: Duration, clock: Clock) -> Self {
+        Self { key, life, clock }
     }
 
     /// The value for a handshake that brought this `Cookie` header, and whether it is the one that
@@ -260,17 +147,28 @@ impl VisitorCookies {
     /// # Errors
     /// When a new one is needed and the operating system gives no random bits.
     pub fn cookie_for(&self, header: Option<&str>) -> Result<(String, bool), RandomUnavailable> {
+        match self.genuine_in(header) {
+            Some((value, _)) => Ok((value.to_owned(), true)),
+            None => Ok((Visit::cookie((self.clock)())?.tell(&self.key), false)),
+        }
+    }
+
+    /// What the genuine cookie of this header stands for, if its time alone does not say that the visitor
+    /// is still there.
+    pub(super) fn old_in(&self, header: &str) -> Option<Claim> {
+        let (_, claim) = self.genuine_in(Some(header))?;
+        let now = (self.clock)();
+        (!claim.visit.is_some_and(|visit| visit.is_recent(now))).then_some(claim)
+    }
+
+    fn genuine_in<'h>(&self, header: Option<&'h str>) -> Option<(&'h str, Claim)> {
         // Cookies of several paths may come under one name; an invented one must not hide ours.
-        let genuine = header
+        header
             .into_iter()
             .flat_map(|header| header.split(';'))
             .filter_map(|pair| pair.trim().split_once('='))
             .filter(|(name, _)| *name == COOKIE)
-            .find(|(_, value)| self.claim_in(value).is_some());
-        match genuine {
-            Some((_, value)) => Ok((value.to_owned(), true)),
-            None => Ok((Visit::random()?.tell(&self.key), false)),
-        }
+            .find_map(|(_, value)| Some((value, self.claim_in(value)?)))
     }
 
     /// The secret in a cookie as its holder would present it, if this cluster made the cookie.
@@ -282,21 +180,13 @@ impl VisitorCookies {
         self.random_in(value).map(|secret| secret.tell())
     }
 
-    /// What a cookie stands for. One that was given out before there were signed secrets, and of which the
-    /// store knows nothing, stands for a visitor of its own, too.
-    pub(super) fn claim_in(&self, value: &str) -> Option<(Claim, Visit)> {
+    /// What a cookie stands for.
+    pub(super) fn claim_in(&self, value: &str) -> Option<Claim> {
         if value.starts_with(SIGNED_PREFIX) {
-            let visit = Visit::read(&self.key, value)?;
-            return Some((Claim::of(visit), visit));
+            return Visit::read(&self.key, value).map(Claim::of);
         }
-        let secret = self.random_in(value)?;
-        let mut seed = [0; 9];
-        seed.copy_from_slice(&secret.hash()[..9]);
-        let claim = Claim {
-            token: secret.hash(),
-            visit: None,
-        };
-        Some((claim, Visit::at(seed).next(&self.key)))
+        let token = self.random_in(value)?.hash();
+        Some(Claim { token, visit: None })
     }
 
     fn random_in(&self, value: &str) -> Option<Secret> {
@@ -341,6 +231,14 @@ impl VisitorCookies {
         let mac = self.key.mac(&[COOKIE.as_bytes(), b"\0", told.as_bytes()]);
         let mac = mac.finalize().into_bytes();
         format!("{told}.{}", URL_SAFE_NO_PAD.encode(&mac[..MAC_BYTES]))
+    }
+}
+
+impl std::fmt::Debug for VisitorCookies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VisitorCookies")
+            .field("life", &self.life)
+            .finish_non_exhaustive()
     }
 }
 

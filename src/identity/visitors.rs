@@ -22,7 +22,7 @@ use crate::model::{
     ClientIdentifier, Code, MessageId, Principal, Problem, StoredMessage, UnixMillis, UserId,
 };
 use crate::quota::{Networks, Quota};
-use crate::store::{AccountStore, Store};
+use crate::store::{AccountStore, ENDED_LIFE, Store};
 
 /// How long a page of somebody's own copy may be, in messages.
 const EXPORT_PAGE: u32 = 250;
@@ -55,7 +55,7 @@ impl Visitors {
         settings: VisitorSettings,
         clock: Clock,
     ) -> Self {
-        let cookies = VisitorCookies::new(key.clone(), settings.token_ttl);
+        let cookies = VisitorCookies::new(key.clone(), settings.token_ttl, Arc::clone(&clock));
         Self {
             store,
             location,
@@ -240,8 +240,8 @@ impl Visitors {
     /// # Errors
     /// When the store is away.
     pub async fn erase(&self, user_id: &UserId) -> Result<(), Problem> {
-        // For as long as any secret of theirs can be presented, a cookie included.
-        let ends_at = self.now().after(self.settings.token_ttl);
+        // For as long as a secret opens somebody of whom nothing is stored, a cookie included.
+        let ends_at = self.now().after(ENDED_LIFE);
         let erased = self.store.erase(user_id, ends_at).await;
         erased.map_err(store_away)?;
         self.recipients().forget(user_id);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::config::{AppEnv, Config, LogIp, ProxyProtocol, Recognition, WsFrame};
+use super::config::{AppEnv, Config, LogIp, Mode, ProxyProtocol, Recognition, WsFrame};
 use super::memory::Limit;
 use crate::app::{AppSettings, PoolSizes, Pools, StoreSizes, Stored};
 use crate::budget::{Memory, MemorySettings, Multiples};
@@ -17,6 +17,9 @@ use crate::edge::{AddressLog, EdgeSettings, MessageKind, ProxyHead};
 use crate::identity::{Recognition as Recognise, VisitorSettings};
 use crate::model::UnixMillis;
 use crate::policy::bucket::Rate;
+
+/// Messages in the queues of a node that is alone have at most this part of its memory.
+const QUEUE_MEMORY_PART: u64 = 4;
 
 impl Config {
     pub(super) fn app(&self) -> AppSettings {
@@ -48,7 +51,7 @@ impl Config {
             rules: self.rules.clone(),
             relays: self.relays.clone(),
             memory: Memory::new(MemorySettings {
-                bytes_max: Limit::of(settings.memory_limit.0 as u64).bytes,
+                bytes_max: self.memory_bytes_max(),
             }),
             multiples: self.multiples(),
             pools: Pools::new(PoolSizes {
@@ -59,9 +62,15 @@ impl Config {
             stored: Stored::new(StoreSizes {
                 visitors: settings.visitor_store_bytes.0 as u64,
                 visitors_keep: settings.anon_history_ttl,
+                rows_keep: settings.anon_identity_ttl,
                 members: settings.member_store_bytes.0 as u64,
             }),
         }
+    }
+
+    /// How large the byte account is; zero for no limit.
+    fn memory_bytes_max(&self) -> u64 {
+        Limit::of(self.settings.memory_limit.0 as u64).bytes
     }
 
     /// Networks with larger limits than others.
@@ -91,6 +100,11 @@ impl Config {
             consumers_max: settings.queue_consumers as usize,
             length_max: settings.queue_length,
             bytes_max: u64::try_from(settings.queue_bytes.0).unwrap_or(u64::MAX),
+            bytes_together_max: match (&self.mode, self.memory_bytes_max()) {
+                // The queues are in this process.
+                (Mode::Alone, 1..) => self.memory_bytes_max() / QUEUE_MEMORY_PART,
+                (Mode::Alone, 0) | (Mode::Cluster { .. }, _) => u64::MAX,
+            },
             expires: settings.queue_expires,
             visitor_expires: settings.queue_visitor_expires,
         }

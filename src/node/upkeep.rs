@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use super::run::wall_clock;
 use crate::broker::Broker;
 use crate::identity::Accounts;
-use crate::model::UnixMillis;
+use crate::model::{UnixMillis, UserId};
 use crate::store::Store;
 
 /// How often what has expired is removed.
@@ -19,6 +19,9 @@ const PURGE_EVERY: Duration = Duration::from_secs(3_600);
 
 /// How often what may have gone astray is looked for.
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// How many connected users are noted in one piece of work of the store.
+const SEEN_AT_ONCE: usize = 256;
 
 /// How often the gauges are read.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
@@ -61,11 +64,12 @@ pub(super) async fn upkeep(
     }
 }
 
-/// Whoever is connected is seen now, so that he is not removed as somebody who went away.
+/// Notes that those who are connected were seen now, so that they are not removed as users who went away.
 async fn stay(store: &dyn Store, broker: &Broker, now: UnixMillis) {
-    for user in broker.hub.users() {
-        if let Err(error) = store.seen(&user, now).await {
-            tracing::warn!(%error, "who is connected was not noted");
+    let users: Vec<UserId> = broker.hub.users().into_iter().collect();
+    for some in users.chunks(SEEN_AT_ONCE) {
+        if let Err(error) = store.seen_all(some, now).await {
+            tracing::warn!(%error, "which users are connected was not noted");
             return;
         }
     }

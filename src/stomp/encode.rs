@@ -8,7 +8,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::command::Command;
-use super::escape::{Escaping, Part};
+use super::escape::{self, Escaping, Part};
 use super::frame::Frame;
 use super::version::Version;
 
@@ -126,8 +126,10 @@ fn write<'a>(
     let body = if length.is_some() { body } else { &[] };
 
     let mut size = room + command.as_str().len() + "\n\n\0".len() + body.len();
+    let mut plain = Plain::default();
     for (name, value) in headers.clone() {
-        size += escaping.written_len(Part::Name, name) + escaping.written_len(Part::Value, value);
+        size += plain.measure(escaping, Part::Name, name);
+        size += plain.measure(escaping, Part::Value, value);
         size += ":\n".len();
     }
     size += length.map_or(0, |length| {
@@ -139,9 +141,9 @@ fn write<'a>(
     octets.extend_from_slice(command.as_str().as_bytes());
     octets.push(b'\n');
     for (name, value) in headers {
-        escaping.write(Part::Name, name, &mut octets);
+        plain.write(escaping, Part::Name, name, &mut octets);
         octets.push(b':');
-        escaping.write(Part::Value, value, &mut octets);
+        plain.write(escaping, Part::Value, value, &mut octets);
         octets.push(b'\n');
     }
     if let Some(length) = length {
@@ -155,6 +157,50 @@ fn write<'a>(
     octets.push(b'\0');
     debug_assert_eq!(octets.len(), size, "one allocation of the exact size");
     octets
+}
+
+/// Which of the first 64 names and values need no escaping: noted when they are measured, so that they are not looked
+/// through again when they are written.
+struct Plain {
+    texts: u64,
+    /// The text that is measured next, and the one that is written next; none beyond the 64th.
+    measured: u64,
+    written: u64,
+}
+
+impl Default for Plain {
+    fn default() -> Self {
+        Self {
+            texts: 0,
+            measured: 1,
+            written: 1,
+        }
+    }
+}
+
+impl Plain {
+    /// How many bytes will be written for the next text.
+    fn measure(&mut self, escaping: Escaping, part: Part, text: &str) -> usize {
+        let this = self.measured;
+        self.measured <<= 1;
+        match escape::is_plain(text) {
+            true => {
+                self.texts |= this;
+                text.len()
+            }
+            false => escaping.written_len(part, text),
+        }
+    }
+
+    /// Writes the next text.
+    fn write(&mut self, escaping: Escaping, part: Part, text: &str, to: &mut Vec<u8>) {
+        let this = self.written;
+        self.written <<= 1;
+        match self.texts & this {
+            0 => escaping.write(part, text, to),
+            _ => to.extend_from_slice(text.as_bytes()),
+        }
+    }
 }
 
 /// A number in decimal, without an allocation.
@@ -217,6 +263,32 @@ mod tests {
             "MESSAGE\nsubscription:s\\c1\ndestination:/topic/a\nmessage-id:m1\n\
              a\\cb:x\\nmessage-id\\cevil\\r\ncontent-length:3\n\na\0b\0",
         );
+    }
+
+    #[test]
+    fn headers_beyond_those_that_are_noted_are_escaped_as_well() {
+        let texts = (0..100).map(|n| match n % 3 {
+            0 => format!("{n}:"),
+            _ => n.to_string(),
+        });
+        let headers: Vec<_> = texts.map(|text| ("h".into(), text.into())).collect();
+        let octets = message(&Message {
+            version: Version::V1_2,
+            subscription: None,
+            destination: "/topic/a",
+            message_id: "m1",
+            content_type: None,
+            headers: &headers,
+            body: b"",
+        });
+        let text = std::str::from_utf8(&octets).unwrap();
+        let expected: String = (0..100)
+            .map(|n| match n % 3 {
+                0 => format!("h:{n}\\c\n"),
+                _ => format!("h:{n}\n"),
+            })
+            .collect();
+        assert!(text.contains(&expected), "{text}");
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl Escaping {
 
 /// Whether no version writes any of it differently: nearly always. Without an early end, so that
 /// the compiler looks at many octets at once.
-fn is_plain(text: &str) -> bool {
+pub(super) fn is_plain(text: &str) -> bool {
     text.bytes().fold(true, |plain, octet| {
         plain & !matches!(octet, b'\0' | b'\n' | b'\r' | b':' | b'\\')
     })

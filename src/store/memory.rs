@@ -9,6 +9,7 @@ mod visits;
 use std::fmt;
 use std::future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use state::State;
@@ -90,8 +91,12 @@ impl Store for MemoryStore {
         Ok(self.state().wrote_since(room, from, since))
     }
 
-    async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError> {
-        Ok(self.state().stored_by_visitors(slot_ms))
+    async fn stored_by_visitors(
+        &self,
+        slot_ms: u64,
+        rows_keep: Duration,
+    ) -> Result<Vec<StoredSlot>, StoreError> {
+        Ok(self.state().stored_by_visitors(slot_ms, rows_keep))
     }
 
     async fn user(&self, user_id: &UserId) -> Result<Option<UserRecord>, StoreError> {

@@ -7,6 +7,7 @@
 pub mod accounts;
 mod alike;
 mod backlog;
+mod lives;
 pub mod memory;
 pub mod postgres;
 mod rows;
@@ -14,6 +15,8 @@ mod sql;
 pub mod sqlite;
 
 pub use accounts::AccountStore;
+use lives::unkept_before;
+pub use lives::{ENDED_LIFE, StoredSlot, VISIT_LIFE};
 pub use memory::MemoryStore;
 pub use postgres::{PostgresSettings, PostgresStore};
 pub use sqlite::{SqliteSettings, SqliteStore};
@@ -145,17 +148,6 @@ pub struct UserRecord {
     pub is_kept: bool,
 }
 
-/// Messages that end within one slot of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoredSlot {
-    /// The number of the slot, counted from 1970.
-    pub slot: u64,
-    /// How many messages they are.
-    pub messages: u64,
-    /// The bytes of their texts.
-    pub bytes: u64,
-}
-
 /// A visitor to be created together with his secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewVisitor {
@@ -212,18 +204,6 @@ impl Found {
             false => Self::Nobody,
         }
     }
-}
-
-/// How long a visitor of whom nothing is kept can come back, and how long a row stays that nothing
-/// depends on.
-pub const VISIT_LIFE: Duration = Duration::from_secs(3_600);
-
-/// How much longer such a row stays: the clocks of the nodes may differ.
-const VISIT_MARGIN: Duration = Duration::from_secs(300);
-
-/// Rows that nothing depends on go when their visitors were last seen before this.
-fn unkept_before(now: UnixMillis) -> UnixMillis {
-    now.before(VISIT_LIFE + VISIT_MARGIN)
 }
 
 /// A loose identity to be taken over by whoever has its fingerprint.
@@ -295,9 +275,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         limit: u32,
     ) -> Result<Range, StoreError>;
 
-    /// What visitors have stored, by slots of `slot_ms` in which retention may remove it, in their order.
+    /// What visitors have stored, by slots of `slot_ms` in which retention may remove it: messages, and rows
+    /// of visitors, which stay for `rows_keep` after they were last seen. A slot may come twice.
     /// Goes through all of it: meant for the start of a node.
-    async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError>;
+    async fn stored_by_visitors(
+        &self,
+        slot_ms: u64,
+        rows_keep: Duration,
+    ) -> Result<Vec<StoredSlot>, StoreError>;
 
     /// Whether `from` has written to the conversation at or after `since`.
     async fn wrote_since(
@@ -363,6 +348,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The user connected or disconnected now.
     async fn seen(&self, user_id: &UserId, now: UnixMillis) -> Result<(), StoreError>;
 
+    /// The same of several at once, in one piece of work: callers bound how many.
+    async fn seen_all(&self, user_ids: &[UserId], now: UnixMillis) -> Result<(), StoreError> {
+        for user_id in user_ids {
+            self.seen(user_id, now).await?;
+        }
+        Ok(())
+    }
+
     /// Everything that the user wrote or received and the store still has, oldest first, at most
     /// `limit` messages after `after`: the user's own copy. No message follows once the texts have
     /// `bytes_max` bytes, so that an answer has less than that and one message more.
@@ -377,6 +370,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Forgets a user: his row, his secrets, his memberships, the words of his messages (their
     /// places stay for the others). A conversation in which nobody is left goes as a whole. No secret
     /// opens the address until `ends_at`, whether there was a row or not.
+    ///
+    /// From the first moment no secret opens the address; the rest may be done in several steps, so that
+    /// nobody else waits for a long history. What was cut off by the end of a node, [`Store::purge`] completes.
     async fn erase(&self, user_id: &UserId, ends_at: UnixMillis) -> Result<(), StoreError>;
 
     /// Removes what has expired (messages, secrets) and the visitors not seen since `idle_before`

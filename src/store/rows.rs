@@ -3,6 +3,8 @@
 //! Not here: the drivers' own types. Invariant: what was written by this crate reads back as the
 //! same value; anything else is a damaged row and an error, never a guess.
 
+use std::time::Duration;
+
 use super::{StoreError, StoredSlot, UserRecord};
 use crate::model::{Holder, Kind, MessageId, RoomId, Standing, StoredMessage, UnixMillis, UserId};
 
@@ -119,10 +121,25 @@ pub(super) fn signed(number: u64) -> i64 {
 /// What visitors have stored in one slot of time, out of a row.
 pub(super) fn stored_slot(slot: i64, messages: i64, bytes: i64) -> StoredSlot {
     StoredSlot {
+        visitors: 0,
         slot: unsigned(slot),
         messages: unsigned(messages),
         bytes: unsigned(bytes),
     }
+}
+
+/// The rows of visitors that end in one slot of time, out of a row.
+pub(super) fn visitors_slot(slot: i64, visitors: i64) -> StoredSlot {
+    StoredSlot {
+        slot: unsigned(slot),
+        visitors: unsigned(visitors),
+        ..StoredSlot::default()
+    }
+}
+
+/// A span of time for a statement.
+pub(super) fn span(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A time for a row.

@@ -22,6 +22,18 @@ macro_rules! message_columns {
 
 pub(super) use message_columns;
 
+/// Whether a message `m` that was to expire is kept: it was written by a visitor who has an account since then,
+/// before it expired. What another one wrote who had the address before goes as it would have.
+macro_rules! is_of_account {
+    () => {
+        "EXISTS (SELECT 1 FROM users u JOIN accounts a ON a.user_id = u.user_id \
+         WHERE u.user_id = m.from_user AND u.kind = 1 AND m.expires_at > a.created_at \
+         AND m.accepted_at >= coalesce(u.taken_at, 0))"
+    };
+}
+
+pub(super) use is_of_account;
+
 /// The statements with their names, so that a test can look at every one.
 macro_rules! statements {
     ($($(#[doc = $doc:literal])* $name:ident = $text:expr;)*) => {
@@ -69,8 +81,9 @@ statements! {
         UNION SELECT old_id, CAST($2 AS bigint) FROM aliases WHERE new_id = CAST($1 AS text) \
         ON CONFLICT (user_id) DO UPDATE SET ends_at = excluded.ends_at \
         WHERE ended_visitors.ends_at < excluded.ends_at";
-    /// Addresses of which every secret has ended by itself.
-    DROP_ENDED = "DELETE FROM ended_visitors WHERE ends_at <= $1";
+    /// Addresses of which every secret has ended by itself, some at a time.
+    DROP_ENDED = "DELETE FROM ended_visitors WHERE user_id IN ( \
+        SELECT user_id FROM ended_visitors WHERE ends_at <= $1 LIMIT $2)";
     /// Visitors on which nothing depends, some at a time.
     UNKEPT = "SELECT user_id FROM users WHERE is_kept = 0 AND kind = 0 AND last_seen < $1 \
         ORDER BY user_id LIMIT $2";
@@ -124,6 +137,9 @@ statements! {
     STORED_BY_VISITORS = "SELECT expires_at / $1 AS slot, count(*), \
         CAST(sum(octet_length(text)) AS BIGINT) FROM messages WHERE expires_at IS NOT NULL \
         GROUP BY 1 ORDER BY 1";
+    /// Rows of visitors, by slots of time in which they end unless their users come back.
+    VISITORS_STORED = "SELECT (last_seen + $1) / $2 AS slot, count(*) FROM users \
+        WHERE kind = 0 AND is_kept = 1 GROUP BY 1 ORDER BY 1";
     /// Ends the memberships of a user.
     DROP_MEMBER = "DELETE FROM members WHERE user_id = $1";
     /// Ends the secrets of a user.

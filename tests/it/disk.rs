@@ -79,6 +79,10 @@ async fn a_deleted_database_file_ends_receipts_and_readiness() {
         1,
         "{output}"
     );
+    // Newcomers get in, also beside a visitor with the same fingerprint.
+    for _ in 0..3 {
+        connected(&node).await;
+    }
 }
 
 #[tokio::test]

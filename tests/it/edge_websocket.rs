@@ -1,8 +1,11 @@
 //! WebSocket at the edge: who may open one, what becomes of clients that misbehave, how it closes.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use stompbox::identity::{FingerprintKey, VisitorCookies};
+use stompbox::model::UnixMillis;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
@@ -79,6 +82,42 @@ async fn a_genuine_cookie_is_given_again_and_an_invented_one_replaced() {
         "sb_vid=sbv1.invented",
         cookie(Some("sb_vid=sbv1.invented")).await
     );
+}
+
+#[tokio::test]
+async fn a_cookie_that_stands_for_nobody_any_more_is_replaced() {
+    const KEY: &str = "a key of the cluster, of 32 bytes";
+    let node = Node::start("old-cookie", &[("FP_KEY", KEY)]).await;
+    let at = node.address();
+    let own = format!("Origin: http://{at}");
+    // As the node gave it so long ago.
+    let given = |age: Duration| {
+        let key = FingerprintKey::from_bytes(KEY.as_bytes());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let then = u64::try_from((now - age).as_millis()).unwrap();
+        let life = Duration::from_secs(3_600);
+        let cookies = VisitorCookies::new(key, life, Arc::new(move || UnixMillis(then)));
+        format!("sb_vid={}", cookies.cookie_for(None).unwrap().0)
+    };
+    let info = async |cookie: &str, path: &str| {
+        let line = format!("Cookie: {cookie}");
+        let answer = match path {
+            "/info" => ask(at, "GET /ws-chat/info", &[&own, &line]).await,
+            _ => upgrade(at, &[&own, &line]).await.1,
+        };
+        let set = answer.header("set-cookie").unwrap();
+        set.split(';').next().unwrap().to_owned()
+    };
+    for path in ["/info", ""] {
+        let (young, old) = (
+            given(Duration::from_secs(3_500)),
+            given(Duration::from_secs(3_700)),
+        );
+        assert_eq!(info(&young, path).await, young, "{path}");
+        let fresh = info(&old, path).await;
+        assert_ne!(fresh, old, "{path}");
+        assert_eq!(info(&fresh, path).await, fresh, "{path}");
+    }
 }
 
 #[tokio::test]

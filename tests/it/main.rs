@@ -51,6 +51,7 @@ mod instruction_gate;
 mod limits_cluster;
 mod login_flood;
 mod mail;
+mod memory_evictions;
 mod memory_requests;
 mod memory_sessions;
 mod nginx_sockjs;

@@ -1,6 +1,8 @@
 //! What the SQLite engine has to show beside the contract: durability, one process per file, a
 //! damaged file, a full disk, a bounded log, a bounded queue.
 
+mod erasing;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};

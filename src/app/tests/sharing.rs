@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::rig::{Client, Rig, Shape};
 use crate::app::{AppSettings, PoolSizes, Pools, StoreSizes, Stored};
-use crate::model::{AckMode, CloseReason, Code, Destination, Problem, QueueArguments};
+use crate::model::{AckMode, CloseReason, Code, Destination, Network, Problem, QueueArguments};
 use crate::policy::bucket::Rate;
 use crate::store::MemoryStore;
 
@@ -237,6 +237,47 @@ async fn one_address_leaves_patterns_to_others_and_the_same_pattern_counts_once(
     assert_eq!(patterns.used(), 1);
 }
 
+/// The place of a pattern is taken from the client that holds most, also when another client uses the pattern too: it
+/// passes to that one, who loses nothing.
+#[tokio::test(start_paused = true)]
+async fn a_pattern_that_another_client_uses_passes_to_them_when_its_holder_loses() {
+    let rig = sharing(PoolSizes {
+        patterns: 12,
+        ..PoolSizes::default()
+    })
+    .await;
+    let mut large = Vec::new();
+    for number in 0..4 {
+        let client = rig.neighbour("192.0.2.1").await;
+        tries(&client, &format!("/topic/{number}.*")).await.unwrap();
+        large.push(client);
+    }
+    let other = rig.neighbour("198.51.100.9").await;
+    tries(&other, "/topic/3.*").await.unwrap();
+    let mut small = Vec::new();
+    for number in 0..5 {
+        let client = rig.neighbour(&format!("198.51.100.{number}")).await;
+        tries(&client, &format!("/topic/small.{number}.*"))
+            .await
+            .unwrap();
+        small.push(client);
+    }
+    let patterns = &rig.nodes[0].settings.pools.patterns;
+    let held = |address: [u8; 4]| patterns.held_by_network(Network::of(address.into()));
+    assert_eq!((patterns.used(), held([198, 51, 100, 9])), (9, 0));
+    let newcomer = rig.neighbour("203.0.113.1").await;
+    tries(&newcomer, "/topic/new.*").await.unwrap();
+    assert_eq!(large[3].pull().unwrap_err(), CloseReason::LIMIT_EXCEEDED);
+    assert_eq!((held([198, 51, 100, 9]), held([192, 0, 2, 1])), (1, 2));
+    assert_eq!(patterns.used(), 9);
+    newcomer.send("/topic/3.x", "hello").await.unwrap();
+    assert_eq!(other.frames().await.len(), 1);
+    // Later it is evictable again: it counts to the one who is left, and goes with them.
+    other.leave().await;
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    assert_eq!(held([198, 51, 100, 9]), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn many_subscriptions_of_a_session_have_a_share() {
     let rig = sharing(PoolSizes {
@@ -341,7 +382,8 @@ async fn what_visitors_store_has_a_share_and_an_end_that_survive_a_start() {
     let after = Rig::new(storing(&store)).await;
     super::rig::settled().await;
     let pool = Arc::clone(after.nodes[0].settings.stored.visitors());
-    assert_eq!(pool.used(), 8 * (2_000 + 512));
+    let (messages, rows) = (8 * (2_000 + 512), 2 * 1_024);
+    assert_eq!(pool.used(), messages + rows);
     let somebody = after.neighbour("203.0.113.1").await;
     says(&somebody, 0).await.unwrap();
 }

@@ -23,7 +23,7 @@ use super::{
     Consumer, MESSAGE_COST_BYTES, QueueError, QueueMessage, QueueSettings, Queues, Scarce, Sent,
     Settler, Tag, Wish,
 };
-use crate::budget::{Claimant, Evict, Pool, Tallies};
+use crate::budget::{Claimant, Evict, Memory, Pool, Tallies};
 use crate::model::{QueueArguments, Verdict};
 
 /// One node's handle on the queues of a process.
@@ -173,6 +173,12 @@ impl Queues for MemoryQueues {
             consumer,
         });
         Ok(Consumer { taken, settler })
+    }
+
+    /// Messages in queues have shares of their own. The account counts them, and takes none away: they are receipted.
+    fn draw_on(&self, memory: &Arc<Memory>) {
+        let bytes = Arc::clone(self.shared.bytes.pool());
+        memory.add_gauge(move || bytes.used());
     }
 
     async fn close(&self) {

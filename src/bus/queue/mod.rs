@@ -16,10 +16,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 pub use arguments::{Made, Wish};
 
-use crate::budget::{Claimant, Pool, PoolSettings, Refused};
+use crate::budget::{Claimant, Memory, Pool, PoolSettings, Refused};
 use crate::model::{Kind, QueueArguments, Verdict};
 
 /// A message of a queue.
@@ -187,8 +188,10 @@ pub struct QueueSettings {
     pub consumers_max: usize,
     /// `x-max-length` of a queue for which none is given, and the largest that may be given.
     pub length_max: u32,
-    /// Octets of bodies and headers in one queue.
+    /// Bytes of bodies and headers in one queue.
     pub bytes_max: u64,
+    /// Bytes in all queues together, where that is less than four times the bytes of one.
+    pub bytes_together_max: u64,
     /// `x-expires` of a queue for which none is given, and the longest that may be given.
     pub expires: Duration,
     /// The same for a queue that a visitor makes. It is the visitors' until a member or a bot uses it.
@@ -214,6 +217,7 @@ impl QueueSettings {
     /// The bytes in them.
     pub(super) fn bytes_pool(&self) -> Arc<Pool> {
         let capacity = self.bytes_max.saturating_mul(TOGETHER);
+        let capacity = capacity.min(self.bytes_together_max.max(1));
         Pool::new(PoolSettings::new(Scarce::Bytes.as_str(), capacity))
     }
 }
@@ -225,6 +229,7 @@ impl Default for QueueSettings {
             consumers_max: 2_000,
             length_max: 10_000,
             bytes_max: 64 << 20,
+            bytes_together_max: u64::MAX,
             expires: Duration::from_secs(24 * 3_600),
             visitor_expires: Duration::from_secs(300),
         }
@@ -247,6 +252,12 @@ pub trait Settler: Send + Sync + std::fmt::Debug {
     /// Settles what was taken. A tag that is not outstanding (any more) is left out without words:
     /// its message goes to somebody else. Resolves when the engine has it, or is away.
     async fn settle(&self, tags: &[Tag], verdict: Verdict);
+
+    /// Cancelled when this process has no memory left for what the consumer has taken and not settled: the consumer
+    /// has ended then. None for an engine that counts its messages otherwise.
+    fn refused(&self) -> Option<CancellationToken> {
+        None
+    }
 }
 
 /// This node's access to the queues of the cluster. `queue` is the canonical destination, such as
@@ -279,6 +290,9 @@ pub trait Queues: Send + Sync + std::fmt::Debug {
         prefetch: u16,
         by: &Claimant,
     ) -> Result<Consumer, QueueError>;
+
+    /// From now on what this process keeps of queues and their consumers draws on this account.
+    fn draw_on(&self, memory: &Arc<Memory>);
 
     /// Ends every consumer and gives back what they had not settled.
     async fn close(&self);

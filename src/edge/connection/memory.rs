@@ -11,7 +11,7 @@
 use std::sync::{Arc, Weak};
 
 use super::{Connection, Step};
-use crate::budget::{Claimant, Evict, Lease, Memory, MemoryOwner as _};
+use crate::budget::{Chunks, Claimant, Evict, Lease, Memory};
 use crate::hub::Outbox;
 use crate::model::{CloseReason, Code, Problem};
 
@@ -21,11 +21,12 @@ const BASE_BYTES: usize = 2 << 10;
 
 const _: () = assert!(2 * BASE_BYTES as u64 == Memory::BASE_BUFFER_BYTES);
 
-/// How much is covered at once. Sessions with twenty subscriptions are common, and take two of these.
-const CHUNK_BYTES: usize = 4 << 10;
-
-/// What is covered and not needed is given back once it is so much; less of it when the timer fires.
-const SLACK_BYTES: usize = 64 << 10;
+/// How much is covered at once: sessions with twenty subscriptions are common, and take two chunks. The slack is
+/// given back when the timer fires.
+const CHUNKS: Chunks = Chunks {
+    bytes: 4 << 10,
+    slack: 64 << 10,
+};
 
 /// The lease of a connection that keeps much.
 #[derive(Debug)]
@@ -81,8 +82,7 @@ impl Connection {
         match &mut self.lease {
             Some(_) if needed <= BASE_BYTES => self.lease = None,
             Some(held) => {
-                // Giving back is never refused.
-                let _less = held.lease.try_cover(chunks(needed), 0);
+                held.lease.release(beyond_base(needed), 0);
             }
             None => {}
         }
@@ -96,7 +96,7 @@ impl Connection {
 
     fn is_covered(&mut self, bytes: usize) -> bool {
         let covered = self.lease.as_ref().map_or(BASE_BYTES, |it| it.covered());
-        if bytes <= covered && covered - bytes < SLACK_BYTES {
+        if bytes <= covered && covered - bytes < CHUNKS.slack as usize {
             return true;
         }
         self.cover(bytes)
@@ -110,13 +110,11 @@ impl Connection {
         };
         let memory = Arc::clone(self.edge.app.memory());
         let held = self.lease.get_or_insert_with(|| {
-            let lease = memory.lease(&claimant);
+            let lease = memory.lease_in(&claimant, CHUNKS);
             let evicted = None;
             Box::new(DriverLease { lease, evicted })
         });
-        if *held.lease.claimant() != claimant {
-            held.lease.identify(claimant.clone());
-        }
+        held.lease.identify(&claimant);
         if held.evicted.is_none()
             && let Some(live) = self.attached.live()
         {
@@ -125,26 +123,19 @@ impl Connection {
             held.lease.set_evictable(whose);
             held.evicted = Some(evicted);
         }
-        let wanted = chunks(bytes);
-        if held.lease.try_cover(wanted, 0).is_ok() {
-            return true;
-        }
-        let missing = wanted.saturating_sub(held.lease.covered());
-        memory.make_room(&claimant, missing, 0) && held.lease.try_cover(wanted, 0).is_ok()
+        held.lease.cover(beyond_base(bytes)).is_ok()
     }
 
     /// Whose the bytes are, as far as it is known.
     pub(super) fn claimant(&self) -> Option<Claimant> {
         if let Some(live) = self.attached.live() {
-            return Some(live.memory_owner().claimant());
+            return Some(live.claimant());
         }
         let handshake = self.handshake.as_ref()?;
         Some(self.edge.app.multiples().stranger(handshake.address))
     }
 }
 
-/// The bytes beyond the base, in whole chunks.
-fn chunks(bytes: usize) -> u64 {
-    let beyond = bytes.saturating_sub(BASE_BYTES);
-    (beyond.div_ceil(CHUNK_BYTES) * CHUNK_BYTES) as u64
+fn beyond_base(bytes: usize) -> u64 {
+    bytes.saturating_sub(BASE_BYTES) as u64
 }

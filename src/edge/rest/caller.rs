@@ -12,6 +12,7 @@ use axum::http::header::{ACCEPT_LANGUAGE, AUTHORIZATION};
 use super::csrf;
 use super::route::{Route, Who};
 use crate::edge::Edge;
+use crate::edge::charges::SocketCharge;
 use crate::edge::peer::{Peer, Requester};
 use crate::identity::{Handshake, Token};
 use crate::model::{ClientIdentifier, Code, Principal, Problem};
@@ -34,6 +35,8 @@ pub(super) enum Credential {
 pub(super) struct Caller {
     /// What his connection tells.
     pub(super) handshake: Handshake,
+    /// What its socket is charged with; the socket ends when the memory of the request is taken away.
+    pub(super) socket: Arc<SocketCharge>,
     /// Whether he came by TLS.
     pub(super) secure: bool,
     /// The language that he likes to read.
@@ -78,6 +81,7 @@ impl Caller {
             client: edge.visitors.client(&handshake),
             networks: edge.visitors.networks(handshake.address),
             own_page: requester.own_page().map(str::to_owned),
+            socket: Arc::clone(&peer.charge),
             secure: requester.secure,
             language: language
                 .and_then(|value| value.to_str().ok())

@@ -102,7 +102,7 @@ pub(super) async fn export(call: Call) -> Result<Reply, Problem> {
         let detail = "Another export of yours is being read. Read it to its end first.";
         Problem::new(Code::RateLimited, detail).retry_after_ms(AGAIN_MS)
     })?;
-    let mut lease = edge.lease(call.caller.handshake.address);
+    let mut lease = edge.lease(call.caller.handshake.address, &call.caller.socket);
     lease.cover(LEASE_BYTES).map_err(no_memory)?;
     let mut copying = Copying {
         running,

@@ -4,7 +4,6 @@
 //! network, body, caller, class, handler; what costs more stands behind what costs less. A network
 //! over its limit is refused without a byte of the body being read.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -18,7 +17,7 @@ use super::caller::{Caller, peer};
 use super::idempotency::Keyed;
 use super::limits::{self, Counted};
 use super::route::{Class, SharedRoute};
-use crate::budget::Refused;
+use crate::budget::{Lease, Refused};
 use crate::edge::body::{self, Unread};
 use crate::edge::{Edge, reply};
 use crate::model::{Code, Problem};
@@ -50,10 +49,10 @@ async fn answer(
 ) -> Result<Reply, Problem> {
     let peer = peer(&parts.extensions)?;
     let mut caller = Caller::read(&edge, &peer, &parts.headers, route.who);
-    let (app, address) = (Arc::clone(&edge.app), caller.handshake.address);
+    let (address, socket) = (caller.handshake.address, Arc::clone(&caller.socket));
     count_network(&edge, &route, &caller, counted).await?;
     let body = match route.takes {
-        Some(_) => read(body, &parts.headers, &edge, address).await?,
+        Some(_) => read(body, &parts.headers, || edge.lease(address, &socket), &edge).await?,
         None => Bytes::new(),
     };
     let admitted = count(&edge, &route, &mut caller, &body, counted).await;
@@ -65,6 +64,7 @@ async fn answer(
         asked,
         &parts.headers,
     );
+    let leasing = Arc::clone(&edge);
     let parameters = RawPathParams::from_request_parts(&mut parts, &()).await;
     let parameters = parameters.map_err(|_| not_found())?;
     let parameters = parameters.iter();
@@ -87,12 +87,12 @@ async fn answer(
     }
     let reply = match (keyed?, admitted) {
         (None, Ok(())) => (route.handler)(call).await,
-        (Some(keyed), Ok(())) => match keyed.begin(&call).await? {
+        (Some(mut keyed), Ok(())) => match keyed.begin(&call).await? {
             Some(reply) => Ok(reply),
             None => keyed.run(route, call).await,
         },
         // The secret may have ended by the very request that is asked for again.
-        (Some(keyed), Err(problem)) if problem.code.status() == 401 => {
+        (Some(mut keyed), Err(problem)) if problem.code.status() == 401 => {
             match keyed.begin(&call).await {
                 Ok(Some(reply)) => Ok(reply),
                 Ok(None) => {
@@ -104,8 +104,9 @@ async fn answer(
         }
         (_, Err(problem)) => Err(problem),
     };
-    let lease = || app.memory().lease(&app.multiples().stranger(address));
-    reply?.leased(lease).map_err(no_memory)
+    reply?
+        .leased(|| leasing.lease(address, &socket))
+        .map_err(no_memory)
 }
 
 /// Takes a token from the bucket of the network.
@@ -158,15 +159,14 @@ async fn count(
 async fn read(
     body: Body,
     headers: &HeaderMap,
+    lease: impl FnOnce() -> Lease,
     edge: &Edge,
-    client: IpAddr,
 ) -> Result<Bytes, Problem> {
     let limits = body::Limits {
         bytes_max: edge.settings.request_body_bytes_max,
         stall: edge.settings.outbox_stall,
     };
-    let lease = || Some(edge.lease(client));
-    let read = body::read(body, body::announced(headers), limits, lease).await;
+    let read = body::read(body, body::announced(headers), limits, || Some(lease())).await;
     match read {
         Ok(read) => Ok(read.held()),
         Err(Unread::NoMemory(refused)) => Err(no_memory(refused)),

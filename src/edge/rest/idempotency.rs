@@ -2,7 +2,8 @@
 //!
 //! Not here: what is known of a key (`store::accounts`). Invariant: of requests with one key of one
 //! caller one is done; what is kept of an answer is sealed under the key itself, so that whoever reads
-//! the store reads no token; an answer that a retry may change (429, 5xx) is not kept.
+//! the store reads no token; an answer that a retry may change (429, 5xx) is not kept, nor a refusal of
+//! somebody who is not known: nothing has happened then, and it would be stored for whoever asks.
 //!
 //! ```text
 //! row    = SHA-256(caller | method | path | key)       caller: user, visitor's secret, or fingerprint
@@ -22,6 +23,8 @@ use super::call::{Call, Reply};
 use super::caller::{Caller, Credential};
 use super::keys::RestKey;
 use super::route::SharedRoute;
+use crate::app::Reservation;
+use crate::budget::Claimant;
 use crate::model::{Code, Problem};
 use crate::store::accounts::{Begun, KeyedRequest};
 use crate::store::{AccountStore, StoreError, TokenHash};
@@ -49,6 +52,10 @@ pub(super) struct Keyed {
     request: TokenHash,
     /// What the answer is sealed for.
     word: Vec<u8>,
+    /// Whether nobody is known to ask: then a refusal is not kept.
+    is_stranger: bool,
+    /// The caller's share of what is stored, once it was begun.
+    reserved: Option<Reservation>,
 }
 
 impl Keyed {
@@ -80,12 +87,17 @@ impl Keyed {
             row: hash(&parts),
             request: hash(&[asked[0], asked[1], body]),
             word: hash(&[given.as_bytes(), who.as_bytes()]).to_vec(),
+            is_stranger: matches!(caller.credential, Credential::Nothing)
+                && caller.known().is_none(),
+            reserved: None,
         }))
     }
 
     /// Finds out whether the request is new. `Ok(None)` says that it is to be done.
-    pub(super) async fn begin(&self, call: &Call) -> Result<Option<Reply>, Problem> {
+    pub(super) async fn begin(&mut self, call: &Call) -> Result<Option<Reply>, Problem> {
         let now = call.edge.visitors.now();
+        let reserved = call.edge.app.stored().reserve_answer(&claimant(call), now);
+        self.reserved = Some(reserved?);
         let request = KeyedRequest {
             key: self.row,
             request: self.request,
@@ -115,7 +127,7 @@ impl Keyed {
     }
 
     /// Does the request and keeps its answer. Runs to its end even when nobody waits any more.
-    pub(super) async fn run(self, route: SharedRoute, call: Call) -> Result<Reply, Problem> {
+    pub(super) async fn run(mut self, route: SharedRoute, call: Call) -> Result<Reply, Problem> {
         let tracker = call.edge.tracker.clone();
         let row = (Arc::clone(&self.store), self.row);
         let done = tracker.spawn(async move {
@@ -133,10 +145,11 @@ impl Keyed {
         }
     }
 
-    async fn keep(&self, answered: &Result<Reply, Problem>) {
+    async fn keep(&mut self, answered: &Result<Reply, Problem>) {
         let kept = match answered {
             Ok(reply) => Some(Kept::of(reply)),
             Err(problem) if matches!(problem.code.status(), 429 | 500..) => None,
+            Err(_) if self.is_stranger => None,
             Err(problem) => Some(Kept::of_problem(problem)),
         };
         let sealed = kept.and_then(|(status, kept)| {
@@ -146,9 +159,13 @@ impl Keyed {
         let Some((status, sealed)) = sealed else {
             return self.abandon().await;
         };
+        let bytes = sealed.len() as u64;
         if let Err(error) = self.store.finish(self.row, status, sealed).await {
             tracing::warn!(%error, "an answer was not kept");
-            self.abandon().await;
+            return self.abandon().await;
+        }
+        if let Some(reserved) = self.reserved.take() {
+            reserved.keep_with(bytes);
         }
     }
 
@@ -235,6 +252,23 @@ fn read_key<'a>(method: &Method, headers: &'a HeaderMap) -> Result<Option<&'a st
         let words = "An Idempotency-Key has 1 to 255 visible characters of ASCII.";
         Problem::new(Code::BadRequest, words)
     })
+}
+
+/// To whose share a kept answer counts.
+fn claimant(call: &Call) -> Claimant {
+    let stranger = call
+        .edge
+        .app
+        .multiples()
+        .stranger(call.caller.handshake.address);
+    match call.caller.known() {
+        None => stranger,
+        Some(principal) => Claimant {
+            user: Some(principal.user_id.clone()),
+            kind: principal.kind,
+            ..stranger
+        },
+    }
 }
 
 fn hash(parts: &[&[u8]]) -> TokenHash {

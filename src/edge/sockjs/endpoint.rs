@@ -23,6 +23,7 @@ use super::settings::SockJsSettings;
 use super::upgrade::{self, Upgrade};
 use super::{answers, framed, receiver, sending};
 use crate::budget::{Lease, Memory};
+use crate::edge::charges::{End, SocketCharge};
 use crate::sockjs::{Framing, Place, Transport, close_frame, is_callback, place, query_callback};
 
 /// How long a request to receive waits for another one to be noticed as gone.
@@ -55,6 +56,8 @@ pub(super) struct Entrance {
     pub(super) set_cookie: Option<HeaderValue>,
     /// The secret that this cookie holds.
     pub(super) given: Option<String>,
+    /// What the session is charged with, if it is.
+    pub(super) charge: Option<Arc<SocketCharge>>,
     /// What it is for.
     pub(super) serve: Serve,
 }
@@ -169,12 +172,19 @@ impl Endpoint {
         let entrance = self.house.enter(&head, false)?;
         let response = upgrade.answer(entrance.set_cookie);
         let endpoint = Arc::clone(self);
-        let lease = self.house.memory().lease(&caller.claimant);
-        self.tracker.spawn(async move {
+        let mut lease = self.house.memory().lease(&caller.claimant);
+        let charge = entrance.charge;
+        if let Some(charge) = &charge {
+            lease.set_evictable(charge.whose());
+        }
+        let task = self.tracker.spawn(async move {
             if let Some(line) = endpoint.opened(upgrade, is_framed, lease).await {
                 (entrance.serve)(line).await;
             }
         });
+        if let Some(charge) = charge {
+            charge.ends_by(End::Task(task.abort_handle()));
+        }
         Ok(response)
     }
 
@@ -257,11 +267,14 @@ impl Endpoint {
             None => {
                 let entrance = self.house.enter(head, true)?;
                 let account = Account::open(self.house.memory(), &caller.claimant);
-                let session = Arc::new(HttpSession::new(
+                let session = HttpSession::new(
                     self.settings.limits(),
                     Owner::new(caller, entrance.given),
                     account.map_err(sending::no_memory)?,
-                ));
+                );
+                if let Some(charge) = entrance.charge {
+                    charge.ends_by(End::Requests(session.whose()));
+                }
                 match self.sessions.insert(name, &session) {
                     Ok(()) => {
                         set_cookie = entrance.set_cookie;

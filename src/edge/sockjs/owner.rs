@@ -8,11 +8,13 @@
 //! client that keeps none is known by its network, an IPv4 address or an IPv6 /64.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::http::header::HeaderValue;
 use subtle::ConstantTimeEq as _;
 
-use crate::budget::Claimant;
+use crate::budget::{Claimant, Lease, Memory};
+use crate::edge::charges::SocketCharge;
 use crate::model::Network;
 
 /// Who sends a request.
@@ -22,6 +24,8 @@ pub(super) struct Caller {
     pub(super) network: Network,
     /// Whose share of the node's memory it draws on.
     pub(super) claimant: Claimant,
+    /// The socket that the request came by, which ends when the memory of the request is taken away.
+    pub(super) socket: Option<Arc<SocketCharge>>,
     /// The secret cookie that it brings.
     pub(super) secret: Option<String>,
     /// The page that sends it.
@@ -34,9 +38,19 @@ impl Caller {
         Self {
             network: Network::of(address),
             claimant: Claimant::stranger(Network::of(address)),
+            socket: None,
             secret: None,
             origin: None,
         }
+    }
+
+    /// A lease of nothing yet for this request.
+    pub(super) fn lease(&self, memory: &Memory) -> Lease {
+        let mut lease = memory.lease(&self.claimant);
+        if let Some(socket) = &self.socket {
+            lease.set_evictable(socket.whose());
+        }
+        lease
     }
 }
 

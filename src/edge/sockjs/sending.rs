@@ -37,13 +37,13 @@ pub(super) async fn send(
         bytes_max: settings.request_bytes_max(),
         stall: settings.stall,
     };
-    let lease = || Some(memory.lease(&caller.claimant));
+    let lease = || Some(caller.lease(memory));
     let read = body::read(body, body::announced(&head.headers), limits, lease);
     let mut read = read.await.map_err(unread)?;
     let messages = messages(&read.bytes, is_form && is_of_form(head))?;
     // From here on the messages are what is kept, not what they were read from.
     read.bytes = Bytes::new();
-    let lease = covering(&messages, read.lease, || memory.lease(&caller.claimant))?;
+    let lease = covering(&messages, read.lease, || caller.lease(memory))?;
     match session.push(messages, lease).await {
         Pushed::Taken => Ok(()),
         Pushed::Closed => Err(Box::new(answers::not_found())),

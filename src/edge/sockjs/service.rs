@@ -216,6 +216,7 @@ impl House for Open {
         Ok(Entrance {
             set_cookie: None,
             given: None,
+            charge: None,
             serve: Box::new(move |line| run(Channel(line))),
         })
     }

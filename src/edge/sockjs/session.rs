@@ -13,7 +13,7 @@ mod incoming;
 mod tests;
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +21,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::owner::{Caller, Owner};
-use crate::edge::charges::leased;
+use crate::budget::{Evict, granted};
+use crate::edge::charges::leased_of_free;
 use crate::edge::socket::Gone;
 use crate::model::CloseReason;
 use crate::sockjs::{Framing, HEARTBEAT, OPEN, close_frame, message_frame, quote_into};
@@ -121,9 +122,9 @@ pub(super) enum Attached {
 }
 
 impl HttpSession {
-    /// A session that somebody opens, whose request receives already.
-    pub(super) fn new(limits: Limits, owner: Owner, account: Account) -> Self {
-        Self {
+    /// A session that a client opens, whose request receives already.
+    pub(super) fn new(limits: Limits, owner: Owner, account: Account) -> Arc<Self> {
+        let session = Arc::new(Self {
             limits,
             state: Mutex::new(State {
                 owner,
@@ -146,7 +147,15 @@ impl HttpSession {
             outward: Notify::new(),
             room: Notify::new(),
             detached: Notify::new(),
-        }
+        });
+        session.state().set_evictable(&Arc::downgrade(&session));
+        session
+    }
+
+    /// What is told when memory of the session is taken away.
+    pub(super) fn whose(self: &Arc<Self>) -> Weak<dyn Evict> {
+        let whose: Weak<Self> = Arc::downgrade(self);
+        whose
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -236,7 +245,7 @@ impl HttpSession {
         };
         let account = &state.account;
         let lease = || account.memory.lease(&account.claimant);
-        let octets = leased(framing.wrap(&frame).into(), lease).unwrap_or_else(|_| {
+        let octets = leased_of_free(framing.wrap(&frame).into(), lease).unwrap_or_else(|_| {
             // What was taken is lost, so the session is.
             let frame = close_frame(SLOW.code, &SLOW.text);
             let octets = framing.wrap(&frame).into();
@@ -283,35 +292,33 @@ impl HttpSession {
         }
     }
 
-    /// Takes a message for the client. Waits while too much waits for somebody who receives.
+    /// Takes a message for the client. Waits while too much waits for a client that does not receive.
     pub(super) async fn send(&self, message: &str) -> Result<(), Gone> {
         loop {
             let room = self.room.notified();
             tokio::pin!(room);
             room.as_mut().enable();
-            {
+            let has_room = {
                 let mut state = self.state();
                 if state.closed.is_some() {
                     return Err(Gone);
                 }
-                if state.pending.len() < self.limits.waiting_bytes_max {
+                let has_room = state.pending.len() < self.limits.waiting_bytes_max;
+                if has_room {
                     if !state.pending.is_empty() {
                         state.pending.push(',');
                     }
                     quote_into(&mut state.pending, message);
-                    let covered = state.cover(0);
-                    drop(state);
-                    return match covered {
-                        Ok(()) => {
-                            self.outward.notify_one();
-                            Ok(())
-                        }
-                        Err(_) => {
-                            self.close(SLOW.code, &SLOW.text);
-                            Err(Gone)
-                        }
-                    };
                 }
+                has_room
+            };
+            if has_room {
+                if granted(|| self.state().cover(0)).is_err() {
+                    self.close(SLOW.code, &SLOW.text);
+                    return Err(Gone);
+                }
+                self.outward.notify_one();
+                return Ok(());
             }
             room.await;
         }
@@ -334,6 +341,12 @@ impl HttpSession {
         state.uncover();
         self.outward.notify_one();
         self.room.notify_waiters();
+    }
+
+    /// Ends the session at once: what waits is not given out any more.
+    fn cut(&self, reason: &CloseReason) {
+        self.state().pending = String::new();
+        self.close(reason.code, &reason.text);
     }
 
     /// Waits until the close was heard, or nobody will ever ask for it.
@@ -374,5 +387,12 @@ impl HttpSession {
     /// How long a closed session goes on saying so.
     pub(super) fn remembered_for(&self) -> Duration {
         self.limits.disconnect_after
+    }
+}
+
+impl Evict for HttpSession {
+    fn evict(&self) {
+        self.cut(&CloseReason::LIMIT_EXCEEDED);
+        self.inward.notify_one();
     }
 }

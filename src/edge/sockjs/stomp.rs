@@ -30,7 +30,7 @@ use crate::edge::peer::{Peer, Requester};
 use crate::edge::settings::MessageKind;
 use crate::edge::socket::{Gone, Received, Socket};
 use crate::edge::websocket::Asked;
-use crate::edge::{Edge, reply, websocket};
+use crate::edge::{Edge, old_cookie, reply, websocket};
 use crate::model::Network;
 use crate::model::{CloseReason, Code, Problem};
 use crate::websocket::Framed;
@@ -46,8 +46,9 @@ pub(in crate::edge) fn routes(edge: &Arc<Edge>, base: &str) -> Router<Arc<Edge>>
     let endpoint = Arc::new(endpoint);
     let below = base.len();
     let edge = Arc::clone(edge);
-    let answer = any(async move |request: Request| {
+    let answer = any(async move |mut request: Request| {
         let path = path_from(below, &request);
+        old_cookie::drop_if_over(&edge, &mut request, &path).await;
         // At these two a WebSocket is STOMP without any framing of SockJS.
         let is_bare = matches!(path.as_str(), "" | "/websocket");
         if is_bare && websocket::is_asked_for(request.headers()) {
@@ -109,6 +110,7 @@ impl House for Stomp {
         Ok(Caller {
             network: Network::of(requester.address),
             claimant: edge.stranger(requester.address),
+            socket: Some(Arc::clone(&peer.charge)),
             secret: cookie.and_then(|(value, is_brought)| is_brought.then_some(value)),
             origin: head.headers.get(ORIGIN).cloned(),
         })
@@ -157,6 +159,7 @@ impl House for Stomp {
         Ok(Entrance {
             set_cookie,
             given,
+            charge: Some(Arc::clone(&opened.permits.charge)),
             serve: Box::new(move |line| {
                 let socket = Socket::SockJs(Box::new(SockJs(line)));
                 Box::pin(Box::new(Connection::new(edge, socket, opened)).run())

@@ -15,14 +15,14 @@
 //! The bytes of a frame are charged to the node once (`websocket::alive_bytes`); each outbox that refers to
 //! it counts it to the share of its client ([`Lease::try_cover`]).
 //!
-//! The account is asked under the lock of the queue, and never locks a queue itself. An eviction does, so
-//! [`Outbox::granted`] lets the lock go before it makes room.
+//! An eviction locks a queue, so the account is asked as `budget::Lease` describes: one attempt under the lock, and
+//! room is made without it.
 
 use std::sync::{Arc, MutexGuard, Weak};
 
 use super::queue::{Queue, Rare};
 use super::{Outbox, Turn};
-use crate::budget::{Evict, Lease, Memory, MemoryOwner};
+use crate::budget::{Chunks, Evict, Lease, Memory, MemoryOwner, Missing, granted};
 use crate::websocket::Framed;
 
 /// So many bytes are in the base charge of a socket (`budget::Memory::BASE_BUFFER_BYTES`): half of its
@@ -31,8 +31,14 @@ pub(super) const BASE_BYTES: usize = 2 << 10;
 
 const _: () = assert!(2 * BASE_BYTES as u64 == Memory::BASE_BUFFER_BYTES);
 
-/// How much is covered at once.
-const CHUNK_BYTES: usize = 16 << 10;
+/// How much is covered at once. Nothing is given back before everything was written.
+const CHUNKS: Chunks = Chunks {
+    bytes: 16 << 10,
+    slack: u32::MAX,
+};
+
+/// What a busy outbox keeps for its next burst.
+const CHUNK_BYTES: usize = CHUNKS.bytes as usize;
 
 impl Outbox {
     /// The slow path of a push, for a frame beyond what the queue may take without asking. Cuts the session
@@ -54,27 +60,25 @@ impl Outbox {
         None
     }
 
-    /// Covers so many bytes more. Evicts a larger holder if need be. Gives the queue back in any case; it
+    /// Covers this many bytes more. Evicts a larger holder if need be. Gives the queue back in any case; it
     /// may have been cut meanwhile, which is a refusal too.
     pub(super) fn granted<'a>(
         self: &'a Arc<Self>,
-        mut queue: MutexGuard<'a, Queue>,
+        queue: MutexGuard<'a, Queue>,
         bytes: usize,
     ) -> Result<MutexGuard<'a, Queue>, MutexGuard<'a, Queue>> {
         let Some(owner) = &self.owner else {
             return Ok(queue);
         };
-        let Err(more) = queue.cover(self, owner, bytes) else {
-            return Ok(queue);
-        };
-        drop(queue);
-        let is_made = owner.memory().make_room(&owner.claimant(), 0, more);
-        queue = self.lock();
-        let is_open = queue.cut.is_none() && queue.turn != Turn::Over;
-        match is_made && is_open && queue.cover(self, owner, bytes).is_ok() {
-            true => Ok(queue),
-            false => Err(queue),
-        }
+        let mut locked = Some(queue);
+        let covered = granted(|| {
+            let mut queue = locked.take().unwrap_or_else(|| self.lock());
+            if queue.cut.is_some() || queue.turn == Turn::Over {
+                return Ok(Err(queue));
+            }
+            queue.cover(self, owner, bytes).map(|()| Ok(queue))
+        });
+        covered.unwrap_or_else(|_| Err(self.lock()))
     }
 
     /// Gives back what an outbox that holds next to nothing keeps for the next burst. For the timer of
@@ -105,27 +109,21 @@ impl Evict for Outbox {
 }
 
 impl Queue {
-    /// Covers so many bytes beside those that are held. A refusal says how many were missing.
+    /// One attempt to cover this many bytes beside those that are held.
     fn cover(
         &mut self,
         of: &Arc<Outbox>,
         owner: &Arc<dyn MemoryOwner>,
         bytes: usize,
-    ) -> Result<(), u64> {
+    ) -> Result<(), Missing> {
         let list = (self.held() + 1) * size_of::<Framed>();
         let wanted = self.bytes + bytes;
         let rare = self.rare.get_or_insert_default();
         let lease = rare.lease.get_or_insert_with(|| lease(of, owner));
-        let claimant = owner.claimant();
-        if *lease.claimant() != claimant {
-            lease.identify(claimant);
-        }
-        let beyond = (wanted + rare.lent).saturating_sub(BASE_BYTES);
-        let shared = (beyond.div_ceil(CHUNK_BYTES) * CHUNK_BYTES) as u64;
-        let shared = shared.max(lease.covered_shared());
-        let own = (list.saturating_sub(BASE_BYTES) as u64).max(lease.covered());
-        let missing = shared - lease.covered_shared();
-        lease.try_cover(own, shared).map_err(|_| missing)?;
+        lease.identify(&owner.claimant());
+        let shared = (wanted + rare.lent).saturating_sub(BASE_BYTES);
+        let own = list.saturating_sub(BASE_BYTES);
+        lease.try_cover(own as u64, shared as u64)?;
         self.allow(of.limits.bytes_max);
         Ok(())
     }
@@ -147,8 +145,7 @@ impl Queue {
         let Some(lease) = &mut rare.lease else { return };
         rare.lent = 0;
         if lease.covered_shared() > CHUNK_BYTES as u64 && self.bytes <= BASE_BYTES {
-            // Giving back is never refused.
-            let _less = lease.try_cover(0, CHUNK_BYTES as u64);
+            lease.release(0, CHUNK_BYTES as u64);
         }
         self.allow(bytes_max);
     }
@@ -182,7 +179,7 @@ impl Queue {
 
 /// An empty lease of which this outbox can be deprived.
 fn lease(of: &Arc<Outbox>, owner: &Arc<dyn MemoryOwner>) -> Lease {
-    let mut lease = owner.memory().lease(&owner.claimant());
+    let mut lease = owner.memory().lease_in(&owner.claimant(), CHUNKS);
     let whose: Weak<Outbox> = Arc::downgrade(of);
     lease.set_evictable(whose);
     lease

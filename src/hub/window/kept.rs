@@ -8,12 +8,15 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::{Content, Entry};
-use crate::budget::{Evict, Lease};
+use crate::budget::{Chunks, Evict, Lease, Missing, granted};
 use crate::hub::outbox::{Outbox, OutboxLimits};
 use crate::model::CloseReason;
 
-/// How much is covered at once, in bytes. So much stays covered while a session has windows.
-const CHUNK_BYTES: usize = 4 << 10;
+/// How much is covered at once. One chunk more than needed stays covered while a session has windows.
+const CHUNKS: Chunks = Chunks {
+    bytes: 4 << 10,
+    slack: 4 << 10,
+};
 
 /// How many times what may wait for a client may be kept for it, unsettled or waiting: a window of
 /// large messages is not as large as its number of places says.
@@ -85,54 +88,45 @@ impl Kept {
         let Some(owner) = outbox.owner() else {
             return true;
         };
-        let claimant = owner.claimant();
-        let (own, shared) = (chunks(own), chunks(shared));
-        let missing = {
+        // Room is made without the lock of the lease, for which other windows of the session would wait.
+        let covered = granted(|| {
             let mut lease = self.lease();
             let held = lease.get_or_insert_with(|| {
-                let mut lease = owner.memory().lease(&claimant);
+                let mut lease = owner.memory().lease_in(&owner.claimant(), CHUNKS);
                 let whose: Weak<Self> = Arc::downgrade(self);
                 lease.set_evictable(whose);
                 Box::new(lease)
             });
-            if *held.claimant() != claimant {
-                held.identify(claimant.clone());
-            }
-            if self.try_cover(held, own, shared) {
-                return true;
-            }
-            let missing_shared = (shared as u64).saturating_sub(held.covered_shared());
-            ((own as u64).saturating_sub(held.covered()), missing_shared)
-        };
-        // Without the lock of the lease, for which other windows of the session would wait.
-        owner.memory().make_room(&claimant, missing.0, missing.1)
-            && (self.lease().as_mut()).is_some_and(|held| self.try_cover(held, own, shared))
+            held.identify(&owner.claimant());
+            held.try_cover(own as u64, shared as u64)?;
+            self.allow(held);
+            Ok::<_, Missing>(())
+        });
+        covered.is_ok()
     }
 
-    fn try_cover(&self, held: &mut Lease, own: usize, shared: usize) -> bool {
-        let is_covered = held.try_cover(own as u64, shared as u64).is_ok();
-        if is_covered {
-            self.allowed_own.store(own, Ordering::Relaxed);
-            self.allowed_shared.store(shared, Ordering::Relaxed);
-        }
-        is_covered
+    /// Notes what is covered.
+    fn allow(&self, held: &Lease) {
+        let bytes = |covered: u64| usize::try_from(covered).unwrap_or(usize::MAX);
+        let (own, shared) = (bytes(held.covered()), bytes(held.covered_shared()));
+        self.allowed_own.store(own, Ordering::Relaxed);
+        self.allowed_shared.store(shared, Ordering::Relaxed);
     }
 
     /// Gives back what is covered and not needed, once that is more than a chunk; with `all` also less.
     pub(in crate::hub) fn relax(&self, all: bool) {
         let (own, shared) = self.parts();
-        let slack = if all { 0 } else { CHUNK_BYTES };
+        let slack = if all { 0 } else { CHUNKS.slack as usize };
         let needs_less = |needed: usize, allowed: &AtomicUsize| {
-            chunks(needed) + slack < allowed.load(Ordering::Relaxed)
+            let covered = needed.next_multiple_of(CHUNKS.bytes as usize) + slack;
+            covered < allowed.load(Ordering::Relaxed)
         };
         if !needs_less(own, &self.allowed_own) && !needs_less(shared, &self.allowed_shared) {
             return;
         }
         if let Some(held) = &mut *self.lease() {
-            // Never more than before, so that it is never refused.
-            let own = chunks(own).min(usize::try_from(held.covered()).unwrap_or(0));
-            let shared = chunks(shared).min(usize::try_from(held.covered_shared()).unwrap_or(0));
-            self.try_cover(held, own, shared);
+            held.release(own as u64, shared as u64);
+            self.allow(held);
         }
     }
 
@@ -219,10 +213,6 @@ impl Evict for Kept {
             outbox.cut(CloseReason::SLOW_CONSUMER);
         }
     }
-}
-
-fn chunks(bytes: usize) -> usize {
-    bytes.div_ceil(CHUNK_BYTES) * CHUNK_BYTES
 }
 
 /// How much of a message is charged to the node once for all who keep it.

@@ -1,11 +1,17 @@
 //! Secrets and cookies: what is genuine reads back, and nothing else is read.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::store::VISIT_LIFE;
+
+const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 
 const VISIT: Visit = Visit {
     address: [1, 2, 3, 4, 5, 6, 7, 8, 9],
     made_at: UnixMillis(1_800_000_000_000),
     used_at: UnixMillis(1_800_000_000_001),
+    is_cookie: false,
     is_loose: true,
     is_korean: false,
 };
@@ -15,16 +21,18 @@ fn key(text: &[u8]) -> FingerprintKey {
 }
 
 fn cookies(text: &[u8]) -> VisitorCookies {
-    VisitorCookies::new(key(text), Duration::from_secs(60))
+    let clock = Arc::new(|| NOW);
+    VisitorCookies::new(key(text), Duration::from_secs(60), clock)
 }
 
 #[test]
 fn a_signed_secret_reads_back_under_its_key_only() {
     let ours = key(b"ours");
-    for (is_loose, is_korean) in [(false, false), (false, true), (true, false), (true, true)] {
+    for flags in 0..8 {
         let visit = Visit {
-            is_loose,
-            is_korean,
+            is_loose: flags & 1 != 0,
+            is_korean: flags & 2 != 0,
+            is_cookie: flags & 4 != 0,
             ..VISIT
         };
         let told = visit.tell(&ours);
@@ -140,13 +148,22 @@ fn a_genuine_cookie_is_kept_and_everything_else_replaced() {
 }
 
 #[test]
-fn an_old_cookie_without_a_row_stands_for_one_visitor() {
+fn a_cookie_is_looked_up_once_it_is_older_than_a_visit() {
     let ours = cookies(b"ours");
-    let random = Secret([9; SECRET_BYTES]);
-    let old = ours.value_of(&random);
-    let (claim, visit) = ours.claim_in(&old).unwrap();
-    assert_eq!((claim.token, claim.visit), (random.hash(), None));
-    assert_eq!(ours.claim_in(&old), Some((claim, visit)));
+    let is_old = |value: &str| ours.old_in(&format!("a=b; sb_vid={value}")).is_some();
+    let (fresh, _) = ours.cookie_for(None).unwrap();
+    assert!(!is_old(&fresh));
+    let of_age = |age: Duration| {
+        Visit::at([1; 9])
+            .told_at(NOW.before(age))
+            .tell(&key(b"ours"))
+    };
+    assert!(!is_old(&of_age(VISIT_LIFE)));
+    assert!(is_old(&of_age(VISIT_LIFE + Duration::from_millis(1))));
+    let random = ours.value_of(&Secret([9; SECRET_BYTES]));
+    assert_eq!(ours.claim_in(&random).unwrap().visit, None);
+    assert!(is_old(&random));
+    assert!(!is_old("invented"));
 }
 
 #[test]

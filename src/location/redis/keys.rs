@@ -42,6 +42,8 @@ pub(super) const STORE: &str = "cluster:store";
 
 /// The prefix of a visitor without a row.
 const VISITOR_PREFIX: &str = "anon:";
+/// Before a fingerprint under which loose visitors are noted.
+pub(super) const FINGERPRINT_PREFIX: &str = "ident:";
 
 /// The prefix of a node's lease; the scripts build names with it.
 pub(super) const NODE_PREFIX: &str = "node:";
@@ -112,7 +114,7 @@ pub(super) fn read_visitor(value: &str) -> Option<Unkept> {
 }
 
 pub(super) fn fingerprint(client: &ClientIdentifier) -> String {
-    format!("ident:{client}")
+    format!("{FINGERPRINT_PREFIX}{client}")
 }
 
 /// What stands in `node:<id>`.

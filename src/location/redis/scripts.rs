@@ -56,9 +56,23 @@ end
 return 1
 ";
 
-/// Notes a loose visitor, and under the fingerprint beside the last other one.
-/// KEYS: visitor, fingerprint. ARGV: value, seconds, user.
+/// Notes a loose visitor, and under the fingerprint beside the last other one. Under the fingerprint that the
+/// visitor had before, nothing stays.
+/// KEYS: visitor, fingerprint. ARGV: value, seconds, user, prefix of fingerprints.
 const INTRODUCE: &str = r"
+local old = redis.call('GET', KEYS[1])
+local client = old and string.match(old, '^[^|]*|[^|]*|loose|[^|]*|([^|]*)|')
+if client and ARGV[4] .. client ~= KEYS[2] then
+  local rest = {}
+  for user in string.gmatch(redis.call('GET', ARGV[4] .. client) or '', '[^ ]+') do
+    if user ~= ARGV[3] then rest[#rest + 1] = user end
+  end
+  if #rest == 0 then
+    redis.call('DEL', ARGV[4] .. client)
+  else
+    redis.call('SET', ARGV[4] .. client, table.concat(rest, ' '), 'KEEPTTL')
+  end
+end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 local noted = ARGV[3]
 local before = redis.call('GET', KEYS[2])

@@ -25,7 +25,8 @@ impl RedisLocation {
             .key(keys::fingerprint(&visitor.client_identifier))
             .arg(value)
             .arg(TOUCH_LIFE.as_secs())
-            .arg(user.as_str());
+            .arg(user.as_str())
+            .arg(keys::FINGERPRINT_PREFIX);
         self.link.script("introduce", &call).await
     }
 
@@ -58,8 +59,11 @@ impl RedisLocation {
         let (values,): (Vec<Option<String>>,) = self.link.pipeline("loose", &commands).await?;
         let visitor = |value: Option<String>| keys::read_visitor(&value?).map(Arc::new);
         let noted = users.into_iter().zip(values);
+        // One that is firm by now, or elsewhere, is not found by this fingerprint any more.
+        let is_here = |it: &Unkept| it.standing.is_loose() && it.client_identifier == *client;
         Ok(noted
             .filter_map(|(user, value)| Some((user, visitor(value)?)))
+            .filter(|(_, visitor)| is_here(visitor))
             .collect())
     }
 }

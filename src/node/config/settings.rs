@@ -329,7 +329,7 @@ settings! {
         queue_length "QUEUE_LENGTH" []: u32 = "10000", Rule::Between("1", "10000000"),
             "Messages in a queue for which `x-max-length` is not given, and the largest that may be given.", "`limit_exceeded`";
         queue_bytes "QUEUE_BYTES" []: Size = "64MiB", Rule::Between("64KiB", "64GiB"),
-            "Bytes in one queue; four times as much in all that this node sends to, with shares for users and networks.", "`limit_exceeded`";
+            "Bytes in one queue; four times as much in all that this node sends to, but on a node alone at most a quarter of `MEMORY_LIMIT`, with shares for users and networks.", "`limit_exceeded`";
         queue_expires "QUEUE_EXPIRES" []: Duration = "24h", Rule::Between("1s", "30d"),
             "How long a queue is kept without a consumer and without use if `x-expires` is not given, and the longest that may be given.", "removed with what is in it";
         queue_visitor_expires "QUEUE_VISITOR_EXPIRES" []: Duration = "5m", Rule::Between("1s", "30d"),

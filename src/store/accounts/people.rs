@@ -40,10 +40,6 @@ const HIS_TOKEN: &str =
     "SELECT 1 FROM visitor_tokens WHERE token = $1 AND user_id = $2 AND expires_at > $3";
 const RAISE_VISITOR: &str = "UPDATE users SET kind = 1, is_loose = 0, is_kept = 1, name = coalesce($1, name), \
     last_seen = CASE WHEN last_seen < $2 THEN $2 ELSE last_seen END WHERE user_id = $3";
-/// Only what he wrote himself: what whoever had the address before him wrote goes as it would have.
-const KEEP_MESSAGES: &str = "UPDATE messages SET expires_at = NULL \
-    WHERE from_user = $1 AND expires_at > $2 AND accepted_at >= $3 \
-    AND room IN (SELECT room FROM members WHERE user_id = $1)";
 const DROP_TOKENS: &str = "DELETE FROM visitor_tokens WHERE user_id = $1";
 const DROP_ONCE_TOKENS: &str = "DELETE FROM once_tokens WHERE user_id = $1";
 const KNOWN: &str = "SELECT u.kind, u.name, a.user_id FROM users u \
@@ -147,9 +143,9 @@ pub(super) async fn upgrade<S: Sql>(
     token: &TokenHash,
 ) -> Result<Registered, StoreError> {
     let user = &new.user_id;
-    let Some(visitor) = locked_visitor(sql, user).await? else {
+    if locked_visitor(sql, user).await?.is_none() {
         return Ok(Registered::NoVisitor);
-    };
+    }
     let his = sql.query(HIS_TOKEN, params![token, user, new.now]).await?;
     if his.is_empty() {
         return Ok(Registered::NoVisitor);
@@ -160,9 +156,8 @@ pub(super) async fn upgrade<S: Sql>(
     }
     let raised = params![new.name.as_deref(), new.now, user];
     sql.execute(RAISE_VISITOR, raised).await?;
-    let since = visitor.taken_at.unwrap_or_default();
-    sql.execute(KEEP_MESSAGES, params![user, new.now, since])
-        .await?;
+    // What they wrote is kept from now on: retention looks whose it is (`sql::is_of_account`), so that a long
+    // history does not hold everybody up here.
     sql.execute(DROP_TOKENS, params![user]).await?;
     sql.execute(DROP_ONCE_TOKENS, params![user]).await?;
     if let Some(sign_in) = &new.sign_in {

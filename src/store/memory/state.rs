@@ -3,6 +3,7 @@
 //! Invariant: a change is made as a whole under one lock, so no question meets half of one.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::model::{ClientId, Holder, Kind, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 use crate::store::alike::{epoch, placed, stretch};
@@ -216,7 +217,7 @@ impl State {
         self.leave_everything(user);
     }
 
-    pub(super) fn stored_by_visitors(&self, slot_ms: u64) -> Vec<StoredSlot> {
+    pub(super) fn stored_by_visitors(&self, slot_ms: u64, rows_keep: Duration) -> Vec<StoredSlot> {
         let kept = self
             .conversations
             .values()
@@ -224,14 +225,17 @@ impl State {
         let mut slots = BTreeMap::new();
         for (kept, at) in kept.filter_map(|kept| Some((kept, kept.expires_at?))) {
             let slot = at.0 / slot_ms.max(1);
-            let empty = StoredSlot {
-                slot,
-                messages: 0,
-                bytes: 0,
-            };
-            let stored = slots.entry(slot).or_insert(empty);
+            let stored: &mut StoredSlot = slots.entry(slot).or_default();
+            stored.slot = slot;
             stored.messages += 1;
             stored.bytes += kept.message.text.len() as u64;
+        }
+        let kept = |user: &&UserRecord| user.kind == Kind::Anonymous && user.is_kept;
+        for user in self.users.values().filter(kept) {
+            let slot = user.last_seen.after(rows_keep).0 / slot_ms.max(1);
+            let stored = slots.entry(slot).or_default();
+            stored.slot = slot;
+            stored.visitors += 1;
         }
         slots.into_values().collect()
     }

@@ -33,7 +33,7 @@ use tokio_util::task::TaskTracker;
 
 use super::alike::{storable, stretch};
 use super::backlog::Backlog;
-use super::rows::{MessageRow, millis, room, signed, stored_slot, unsigned, user};
+use super::rows::{MessageRow, millis, room, signed, unsigned, user};
 use super::{
     Append, Commit, Found, Head, Heads, Keep, NewVisitor, Position, Range, Store, StoreError,
     StoredSlot, TakeOver, TokenHash, UserRecord, sql,
@@ -244,14 +244,12 @@ impl Store for PostgresStore {
         Ok(!rows.is_empty())
     }
 
-    async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError> {
-        let slot_ms = i64::try_from(slot_ms.max(1)).unwrap_or(i64::MAX);
-        let rows = self.ask(sql::STORED_BY_VISITORS, &[&slot_ms]).await?;
-        let slot = |row: &Row| {
-            let (slot, messages) = (row.try_get(0)?, row.try_get(1)?);
-            Ok(stored_slot(slot, messages, row.try_get(2)?))
-        };
-        rows.iter().map(slot).collect()
+    async fn stored_by_visitors(
+        &self,
+        slot_ms: u64,
+        rows_keep: Duration,
+    ) -> Result<Vec<StoredSlot>, StoreError> {
+        self.find_stored(slot_ms, rows_keep).await
     }
 
     async fn user(&self, user_id: &UserId) -> Result<Option<UserRecord>, StoreError> {
@@ -305,6 +303,14 @@ impl Store for PostgresStore {
         self.ask(sql::SEEN, &params).await.map(drop)
     }
 
+    async fn seen_all(&self, user_ids: &[UserId], now: UnixMillis) -> Result<(), StoreError> {
+        const SEEN_ALL: &str =
+            "UPDATE users SET last_seen = $1 WHERE last_seen < $1 AND user_id = ANY($2)";
+        let users: Vec<&str> = user_ids.iter().map(UserId::as_str).collect();
+        let params: [&(dyn ToSql + Sync); 2] = [&millis(now), &users];
+        self.ask(SEEN_ALL, &params).await.map(drop)
+    }
+
     async fn export(
         &self,
         user_id: &UserId,
@@ -331,7 +337,7 @@ impl Store for PostgresStore {
     }
 
     async fn purge(&self, now: UnixMillis, idle_before: UnixMillis) -> Result<u64, StoreError> {
-        self.change(&Change::PurgeEnded(now)).await?;
+        while self.change(&Change::PurgeEnded(now)).await?.is_some() {}
         let mut removed = 0;
         for change in [
             Change::PurgeMessages(now),

@@ -13,9 +13,10 @@ use tokio_postgres::{Error, Row};
 use super::{PURGE_ROWS, PostgresStore, late};
 use crate::model::{UnixMillis, UserId};
 use crate::store::alike::taken_at;
-use crate::store::rows::{UserRow, millis, time};
+use crate::store::rows::{UserRow, millis, signed, span, stored_slot, time, visitors_slot};
 use crate::store::{
-    Found, Keep, NewVisitor, StoreError, TakeOver, TokenHash, UserRecord, sql, unkept_before,
+    Found, Keep, NewVisitor, StoreError, StoredSlot, TakeOver, TokenHash, UserRecord, sql,
+    unkept_before,
 };
 
 /// How often a change is tried when PostgreSQL ends it because of another.
@@ -26,13 +27,19 @@ pub(super) const SWEEP_TIMEOUT: Duration = Duration::from_secs(60);
 const PURGE_VISITORS: i64 = 100;
 
 const DROP_OTHER_TOKENS: &str = "DELETE FROM visitor_tokens WHERE user_id = $1 AND token <> $2";
-const DROP_EXPIRED_MESSAGES: &str = "WITH expired AS ( \
-        SELECT room, seq FROM messages WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED), \
-    gone AS (DELETE FROM messages m USING expired e WHERE m.room = e.room AND m.seq = e.seq \
+const DROP_EXPIRED_MESSAGES: &str = concat!(
+    "WITH expired AS (SELECT m.room, m.seq, ",
+    sql::is_of_account!(),
+    " AS is_kept FROM messages m WHERE m.expires_at <= $1 LIMIT $2 FOR UPDATE OF m SKIP LOCKED), \
+    kept AS (UPDATE messages m SET expires_at = NULL FROM expired e \
+        WHERE m.room = e.room AND m.seq = e.seq AND e.is_kept RETURNING 1), \
+    gone AS (DELETE FROM messages m USING expired e \
+        WHERE m.room = e.room AND m.seq = e.seq AND NOT e.is_kept \
         RETURNING m.room, m.from_user, m.client_id), \
     keys AS (DELETE FROM message_keys k USING gone g \
         WHERE k.room = g.room AND k.sender = g.from_user AND k.client_id = g.client_id) \
-    SELECT count(*) FROM gone";
+    SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM kept)"
+);
 /// Before any conversation, as the lanes do it.
 const LOCK_USER: &str = "SELECT 1 FROM users WHERE user_id = $1 FOR UPDATE";
 const LOCK_IDLE_VISITORS: &str = "SELECT user_id FROM users WHERE kind = 0 AND last_seen < $1 \
@@ -74,6 +81,26 @@ impl PostgresStore {
         };
         let taken = self.ask(sql::TAKEN, &[&user.as_str()]).await?;
         Ok(Found::without(!taken.is_empty()))
+    }
+
+    /// What visitors have stored: messages, then rows.
+    pub(super) async fn find_stored(
+        &self,
+        slot_ms: u64,
+        rows_keep: Duration,
+    ) -> Result<Vec<StoredSlot>, StoreError> {
+        let slot_ms = signed(slot_ms.max(1));
+        let rows = self.ask(sql::STORED_BY_VISITORS, &[&slot_ms]).await?;
+        let messages = rows.iter().map(|row| {
+            let (slot, messages) = (row.try_get(0)?, row.try_get(1)?);
+            Ok(stored_slot(slot, messages, row.try_get(2)?))
+        });
+        let mut slots = messages.collect::<Result<Vec<_>, StoreError>>()?;
+        let params: [&(dyn ToSql + Sync); 2] = [&span(rows_keep), &slot_ms];
+        for row in self.ask(sql::VISITORS_STORED, &params).await? {
+            slots.push(visitors_slot(row.try_get(0)?, row.try_get(1)?));
+        }
+        Ok(slots)
     }
 
     /// Makes a change and yields the number of rows that count, or `None` when it did not apply.
@@ -142,8 +169,9 @@ async fn make(transaction: &Transaction<'_>, change: &Change) -> Result<Option<u
             Ok(unless_zero(rows))
         }
         Change::PurgeEnded(now) => {
-            execute(transaction, sql::DROP_ENDED, &[&millis(*now)]).await?;
-            Ok(Some(0))
+            let params: [&(dyn ToSql + Sync); 2] = [&millis(*now), &PURGE_ROWS];
+            let rows = execute(transaction, sql::DROP_ENDED, &params).await?;
+            Ok(unless_zero(rows))
         }
         Change::PurgeUnkept(now) => {
             let statement = format!("{} FOR UPDATE SKIP LOCKED", sql::UNKEPT);

@@ -14,6 +14,7 @@ mod open;
 mod place;
 mod reader;
 mod settings;
+mod sweep;
 mod visits;
 mod writer;
 
@@ -24,6 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::TrySendError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, params};
@@ -31,7 +33,7 @@ use tokio::sync::oneshot;
 
 use super::alike::{storable, stretch};
 use super::backlog::Backlog;
-use super::rows::{millis, stored_slot};
+use super::rows::millis;
 use super::{
     Append, Commit, Found, Heads, Keep, NewVisitor, Position, Range, Store, StoreError, StoredSlot,
     TakeOver, TokenHash, UserRecord, sql,
@@ -42,9 +44,6 @@ use place::Place;
 use reader::{Question, Readers};
 pub use settings::SqliteSettings;
 use writer::{Call, Job, Unit};
-
-/// Messages removed in one transaction; between two of them the queue goes on.
-const PURGE_ROWS: usize = 1_000;
 
 /// A store in one SQLite file.
 pub struct SqliteStore {
@@ -57,6 +56,8 @@ pub struct SqliteStore {
     /// `None` after `close`. A std mutex, held for the moment of a `try_send`: it also makes the
     /// place in the queue the order of the calls.
     threads: Mutex<Option<Threads>>,
+    /// Whoever removes much has its turn. A tokio mutex: held until a step is committed.
+    sweeping: tokio::sync::Mutex<()>,
 }
 
 /// The threads, and the lock that keeps other processes out for as long as they live.
@@ -115,6 +116,7 @@ impl SqliteStore {
                 handles,
                 lock: opened.lock,
             })),
+            sweeping: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -230,16 +232,13 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError> {
-        self.read(move |conn| {
-            let mut statement = conn.prepare(sql::STORED_BY_VISITORS)?;
-            let slot_ms = i64::try_from(slot_ms.max(1)).unwrap_or(i64::MAX);
-            let rows = statement.query_map(params![slot_ms], |row| {
-                Ok(stored_slot(row.get(0)?, row.get(1)?, row.get(2)?))
-            })?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })
-        .await
+    async fn stored_by_visitors(
+        &self,
+        slot_ms: u64,
+        rows_keep: Duration,
+    ) -> Result<Vec<StoredSlot>, StoreError> {
+        self.read(move |conn| visits::stored(conn, slot_ms, rows_keep))
+            .await
     }
 
     async fn user(&self, user_id: &UserId) -> Result<Option<UserRecord>, StoreError> {
@@ -302,13 +301,13 @@ impl Store for SqliteStore {
     }
 
     async fn seen(&self, user_id: &UserId, now: UnixMillis) -> Result<(), StoreError> {
-        let user_id = user_id.clone();
-        self.write(move |unit| {
-            let mut statement = unit.conn.prepare_cached(sql::SEEN)?;
-            statement.execute(params![millis(now), user_id.as_str()])?;
-            Ok(())
-        })
-        .await
+        self.seen_all(std::slice::from_ref(user_id), now).await
+    }
+
+    async fn seen_all(&self, user_ids: &[UserId], now: UnixMillis) -> Result<(), StoreError> {
+        let user_ids = user_ids.to_vec();
+        self.write(move |unit| visits::seen(unit.conn, &user_ids, now))
+            .await
     }
 
     async fn export(
@@ -335,20 +334,11 @@ impl Store for SqliteStore {
     }
 
     async fn erase(&self, user_id: &UserId, ends_at: UnixMillis) -> Result<(), StoreError> {
-        let user_id = user_id.clone();
-        self.write(move |unit| {
-            unit.open_the_ledger()?;
-            visits::erase(unit.conn, &user_id, ends_at)
-        })
-        .await
+        self.erase_in_steps(user_id, ends_at).await
     }
 
     async fn purge(&self, now: UnixMillis, idle_before: UnixMillis) -> Result<u64, StoreError> {
-        let mut removed = 0;
-        for step in visits::PURGE {
-            removed += self.purge_all_of(step, (now, idle_before)).await?;
-        }
-        Ok(removed)
+        self.purge_all((now, idle_before)).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -7,16 +7,18 @@
 //! written beside the data that the next start reads. SQLite notices neither. So the device and the inode
 //! of the database, its write-ahead log and its shared index are compared before each group commit, and
 //! again before the commit is answered. It costs three calls of `stat` each time, some microseconds beside
-//! a sync of the disk.
+//! a sync of the disk; the paths are kept as the system takes them.
 //!
 //! A path that cannot be looked at for the moment (no permission, an I/O error of the directory) refuses
 //! the batch and nothing more. A file that is missing or another one ends writing for good: when the right
 //! file comes back, somebody else may have changed it meanwhile, with a log of their own.
 
-use std::fs;
+use std::ffi::CString;
 use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::open::{beside, named};
 use crate::store::StoreError;
@@ -28,9 +30,20 @@ type FileId = (u64, u64);
 #[derive(Debug)]
 pub(super) struct Place {
     path: PathBuf,
-    /// The database, its log and its index, with what they were when they were opened.
-    files: [(PathBuf, FileId); 3],
+    /// The database, its log and its index.
+    files: [Kept; 3],
+    /// How long the log was when it was looked at last, in bytes.
+    wal_bytes: AtomicU64,
     lost: OnceLock<String>,
+}
+
+/// A file at its path, and what it was when it was opened.
+#[derive(Debug)]
+struct Kept {
+    path: PathBuf,
+    /// The same for the system.
+    name: CString,
+    id: FileId,
 }
 
 /// What is wrong with the files.
@@ -48,8 +61,8 @@ impl Place {
     /// # Errors
     /// When one of them cannot be looked at.
     pub(super) fn of(path: &Path) -> Result<Self, StoreError> {
-        let file = |path: PathBuf| match id_of(&path) {
-            Ok(id) => Ok((path, id)),
+        let file = |path: PathBuf| match Kept::of(&path) {
+            Ok(kept) => Ok(kept),
             Err(error) => Err(named(&path, &error.to_string())),
         };
         Ok(Self {
@@ -59,13 +72,14 @@ impl Place {
                 file(beside(path, "-wal"))?,
                 file(beside(path, "-shm"))?,
             ],
+            wal_bytes: AtomicU64::new(0),
             lost: OnceLock::new(),
         })
     }
 
-    /// The path of the write-ahead log.
-    pub(super) fn wal(&self) -> &Path {
-        &self.files[1].0
+    /// How long the write-ahead log was when it was looked at last.
+    pub(super) fn wal_bytes(&self) -> u64 {
+        self.wal_bytes.load(Ordering::Relaxed)
     }
 
     /// Refuses once the files were found to be lost, without looking at them again.
@@ -87,12 +101,13 @@ impl Place {
     /// Whether only the log and the index are missing: the database itself is the one that was opened, and
     /// nothing else stands at the paths of the two.
     pub(super) fn has_lost_its_log_only(&self) -> bool {
-        let [(path, id), rest @ ..] = &self.files;
-        let is_ours_or_missing = |(path, id): &(PathBuf, FileId)| match id_of(path) {
-            Ok(found) => found == *id,
+        let [database, rest @ ..] = &self.files;
+        let is_ours_or_missing = |kept: &Kept| match kept.look() {
+            Ok((found, _)) => found == kept.id,
             Err(error) => error.kind() == ErrorKind::NotFound,
         };
-        id_of(path).is_ok_and(|found| found == *id) && rest.iter().all(is_ours_or_missing)
+        database.look().is_ok_and(|(found, _)| found == database.id)
+            && rest.iter().all(is_ours_or_missing)
     }
 
     /// Looks at the files.
@@ -102,7 +117,7 @@ impl Place {
     /// those two.
     pub(super) fn look(&self) -> Result<(), StoreError> {
         self.known()?;
-        match self.files.iter().find_map(found) {
+        match self.find() {
             None => Ok(()),
             Some(Found::Unknown(detail)) => Err(named(&self.path, &detail)),
             Some(Found::Lost(detail)) => {
@@ -118,28 +133,52 @@ impl Place {
             }
         }
     }
-}
 
-fn found((path, id): &(PathBuf, FileId)) -> Option<Found> {
-    let at = id_of(path);
-    let path = path.display();
-    match at {
-        Ok(found) if found == *id => None,
-        Ok(_) => Some(Found::Lost(format!(
-            "{path} was replaced while the node was running"
-        ))),
-        Err(error) if error.kind() == ErrorKind::NotFound => Some(Found::Lost(format!(
-            "{path} was deleted while the node was running"
-        ))),
-        Err(error) => Some(Found::Unknown(format!(
-            "{path} cannot be looked at: {error}"
-        ))),
+    /// What is wrong.
+    fn find(&self) -> Option<Found> {
+        let [database, wal, index] = &self.files;
+        let look = || {
+            database.check()?;
+            let bytes = wal.check()?;
+            self.wal_bytes.store(bytes, Ordering::Relaxed);
+            index.check()
+        };
+        look().err()
     }
 }
 
-/// Never opens the file: closing any descriptor of it would end the locks that SQLite has on it.
-fn id_of(path: &Path) -> io::Result<FileId> {
-    use std::os::unix::fs::MetadataExt as _;
-    let found = fs::metadata(path)?;
-    Ok((found.dev(), found.ino()))
+impl Kept {
+    fn of(path: &Path) -> io::Result<Self> {
+        let mut kept = Self {
+            path: path.to_owned(),
+            name: CString::new(path.as_os_str().as_bytes())?,
+            id: (0, 0),
+        };
+        kept.id = kept.look()?.0;
+        Ok(kept)
+    }
+
+    /// What is at the path now, and how many bytes it has. Never opens the file: closing any descriptor of it
+    /// would end the locks that SQLite has on it.
+    fn look(&self) -> io::Result<(FileId, u64)> {
+        let found = rustix::fs::stat(self.name.as_c_str())?;
+        Ok(((found.st_dev, found.st_ino), found.st_size.unsigned_abs()))
+    }
+
+    /// Whether it is the one that was opened. Returns how many bytes it has.
+    fn check(&self) -> Result<u64, Found> {
+        let path = self.path.display();
+        match self.look() {
+            Ok((found, bytes)) if found == self.id => Ok(bytes),
+            Ok(_) => Err(Found::Lost(format!(
+                "{path} was replaced while the node was running"
+            ))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(Found::Lost(format!(
+                "{path} was deleted while the node was running"
+            ))),
+            Err(error) => Err(Found::Unknown(format!(
+                "{path} cannot be looked at: {error}"
+            ))),
+        }
+    }
 }

@@ -2,14 +2,17 @@
 //!
 //! Invariant: the writer is alone, so what is looked at first is still so when it is changed.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, Error, OptionalExtension, Params, Row, params};
 
-use super::{PURGE_ROWS, SqliteStore};
+use super::sweep::{Begun, Cursor, leave_rooms};
 use crate::model::{UnixMillis, UserId};
 use crate::store::alike::taken_at;
-use crate::store::rows::{UserRow, millis, time};
+use crate::store::rows::{UserRow, millis, signed, span, stored_slot, time, visitors_slot};
 use crate::store::{
-    Found, Keep, NewVisitor, StoreError, TakeOver, TokenHash, UserRecord, sql, unkept_before,
+    Found, Keep, NewVisitor, StoreError, StoredSlot, TakeOver, TokenHash, UserRecord, sql,
+    unkept_before,
 };
 
 /// Removes at most so many rows of one kind; the times are now and the end of idleness.
@@ -24,29 +27,6 @@ pub(super) const PURGE: [PurgeStep; 5] = [
     purge_unkept,
     purge_visitors,
 ];
-
-impl SqliteStore {
-    /// Repeats a step until nothing is left for it; between two of them the queue goes on.
-    pub(super) async fn purge_all_of(
-        &self,
-        step: PurgeStep,
-        times: (UnixMillis, UnixMillis),
-    ) -> Result<u64, StoreError> {
-        let mut removed = 0;
-        loop {
-            let purged = self
-                .write(move |unit| {
-                    unit.open_the_ledger()?;
-                    step(unit.conn, times, PURGE_ROWS)
-                })
-                .await?;
-            removed += purged.rows;
-            if purged.is_done {
-                return Ok(removed);
-            }
-        }
-    }
-}
 
 /// What one step removed.
 pub(super) struct Purged {
@@ -64,6 +44,37 @@ pub(super) fn users(
     let mut statement = conn.prepare_cached(statement)?;
     let rows = statement.query_map(params, user_row)?;
     rows.map(|row| row?.try_into()).collect()
+}
+
+/// What visitors have stored: messages, then rows.
+pub(super) fn stored(
+    conn: &Connection,
+    slot_ms: u64,
+    rows_keep: Duration,
+) -> Result<Vec<StoredSlot>, StoreError> {
+    let slot_ms = signed(slot_ms.max(1));
+    let mut statement = conn.prepare(sql::STORED_BY_VISITORS)?;
+    let messages = statement.query_map(params![slot_ms], |row| {
+        Ok(stored_slot(row.get(0)?, row.get(1)?, row.get(2)?))
+    })?;
+    let mut slots: Vec<StoredSlot> = messages.collect::<Result<_, _>>()?;
+    let mut statement = conn.prepare(sql::VISITORS_STORED)?;
+    let visitors = statement.query_map(params![span(rows_keep), slot_ms], |row| {
+        Ok(visitors_slot(row.get(0)?, row.get(1)?))
+    })?;
+    for slot in visitors {
+        slots.push(slot?);
+    }
+    Ok(slots)
+}
+
+/// These users were seen now.
+pub(super) fn seen(conn: &Connection, users: &[UserId], now: UnixMillis) -> Result<(), Error> {
+    let mut statement = conn.prepare_cached(sql::SEEN)?;
+    for user in users {
+        statement.execute(params![millis(now), user.as_str()])?;
+    }
+    Ok(())
 }
 
 pub(super) fn create_visitor(conn: &Connection, visitor: &NewVisitor) -> Result<bool, Error> {
@@ -170,37 +181,42 @@ pub(super) fn take_over(conn: &Connection, wanted: &TakeOver) -> Result<bool, Er
     Ok(true)
 }
 
-pub(super) fn erase(conn: &Connection, user_id: &UserId, ends_at: UnixMillis) -> Result<(), Error> {
-    conn.prepare_cached(sql::END_VISITOR)?
-        .execute(params![user_id.as_str(), millis(ends_at)])?;
-    for statement in [
-        sql::BLANK_MESSAGES,
-        sql::DROP_LONELY_CONVERSATIONS,
-        sql::DROP_MEMBER,
-        sql::DROP_TOKENS,
-        sql::DROP_USER,
-    ] {
-        conn.prepare_cached(statement)?
-            .execute([user_id.as_str()])?;
-    }
-    Ok(())
-}
-
 pub(super) fn purge_messages(
     conn: &Connection,
     (now, _): (UnixMillis, UnixMillis),
     rows_max: usize,
 ) -> Result<Purged, Error> {
-    type Expired = (Vec<u8>, i64, String, Option<String>);
-    let mut find = conn.prepare_cached(
-        "SELECT room, seq, from_user, client_id FROM messages WHERE expires_at <= $1 LIMIT $2",
-    )?;
+    type Expired = (Vec<u8>, i64, String, Option<String>, bool);
+    let mut find = conn.prepare_cached(concat!(
+        "SELECT m.room, m.seq, m.from_user, m.client_id, ",
+        sql::is_of_account!(),
+        " FROM messages m WHERE m.expires_at <= $1 LIMIT $2"
+    ))?;
     let expired: Vec<Expired> = find
         .query_map(params![millis(now), limit(rows_max)], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            Ok((
+                row.get(0)?,
+                row.get(1)?,
+                row.get(2)?,
+                row.get(3)?,
+                row.get(4)?,
+            ))
         })?
         .collect::<Result<_, _>>()?;
-    for (room, seq, sender, client_id) in &expired {
+    let begun = Begun::now();
+    let mut removed = 0;
+    for (room, seq, sender, client_id, is_kept) in &expired {
+        if begun.is_over() {
+            return Ok(purged(removed, false));
+        }
+        if *is_kept {
+            conn.prepare_cached(
+                "UPDATE messages SET expires_at = NULL WHERE room = $1 AND seq = $2",
+            )?
+            .execute(params![room, seq])?;
+            continue;
+        }
+        removed += 1;
         conn.prepare_cached("DELETE FROM messages WHERE room = $1 AND seq = $2")?
             .execute(params![room, seq])?;
         if let Some(client_id) = client_id {
@@ -210,7 +226,7 @@ pub(super) fn purge_messages(
             .execute(params![room, sender, client_id])?;
         }
     }
-    Ok(purged(expired.len(), expired.len() < rows_max))
+    Ok(purged(removed, expired.len() < rows_max))
 }
 
 pub(super) fn purge_tokens(
@@ -224,15 +240,16 @@ pub(super) fn purge_tokens(
     Ok(purged(rows, rows < rows_max))
 }
 
-/// Addresses that were given up long ago; there are few, so they go at once.
+/// Addresses that were given up long ago.
 pub(super) fn purge_ended(
     conn: &Connection,
     (now, _): (UnixMillis, UnixMillis),
-    _rows_max: usize,
+    rows_max: usize,
 ) -> Result<Purged, Error> {
-    conn.prepare_cached(sql::DROP_ENDED)?
-        .execute([millis(now)])?;
-    Ok(purged(0, true))
+    let rows = conn
+        .prepare_cached(sql::DROP_ENDED)?
+        .execute(params![millis(now), limit(rows_max)])?;
+    Ok(purged(0, rows < rows_max))
 }
 
 /// Visitors on which nothing depends.
@@ -266,13 +283,14 @@ fn drop_visitors(
             row.get(0)
         })?
         .collect::<Result<_, _>>()?;
-    let mut rows = idle.len();
+    let (begun, mut rows) = (Begun::now(), 0);
     for user_id in &idle {
-        for statement in [sql::DROP_LONELY_CONVERSATIONS, sql::DROP_MEMBER] {
-            conn.prepare_cached(statement)?.execute([user_id])?;
+        let rest = leave_rooms(conn, user_id, Cursor::default(), false, begun)?;
+        if rest.is_some() {
+            return Ok(purged(rows, false));
         }
         rows += conn.prepare_cached(sql::DROP_TOKENS)?.execute([user_id])?;
-        conn.prepare_cached(sql::DROP_USER)?.execute([user_id])?;
+        rows += conn.prepare_cached(sql::DROP_USER)?.execute([user_id])?;
     }
     Ok(purged(rows, idle.len() < rows_max))
 }

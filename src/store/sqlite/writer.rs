@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rusqlite::{Connection, Error, TransactionBehavior, params};
+use rusqlite::{Connection, Error, params};
 use tokio::sync::oneshot;
 
 use super::SqliteSettings;
@@ -108,6 +108,33 @@ impl<'a> Unit<'a> {
         )?;
         statement.execute(params![position.to_string()])?;
         Ok(())
+    }
+}
+
+/// A transaction whose beginning and end are prepared once. Dropping it takes everything back.
+struct Transaction<'a> {
+    conn: &'a Connection,
+}
+
+impl<'a> Transaction<'a> {
+    fn begin(conn: &'a Connection) -> Result<Self, Error> {
+        conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(Self { conn })
+    }
+
+    fn commit(self) -> Result<(), Error> {
+        self.conn.prepare_cached("COMMIT")?.execute([]).map(drop)
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        // After a commit there is none, and some failures have ended it already.
+        if !self.conn.is_autocommit()
+            && let Err(err) = self.conn.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%err, "a transaction could not be taken back");
+        }
     }
 }
 
@@ -286,11 +313,9 @@ impl Writer {
     }
 
     fn transact(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), Error> {
-        let transaction = self
-            .conn
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = Transaction::begin(&self.conn)?;
         let unit = Unit {
-            conn: &transaction,
+            conn: transaction.conn,
             store_id: &self.state.store_id,
             position: self.state.position + 1,
             ledger: RefCell::new(&mut self.ledger),
@@ -326,7 +351,7 @@ impl Writer {
     /// SQLite copies the log back by itself, but while somebody reads it cannot begin the log anew,
     /// which then grows. Beyond the bound the writer waits a moment for the readers.
     fn bound_the_log(&mut self) {
-        let bytes = std::fs::metadata(self.state.place.wal()).map_or(0, |wal| wal.len());
+        let bytes = self.state.place.wal_bytes();
         if bytes <= self.wal_bytes_next || self.state.place.is_lost() {
             return;
         }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use stompbox::location::{
@@ -114,8 +115,12 @@ impl<E: Store + ?Sized> Store for Far<Arc<E>> {
         self.engine.wrote_since(room, from, since).await
     }
 
-    async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError> {
-        self.engine.stored_by_visitors(slot_ms).await
+    async fn stored_by_visitors(
+        &self,
+        slot_ms: u64,
+        rows_keep: Duration,
+    ) -> Result<Vec<StoredSlot>, StoreError> {
+        self.engine.stored_by_visitors(slot_ms, rows_keep).await
     }
 
     async fn user(&self, user_id: &UserId) -> Result<Option<UserRecord>, StoreError> {

@@ -77,6 +77,133 @@ async fn a_secret_without_a_row_ends_an_hour_after_its_last_use() {
     assert_ne!(late.principal.user_id, first.principal.user_id);
 }
 
+/// What a browser does with this cookie: a genuine one is brought, and replaced once nobody has it.
+async fn reload(world: &World, jar: &mut Option<String>) -> Handshake {
+    let client = bare("198.51.100.1", "x");
+    if let Some(value) = &jar {
+        let header = format!("sb_vid={value}");
+        if world.visitors.is_cookie_over(client.address, &header).await {
+            *jar = None;
+        }
+    }
+    from_page(world, client, jar)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cookie_without_a_row_ends_an_hour_after_its_last_use() {
+    let world = world().await;
+    let mut jar = None;
+    reload(&world, &mut jar).await;
+    let given = jar.clone();
+    let (first, session) = world
+        .connect(&reload(&world, &mut jar).await, None)
+        .await
+        .unwrap();
+    world.wait(3 * HOUR).await;
+    world.disconnect(&session, false).await;
+    // The last session counts, however old the cookie is.
+    world.wait(HOUR - MINUTE).await;
+    let page = reload(&world, &mut jar).await;
+    assert_eq!(jar, given);
+    let (again, session) = world.connect(&page, None).await.unwrap();
+    assert_eq!(again.principal.user_id, first.principal.user_id);
+    assert_eq!(again.proof, Proof::Token);
+    world.disconnect(&session, false).await;
+    world.wait(HOUR + MINUTE).await;
+    // A client that keeps it all the same is a stranger each time.
+    let mut kept = given.clone();
+    let stubborn = from_page(&world, bare("198.51.100.1", "x"), &mut kept);
+    for _ in 0..2 {
+        let late = visit(&world, &stubborn, None).await;
+        assert_eq!(late.proof, Proof::New);
+        assert_ne!(late.principal.user_id, first.principal.user_id);
+    }
+    // One that obeys has a new cookie, and with it one identity.
+    reload(&world, &mut jar).await;
+    assert_ne!(jar, given);
+    let new = visit(&world, &reload(&world, &mut jar).await, None).await;
+    assert_ne!(new.principal.user_id, first.principal.user_id);
+    let same = visit(&world, &reload(&world, &mut jar).await, None).await;
+    assert_eq!(same.principal.user_id, new.principal.user_id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_ends_after_an_hour_however_it_is_presented() {
+    let world = world().await;
+    let requested = world.visitors.anonymous(&client(), None).await.unwrap();
+    let told = requested.secret_to_tell.unwrap();
+    let address = requested.principal.user_id;
+    let as_cookie = |value: &str| Handshake {
+        from_page: true,
+        cookie: Some(value.to_owned()),
+        cookie_presented: true,
+        ..client()
+    };
+    let soon = visit(&world, &as_cookie(&told), None).await;
+    assert_eq!(soon.principal.user_id, address);
+    world.wait(HOUR + 2 * MINUTE).await;
+    let late = visit(&world, &as_cookie(&told), None).await;
+    assert_ne!(late.principal.user_id, address);
+    assert_eq!(late.proof, Proof::New);
+    let header = visit(&world, &client(), Some(&told)).await;
+    assert_ne!(header.principal.user_id, address);
+    let rest = world.visitors.authenticate(&client(), &told).await;
+    assert_eq!(rest.unwrap_err().code, Code::Unauthorized);
+    let ticket = world.visitors.ticket(&client(), &told).await;
+    assert_eq!(ticket.unwrap_err().code, Code::Unauthorized);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cookie_that_was_never_used_proves_nobody() {
+    let world = world().await;
+    let mut jar = None;
+    reload(&world, &mut jar).await;
+    let value = jar.clone().unwrap();
+    let refused = world.visitors.authenticate(&client(), &value).await;
+    assert_eq!(refused.unwrap_err().code, Code::Unauthorized);
+    let header = visit(&world, &client(), Some(&value)).await;
+    assert_eq!(header.status, Some("rejected"));
+    // Its visitor, once there is one, is opened by it in every way.
+    let page = visit(&world, &reload(&world, &mut jar).await, None).await;
+    let header = visit(&world, &client(), Some(&value)).await;
+    assert_eq!(header.principal.user_id, page.principal.user_id);
+    let told = header.secret_to_tell.expect("a secret that proves it");
+    assert_ne!(told, value);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cookie_opens_the_one_who_followed_on_an_erased_visitor_for_a_month() {
+    let world = world().await;
+    let mut jar = None;
+    reload(&world, &mut jar).await;
+    let page = reload(&world, &mut jar).await;
+    let (first, session) = world.connect(&page, None).await.unwrap();
+    world
+        .visitors
+        .erase(&first.principal.user_id)
+        .await
+        .unwrap();
+    world.disconnect(&session, false).await;
+    let (next, session) = world.connect(&page, None).await.unwrap();
+    let address = next.principal.user_id.clone();
+    assert_ne!(address, first.principal.user_id);
+    world
+        .send(&session.principal, &address, "a note")
+        .await
+        .unwrap();
+    world.disconnect(&session, false).await;
+    // What was noted of the first one is gone by then, and nobody has that address.
+    world.wait(5 * HOUR).await;
+    let idle_before = world.now().before(90 * 24 * HOUR);
+    world.store.purge(world.now(), idle_before).await.unwrap();
+    let page = reload(&world, &mut jar).await;
+    let back = visit(&world, &page, None).await;
+    assert_eq!(
+        (&back.principal.user_id, back.proof),
+        (&address, Proof::Token)
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_first_message_keeps_its_writer_and_its_recipient() {
     let world = world().await;

@@ -5,7 +5,7 @@ use stompbox::store::accounts::{
     Admitted, Ban, BanAct, DmPolicy, External, Registered, Role, Subject,
 };
 
-use super::{Both, LATER, NOW, hash, new_account, register, sign_in_id, user, visit};
+use super::{Both, LATER, NOW, hash, new_account, new_visitor, register, sign_in_id, user, visit};
 use crate::conformance_store::message;
 
 pub(super) async fn a_registration_makes_an_account_that_is_found(both: &Both) {
@@ -109,6 +109,18 @@ pub(super) async fn a_visitor_becomes_the_holder_of_an_account(both: &Both) {
     );
     let next = other.append(message(&(guest, peer), "next")).await.unwrap();
     assert_eq!(next.message.seq, 3);
+    // Also where nothing depended on the visitor: the row is that of an account, and no purge takes it.
+    let mut unkept = new_visitor("guest-unkept");
+    unkept.is_kept = false;
+    let seen = unkept.now;
+    assert!(one.create_visitor(unkept).await.unwrap());
+    let done = other.upgrade(new_account("guest-unkept"), hash("guest-unkept"));
+    assert_eq!(done.await.unwrap(), Registered::Done);
+    let hours_later = UnixMillis(seen.0 + 66 * 60_000);
+    one.purge(hours_later, UnixMillis(0)).await.unwrap();
+    let account = user("guest-unkept");
+    assert!(other.user(&account).await.unwrap().is_some());
+    assert!(other.account(account).await.unwrap().is_some());
 }
 
 pub(super) async fn an_upgrade_needs_a_live_secret_and_a_free_email(both: &Both) {

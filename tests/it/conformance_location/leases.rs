@@ -16,6 +16,7 @@ on_every_engine! {
     peers_are_the_live_nodes_with_their_states
     the_first_store_has_the_cluster
     after_a_flush_a_claim_and_a_registration_restore_everything
+    a_visitor_stands_under_the_last_fingerprint_only
     a_visitor_without_a_row_is_remembered_for_an_hour
 }
 
@@ -181,6 +182,37 @@ async fn a_visitor_without_a_row_is_remembered_for_an_hour(rig: Rig) {
                 assert!((3_590..=3_600).contains(&seconds), "{key}: {seconds}");
             }
         }
+    }
+}
+
+async fn a_visitor_stands_under_the_last_fingerprint_only(rig: Rig) {
+    let (a, b) = (rig.life("a", 1).await, rig.life("b", 1).await);
+    let here = ClientIdentifier::from_mac(&[1; 32]);
+    let other = ClientIdentifier::from_mac(&[2; 32]);
+    let visitor = |client: &ClientIdentifier, standing| {
+        Arc::new(Unkept {
+            made_at: UnixMillis(1_800_000_000_000),
+            standing,
+            name: "Guest".into(),
+            client_identifier: client.clone(),
+            last_seen: UnixMillis(5),
+        })
+    };
+    let loose = Standing::Loose { taken_at: None };
+    let [one, two] = ["one", "two"].map(user);
+    a.introduce(&one, &visitor(&here, loose)).await.unwrap();
+    for (visitor, expected) in [
+        (visitor(&here, loose), (2, 0)),
+        (visitor(&other, loose), (1, 1)),
+        (visitor(&other, Standing::FIRM), (1, 0)),
+        (visitor(&here, loose), (2, 0)),
+        (visitor(&here, Standing::FIRM), (1, 0)),
+    ] {
+        a.introduce(&two, &visitor).await.unwrap();
+        let found = [&here, &other].map(|client| b.loose(client));
+        let [here, other] = found;
+        let counts = (here.await.unwrap().len(), other.await.unwrap().len());
+        assert_eq!(counts, expected, "{visitor:?}");
     }
 }
 

@@ -4,6 +4,7 @@
 //! left a node may take effect although the node is dead or was told of a failure.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use stompbox::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
@@ -107,8 +108,12 @@ impl Store for SimStore {
         self.inner.store_id().await
     }
 
-    async fn stored_by_visitors(&self, slot_ms: u64) -> Result<Vec<StoredSlot>, StoreError> {
-        self.inner.stored_by_visitors(slot_ms).await
+    async fn stored_by_visitors(
+        &self,
+        slot_ms: u64,
+        rows_keep: Duration,
+    ) -> Result<Vec<StoredSlot>, StoreError> {
+        self.inner.stored_by_visitors(slot_ms, rows_keep).await
     }
 
     async fn wrote_since(

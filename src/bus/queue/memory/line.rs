@@ -70,7 +70,7 @@ impl Place {
     }
 
     /// Whose it is.
-    pub(super) fn by(&self) -> &Claimant {
+    pub(super) fn by(&self) -> Claimant {
         self.charge.claimant()
     }
 
@@ -80,7 +80,8 @@ impl Place {
         }
         match &self.whose {
             Some(whose) if is_evictable => self.charge.set_evictable(Arc::downgrade(whose)),
-            Some(_) | None => self.charge.protect(),
+            // Its place may have been taken away a moment ago, while it came into use again.
+            Some(_) | None => self.charge.protect(1),
         }
         self.is_evictable = is_evictable;
     }
@@ -172,7 +173,7 @@ impl Line {
             self.is_visitors = false;
             self.due = now + made.expires;
             self.guard_place();
-            self.place.charge.identify(wish.by.clone());
+            self.place.charge.identify(&wish.by);
         }
         Ok(())
     }

@@ -191,7 +191,7 @@ impl State {
         let dead_letters = dead_letters_of(name);
         let may_die = dead_letters.is_some();
         let dead = self.on(name, now, |line| line.settle(id, tags, verdict, may_die));
-        let by = self.queues.get(name).map(|line| line.place.by().clone());
+        let by = self.queues.get(name).map(|line| line.place.by());
         if let Some((dead_letters, by)) = dead_letters.zip(by) {
             for dead in dead.unwrap_or_default() {
                 self.bury(name, &dead_letters, dead, &by, now);

@@ -5,6 +5,7 @@
 //! its `consumer_timeout` (30 minutes unless it is configured): then everything unsettled comes again,
 //! marked as redelivered. Invariant: a tag of a channel that is gone settles nothing.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,12 +88,13 @@ impl Consuming {
 
     /// Consumes until told to stop.
     pub(super) async fn run(mut self, mut open: Open) {
-        let stop = self.stop.clone();
+        let (stop, refused) = (self.stop.clone(), self.unsettled.refused.clone());
         loop {
             let lost = open.line.lost.clone();
             let ended = tokio::select! {
                 biased;
                 () = stop.cancelled() => None,
+                () = refused.cancelled() => None,
                 () = lost.cancelled() => Some("the connection was lost".to_owned()),
                 why = self.serve(&mut open) => Some(why),
             };
@@ -132,20 +134,29 @@ impl Consuming {
         }
     }
 
-    /// Hands on what comes, until nothing can come any more; the answer says why.
+    /// Hands on what comes, until nothing can come any more; the answer says why. Everything that comes is taken at
+    /// once, also when nothing can be handed on: what waits in the channel is in no account.
     async fn serve(&self, open: &mut Open) -> String {
+        let mut waiting = VecDeque::new();
         loop {
-            let delivery = match open.deliveries.next().await {
-                Some(Ok(delivery)) => delivery,
-                Some(Err(error)) => return error.to_string(),
-                None => return "cancelled by the broker".to_owned(),
-            };
-            let Some(taken) = self.take(delivery).await else {
-                continue;
-            };
-            if self.taken.send(taken).await.is_err() {
-                // Nobody reads, but somebody may still settle.
-                std::future::pending::<()>().await;
+            tokio::select! {
+                delivery = open.deliveries.next() => {
+                    let delivery = match delivery {
+                        Some(Ok(delivery)) => delivery,
+                        Some(Err(error)) => return error.to_string(),
+                        None => return "cancelled by the broker".to_owned(),
+                    };
+                    waiting.extend(self.take(delivery).await);
+                }
+                place = self.taken.reserve(), if !waiting.is_empty() => match place {
+                    Ok(place) => {
+                        if let Some(next) = waiting.pop_front() {
+                            place.send(next);
+                        }
+                    }
+                    // Nothing reads, but what was taken may still be settled.
+                    Err(_) => std::future::pending::<()>().await,
+                },
             }
         }
     }
@@ -163,6 +174,11 @@ impl Consuming {
             let _ = delivery.acker.ack(BasicAckOptions::default()).await;
             return None;
         };
+        if let Some(memory) = self.core.memory.get()
+            && !self.unsettled.cover(memory, &self.by, &octets)
+        {
+            return None;
+        }
         let redelivered = delivery.redelivered || message.nacks > 0;
         let tag = self.unsettled.add(delivery.acker, octets, message.nacks);
         Some(Taken {

@@ -16,8 +16,8 @@ mod upkeep;
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -36,7 +36,7 @@ use super::confirms::Outcome;
 use super::connection::{Endpoint, Link, LinkError};
 use super::publisher::{Gate, Publication, Publisher};
 use super::{CLOSE_WITHIN, RabbitConnectError, RabbitSettings, Stage, topology};
-use crate::budget::{Claimant, Portion};
+use crate::budget::{Claimant, Memory, Portion};
 use crate::bus::BusError;
 use crate::bus::queue::{
     Consumer, QueueError, QueueMessage, QueueSettings, Queues, Sent, Wish, dead_letters_of,
@@ -65,6 +65,8 @@ struct Core {
     gate: Arc<Gate>,
     connections: watch::Receiver<Option<Arc<Line>>>,
     known: Arc<Known>,
+    /// On what draws what consumers have taken.
+    memory: OnceLock<Arc<Memory>>,
     /// Names publications: a return is recognised by it.
     numbers: AtomicU64,
 }
@@ -111,6 +113,7 @@ impl RabbitQueues {
             gate,
             connections,
             known: Arc::new(Known::new(settings)),
+            memory: OnceLock::new(),
             numbers: AtomicU64::new(0),
         };
         let core = Arc::new(core);
@@ -308,6 +311,11 @@ impl Queues for RabbitQueues {
         });
         self.tracker.spawn(consuming.run(open));
         Ok(Consumer { taken, settler })
+    }
+
+    /// Messages in queues are with the broker. What consumers have taken and not settled is here.
+    fn draw_on(&self, memory: &Arc<Memory>) {
+        let _first_one_counts = self.core.memory.set(Arc::clone(memory));
     }
 
     async fn close(&self) {

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,11 +17,11 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use lapin::Acker;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::letter::Letter;
 use super::{Core, Handed};
-use crate::budget::Claimant;
+use crate::budget::{Chunks, Claimant, Evict, Lease, Memory, granted};
 use crate::bus::queue::{DeadReason, NACKS_MAX, QueueError, Settler, Tag, Wish, dead_letters_of};
 use crate::model::Verdict;
 
@@ -32,15 +32,32 @@ const WRITE_WITHIN: Duration = Duration::from_secs(2);
 /// it has unsettled, unless `PREFETCH_MAX` was raised.
 const UNCOPIED_MAX: usize = 4_096;
 
+/// How much of what a consumer has taken is covered at once.
+const CHUNKS: Chunks = Chunks {
+    bytes: 16 << 10,
+    slack: 64 << 10,
+};
+
+/// What a message that is taken costs besides its bytes.
+const TAKEN_BYTES: u64 = 256;
+
 /// What a consumer has taken.
 #[derive(Debug, Default)]
-pub(super) struct Unsettled(Mutex<State>);
+pub(super) struct Unsettled {
+    /// A std mutex: held for a few map operations and a turn of the byte account.
+    state: Mutex<State>,
+    /// Cancelled when the byte account does not grant what was taken, or takes it away.
+    pub(super) refused: CancellationToken,
+}
 
 #[derive(Debug, Default)]
 struct State {
     tags: u64,
-    held: BTreeMap<u64, Held>,
+    taken: BTreeMap<u64, TakenMessage>,
     uncopied: Uncopied,
+    /// What the messages above occupy, and what covers it.
+    bytes: u64,
+    lease: Option<Lease>,
 }
 
 /// The refusals of which the queue had no room to keep count: how many, by the hash of the message.
@@ -82,7 +99,7 @@ fn hash(octets: &[u8]) -> u64 {
 }
 
 #[derive(Clone, Debug)]
-struct Held {
+struct TakenMessage {
     acker: Acker,
     octets: Bytes,
     nacks: u8,
@@ -91,39 +108,69 @@ struct Held {
     is_busy: bool,
 }
 
+impl Evict for Unsettled {
+    fn evict(&self) {
+        self.refused.cancel();
+    }
+}
+
 impl Unsettled {
+    /// Covers a message before it is kept. When that is not granted the consumer has to end, so that its messages go
+    /// to others.
+    pub(super) fn cover(self: &Arc<Self>, memory: &Memory, by: &Claimant, octets: &Bytes) -> bool {
+        let covered = granted(|| {
+            let mut state = self.lock();
+            let wanted = state.bytes.saturating_add(cost(octets));
+            let lease = state.lease.get_or_insert_with(|| {
+                let mut lease = memory.lease_in(by, CHUNKS);
+                let whose: Weak<Self> = Arc::downgrade(self);
+                lease.set_evictable(whose);
+                lease
+            });
+            lease.try_cover(wanted, 0)
+        });
+        if covered.is_err() {
+            self.refused.cancel();
+        }
+        covered.is_ok()
+    }
+
     pub(super) fn add(&self, acker: Acker, octets: Bytes, nacks: u8) -> Tag {
         let mut state = self.lock();
         state.tags += 1;
         let tag = state.tags;
-        let held = Held {
+        state.bytes = state.bytes.saturating_add(cost(&octets));
+        let message = TakenMessage {
             acker,
             octets,
             nacks,
             is_busy: false,
         };
-        state.held.insert(tag, held);
+        state.taken.insert(tag, message);
         Tag(tag)
     }
 
     /// Lets go of everything: its channel is gone.
     pub(super) fn clear(&self) {
-        self.lock().held.clear();
+        let mut state = self.lock();
+        state.taken.clear();
+        state.bytes = 0;
+        state.lease = None;
     }
 
     /// Marks what is outstanding of these as being settled.
-    fn begin(&self, tags: &[Tag]) -> BTreeMap<u64, Held> {
+    fn begin(&self, tags: &[Tag]) -> BTreeMap<u64, TakenMessage> {
         self.lock().begin(tags)
     }
 
     /// The same for an acknowledgement. The flag says that the last of them may speak for all: nothing
     /// before it is outstanding, nor being settled by somebody else, whose word would then come to a
     /// broker that no longer knows what it is about, and closes the channel.
-    fn begin_ack(&self, tags: &[Tag]) -> (BTreeMap<u64, Held>, bool) {
+    fn begin_ack(&self, tags: &[Tag]) -> (BTreeMap<u64, TakenMessage>, bool) {
         let mut state = self.lock();
         let begun = state.begin(tags);
         let may_join = begun.keys().next_back().is_none_or(|last| {
-            let mut before = state.held.range(..last);
+            let mut before = state.taken.range(..last);
             before.all(|(tag, _)| begun.contains_key(tag))
         });
         (begun, may_join)
@@ -142,20 +189,29 @@ impl Unsettled {
     fn end<'a>(&self, tags: impl IntoIterator<Item = &'a u64>) {
         let mut state = self.lock();
         for tag in tags {
-            state.held.remove(tag);
+            if let Some(settled) = state.taken.remove(tag) {
+                state.bytes = state.bytes.saturating_sub(cost(&settled.octets));
+            }
+        }
+        let bytes = state.bytes;
+        if bytes == 0 {
+            state.lease = None;
+        } else if let Some(lease) = &mut state.lease {
+            // Less is never refused.
+            let _less = lease.try_cover(bytes, 0);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    fn begin(&mut self, tags: &[Tag]) -> BTreeMap<u64, Held> {
+    fn begin(&mut self, tags: &[Tag]) -> BTreeMap<u64, TakenMessage> {
         let mut begun = BTreeMap::new();
         for tag in tags {
-            if let Some(held) = self.held.get_mut(&tag.0).filter(|held| !held.is_busy) {
+            if let Some(held) = self.taken.get_mut(&tag.0).filter(|held| !held.is_busy) {
                 held.is_busy = true;
                 begun.insert(tag.0, held.clone());
             }
@@ -174,8 +230,16 @@ pub(super) struct RabbitSettler {
     pub(super) _end: DropGuard,
 }
 
+fn cost(octets: &Bytes) -> u64 {
+    octets.len() as u64 + TAKEN_BYTES
+}
+
 #[async_trait]
 impl Settler for RabbitSettler {
+    fn refused(&self) -> Option<CancellationToken> {
+        Some(self.unsettled.refused.clone())
+    }
+
     async fn settle(&self, tags: &[Tag], verdict: Verdict) {
         match verdict {
             Verdict::Ack => {
@@ -194,7 +258,7 @@ impl Settler for RabbitSettler {
 impl RabbitSettler {
     /// Hands over whatever takes the place of the messages, in their order; then lets each of them
     /// go, or gives it back when nothing has taken its place.
-    async fn refuse(&self, begun: BTreeMap<u64, Held>, verdict: Verdict) {
+    async fn refuse(&self, begun: BTreeMap<u64, TakenMessage>, verdict: Verdict) {
         let mut handed = Vec::with_capacity(begun.len());
         for held in begun.values() {
             handed.push(self.replace(held, verdict).await);
@@ -221,7 +285,11 @@ impl RabbitSettler {
     }
 
     /// What takes the place of a message: its copy, a dead letter, or nothing.
-    async fn replace(&self, held: &Held, verdict: Verdict) -> Result<Option<Handed>, QueueError> {
+    async fn replace(
+        &self,
+        held: &TakenMessage,
+        verdict: Verdict,
+    ) -> Result<Option<Handed>, QueueError> {
         let uncopied = self.unsettled.lock().uncopied.of(&held.octets);
         let nacks = held.nacks.saturating_add(1).saturating_add(uncopied);
         let dead_letters = dead_letters_of(&self.queue);
@@ -265,7 +333,7 @@ impl RabbitSettler {
     }
 }
 
-async fn acknowledge(begun: &BTreeMap<u64, Held>, may_join: bool) {
+async fn acknowledge(begun: &BTreeMap<u64, TakenMessage>, may_join: bool) {
     if may_join && let Some(last) = begun.values().next_back() {
         write(last.acker.ack(BasicAckOptions { multiple: true })).await;
         return;
@@ -291,6 +359,8 @@ impl fmt::Debug for RabbitSettler {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::MemorySettings;
+    use crate::model::Network;
 
     #[test]
     fn a_refusal_counts_also_when_the_queue_has_no_room_for_its_copy() {
@@ -304,6 +374,31 @@ mod tests {
         }
         unsettled.note(b"a", &Ok(()));
         assert_eq!(count(b"a"), 0);
+    }
+
+    #[test]
+    fn what_a_consumer_has_taken_is_leased_and_refused_beyond_the_share_of_its_client() {
+        let memory = Memory::new(MemorySettings { bytes_max: 1 << 20 });
+        let by = Claimant::stranger(Network::of([192, 0, 2, 1].into()));
+        let unsettled = Arc::new(Unsettled::default());
+        let message = Bytes::from(vec![b'x'; 60_000]);
+        let take = || {
+            let is_covered = unsettled.cover(&memory, &by, &message);
+            if is_covered {
+                let mut state = unsettled.lock();
+                state.bytes += cost(&message);
+            }
+            is_covered
+        };
+        assert_eq!((0..100).filter(|_| take()).count(), 8);
+        assert!(unsettled.refused.is_cancelled());
+        // As much as was free before the last one.
+        assert_eq!(memory.used(), 30 << 14);
+        unsettled.clear();
+        assert_eq!(memory.used(), 0);
+        let evicted = Unsettled::default();
+        evicted.evict();
+        assert!(evicted.refused.is_cancelled());
     }
 
     #[test]

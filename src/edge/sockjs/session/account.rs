@@ -3,10 +3,10 @@
 //! Not here: what waits in it. Invariant: what waits beyond what the base of a socket covers is leased, and
 //! nothing else is.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use super::State;
-use crate::budget::{Charge, Claimant, Lease, Memory, Refused};
+use super::{HttpSession, State};
+use crate::budget::{Charge, Claimant, Lease, Memory, Missing, Refused};
 
 /// What a session costs in memory without what waits: its record, its name, and its name among those that
 /// are over.
@@ -46,13 +46,21 @@ pub(in super::super) fn bytes_of(messages: &[String]) -> usize {
 }
 
 impl State {
-    /// Covers what waits, and so many bytes more.
-    pub(super) fn cover(&mut self, more: usize) -> Result<(), Refused> {
+    /// One attempt to cover what waits, and this many bytes more: an eviction needs the lock of the session.
+    pub(super) fn cover(&mut self, more: usize) -> Result<(), Missing> {
         let bytes =
             (self.incoming_bytes + self.taken_bytes + self.pending.capacity() + more) as u64;
         match bytes <= Memory::BASE_BUFFER_BYTES {
-            true => self.account.waiting.cover(0),
-            false => self.account.waiting.cover(bytes),
+            true => self.account.waiting.try_cover(0, 0),
+            false => self.account.waiting.try_cover(bytes, 0),
+        }
+    }
+
+    /// Names what is told when memory of the session is taken away.
+    pub(super) fn set_evictable(&mut self, session: &Weak<HttpSession>) {
+        self.account.waiting.set_evictable(session.clone());
+        if let Some(base) = &mut self.account.base {
+            base.set_evictable(session.clone());
         }
     }
 

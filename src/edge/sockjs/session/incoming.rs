@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::account::bytes_of;
 use super::{HttpSession, State};
-use crate::budget::{Lease, Refused};
+use crate::budget::{Lease, Missing, Refused, granted};
 use crate::edge::socket::Received;
 
 /// What a request to send comes to.
@@ -42,42 +42,48 @@ impl HttpSession {
         messages: Vec<String>,
         lease: Option<Lease>,
     ) -> Pushed {
-        let mut brought = Some((messages, lease));
+        let mut brought = Brought { messages, lease };
         let mut place = None;
         loop {
             let room = self.room.notified();
             tokio::pin!(room);
             room.as_mut().enable();
-            {
-                let mut state = self.state();
-                if state.closed.is_some() {
-                    return Pushed::Closed;
-                }
-                if !self.is_full(&state) {
-                    let Some((messages, lease)) = brought.take() else {
-                        return Pushed::Closed;
-                    };
-                    // The session covers them from here on, not both.
-                    drop(lease);
-                    let bytes = bytes_of(&messages);
-                    if let Err(refused) = state.cover(bytes) {
-                        return Pushed::NoMemory(refused);
-                    }
-                    state.incoming_bytes += bytes;
-                    state.incoming.extend(messages);
-                    self.inward.notify_one();
-                    return Pushed::Taken;
-                }
-                if place.is_none() {
-                    if state.is_pushed {
-                        return Pushed::Busy;
-                    }
-                    state.is_pushed = true;
-                    place = Some(WaitingPlace(self));
-                }
+            match granted(|| self.try_push(&mut brought, &mut place)) {
+                Ok(Some(pushed)) => return pushed,
+                Ok(None) => room.await,
+                Err(refused) => return Pushed::NoMemory(refused),
             }
-            room.await;
         }
+    }
+
+    /// One attempt. Nothing when the request has to wait.
+    fn try_push<'a>(
+        &'a self,
+        brought: &mut Brought,
+        place: &mut Option<WaitingPlace<'a>>,
+    ) -> Result<Option<Pushed>, Missing> {
+        let mut state = self.state();
+        if state.closed.is_some() {
+            return Ok(Some(Pushed::Closed));
+        }
+        if !self.is_full(&state) {
+            // The session covers them from here on, not both.
+            brought.lease = None;
+            let bytes = bytes_of(&brought.messages);
+            state.cover(bytes)?;
+            state.incoming_bytes += bytes;
+            state.incoming.extend(std::mem::take(&mut brought.messages));
+            self.inward.notify_one();
+            return Ok(Some(Pushed::Taken));
+        }
+        if place.is_none() {
+            if state.is_pushed {
+                return Ok(Some(Pushed::Busy));
+            }
+            state.is_pushed = true;
+            *place = Some(WaitingPlace(self));
+        }
+        Ok(None)
     }
 
     /// The next message of the client, or what else became of the session. Safe to drop.
@@ -110,6 +116,12 @@ impl HttpSession {
             }
         }
     }
+}
+
+/// What a request brings.
+struct Brought {
+    messages: Vec<String>,
+    lease: Option<Lease>,
 }
 
 /// The place of the one request that may wait for room; given back when the request is answered, or gone.

@@ -8,7 +8,7 @@ use crate::edge::socket::Received;
 
 const XHR: Framing = Framing::Xhr;
 
-fn session() -> HttpSession {
+fn session() -> Arc<HttpSession> {
     let limits = Limits {
         heartbeat: Duration::from_secs(25),
         disconnect_after: Duration::from_secs(5),
@@ -18,7 +18,7 @@ fn session() -> HttpSession {
     within(limits, &Memory::new(MemorySettings { bytes_max: 0 }))
 }
 
-fn within(limits: Limits, memory: &Arc<Memory>) -> HttpSession {
+fn within(limits: Limits, memory: &Arc<Memory>) -> Arc<HttpSession> {
     let caller = Caller::at([127, 0, 0, 1].into());
     let account = Account::open(memory, &caller.claimant).unwrap();
     HttpSession::new(limits, Owner::new(&caller, None), account)
@@ -232,4 +232,24 @@ async fn without_memory_messages_are_refused_and_a_session_that_is_not_read_is_c
     let (frame, _) = session.take(&XHR, &mut 0).await;
     assert_eq!(frame, "o\n");
     assert!(matches!(session.receive().await, Received::Gone));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_memory_is_taken_away_ends_and_says_so() {
+    let memory = Memory::new(MemorySettings { bytes_max: 1 << 20 });
+    let session = within(REAL, &memory);
+    assert_eq!(next(&session).await, "o\n");
+    let long = "x".repeat(200 << 10);
+    assert_eq!(session.push(vec![long.clone()], None).await, Pushed::Taken);
+    session.send("waits").await.unwrap();
+    let others = Caller::at([127, 0, 0, 2].into()).claimant;
+    let mut others = memory.pool().charge(&others);
+    others.restore((896 << 10) - memory.used());
+    let newcomer = Caller::at([127, 0, 0, 3].into()).claimant;
+    let _granted = memory.pool().take(&newcomer, 10 << 10).unwrap();
+    assert!(matches!(session.receive().await, Received::Gone));
+    assert!(session.send("more").await.is_err());
+    assert_eq!(poll(&session).await, "c[1008,\"limit_exceeded\"]");
+    assert_eq!(session.push(vec![long], None).await, Pushed::Closed);
+    assert!(memory.used() < 720 << 10, "{}", memory.used());
 }

@@ -1,7 +1,7 @@
 //! What clients have of the queues of a process, and of the bytes in them.
 
 use super::*;
-use crate::budget::Refused;
+use crate::budget::{Memory, MemorySettings, Refused};
 
 fn at(address: &str, user: &str, kind: Kind) -> Claimant {
     Claimant {
@@ -184,4 +184,35 @@ async fn dead_letters_of_visitors_do_not_make_queues_beyond_their_share() {
     }
     assert_eq!(queues.shared.queues.used(), 0);
     assert_eq!(queues.shared.lock().held().0, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn queues_in_memory_count_to_the_account() {
+    let settings = QueueSettings {
+        bytes_together_max: 64 << 10,
+        ..QueueSettings::default()
+    };
+    let queues = MemoryQueues::new(settings);
+    let memory = Memory::new(MemorySettings { bytes_max: 1 << 20 });
+    queues.draw_on(&memory);
+    let member = at("192.0.2.1", "user_a", Kind::Member);
+    let mut sent: u64 = 0;
+    while send_by(&queues, "/queue/a", &member).await.is_ok() {
+        sent += 1;
+        assert!(sent < 1_000, "the end of all queues together");
+    }
+    let held = memory.used();
+    assert!(
+        held >= sent * MESSAGE_COST_BYTES && held <= 64 << 10,
+        "{held}"
+    );
+    let mut consumer = queues
+        .consume("/queue/a", &PLAIN, 1_000, &member)
+        .await
+        .unwrap();
+    for _ in 0..sent {
+        let taken = consumer.taken.recv().await.unwrap();
+        consumer.settler.settle(&[taken.tag], Verdict::Ack).await;
+    }
+    assert_eq!(memory.used(), 0);
 }

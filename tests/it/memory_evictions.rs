@@ -1,0 +1,210 @@
+//! Four addresses hold nearly all memory that visitors may have. A newcomer gets more than is left, and the address
+//! that holds most loses it, whatever it holds: sockets, request bodies, SockJS sessions.
+//!
+//! The node has the smallest `MEMORY_LIMIT`. Shares of what is free leave a sixteenth to the fifth address.
+
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::support::bystanders::metric;
+use crate::support::client::{Client, Opening};
+use crate::support::cluster::HIGH_LIMITS;
+use crate::support::node::Node;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the four together have at the end: seven eighths of 64 MiB, but for a sixteenth of that.
+const HELD: f64 = 52.5 * 1_048_576.0;
+
+/// Sockets of the newcomer: 3.65 MiB, where 3.5 MiB are left and half of that would be their share. With a sixteenth of
+/// the node, 4 MiB, nobody loses anything for them any more.
+const SOCKETS: usize = 110;
+
+const NEWCOMER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+
+fn holder(number: usize) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 1, u8::try_from(number).unwrap())
+}
+
+async fn start() -> Node {
+    let mut environment = HIGH_LIMITS.to_vec();
+    environment.extend([
+        ("MEMORY_LIMIT", "64MiB"),
+        ("HTTP_PER_MIN", "0"),
+        ("HTTP_AUTH_PER_MIN", "0"),
+        ("OUTBOX_STALL", "60s"),
+        ("SOCKJS_DISCONNECT", "60s"),
+    ]);
+    Node::start("memory", &environment).await
+}
+
+async fn used(node: &Node) -> f64 {
+    metric(node, "budget_used{pool=\"memory\"}").await
+}
+
+async fn socket(node: &Node, from: Ipv4Addr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((from, 0))).unwrap();
+    let connecting = socket.connect(node.address());
+    timeout(PATIENCE, connecting).await.unwrap().unwrap()
+}
+
+/// The status of the next answer; nothing when the socket is closed instead.
+async fn status(stream: &mut TcpStream) -> Option<String> {
+    let mut read = Vec::new();
+    let reading = async {
+        while !read.windows(4).any(|four| four == b"\r\n\r\n") {
+            if !matches!(stream.read_buf(&mut read).await, Ok(1..)) {
+                return false;
+            }
+        }
+        true
+    };
+    let is_whole = timeout(PATIENCE, reading).await.unwrap();
+    let answer = String::from_utf8_lossy(&read).into_owned();
+    is_whole.then(|| answer.split(' ').nth(1).unwrap_or_default().to_owned())
+}
+
+/// Whether the node has closed it, as far as that has arrived.
+fn is_closed(stream: &TcpStream) -> bool {
+    let mut bytes = [0; 4_096];
+    loop {
+        match stream.try_read(&mut bytes) {
+            Ok(1..) => {}
+            Ok(0) => return true,
+            Err(error) => return error.kind() != ErrorKind::WouldBlock,
+        }
+    }
+}
+
+/// Opens sockets of a holder until the node has no more for it.
+async fn fill(node: &Node, from: Ipv4Addr, request: &str) -> Vec<TcpStream> {
+    let mut sockets = Vec::new();
+    let mut refused = 0;
+    while refused < 3 {
+        for _ in 0..20 {
+            let mut socket = socket(node, from).await;
+            let _ = socket.write_all(request.as_bytes()).await;
+            sockets.push(socket);
+        }
+        // A refusal is told, and the socket is closed.
+        sleep(Duration::from_millis(20)).await;
+        let all = sockets.len();
+        sockets.retain(|socket| !is_closed(socket));
+        refused += all - sockets.len();
+    }
+    sockets
+}
+
+/// A newcomer whose sockets are all served, and afterwards a session that works.
+async fn newcomer_is_served(node: &Node) -> Vec<TcpStream> {
+    let mut sockets = Vec::new();
+    for number in 0..SOCKETS {
+        let mut socket = socket(node, NEWCOMER).await;
+        let ask = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+        socket.write_all(ask).await.unwrap();
+        let status = status(&mut socket).await;
+        assert_eq!(status.as_deref(), Some("200"), "socket {number}");
+        sockets.push(socket);
+    }
+    let opening = Opening {
+        from: Some(NEWCOMER),
+        ..Opening::default()
+    };
+    let mut client = Client::connect_with(node.address(), &opening, "new").await;
+    client.subscribe("/user/queue/messages").await;
+    let myself = client.user().to_owned();
+    client.say(&myself, "hello").await;
+    let mut commands = [client.frame().await.command, client.frame().await.command];
+    commands.sort();
+    assert_eq!(commands, ["MESSAGE", "RECEIPT"]);
+    client.disconnect().await;
+    sockets
+}
+
+async fn evictions(node: &Node) -> f64 {
+    metric(node, "budget_evicted_total{pool=\"memory\"}").await
+}
+
+/// Four addresses fill the node with sockets that send this; the newcomer is served, and the first address, which
+/// holds most, has paid for it.
+async fn largest_address_loses(request: &str) {
+    let node = start().await;
+    let before = used(&node).await;
+    let mut held = Vec::new();
+    for number in 1..=4 {
+        held.push(fill(&node, holder(number), request).await);
+    }
+    let full = used(&node).await;
+    assert!(full > HELD * 0.95, "{full} bytes");
+    let newcomers = newcomer_is_served(&node).await;
+    let evicted = evictions(&node).await;
+    assert!(evicted >= 20.0, "{evicted}");
+    let closed = |sockets: &Vec<TcpStream>| sockets.iter().filter(|it| is_closed(it)).count();
+    let lost: Vec<usize> = held.iter().map(closed).collect();
+    // A request and its socket are two charges.
+    assert!(lost[0] as f64 >= evicted / 2.0, "{lost:?} of {evicted}");
+    assert_eq!(lost[2] + lost[3], 0, "{lost:?}");
+    drop((held, newcomers));
+    let began = Instant::now();
+    while used(&node).await > before + (8 * (34 << 10)) as f64 {
+        assert!(began.elapsed() < PATIENCE, "{}", used(&node).await);
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn sockets_of_the_largest_address_are_closed_for_a_newcomer() {
+    // Waits longer than a socket without any request may.
+    let head = "POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n";
+    largest_address_loses(head).await;
+}
+
+#[tokio::test]
+async fn withheld_bodies_of_the_largest_address_fail_for_a_newcomer() {
+    let body = "x".repeat(60_000 - 1);
+    let head = "POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n";
+    largest_address_loses(&format!("{head}{body}")).await;
+}
+
+#[tokio::test]
+async fn sockjs_sessions_of_the_largest_address_end_for_a_newcomer() {
+    let node = start().await;
+    let mut opened = Vec::new();
+    for number in 1..=4 {
+        let mut socket = socket(&node, holder(number)).await;
+        let mut sessions = 0;
+        loop {
+            let path = format!("/ws-chat/000/{number}-{sessions}/xhr");
+            let ask = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+            socket.write_all(ask.as_bytes()).await.unwrap();
+            match status(&mut socket).await.as_deref() {
+                Some("200") => sessions += 1,
+                refused => break assert_eq!(refused, Some("503")),
+            }
+        }
+        opened.push((socket, sessions));
+    }
+    let full = used(&node).await;
+    assert!(full > HELD * 0.95, "{full} bytes");
+    let newcomers = newcomer_is_served(&node).await;
+    assert!(evictions(&node).await >= 100.0);
+    // The latest ones lose; their client learns it with the next request, which is a new session, or is told.
+    let (_, sessions) = opened[0];
+    let gauge = metric(
+        &node,
+        "chat_connections_active{transport=\"sockjs-xhr\",kind=\"connecting\"}",
+    )
+    .await;
+    let all: usize = opened.iter().map(|(_, sessions)| sessions).sum();
+    assert!(
+        sessions > 1_000 && gauge <= all as f64 - 100.0,
+        "{gauge} of {all}"
+    );
+    drop(newcomers);
+}

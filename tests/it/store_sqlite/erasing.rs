@@ -1,0 +1,128 @@
+//! A long history is removed in steps, between which others write; one that was cut off is completed.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stompbox::model::{UnixMillis, UserId};
+use stompbox::store::{Position, SqliteSettings, SqliteStore, Store};
+use tokio_util::task::TaskTracker;
+
+use crate::conformance_store::{complete, message, pair, visitor};
+
+/// How long the writer may be held.
+const HELD_MAX: Duration = Duration::from_millis(50);
+
+/// As many messages as a visitor may have stored of 1 KiB each, in a fifth of 100 MiB.
+const MESSAGES: usize = 20_000;
+
+fn open(path: &Path) -> Arc<SqliteStore> {
+    SqliteStore::open(path, &SqliteSettings::default()).unwrap()
+}
+
+/// A visitor with a row and a long history: with another user, and alone.
+async fn history(store: &SqliteStore, name: &str, token: u8) -> (UserId, UserId) {
+    let (user, other) = pair(name);
+    let row = visitor(user.as_str(), token, "4");
+    assert!(store.create_visitor(row).await.unwrap());
+    let text = "x".repeat(1 << 10);
+    let both = [
+        (&user, &other),
+        (&other, &user),
+        (&user, &user),
+        (&user, &user),
+    ];
+    for block in 0..MESSAGES / 400 {
+        let commits: Vec<_> = (0..400)
+            .map(|number| {
+                let (from, to) = both[(block + number) % 4];
+                store.append(message(&(from.clone(), to.clone()), &text))
+            })
+            .collect();
+        for commit in commits {
+            commit.await.unwrap();
+        }
+    }
+    (user, other)
+}
+
+/// What the other one still reads.
+async fn texts(store: &SqliteStore, reader: &UserId, from: &UserId) -> (usize, usize) {
+    let (mut after, mut counts) = (None, (0, 0));
+    loop {
+        let page = store.export(reader, after, 1_000, 64 << 20).await.unwrap();
+        let Some(last) = page.last() else {
+            return counts;
+        };
+        after = Some(last.id);
+        for message in page.iter().filter(|message| message.from == *from) {
+            counts.0 += 1;
+            counts.1 += usize::from(!message.text.is_empty());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_history_is_erased_while_others_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("chat.db"));
+    let (user, other) = history(&store, "long", 1).await;
+    let erasing = {
+        let (store, user) = (Arc::clone(&store), user.clone());
+        async move { store.erase(&user, UnixMillis(1)).await }
+    };
+    let erasing = TaskTracker::new().spawn(erasing);
+    let others = pair("others");
+    let mut waits = Vec::new();
+    while !erasing.is_finished() {
+        let begun = Instant::now();
+        store.append(message(&others, "meanwhile")).await.unwrap();
+        waits.push(begun.elapsed());
+    }
+    erasing.await.unwrap().unwrap();
+    // In one transaction there would be one of these, and it would have waited for all of it.
+    assert!(waits.len() >= 10, "{} messages meanwhile", waits.len());
+    waits.sort_unstable();
+    // A test beside others is held up by them now and then; a step that is too long would be so each time.
+    let usual = waits[waits.len() * 3 / 4];
+    assert!(usual < HELD_MAX, "{usual:?} of {waits:?}");
+
+    assert_eq!(store.user(&user).await.unwrap(), None);
+    assert_eq!(texts(&store, &other, &user).await, (MESSAGES / 4, 0));
+    let (theirs, kept) = texts(&store, &other, &other).await;
+    assert_eq!((theirs, kept), (MESSAGES / 4, MESSAGES / 4));
+    let left = store.heads(&[user], Position::START).await.unwrap();
+    assert!(left.heads.is_empty());
+    complete(store.as_ref(), message(&others, "").room).await;
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_that_was_cut_off_is_completed_by_the_next_purge() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chat.db");
+    let store = open(&path);
+    let (user, other) = history(&store, "half", 2).await;
+    let token = visitor(user.as_str(), 2, "4").token;
+    let erasing = {
+        let (store, user) = (Arc::clone(&store), user.clone());
+        async move { store.erase(&user, UnixMillis(u64::MAX >> 2)).await }
+    };
+    let erasing = TaskTracker::new().spawn(erasing);
+    let opens = async || store.visitor_by_token(token, UnixMillis(1_500)).await;
+    while opens().await.unwrap().is_some() {
+        tokio::task::yield_now().await;
+    }
+    // Ended after its first steps, as by the end of the node.
+    erasing.abort();
+    assert!(erasing.await.unwrap_err().is_cancelled());
+    store.close().await;
+    let store = open(&path);
+    assert!(store.user(&user).await.unwrap().is_some());
+    let found = store.visitor_by_token(token, UnixMillis(1_500)).await;
+    assert_eq!(found.unwrap(), None, "its secret opens nothing any more");
+    store.purge(UnixMillis(1_500), UnixMillis(0)).await.unwrap();
+    assert_eq!(store.user(&user).await.unwrap(), None);
+    assert_eq!(texts(&store, &other, &user).await, (MESSAGES / 4, 0));
+    store.close().await;
+}
