@@ -32,7 +32,7 @@ use super::ending::Ending;
 use super::meters::Active;
 use super::settling::{Settled, Settling, Unsettled, next_settled, pull};
 use super::socket::{Received, Socket};
-use super::{Edge, Places, reply};
+use super::{Edge, Places};
 use crate::hub::{Outbox, Pulled};
 use crate::identity::Handshake;
 use crate::model::{Code, Problem};
@@ -209,9 +209,16 @@ impl Connection {
     /// Hands a request to the app. What it says comes later, except for CONNECT.
     async fn handle(&mut self, event: Event) -> Step {
         self.edge.meters.received(&event);
-        if let Some(refused) = self.opens(&event).await? {
-            self.session.handle_input(std_now(), refused);
-            return Ok(());
+        if matches!(event, Event::Connect(_) | Event::Subscribe(_)) {
+            let refused = match self.count_opening(&event) {
+                Some(refused) => Some(refused),
+                None if self.has_turn || self.take_turn() => None,
+                None => Box::pin(self.await_turn(&event)).await?,
+            };
+            if let Some(refused) = refused {
+                self.session.handle_input(std_now(), refused);
+                return Ok(());
+            }
         }
         while self.sends >= UNSETTLED_MAX && self.unsettled.is_some() {
             let settled = next_settled(&mut self.unsettled).await;
@@ -252,33 +259,24 @@ impl Connection {
         Ok(())
     }
 
-    /// What opens things waits for its turn, once for all of one read. Returns the refusal, if it is refused: a
-    /// SUBSCRIBE beyond the rate of its session does not wait for a turn to be told so.
-    async fn opens(&mut self, event: &Event) -> Result<Option<Input<'static>>, Ending> {
-        match event {
-            Event::Connect(_) => {}
-            Event::Subscribe(it) => {
-                let live = self.attached.live();
-                let counted = live.map_or(Ok(()), |live| self.edge.app.count_subscribe(live));
-                if let Err(problem) = counted {
-                    self.count_refusal(problem.code);
-                    let (ticket, outcome) = (it.ticket, Err(problem));
-                    return Ok(Some(Input::Settled { ticket, outcome }));
-                }
-            }
-            Event::Send(_) | Event::Unsubscribe(_) | Event::Acknowledge(_) | Event::Commit(_) => {
-                return Ok(None);
-            }
-        }
-        if self.has_turn {
-            return Ok(None);
-        }
-        let Err(refusal) = self.await_turn(event).await? else {
-            return Ok(None);
+    /// Counts a SUBSCRIBE in the rate of its session before it waits for anything. Returns the refusal, if it is
+    /// one too many.
+    fn count_opening(&mut self, event: &Event) -> Option<Input<'static>> {
+        let (Event::Subscribe(it), Some(live)) = (event, self.attached.live()) else {
+            return None;
         };
-        let problem = reply::problem_of(refusal);
+        let problem = self.edge.app.count_subscribe(live).err()?;
         self.count_refusal(problem.code);
-        Ok(Some(Input::Refused(problem)))
+        Some(Input::Settled {
+            ticket: it.ticket,
+            outcome: Err(problem),
+        })
+    }
+
+    /// Whether what one read opens may be done at once.
+    fn take_turn(&mut self) -> bool {
+        self.has_turn = self.edge.turns.may_go_on();
+        self.has_turn
     }
 
     async fn connect(&mut self, connect: Connect) {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{Connection, Ending, Happened, Step, std_now};
 use crate::edge::admission::Refusal;
+use crate::edge::reply;
 use crate::edge::settling::{next_settled, pull};
 use crate::edge::turns::Place;
 use crate::hub::Outbox;
@@ -39,26 +40,28 @@ impl Held {
 }
 
 impl Connection {
-    /// Waits until the node has time for what opens things: CONNECT, or the SUBSCRIBEs of one read.
+    /// Waits until the node has time for what opens things: CONNECT, or the SUBSCRIBEs of one read. Returns the
+    /// refusal of a CONNECT that has waited too long.
     pub(super) async fn await_turn(
         &mut self,
         event: &Event,
-    ) -> Result<Result<(), Refusal>, Ending> {
+    ) -> Result<Option<Input<'static>>, Ending> {
         self.has_turn = true;
-        if self.edge.turns.may_go_on() {
-            return Ok(Ok(()));
-        }
         let Some(network) = self.network() else {
-            return Ok(Ok(()));
+            return Ok(None);
         };
         let place = match matches!(event, Event::Connect(_)) {
             true => self.edge.turns.connect(network),
             false => self.edge.turns.subscribe(network),
         };
-        match place {
-            Some(place) => Box::pin(self.wait(place)).await,
-            None => Ok(Ok(())),
-        }
+        let Some(place) = place else {
+            return Ok(None);
+        };
+        Ok(self.wait(place).await?.err().map(|refusal| {
+            let problem = reply::problem_of(refusal);
+            self.count_refusal(problem.code);
+            Input::Refused(problem)
+        }))
     }
 
     /// The network of the client, as turns count it.

@@ -16,6 +16,7 @@ use crate::session::SessionConfig;
 async fn a_client_that_reads_slowly_is_not_cut_and_one_that_reads_nothing_is() {
     let mut settings = EdgeSettings::new(SessionConfig::default());
     settings.outbox_stall = Duration::from_secs(1);
+    settings.linger = Duration::from_millis(100);
     let node = Node::start(AppSettings::default(), settings).await;
     let mut client = node.connected(Some(4 << 10)).await;
     client
@@ -33,8 +34,14 @@ async fn a_client_that_reads_slowly_is_not_cut_and_one_that_reads_nothing_is() {
     for _ in 0..40 {
         sleep(Duration::from_millis(100)).await;
         let read = client.stream.read_exact(&mut bytes).await;
-        read.expect("it is not cut while it reads");
+        read.unwrap();
     }
+    // The kernel would deliver what it holds also for a connection that was cut.
+    assert_eq!(
+        node.edge.admission.sessions(),
+        1,
+        "it was cut while it read"
+    );
     // Now it reads nothing.
     let stopped = Instant::now();
     let cut = async {
