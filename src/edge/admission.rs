@@ -57,8 +57,6 @@ pub(super) enum Refusal {
 #[derive(Debug)]
 pub(super) struct Admission {
     multiples: Arc<Multiples>,
-    /// What one IPv4 address or one IPv6 /64 may have, however much is free; zero for no such limit.
-    sockets_of_network_max: u64,
     /// Sockets, and sessions over requests.
     sockets: Arc<Pool>,
     /// Open sessions.
