@@ -64,11 +64,10 @@ pub(super) struct Admission {
     handshakes: Handshakes,
 }
 
-/// Stands for one counted thing and gives its place back when it is dropped. Boxed, because a connection keeps it
-/// and never looks at it.
+/// Stands for one counted thing and gives its place back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
-    charge: Box<Charge>,
+    charge: Charge,
 }
 
 impl Admission {
@@ -214,9 +213,7 @@ fn place(pool: &Arc<Pool>, claimant: &Claimant) -> Result<Permit, Refusal> {
         Refused::Full => Refusal::Full,
         Refused::User | Refused::Network => Refusal::Network,
     })?;
-    Ok(Permit {
-        charge: Box::new(charge),
-    })
+    Ok(Permit { charge })
 }
 
 #[cfg(test)]

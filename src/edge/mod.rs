@@ -64,7 +64,7 @@ mod upload;
 mod websocket;
 mod wheel;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -84,6 +84,7 @@ use crate::app::App;
 use crate::budget::{Claimant, Lease};
 use crate::hub::Flusher;
 use crate::identity::Visitors;
+use crate::model::Network;
 use crate::session::SessionConfig;
 use crate::stomp::Version;
 use admission::{Admission, Permit, Refusal};
@@ -292,12 +293,14 @@ impl Edge {
     }
 
     /// Whom a socket of this address is charged to. A trusted proxy is no network of its own: its sockets
-    /// count to the node, and what they are used for to the clients behind it.
+    /// count to the node, under an address that no client has, and what they are used for to the clients behind
+    /// it, who may have the address of the proxy.
     fn holder(&self, address: IpAddr, is_proxy: bool) -> Claimant {
-        let mut holder = self.stranger(address);
-        if is_proxy {
-            holder.multiple = u32::MAX;
+        if !is_proxy {
+            return self.stranger(address);
         }
+        let mut holder = Claimant::stranger(Network::of(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+        holder.multiple = u32::MAX;
         holder
     }
 
