@@ -121,7 +121,8 @@ impl Flusher {
         self.0.deliveries.increment(deliveries.into());
     }
 
-    /// An outbox has something to write.
+    /// An outbox has something to write. Part of each push, and so inlined, as the parts of `Outbox` are.
+    #[inline]
     pub(super) fn list(&self, outbox: Arc<Outbox>) {
         let place = PLACE.with(|place| {
             place.get().unwrap_or_else(|| {

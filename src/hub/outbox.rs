@@ -168,6 +168,7 @@ impl Outbox {
     /// The queue, after whoever pushes has written himself what waits for a flusher, if that is much:
     /// a burst must not cut a peer that takes everything. Where somebody writes already and there is
     /// no room, he is waited for, as long as some system calls take that do not wait.
+    #[inline]
     fn relieved(&self, bytes: usize) -> MutexGuard<'_, Queue> {
         let mut queue = self.lock();
         for _ in 0..TURNS_MAX {
@@ -186,6 +187,7 @@ impl Outbox {
         queue
     }
 
+    #[inline]
     fn take(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>, frame: Framed) {
         queue.bytes += frame.len();
         queue.pushed += 1;

@@ -122,10 +122,12 @@ impl Queue {
     }
 
     /// Whether a frame of so many bytes can be taken without looking further.
+    #[inline]
     pub(super) fn takes(&self, frames_max: usize, bytes: usize) -> bool {
         self.held() < frames_max && self.bytes + bytes <= self.bytes_allowed
     }
 
+    #[inline]
     pub(super) fn has_room(&self, limits: OutboxLimits) -> bool {
         self.held() * 2 < limits.frames_max.max(2) && self.bytes * 2 < limits.bytes_max
     }
@@ -150,6 +152,7 @@ impl Queue {
     }
 
     /// There is something to write. Returns what the pusher has to do.
+    #[inline]
     pub(super) fn list(&mut self) -> Call {
         if self.turn != Turn::Idle {
             return Call::Nobody;

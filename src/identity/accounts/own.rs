@@ -143,12 +143,14 @@ impl Accounts {
     pub async fn reset(&self, from: &Handshake, token: &str, new: &str) -> Result<UserId, Problem> {
         self.take("login", from, self.settings.logins_per_net)
             .await?;
-        let token = Opaque::parse(Use::Reset, token).ok_or_else(used)?;
         let new = NewPassword {
             password: new,
             email: "",
             name: "",
         };
+        // What the request says wrong is told before what the server knows of it.
+        new.check()?;
+        let token = Opaque::parse(Use::Reset, token).ok_or_else(used)?;
         // Before the token is used up: after a refused password the client may send another one.
         let hash = self.passwords.hash(new).await?;
         let now = self.now();

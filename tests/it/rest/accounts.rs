@@ -319,6 +319,9 @@ async fn a_new_password_ends_the_other_sign_ins_and_a_letter_tells_nobody_anythi
     let reset = json!({"token": "sbp1.nonsense", "new": "one more horse battery"});
     let reset = ask(&node, "POST /auth/password/reset", "", Some(&reset)).await;
     assert_eq!(reset.problem(410), "expired");
+    let short = json!({"token": "sbp1.nonsense", "new": "too short"});
+    let short = ask(&node, "POST /auth/password/reset", "", Some(&short)).await;
+    assert_eq!(short.problem(422), "validation_failed");
     for path in ["GET /auth/jwks", "GET /../../.well-known/jwks.json"] {
         let path = path.replace("/../..", "");
         let keys = match path.contains("well-known") {
