@@ -19,7 +19,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 pub use delivery::{Delivery, Shown, Subscriber};
 pub use flusher::Flusher;
-pub use outbox::{Mark, Outbox, OutboxLimits, Place, Pulled};
+pub use outbox::{Frames, Mark, Outbox, OutboxLimits, Place, Pulled};
 pub use session::HubSession;
 pub use topics::{Sink, Topics};
 pub use trace::Trace;

@@ -34,7 +34,6 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
-use smallvec::SmallVec;
 
 use super::flusher::Flusher;
 use super::wire::{Line, Unwritten, Wire, Wrote};
@@ -62,7 +61,7 @@ pub struct OutboxLimits {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Pulled {
     /// Without a wire: frames to be written in this order, all that were there.
-    Frames(Vec<Framed>),
+    Frames(Frames),
     /// The session is to be ended with this reason; what was queued is dropped.
     Cut(CloseReason),
     /// With a wire: it takes no more. Wait until it does, then [`Outbox::go_on`].
@@ -70,6 +69,9 @@ pub enum Pulled {
     /// With a wire: it is dead.
     Gone,
 }
+
+/// Frames in their order. Mostly there is one, which needs no memory of its own.
+pub type Frames = smallvec::SmallVec<[Framed; 1]>;
 
 /// The queue. Shared by everybody who delivers to the session, those who write, and the one driver.
 #[derive(Debug)]
@@ -262,7 +264,7 @@ impl Outbox {
         if let Some(moved) = waiting {
             moved.notify_waiters();
         }
-        Some(Pulled::Frames(frames.into_vec()))
+        Some(Pulled::Frames(frames))
     }
 
     /// The driver goes on where the wire took no more. Returns whether all is written; otherwise wait
@@ -365,7 +367,7 @@ impl Outbox {
         }
         hands.clear();
         if turn == Turn::Over {
-            queue.frames = SmallVec::new();
+            queue.frames = Frames::new();
             (queue.bytes, queue.in_hand) = (0, 0);
         } else {
             queue.line = Some(line);

@@ -267,7 +267,7 @@ impl Client {
     /// What the connection driver finds now.
     pub(super) fn pull(&self) -> Result<Vec<Frame>, CloseReason> {
         let octets = match self.live.outbox.try_pull() {
-            Some(Pulled::Frames(octets)) => octets,
+            Some(Pulled::Frames(frames)) => frames.into_vec(),
             Some(Pulled::Cut(reason)) => return Err(reason),
             Some(other) => panic!("there is no wire: {other:?}"),
             None => Vec::new(),

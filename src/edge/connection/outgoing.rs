@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::{Connection, Ending, Step, std_now};
 use crate::edge::ending::{cut_problem, taken_within};
 use crate::edge::slow_reader::SlowReader;
-use crate::hub::{Outbox, Pulled};
+use crate::hub::{Frames, Outbox, Pulled};
 use crate::session::Input;
 use crate::websocket::Framed;
 
@@ -97,7 +97,7 @@ impl Connection {
         Ok(())
     }
 
-    async fn write_all(&mut self, frames: Vec<Framed>) -> Step {
+    async fn write_all(&mut self, frames: Frames) -> Step {
         for frame in frames {
             if self.outbox.as_deref().is_some_and(Outbox::is_cut) {
                 return Ok(());

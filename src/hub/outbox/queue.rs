@@ -6,20 +6,18 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use smallvec::SmallVec;
 use tokio::sync::Notify;
 
-use super::OutboxLimits;
+use super::{Frames, OutboxLimits};
 use crate::budget::Lease;
 use crate::hub::flusher::Flusher;
 use crate::hub::wire::Line;
 use crate::model::CloseReason;
-use crate::websocket::Framed;
 
 #[derive(Debug)]
 pub(super) struct Queue {
     /// Room for one, which is what an outbox mostly holds; that of a crowd is given back.
-    pub(super) frames: SmallVec<[Framed; 1]>,
+    pub(super) frames: Frames,
     /// Octets of what is pushed and has not gone out, those in the hands of a writer among them.
     pub(super) bytes: usize,
     /// So many bytes may be held without asking; never more than the limit.
@@ -80,7 +78,7 @@ pub(super) struct Watch {
 impl Queue {
     pub(super) fn new(bytes_allowed: usize) -> Self {
         Self {
-            frames: SmallVec::new(),
+            frames: Frames::new(),
             bytes: 0,
             bytes_allowed,
             in_hand: 0,
@@ -96,7 +94,7 @@ impl Queue {
 
     /// Drops what waits and queues nothing more. What somebody writes just now is dropped when they leave.
     pub(super) fn end(&mut self, reason: CloseReason) {
-        self.frames = SmallVec::new();
+        self.frames = Frames::new();
         self.bytes = 0;
         self.cut = Some(Box::new(reason));
         self.drop_rest();

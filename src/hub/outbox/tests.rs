@@ -24,7 +24,7 @@ fn frames_come_out_in_order_and_all_at_once() {
     assert_eq!(outbox.try_pull(), None);
     assert!(outbox.push(framed("a")));
     assert!(outbox.push(framed("b")));
-    let frames = vec![framed("a"), framed("b")];
+    let frames = [framed("a"), framed("b")].into_iter().collect();
     assert_eq!(outbox.try_pull(), Some(Pulled::Frames(frames)));
     assert_eq!(outbox.try_pull(), None);
 }
@@ -59,7 +59,10 @@ async fn a_waiting_driver_is_woken_by_a_push() {
     tokio::pin!(waiting);
     assert!(futures_util::poll!(&mut waiting).is_pending());
     outbox.push(framed("a"));
-    assert_eq!(waiting.await, Pulled::Frames(vec![framed("a")]));
+    assert_eq!(
+        waiting.await,
+        Pulled::Frames([framed("a")].into_iter().collect())
+    );
 }
 
 #[tokio::test]

@@ -70,7 +70,7 @@ fn offer(window: &Window, numbers: std::ops::RangeInclusive<usize>) {
 /// The frames that are there, each as `message-id[ ack][ redelivered]`.
 fn shown(session: &HubSession) -> Vec<String> {
     let frames = match session.outbox.try_pull() {
-        Some(Pulled::Frames(frames)) => frames,
+        Some(Pulled::Frames(frames)) => frames.into_vec(),
         Some(other) => panic!("{other:?}"),
         None => Vec::new(),
     };
