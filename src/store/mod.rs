@@ -376,8 +376,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// the address is [`StoreError::ChangedHands`]. What was cut off by the end of a node, [`Store::purge`] completes.
     async fn erase(&self, user_id: &UserId, ends_at: UnixMillis) -> Result<(), StoreError>;
 
-    /// The first step of [`Store::erase`], after which nothing opens the address and nothing is stored for it.
-    /// Returns whether nothing is left to do; otherwise call [`Store::erase`] for the rest.
+    /// The first step of [`Store::erase`]. Returns whether it was the only one; otherwise call that for the rest.
     async fn begin_erasure(
         &self,
         user_id: &UserId,
