@@ -325,3 +325,48 @@ fn clear(
     let last = found.last().map(|(seq, ..)| *seq);
     Ok(last.filter(|_| found.len() == MESSAGES))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{MessageId, RoomId};
+    use crate::store::sqlite::SqliteSettings;
+    use crate::store::{Append, Position, Store};
+
+    #[tokio::test]
+    async fn a_purge_leaves_an_erasure_to_the_task_that_does_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chat.db");
+        let store = SqliteStore::open(&path, &SqliteSettings::default()).unwrap();
+        let [user, other] = ["user_a", "user_b"].map(|name| name.parse::<UserId>().unwrap());
+        let append = Append {
+            room: RoomId::direct(&user, &other),
+            id: MessageId(1),
+            from: user.clone(),
+            from_name: "name".to_owned(),
+            to: other,
+            client_id: None,
+            text: "text".to_owned(),
+            timestamp: UnixMillis(1_000),
+            expires_at: None,
+            from_holder: None,
+            to_holder: None,
+            visitors: Vec::new(),
+        };
+        store.append(append).await.unwrap();
+        let erased = user.clone();
+        let begun = store.step(move |unit| begin_erasure(unit.conn, &erased, UnixMillis(1)));
+        begun.await.unwrap();
+        let rooms = async || {
+            let heads = store.heads(std::slice::from_ref(&user), Position::START);
+            heads.await.unwrap().heads.len()
+        };
+        let under_way = store.under_way(&user);
+        store.purge(UnixMillis(2_000), UnixMillis(0)).await.unwrap();
+        assert_eq!(rooms().await, 1);
+        drop(under_way);
+        store.purge(UnixMillis(2_000), UnixMillis(0)).await.unwrap();
+        assert_eq!(rooms().await, 0);
+        store.close().await;
+    }
+}

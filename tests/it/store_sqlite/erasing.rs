@@ -149,26 +149,6 @@ async fn an_erasure_that_was_cut_off_is_completed_by_the_next_purge() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_purge_does_not_wait_for_an_erasure_that_is_under_way() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(&folder.path().join("chat.db"));
-    let (user, other) = history(&store, "under-way", 3).await;
-    let erasing = {
-        let (store, user) = (Arc::clone(&store), user.clone());
-        async move { store.erase(&user, UnixMillis(1)).await }
-    };
-    let erasing = TaskTracker::new().spawn(erasing);
-    while store.user(&user).await.unwrap().is_some() {
-        tokio::task::yield_now().await;
-    }
-    store.purge(UnixMillis(1_500), UnixMillis(0)).await.unwrap();
-    assert!(!erasing.is_finished());
-    erasing.await.unwrap().unwrap();
-    assert_eq!(texts(&store, &other, &user).await, (MESSAGES / 4, 0));
-    store.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_ends_with_the_first_step_of_its_erasure() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder.path().join("chat.db"));
