@@ -59,7 +59,8 @@ impl App {
                 let kept = (!append.visitors.is_empty())
                     .then(|| (Arc::clone(&self.visitors), append.to.clone()));
                 let no_echo = send.headers.iter().any(|(n, v)| (&**n, &**v) == ECHO);
-                let committed = self.broker.append(append, no_echo.then_some(live.session));
+                let without_echo = no_echo.then_some(live.session);
+                let committed = self.broker.append(append, without_echo, Some(reserved));
                 Box::pin(async move {
                     let committed = committed.await.map_err(|error| {
                         let mut problem = refusal(&error, &live);
@@ -69,12 +70,6 @@ impl App {
                     if let Some((visitors, to)) = kept {
                         live.activity.set_kept();
                         visitors.forget(&to);
-                    }
-                    match (committed.duplicate, committed.delivery.message.seq) {
-                        // What was stored before counts already.
-                        (true, _) => {}
-                        (false, 1) => reserved.keep_with_conversation(),
-                        (false, _) => reserved.keep(),
                     }
                     Ok(receipt(&committed, remaining))
                 })

@@ -206,17 +206,30 @@ impl App {
         });
     }
 
-    /// Forgets a visitor for good: his sessions are closed, on every node, and his rows go.
+    /// Erases a user: the sessions are closed, on every node, and the rows go. Returns once nothing opens the
+    /// address any more and that is noted; a long history is removed afterwards. Goes on when it is dropped.
     ///
     /// # Errors
     /// When the store does not do it; the sessions are closed all the same.
-    pub async fn erase(self: &Arc<Self>, user: &UserId) -> Result<(), Problem> {
-        self.sign_out(user).await;
-        // A long history goes in many steps, which a client that does not wait for the answer must not end.
-        let (visitors, user) = (Arc::clone(&self.visitors), user.clone());
+    pub async fn erase(self: &Arc<Self>, actor: &Principal, user: &UserId) -> Result<(), Problem> {
+        let (app, actor, user) = (Arc::clone(self), actor.clone(), user.clone());
         let (reply, erased) = oneshot::channel();
         self.broker.spawn(async move {
-            let _nobody_waits = reply.send(visitors.erase(&user).await);
+            app.sign_out(&user).await;
+            let begun = app.visitors.begin_erasure(&user).await;
+            let is_rest_left = matches!(begun, Ok(false));
+            if begun.is_ok() {
+                if let Some(accounts) = &app.accounts {
+                    accounts.note_erasure(&actor, &user).await;
+                }
+                // A session that was opened before the first step was committed.
+                app.sign_out(&user).await;
+            }
+            let _the_client_may_have_gone = reply.send(begun.map(drop));
+            if is_rest_left && let Err(problem) = app.visitors.erase(&user).await {
+                let code = problem.code.as_str();
+                tracing::warn!(code, "the rest of an erasure is done by the next purge");
+            }
         });
         erased.await.unwrap_or_else(|_| {
             let detail = "This node is ending. Ask again in a moment.";

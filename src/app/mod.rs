@@ -36,7 +36,7 @@ pub use rates::Activity;
 pub use relay::{InvalidRelays, Relays};
 pub use settings::AppSettings;
 pub use shares::{PoolSizes, Pools};
-pub use stored::{Reservation, StoreSizes, Stored};
+pub use stored::{StoreSizes, Stored};
 
 use crate::broker::{Broker, PatternSubscriber};
 use crate::budget::{Memory, Multiples};

@@ -1,12 +1,13 @@
 //! How much clients may have stored.
 //!
 //! What visitors store is kept for a while, so a share of it comes back when its time is over. What members
-//! store is kept, so it is the growth of a day that is limited. Not here: rates of messages (`rates`), free
-//! space on the disk. Invariants: what is refused was not stored, and what was not stored does not count;
-//! what counts is given back when it is removed, within a part of its life.
+//! store is kept, so it is the growth of a day that is limited. Not here: what becomes of a
+//! reservation (`budget::Reservation`), rates of messages (`rates`), free space on the disk.
+//! Invariants: what is refused was not stored, and what was not stored does not count; what counts is given back
+//! when it is removed, within a part of its life.
 //!
 //! Not only messages count: the row of a visitor, the conversation that a message begins, and the answer that
-//! is kept for an `Idempotency-Key` count to whoever caused them, each for as long as it is kept.
+//! is kept for an `Idempotency-Key` count to the client that caused them, each for as long as it is kept.
 //!
 //! After a restart the total is read from the store. Who stored it is not known any more, so it counts to
 //! the end of the node, and shares begin anew.
@@ -19,12 +20,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{App, Live};
-use crate::budget::{Aging, AgingAccount, Claimant, Pool, PoolSettings, Refused};
+use crate::budget::{
+    Aging, Claimant, MESSAGE_COST_BYTES, Pool, PoolSettings, Refused, Reservation,
+};
 use crate::model::{Code, Kind, Network, Problem, UnixMillis};
 use crate::store::{Append, Keep};
-
-/// What a stored message occupies beside its text: its row and what finds it. A conversation costs as much.
-const MESSAGE_COST_BYTES: u64 = 512;
 
 /// What the row of a visitor occupies, with the secret and what finds both.
 const VISITOR_COST_BYTES: u64 = 1_024;
@@ -73,17 +73,6 @@ pub struct Stored {
     rows_keep: Duration,
 }
 
-/// Bytes that were set aside for something to be stored. They are given back unless it is stored.
-#[derive(Debug)]
-pub struct Reservation {
-    account: Arc<AgingAccount>,
-    bytes: u64,
-    /// How much of it is rows, which stay longer.
-    rows: u64,
-    /// The slots in which the rest and the rows come back.
-    slots: (u64, u64),
-}
-
 impl Stored {
     /// Nothing is stored yet.
     #[must_use]
@@ -124,52 +113,6 @@ impl Stored {
             true => &self.members,
             false => &self.visitors,
         }
-    }
-}
-
-impl Reservation {
-    fn take(
-        account: Arc<AgingAccount>,
-        (bytes, rows): (u64, u64),
-        slots: (u64, u64),
-    ) -> Result<Self, Refused> {
-        account.take(bytes + rows)?;
-        Ok(Self {
-            account,
-            bytes,
-            rows,
-            slots,
-        })
-    }
-
-    /// It was stored, with so many bytes more than were set aside: it is given back when it is removed.
-    pub fn keep_with(mut self, more: u64) {
-        self.bytes += more;
-        self.account.add(more);
-        self.keep();
-    }
-
-    /// It was stored: it is given back when it is removed.
-    pub(super) fn keep(mut self) {
-        let (bytes, rows) = (
-            std::mem::take(&mut self.bytes),
-            std::mem::take(&mut self.rows),
-        );
-        self.account
-            .keep((self.slots.0, bytes), (self.slots.1, rows));
-    }
-
-    /// A message was stored, which began a conversation.
-    pub(super) fn keep_with_conversation(mut self) {
-        self.rows += MESSAGE_COST_BYTES;
-        self.account.add(MESSAGE_COST_BYTES);
-        self.keep();
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.account.give_back(self.bytes + self.rows);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! One task waits for all of it: a group commit answers many messages at once, and wakes it once.
 //! Not here: how a message reaches anybody (`mod`, `router`). Invariant: what is committed is
-//! delivered whoever still waits for it, and messages of one conversation in the order of their
+//! delivered whether its sender still waits or not, and messages of one conversation in the order of their
 //! commits, as the store answers them.
 
 use std::sync::{Arc, Mutex};
@@ -14,6 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::{AppendError, Broker, lock};
+use crate::budget::Reservation;
 use crate::hub::Delivery;
 use crate::model::SessionId;
 use crate::store::{Append, Appended, Commit, StoreError, StoredSlot};
@@ -40,6 +41,8 @@ struct OnItsWay {
     commit: Commit,
     started: Instant,
     without_echo: Option<SessionId>,
+    /// The writer's share of what is stored. It stays with the message: the writer may be gone before the commit.
+    reserved: Option<Reservation>,
     told: oneshot::Sender<Result<Committed, AppendError>>,
 }
 
@@ -59,11 +62,13 @@ impl OnItsWay {
 impl Broker {
     /// Appends a message and delivers it. The place in the conversation is taken when this
     /// returns; the future resolves at the commit, which is when a RECEIPT is due, and dropping it
-    /// undoes nothing. `without_echo` names the session that wants no copy of what it wrote.
+    /// undoes nothing. `without_echo` names the session that wants no copy of what it wrote. `reserved`
+    /// is kept with the commit, and given back when nothing was stored.
     pub fn append(
         &self,
         append: Append,
         without_echo: Option<SessionId>,
+        reserved: Option<Reservation>,
     ) -> impl Future<Output = Result<Committed, AppendError>> + Send + 'static {
         let outcome = (!self.is_fenced()).then(|| {
             let (told, outcome) = oneshot::channel();
@@ -71,6 +76,7 @@ impl Broker {
                 commit: self.store.append(append),
                 started: Instant::now(),
                 without_echo,
+                reserved,
                 told,
             };
             lock(&self.commits.fresh).push(on_its_way);
@@ -116,7 +122,17 @@ impl Broker {
     }
 
     /// The store has answered.
-    fn answered(self: &Arc<Self>, sent: OnItsWay, appended: Result<Appended, StoreError>) {
+    fn answered(self: &Arc<Self>, mut sent: OnItsWay, appended: Result<Appended, StoreError>) {
+        // A refusal drops it, which gives it back. A lost connection to the store may leave a few messages
+        // in doubt; they are not counted, because a client that tries again would be counted twice.
+        if let (Some(reserved), Ok(appended)) = (sent.reserved.take(), &appended) {
+            match (appended.duplicate, appended.message.seq) {
+                // What was stored before counts already.
+                (true, _) => {}
+                (false, 1) => reserved.keep_with_conversation(),
+                (false, _) => reserved.keep(),
+            }
+        }
         let outcome = appended.map_err(AppendError::from).and_then(|appended| {
             let seconds = sent.started.elapsed().as_secs_f64();
             self.meters.commit_seconds.record(seconds);
@@ -138,7 +154,7 @@ impl Broker {
                 duplicate,
             })
         });
-        // Whoever sent it may have gone; it is delivered all the same.
+        // The sender may have gone; it is delivered all the same.
         let _gone = sent.told.send(outcome);
     }
 }

@@ -46,7 +46,7 @@ pub struct Aging {
     slot_ms: u64,
     life: Duration,
     row_life: Duration,
-    /// The slot in which it was looked through last.
+    /// The latest slot in which it was looked through.
     swept: AtomicU64,
     /// A std mutex: held when a session stores its first message, and once in a slot to look through it.
     books: Mutex<Books>,
@@ -185,7 +185,8 @@ impl Aging {
     /// Gives back what was removed by now.
     pub fn end(&self, now: UnixMillis) {
         let present = self.slot(now);
-        if self.swept.swap(present, Ordering::Relaxed) == present {
+        // Each slot once: at the end of one, messages of both alternate.
+        if self.swept.fetch_max(present, Ordering::Relaxed) >= present {
             return;
         }
         let mut books = self.books();
@@ -296,7 +297,7 @@ impl Slots {
 }
 
 impl AgingAccount {
-    /// Whether it is of this writer, who may have become somebody else since.
+    /// Whether it is of this writer: a session may speak for another user since it was opened.
     pub fn is_of(&self, user: &UserId, kind: Kind) -> bool {
         self.kind == kind && self.user.as_ref() == Some(user)
     }

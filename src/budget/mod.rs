@@ -14,7 +14,8 @@
 //! ```
 //!
 //! [`Memory`] is the pool of bytes. [`Tallies`] count many small things of one client, such as messages in
-//! queues, without a charge for each. [`Aging`] counts what is stored and comes back with time.
+//! queues, without a charge for each. [`Aging`] counts what is stored and comes back with time; a
+//! [`Reservation`] is a part of it for something that is on its way to the store.
 
 mod aging;
 mod charge;
@@ -25,6 +26,7 @@ mod multiples;
 mod order;
 mod parts;
 mod pool;
+mod reservation;
 mod state;
 mod tally;
 #[cfg(test)]
@@ -38,6 +40,7 @@ pub use memory::{Memory, MemoryOwner, MemorySettings};
 pub use multiples::Multiples;
 pub use parts::{Part, Parts};
 pub use pool::{Evict, Missing, Pool, PoolSettings, Refused, granted};
+pub use reservation::{MESSAGE_COST_BYTES, Reservation};
 pub use tally::{Portion, Tallies};
 #[cfg(test)]
 pub(crate) use tests::Owner;

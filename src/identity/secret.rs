@@ -11,10 +11,10 @@
 //! cookie = such a secret; made at is 0, used at is when it was given
 //! ```
 //!
-//! `flags`: 1 is loose, 2 is a name in Korean, 4 is a cookie of which no CONNECTED has told yet. Times are Unix milliseconds. The MAC (HMAC-SHA256 under
-//! `FP_KEY`, its first 16 bytes) covers everything before it. `used at` slides when the secret is told anew,
-//! `made at` never changes: with the address it names the secret in the store. Before there were signed
-//! secrets a store gave each visitor a random one, which it still opens:
+//! `flags`: 1 is loose, 2 is a name in Korean, 4 is a cookie that no CONNECTED frame has named yet. Times are
+//! Unix milliseconds. The MAC (HMAC-SHA256 under `FP_KEY`, its first 16 bytes) covers everything before it.
+//! `used at` slides when the secret is told anew, `made at` never changes: with the address it names the secret
+//! in the store. Before there were signed secrets a store gave each visitor a random one, which it still opens:
 //!
 //! ```text
 //! secret = "sbv1." base64url(32 random bytes)                 43 characters, no padding

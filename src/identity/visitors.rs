@@ -234,13 +234,26 @@ impl Visitors {
         }
     }
 
-    /// Forgets the visitor: the row, the secrets, the text of the messages. Without a row it is noted that
-    /// the secret has ended.
+    /// Begins to erase a user: nothing opens the address once this returns. Returns whether nothing is left;
+    /// otherwise [`Self::erase`] removes the rest.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn begin_erasure(&self, user_id: &UserId) -> Result<bool, Problem> {
+        let ends_at = self.now().after(ENDED_LIFE);
+        let begun = self.store.begin_erasure(user_id, ends_at).await;
+        let is_done = begun.map_err(store_away)?;
+        self.recipients().forget(user_id);
+        Ok(is_done)
+    }
+
+    /// Erases the user: the row, the secrets, the text of the messages. Without a row it is noted that the
+    /// secret has ended.
     ///
     /// # Errors
     /// When the store is away.
     pub async fn erase(&self, user_id: &UserId) -> Result<(), Problem> {
-        // For as long as a secret opens somebody of whom nothing is stored, a cookie included.
+        // For as long as a secret opens a visitor of whom nothing is stored, a cookie included.
         let ends_at = self.now().after(ENDED_LIFE);
         let erased = self.store.erase(user_id, ends_at).await;
         erased.map_err(store_away)?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::time::MissedTickBehavior;
 
 use super::run::wall_clock;
 use crate::broker::Broker;
@@ -26,7 +27,7 @@ const SEEN_AT_ONCE: usize = 256;
 /// How often the gauges are read.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
 
-/// Removes what has expired and reads the gauges, for as long as the node runs.
+/// Removes what has expired and reads the gauges, for as long as the node runs. Neither waits for the other.
 pub(super) async fn upkeep(
     store: Arc<dyn Store>,
     accounts: Arc<Accounts>,
@@ -34,22 +35,40 @@ pub(super) async fn upkeep(
     metrics: PrometheusHandle,
     identity_ttl: Duration,
 ) {
+    let retention = remove_what_has_expired(&*store, &accounts, &broker, identity_ttl);
+    let others = watch(&accounts, &broker, &metrics);
+    tokio::join!(retention, others);
+}
+
+async fn remove_what_has_expired(
+    store: &dyn Store,
+    accounts: &Accounts,
+    broker: &Broker,
+    identity_ttl: Duration,
+) {
     let mut purge = tokio::time::interval(PURGE_EVERY);
+    // After a long one the next comes in an hour.
+    purge.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        purge.tick().await;
+        let now = wall_clock();
+        stay(store, broker, now).await;
+        // First: the store may have a long history to remove.
+        accounts.purge().await;
+        match store.purge(now, now.before(identity_ttl)).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "what had expired was removed"),
+            Err(error) => tracing::warn!(%error, "what has expired is removed later"),
+        }
+    }
+}
+
+async fn watch(accounts: &Accounts, broker: &Broker, metrics: &PrometheusHandle) {
     let mut minute = tokio::time::interval(MINUTE);
     let mut gauges = tokio::time::interval(GAUGES_EVERY);
     loop {
         tokio::select! {
-            _ = purge.tick() => {
-                let now = wall_clock();
-                stay(&*store, &broker, now).await;
-                match store.purge(now, now.before(identity_ttl)).await {
-                    Ok(0) => {}
-                    Ok(rows) => tracing::info!(rows, "what had expired was removed"),
-                    Err(error) => tracing::warn!(%error, "what has expired is removed later"),
-                }
-                accounts.purge().await;
-            }
-            // The nodes tell each other of bans; this is for a word that was lost.
+            // The nodes tell each other of bans; this is for a notice that was lost.
             _ = minute.tick() => {
                 let _tried_again = accounts.reload_bans().await;
                 accounts.gather().await;
@@ -57,7 +76,7 @@ pub(super) async fn upkeep(
             _ = gauges.tick() => {
                 let topics = u32::try_from(broker.hub.topics.len()).unwrap_or(u32::MAX);
                 metrics::gauge!("chat_channels_active").set(f64::from(topics));
-                // Histograms are folded into buckets here rather than when somebody looks.
+                // Histograms are folded into buckets here rather than when they are read.
                 metrics.run_upkeep();
             }
         }

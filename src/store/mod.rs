@@ -371,9 +371,19 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// places stay for the others). A conversation in which nobody is left goes as a whole. No secret
     /// opens the address until `ends_at`, whether there was a row or not.
     ///
-    /// From the first moment no secret opens the address; the rest may be done in several steps, so that
-    /// nobody else waits for a long history. What was cut off by the end of a node, [`Store::purge`] completes.
+    /// From the first moment nothing opens the address, neither a secret nor an account; the rest may be done in
+    /// several steps, so that no other client waits for a long history. Until the last one an append from or to
+    /// the address is [`StoreError::ChangedHands`]. What was cut off by the end of a node, [`Store::purge`] completes.
     async fn erase(&self, user_id: &UserId, ends_at: UnixMillis) -> Result<(), StoreError>;
+
+    /// The first step of [`Store::erase`]. Returns whether it was the only one; otherwise call that for the rest.
+    async fn begin_erasure(
+        &self,
+        user_id: &UserId,
+        ends_at: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        self.erase(user_id, ends_at).await.map(|()| true)
+    }
 
     /// Removes what has expired (messages, secrets) and the visitors not seen since `idle_before`
     /// with all that [`Store::erase`] takes, apart from words that somebody else may still read. Rows

@@ -140,6 +140,24 @@ fn many_networks_are_counted_in_bounded_memory() {
 }
 
 #[test]
+fn a_slot_is_looked_through_once_although_its_neighbour_comes_again() {
+    let stored = large();
+    let aging = &stored.visitors;
+    let next = UnixMillis((aging.slot(NOW) + 1) * aging.slot_ms());
+    let last = UnixMillis(next.0 - 1);
+    let visitor = by("192.0.2.1", "user_a", Kind::Anonymous);
+    reserve(&stored, &visitor, 512, last).unwrap().keep();
+    for _ in 0..10 {
+        aging.end(next);
+        aging.end(last);
+    }
+    // Looked through twice, it would be idle and a part of the sum of its network.
+    assert_eq!(aging.sizes(), (1, 0, 0));
+    aging.end(UnixMillis(next.0 + aging.slot_ms()));
+    assert_eq!(aging.sizes(), (0, 1, 0));
+}
+
+#[test]
 fn rows_count_for_as_long_as_they_are_kept() {
     let stored = stored();
     let visitor = by("192.0.2.1", "user_a", Kind::Anonymous);

@@ -87,20 +87,10 @@ async fn answer(
     }
     let reply = match (keyed?, admitted) {
         (None, Ok(())) => (route.handler)(call).await,
-        (Some(mut keyed), Ok(())) => match keyed.begin(&call).await? {
-            Some(reply) => Ok(reply),
-            None => keyed.run(route, call).await,
-        },
+        (Some(keyed), Ok(())) => keyed.run(route, call).await,
         // The secret may have ended by the very request that is asked for again.
-        (Some(mut keyed), Err(problem)) if problem.code.status() == 401 => {
-            match keyed.begin(&call).await {
-                Ok(Some(reply)) => Ok(reply),
-                Ok(None) => {
-                    keyed.abandon().await;
-                    Err(problem)
-                }
-                Err(_) => Err(problem),
-            }
+        (Some(keyed), Err(problem)) if problem.code.status() == 401 => {
+            keyed.replay(call, problem).await
         }
         (_, Err(problem)) => Err(problem),
     };

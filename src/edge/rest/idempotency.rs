@@ -1,9 +1,11 @@
 //! `Idempotency-Key`: a POST that comes again is not done again, and gets the same answer.
 //!
 //! Not here: what is known of a key (`store::accounts`). Invariant: of requests with one key of one
-//! caller one is done; what is kept of an answer is sealed under the key itself, so that whoever reads
-//! the store reads no token; an answer that a retry may change (429, 5xx) is not kept, nor a refusal of
-//! somebody who is not known: nothing has happened then, and it would be stored for whoever asks.
+//! caller one is done; what is kept of an answer is sealed under the key itself, so that a reader of
+//! the store reads no token; an answer that a retry may change (429, 5xx, or with a time to wait) is not
+//! kept, nor a refusal of a client who is not known: nothing has happened then. What is kept counts to the share
+//! of the caller; a retry needs no share, and the request of a client who is not known is done without one, but its
+//! answer is not kept.
 //!
 //! ```text
 //! row    = SHA-256(caller | method | path | key)       caller: user, visitor's secret, or fingerprint
@@ -23,8 +25,7 @@ use super::call::{Call, Reply};
 use super::caller::{Caller, Credential};
 use super::keys::RestKey;
 use super::route::SharedRoute;
-use crate::app::Reservation;
-use crate::budget::Claimant;
+use crate::budget::{Claimant, Reservation};
 use crate::model::{Code, Problem};
 use crate::store::accounts::{Begun, KeyedRequest};
 use crate::store::{AccountStore, StoreError, TokenHash};
@@ -41,7 +42,7 @@ const LENGTH_MAX: usize = 255;
 /// The longest answer that is kept, sealed. All routes answer a POST with less.
 const ANSWER_BYTES_MAX: usize = 256 << 10;
 
-/// How soon somebody may ask again whose request is being done.
+/// How soon a client may ask again whose request is being done.
 const AGAIN_MS: u64 = 1_000;
 
 /// A request that is done once.
@@ -52,7 +53,7 @@ pub(super) struct Keyed {
     request: TokenHash,
     /// What the answer is sealed for.
     word: Vec<u8>,
-    /// Whether nobody is known to ask: then a refusal is not kept.
+    /// Whether the client is not known: then a refusal is not kept.
     is_stranger: bool,
     /// The caller's share of what is stored, once it was begun.
     reserved: Option<Reservation>,
@@ -93,11 +94,49 @@ impl Keyed {
         }))
     }
 
+    /// Does the request and keeps its answer, or answers it as before. Runs to its end even when the client has
+    /// gone, so that nothing that was begun stays in the store without an answer.
+    pub(super) async fn run(mut self, route: SharedRoute, call: Call) -> Result<Reply, Problem> {
+        let tracker = call.edge.tracker.clone();
+        let row = (Arc::clone(&self.store), self.row);
+        let done = tracker.spawn(async move {
+            if let Some(reply) = self.begin(&call).await? {
+                return Ok(reply);
+            }
+            self.reserve(&call).await?;
+            let answered = (route.handler)(call).await;
+            self.keep(&answered).await;
+            answered
+        });
+        match done.await {
+            Ok(answered) => answered,
+            Err(error) => {
+                tracing::error!(%error, "a request with a key was broken off");
+                let _later = row.0.abandon(row.1).await;
+                Err(Problem::new(Code::Internal, "The request was broken off."))
+            }
+        }
+    }
+
+    /// The answer that was kept, if there is one, to a request that is refused otherwise.
+    pub(super) async fn replay(mut self, call: Call, otherwise: Problem) -> Result<Reply, Problem> {
+        let tracker = call.edge.tracker.clone();
+        let found = tracker.spawn(async move {
+            let begun = self.begin(&call).await;
+            if matches!(begun, Ok(None)) {
+                self.abandon().await;
+            }
+            begun
+        });
+        match found.await {
+            Ok(Ok(Some(reply))) => Ok(reply),
+            Ok(Ok(None) | Err(_)) | Err(_) => Err(otherwise),
+        }
+    }
+
     /// Finds out whether the request is new. `Ok(None)` says that it is to be done.
-    pub(super) async fn begin(&mut self, call: &Call) -> Result<Option<Reply>, Problem> {
+    async fn begin(&mut self, call: &Call) -> Result<Option<Reply>, Problem> {
         let now = call.edge.visitors.now();
-        let reserved = call.edge.app.stored().reserve_answer(&claimant(call), now);
-        self.reserved = Some(reserved?);
         let request = KeyedRequest {
             key: self.row,
             request: self.request,
@@ -119,36 +158,34 @@ impl Keyed {
         }
     }
 
+    /// Sets aside what the answer will occupy. Others may have used up what strangers of a network have: their
+    /// request, a login for one, is done all the same, and its answer is not kept.
+    async fn reserve(&mut self, call: &Call) -> Result<(), Problem> {
+        let now = call.edge.visitors.now();
+        match call.edge.app.stored().reserve_answer(&claimant(call), now) {
+            Ok(reserved) => self.reserved = Some(reserved),
+            Err(_) if call.caller.known().is_none() => {}
+            Err(problem) => {
+                self.abandon().await;
+                return Err(problem);
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets what was begun.
-    pub(super) async fn abandon(&self) {
+    async fn abandon(&self) {
         if let Err(error) = self.store.abandon(self.row).await {
             tracing::warn!(%error, "a request with a key is forgotten later");
         }
     }
 
-    /// Does the request and keeps its answer. Runs to its end even when nobody waits any more.
-    pub(super) async fn run(mut self, route: SharedRoute, call: Call) -> Result<Reply, Problem> {
-        let tracker = call.edge.tracker.clone();
-        let row = (Arc::clone(&self.store), self.row);
-        let done = tracker.spawn(async move {
-            let answered = (route.handler)(call).await;
-            self.keep(&answered).await;
-            answered
-        });
-        match done.await {
-            Ok(answered) => answered,
-            Err(error) => {
-                tracing::error!(%error, "a request with a key was broken off");
-                let _later = row.0.abandon(row.1).await;
-                Err(Problem::new(Code::Internal, "The request was broken off."))
-            }
-        }
-    }
-
     async fn keep(&mut self, answered: &Result<Reply, Problem>) {
         let kept = match answered {
+            _ if self.reserved.is_none() => None,
             Ok(reply) => Some(Kept::of(reply)),
             Err(problem) if matches!(problem.code.status(), 429 | 500..) => None,
+            Err(problem) if problem.retry_after_ms.is_some() => None,
             Err(_) if self.is_stranger => None,
             Err(problem) => Some(Kept::of_problem(problem)),
         };

@@ -207,11 +207,8 @@ async fn erase(call: Call) -> Result<Reply, Problem> {
     if principal.kind != Kind::Anonymous {
         check_password(&call, principal, asked.password.as_deref()).await?;
     }
-    edge.app.erase(user_id).await?;
-    if let Ok(accounts) = edge.app.accounts() {
-        accounts.note_erasure(principal, user_id).await;
-    }
-    tracing::info!(%user_id, "somebody was forgotten at his own wish");
+    edge.app.erase(principal, user_id).await?;
+    tracing::info!(%user_id, "a user was erased at their own request");
     let cookie = edge.visitors.cookies().clear_cookie(call.caller.secure);
     Ok(Reply::nothing().with_cookie(&cookie))
 }

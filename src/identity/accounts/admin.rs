@@ -231,7 +231,7 @@ impl Accounts {
         Ok(ended)
     }
 
-    /// Notes that somebody was forgotten, by himself or by an admin, after `Visitors::erase`.
+    /// Notes that a user was erased, by themselves or by an admin, after `Visitors::begin_erasure`.
     pub async fn note_erasure(&self, actor: &Principal, user: &UserId) {
         self.admitted.forget(user);
         self.acted(actor, "erase", user, String::new()).await;

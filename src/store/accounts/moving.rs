@@ -38,6 +38,12 @@ const MOVE_MESSAGES: &str = "INSERT INTO messages (room, seq, id, from_user, fro
     CASE WHEN p.from_user = $3 AND p.expires_at > $5 THEN NULL ELSE p.expires_at END \
     FROM (SELECT m.*, row_number() OVER (ORDER BY m.seq) AS place FROM messages m \
         WHERE m.room = $6 AND m.accepted_at >= $7) p";
+/// What the visitor wrote and retention has not removed yet would be taken for what the account wrote, and kept.
+const DROP_EXPIRED_KEYS: &str = "DELETE FROM message_keys WHERE room = $1 AND seq IN ( \
+    SELECT seq FROM messages WHERE room = $1 AND from_user = $2 AND accepted_at >= $3 \
+    AND expires_at <= $4)";
+const DROP_EXPIRED: &str = "DELETE FROM messages WHERE room = $1 AND from_user = $2 \
+    AND accepted_at >= $3 AND expires_at <= $4";
 const DROP_KEYS: &str = "DELETE FROM message_keys WHERE room = $1 AND seq IN ( \
     SELECT seq FROM messages WHERE room = $1 AND accepted_at >= $2)";
 const DROP_MESSAGES: &str = "DELETE FROM messages WHERE room = $1 AND accepted_at >= $2";
@@ -124,6 +130,7 @@ pub(super) async fn move_messages<S: Sql>(
     );
     let rows = sql.query(&statement, params![one.from, since]).await?;
     let count = rows.first().map_or(Ok(0), |row| row.int(0))?;
+    let count = count - drop_expired(sql, one, old, (since, now)).await?;
     if count > 0 {
         let rows = sql.query(FIRST, params![one.from, since]).await?;
         let first = rows.first().ok_or_else(damaged)?.message_id(0)?;
@@ -145,6 +152,20 @@ pub(super) async fn move_messages<S: Sql>(
     }
     sql.execute(DROP_MEMBER, params![old, one.from]).await?;
     sql.execute(DROP_EMPTY, params![one.from]).await.map(drop)
+}
+
+/// Removes what the visitor wrote and what has expired since. Returns how many messages.
+async fn drop_expired<S: Sql>(
+    sql: &mut S,
+    one: &Move,
+    old: &UserId,
+    (since, now): (UnixMillis, UnixMillis),
+) -> Result<i64, StoreError> {
+    let expired = params![one.from, old, since, now];
+    sql.execute(DROP_EXPIRED_KEYS, expired).await?;
+    let expired = params![one.from, old, since, now];
+    let dropped = sql.execute(DROP_EXPIRED, expired).await?;
+    i64::try_from(dropped).map_err(|_| damaged())
 }
 
 /// The head of a conversation, which begins with this message when there is none.

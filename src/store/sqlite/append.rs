@@ -101,9 +101,15 @@ fn first(append: &Append, unit: &Unit<'_>) -> Result<Option<StoredMessage>, Erro
         .map_err(|err| Error::ToSqlConversionFailure(Box::new(err)))
 }
 
-/// The first identity that is not in the hands that it must be in. The writer is alone, so it stays
-/// so until the commit.
+/// The first identity that is being erased, or not in the hands that it must be in. The writer is alone, so
+/// it stays so until the commit.
 fn changed_hands<'a>(append: &'a Append, unit: &Unit<'_>) -> Result<Option<&'a UserId>, Error> {
+    for user in [&append.from, &append.to] {
+        // A message would make them a member again of what they leave, and the erasure would not end.
+        if unit.ledger().is_being_erased(unit.conn, user)? {
+            return Ok(Some(user));
+        }
+    }
     for (user, wanted) in append.hands() {
         if unit.ledger().holder(unit.conn, user)? != Some(wanted) {
             return Ok(Some(user));

@@ -7,11 +7,12 @@
 //! batch, and before anybody in it looks at the tables of conversations and members, everything here
 //! stands in the file; when a batch fails, everything is forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quick_cache::unsync::Cache;
 use rusqlite::{Connection, Error, OptionalExtension, params};
 
+use super::sweep::ERASING;
 use crate::model::{Holder, RoomId, UnixMillis, UserId};
 use crate::store::rows::{holder, millis};
 
@@ -22,6 +23,7 @@ const HEAD: &str = "SELECT head, epoch FROM conversations WHERE room = $1";
 const BEGIN: &str = "INSERT INTO conversations (room, head, epoch, changed) VALUES ($1, 0, $2, $3)";
 const MOVE_HEAD: &str = "UPDATE conversations SET head = $1, changed = $2 WHERE room = $3";
 const TAKEN_AT: &str = "SELECT taken_at FROM users WHERE user_id = $1";
+const ERASED: &str = "SELECT user_id FROM ended_visitors WHERE ends_at = $1";
 const PUT_MEMBER: &str = "INSERT INTO members (user_id, room, wrote_at) VALUES ($1, $2, $3) \
     ON CONFLICT (user_id, room) DO UPDATE SET wrote_at = excluded.wrote_at \
     WHERE excluded.wrote_at > coalesce(members.wrote_at, -1)";
@@ -32,6 +34,8 @@ pub(super) struct Ledger {
     holders: Cache<UserId, Holder>,
     /// The conversations of this batch, which are not among the others meanwhile.
     moved: BTreeMap<RoomId, Conversation>,
+    /// Users who are being erased; read when it is asked for. Nearly always empty.
+    erased: Option<BTreeSet<String>>,
 }
 
 /// A conversation as it is after what this batch has done.
@@ -56,7 +60,25 @@ impl Ledger {
             conversations: Cache::new(KNOWN_MAX),
             holders: Cache::new(KNOWN_MAX),
             moved: BTreeMap::new(),
+            erased: None,
         }
+    }
+
+    /// Whether a user is being erased.
+    pub(super) fn is_being_erased(
+        &mut self,
+        conn: &Connection,
+        user: &UserId,
+    ) -> Result<bool, Error> {
+        if let Some(erased) = &self.erased {
+            return Ok(!erased.is_empty() && erased.contains(user.as_str()));
+        }
+        let mut find = conn.prepare_cached(ERASED)?;
+        let found = find.query_map([millis(ERASING)], |row| row.get(0))?;
+        let erased: BTreeSet<String> = found.collect::<Result<_, _>>()?;
+        let is_erased = erased.contains(user.as_str());
+        self.erased = Some(erased);
+        Ok(is_erased)
     }
 
     /// The conversation, which the batch has moved from now on; a new one begins with `epoch`.
@@ -125,8 +147,9 @@ impl Ledger {
         self.holders.remove(user);
     }
 
-    /// Everything is read anew: a batch has failed, or somebody changes what is known here.
+    /// Everything is read anew: a batch has failed, or a job changes what is known here.
     pub(super) fn forget(&mut self) {
+        self.erased = None;
         self.moved.clear();
         self.conversations.clear();
         self.holders.clear();

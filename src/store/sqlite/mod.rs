@@ -56,8 +56,10 @@ pub struct SqliteStore {
     /// `None` after `close`. A std mutex, held for the moment of a `try_send`: it also makes the
     /// place in the queue the order of the calls.
     threads: Mutex<Option<Threads>>,
-    /// Whoever removes much has its turn. A tokio mutex: held until a step is committed.
+    /// Gives turns to the tasks that remove much. A tokio mutex: held until a step is committed.
     sweeping: tokio::sync::Mutex<()>,
+    /// The erasures that this process does. A std mutex: held for a look at it.
+    erasures: Mutex<Vec<UserId>>,
 }
 
 /// The threads, and the lock that keeps other processes out for as long as they live.
@@ -87,7 +89,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// When a setting is out of bounds, another process has the file, it is damaged or cannot be
-    /// read or written; the words name the file.
+    /// read or written; the error names the file.
     pub fn open(path: &Path, settings: &SqliteSettings) -> Result<Arc<Self>, StoreError> {
         settings.check()?;
         let opened = open::open(path, settings)?;
@@ -117,6 +119,7 @@ impl SqliteStore {
                 lock: opened.lock,
             })),
             sweeping: tokio::sync::Mutex::default(),
+            erasures: Mutex::default(),
         }))
     }
 
@@ -335,6 +338,14 @@ impl Store for SqliteStore {
 
     async fn erase(&self, user_id: &UserId, ends_at: UnixMillis) -> Result<(), StoreError> {
         self.erase_in_steps(user_id, ends_at).await
+    }
+
+    async fn begin_erasure(
+        &self,
+        user_id: &UserId,
+        ends_at: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        self.erase_first(user_id, ends_at).await
     }
 
     async fn purge(&self, now: UnixMillis, idle_before: UnixMillis) -> Result<u64, StoreError> {

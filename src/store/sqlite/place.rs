@@ -11,7 +11,7 @@
 //!
 //! A path that cannot be looked at for the moment (no permission, an I/O error of the directory) refuses
 //! the batch and nothing more. A file that is missing or another one ends writing for good: when the right
-//! file comes back, somebody else may have changed it meanwhile, with a log of their own.
+//! file comes back, another process may have changed it meanwhile, with a log of its own.
 
 use std::ffi::CString;
 use std::io::{self, ErrorKind};
@@ -31,7 +31,7 @@ type FileId = (u64, u64);
 pub(super) struct Place {
     path: PathBuf,
     /// The database, its log and its index.
-    files: [Kept; 3],
+    files: [WatchedFile; 3],
     /// How long the log was when it was looked at last, in bytes.
     wal_bytes: AtomicU64,
     lost: OnceLock<String>,
@@ -39,7 +39,7 @@ pub(super) struct Place {
 
 /// A file at its path, and what it was when it was opened.
 #[derive(Debug)]
-struct Kept {
+struct WatchedFile {
     path: PathBuf,
     /// The same for the system.
     name: CString,
@@ -61,7 +61,7 @@ impl Place {
     /// # Errors
     /// When one of them cannot be looked at.
     pub(super) fn of(path: &Path) -> Result<Self, StoreError> {
-        let file = |path: PathBuf| match Kept::of(&path) {
+        let file = |path: PathBuf| match WatchedFile::of(&path) {
             Ok(kept) => Ok(kept),
             Err(error) => Err(named(&path, &error.to_string())),
         };
@@ -102,7 +102,7 @@ impl Place {
     /// nothing else stands at the paths of the two.
     pub(super) fn has_lost_its_log_only(&self) -> bool {
         let [database, rest @ ..] = &self.files;
-        let is_ours_or_missing = |kept: &Kept| match kept.look() {
+        let is_ours_or_missing = |kept: &WatchedFile| match kept.look() {
             Ok((found, _)) => found == kept.id,
             Err(error) => error.kind() == ErrorKind::NotFound,
         };
@@ -147,7 +147,7 @@ impl Place {
     }
 }
 
-impl Kept {
+impl WatchedFile {
     fn of(path: &Path) -> io::Result<Self> {
         let mut kept = Self {
             path: path.to_owned(),

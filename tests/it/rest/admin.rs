@@ -1,6 +1,10 @@
 //! Looking after the service over REST: accounts, roles, tokens, bans, the audit.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use super::program::admin;
 use super::{OPEN, Visitor, ask};
@@ -242,5 +246,40 @@ async fn a_ban_keeps_somebody_out_until_it_is_lifted() {
     ] {
         let refused = ask(&node, "POST /admin/bans", &bearer, Some(&bad)).await;
         assert_eq!(refused.problem(422), "validation_failed", "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn an_erasure_is_noted_although_its_client_does_not_wait() {
+    let node = Node::start("rest-erased", &OPEN).await;
+    let bearer = format!("Bearer {}", admin(&node).await.access);
+    let mut visitors = Vec::new();
+    for _ in 0..20 {
+        let visitor = Visitor::new(&node).await;
+        let request = format!(
+            "DELETE /api/v1/me HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\n\r\n",
+            visitor.proof
+        );
+        let mut stream = TcpStream::connect(node.address()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        drop(stream);
+        visitors.push(visitor);
+    }
+    // A request whose client has gone may not be begun; what is begun is noted.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let mut erased = Vec::new();
+        for visitor in &visitors {
+            if ask(&node, "GET /me", &visitor.proof, None).await.status == 401 {
+                erased.push(visitor.user_id.as_str());
+            }
+        }
+        let audit = ask(&node, "GET /admin/audit?limit=100", &bearer, None).await;
+        let audit = audit.expect(200).body.to_string();
+        erased.retain(|user| !audit.contains(user));
+        if erased.is_empty() && audit.contains("\"erase\"") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{erased:?} are not noted");
     }
 }

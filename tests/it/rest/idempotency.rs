@@ -165,3 +165,32 @@ async fn nobody_reads_a_token_in_what_is_kept() {
             .all(|secret| !output.contains(secret.as_str()))
     );
 }
+
+#[tokio::test]
+async fn a_full_share_refuses_no_retry_and_no_stranger() {
+    let limits: Vec<_> = OPEN
+        .into_iter()
+        .chain([("VISITOR_STORE_BYTES", "16KiB")])
+        .collect();
+    let node = Node::start("rest-share", &limits).await;
+    let register = async |number: usize| {
+        let (key, email) = (format!("k{number}"), format!("kim{number}@example.com"));
+        keyed(&node, REGISTER, "", &key, &account(&email)).await
+    };
+    // All of them are done, although the share of this network holds only some of the answers.
+    for number in 0..16 {
+        let made = register(number).await.expect(201);
+        assert_eq!(made.header("idempotent-replay"), None);
+    }
+    let first = register(0).await.expect(201);
+    assert_eq!(first.header("idempotent-replay"), Some("true"));
+    // The answer of the last was not kept, nor that it was begun: it is done again.
+    assert_eq!(register(15).await.problem(409), "email_taken");
+    // A visitor is told whose share is used up, and the key is as good as new.
+    let visitor = Visitor::new(&node).await;
+    let link = "/api/v1/auth/link";
+    for _ in 0..2 {
+        let refused = keyed(&node, link, &visitor.proof, "k", &json!({})).await;
+        assert_eq!(refused.problem(409), "limit_exceeded");
+    }
+}

@@ -156,7 +156,7 @@ impl Crowd {
         };
         async move {
             if let Some(append) = direct {
-                broker.append(append, None).await.unwrap();
+                broker.append(append, None, None).await.unwrap();
             }
             if let Some(topic) = published {
                 broker.publish(topic, format!("m{number}")).await;

@@ -296,7 +296,7 @@ async fn write(cluster: Arc<Cluster>, number: usize, from: UserId, to: UserId) {
             visitors: Vec::new(),
         };
         let patience = Duration::from_millis(rng.random_range(300..3_000));
-        let receipt = tokio::time::timeout(patience, life.broker.append(append, None)).await;
+        let receipt = tokio::time::timeout(patience, life.broker.append(append, None, None)).await;
         if let Ok(Ok(committed)) = receipt {
             if life.fate.is_frozen() || life.fate.is_killed() {
                 // What stands still or is dead sends no RECEIPT.

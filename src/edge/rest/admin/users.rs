@@ -183,9 +183,8 @@ async fn erase(call: Call) -> Result<Reply, Problem> {
         .standing(&user, None)
         .await?
         .ok_or_else(not_found)?;
-    app.erase(&user).await?;
-    accounts.note_erasure(actor, &user).await;
-    tracing::info!(user_id = %user, "somebody was forgotten by an admin");
+    app.erase(actor, &user).await?;
+    tracing::info!(user_id = %user, "a user was erased by an admin");
     Ok(Reply::nothing())
 }
 
