@@ -234,12 +234,17 @@ impl Client {
 
     /// The next frame, which is this one.
     pub(super) async fn receive(&mut self, command: &str) -> String {
-        loop {
-            let frame = self.next().await;
-            if !frame.is_empty() {
-                assert!(frame.starts_with(command), "{command}: {frame}");
-                return frame;
+        let received = async {
+            loop {
+                let frame = self.next().await;
+                if !frame.is_empty() {
+                    return frame;
+                }
             }
-        }
+        };
+        // Heart-beats come without end.
+        let frame = timeout(PATIENCE, received).await.unwrap();
+        assert!(frame.starts_with(command), "{command}: {frame}");
+        frame
     }
 }

@@ -137,7 +137,7 @@ async fn a_client_that_asks_on_and_takes_nothing_pays_for_what_the_kernel_holds(
     let base = memory.used();
     let mut written = 0;
     let asking = async {
-        for _ in 0..40 {
+        for _ in 0..16 {
             client.write_all(b"GET").await.unwrap();
             paced.read_exact(&mut [0; 3]).await.unwrap();
             paced.write_all(&[b'x'; FILE_BYTES]).await.unwrap();
