@@ -94,6 +94,13 @@ impl Charge {
         });
     }
 
+    /// Refers to so many shared bytes, whether or not that may be.
+    #[cfg(test)]
+    pub(super) fn refer(&mut self, shared: u64) {
+        let held = self.held();
+        self.set(Amount { shared, ..held });
+    }
+
     fn set(&mut self, to: Amount) {
         let mut state = self.pool.lock();
         state.resize(self.slot, to);

@@ -6,14 +6,14 @@
 //! nothing that others touch.
 //!
 //! A frame that goes to many is alive once, however many wait for it: it is charged to the node once, where its
-//! bytes are counted ([`Memory::add_gauge`]), and each outbox that refers to it counts it to the share of its
+//! bytes are counted ([`Memory::add_shared_gauge`]), and each outbox that refers to it counts it to the share of its
 //! session ([`Lease::cover`]).
 
 use std::sync::Arc;
 
 use super::claimant::Claimant;
 use super::lease::{Chunks, Lease};
-use super::pool::{Pool, PoolSettings};
+use super::pool::{Gauged, Pool, PoolSettings};
 
 /// What the account is made with.
 #[derive(Clone, Copy, Debug)]
@@ -45,10 +45,15 @@ impl Memory {
         Arc::new(Self { pool })
     }
 
-    /// Adds something that counts bytes for which no client is charged alone, such as frames that several sessions
-    /// wait for.
+    /// Adds something that counts the bytes of shared frames, to which leases refer. It takes no lock.
+    pub fn add_shared_gauge(&self, gauge: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.pool.add_gauge(Gauged::Shared, Box::new(gauge));
+    }
+
+    /// Adds something that counts other bytes for which no client is charged here, such as messages in queues. It
+    /// takes no lock.
     pub fn add_gauge(&self, gauge: impl Fn() -> u64 + Send + Sync + 'static) {
-        self.pool.add_gauge(Box::new(gauge));
+        self.pool.add_gauge(Gauged::Other, Box::new(gauge));
     }
 
     /// A lease of nothing yet.

@@ -3,6 +3,8 @@
 //! Not here: what the thing is, and how what is held is kept (`state`, `charge`). Invariants: visitors never
 //! use the reserve; a charge that is evicted counts as given back from that moment on.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::charge::Charge;
@@ -124,12 +126,23 @@ pub fn granted<T>(mut attempt: impl FnMut() -> Result<T, Missing>) -> Result<T, 
 /// Says how much of a pool something uses up that no client is charged for alone.
 pub(super) type Gauge = Box<dyn Fn() -> u64 + Send + Sync>;
 
+/// What a gauge counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gauged {
+    /// What the shared parts of charges refer to: it is used until the last reference to it goes.
+    Shared,
+    /// Anything else. Taking charges away frees nothing of it.
+    Other,
+}
+
 /// One scarce thing.
 pub struct Pool {
     pub(super) settings: PoolSettings,
     /// A std mutex: held for look-ups, never across an await. What is taken often is leased in chunks
     /// (`Memory`), so that this is not on the hot path.
     state: Mutex<PoolState>,
+    /// What is used of it, as in the state, to be read without the lock.
+    used: Arc<AtomicU64>,
     /// A linked list of gauges, which grows when a node is put together.
     together: OnceLock<Together>,
 }
@@ -137,6 +150,7 @@ pub struct Pool {
 /// A gauge and the next one.
 struct Together {
     gauge: Gauge,
+    of: Gauged,
     next: OnceLock<Box<Together>>,
 }
 
@@ -144,9 +158,11 @@ impl Pool {
     /// A pool of which nothing is used.
     #[must_use]
     pub fn new(settings: PoolSettings) -> Arc<Self> {
+        let state = PoolState::default();
         Arc::new(Self {
             settings,
-            state: Mutex::default(),
+            used: state.used_anywhere(),
+            state: Mutex::new(state),
             together: OnceLock::new(),
         })
     }
@@ -179,28 +195,39 @@ impl Pool {
         self.settings.reserve
     }
 
-    /// How much is used.
+    /// How much is used. Takes no lock, so that a gauge of another pool may ask for it.
     #[must_use]
     pub fn used(&self) -> u64 {
-        self.lock().used
+        self.used.load(Relaxed)
     }
 
-    /// How much is used up by what several hold together.
+    /// How much is used up by what no client is charged for alone.
     #[must_use]
     pub fn used_together(&self) -> u64 {
+        self.gauged(|_| true)
+    }
+
+    /// How much is used up by what the shared parts of charges refer to.
+    fn used_by_shared(&self) -> u64 {
+        self.gauged(|of| of == Gauged::Shared)
+    }
+
+    fn gauged(&self, counts: impl Fn(Gauged) -> bool) -> u64 {
         let mut used = 0;
         let mut next = self.together.get();
         while let Some(it) = next {
-            used += (it.gauge)();
+            if counts(it.of) {
+                used += (it.gauge)();
+            }
             next = it.next.get().map(|next| &**next);
         }
         used
     }
 
-    /// Adds a gauge of such a use.
-    pub(super) fn add_gauge(&self, gauge: Gauge) {
+    /// Adds a gauge of such a use. It is asked under the lock of the pool, so it takes none.
+    pub(super) fn add_gauge(&self, of: Gauged, gauge: Gauge) {
         let next = OnceLock::new();
-        let mut added = Together { gauge, next };
+        let mut added = Together { gauge, of, next };
         let Err(back) = self.together.set(added) else {
             return;
         };
@@ -332,7 +359,7 @@ impl Pool {
             if free >= more.own && free > self.settings.capacity / SHORT_PART {
                 return false;
             }
-            let found = state.largest(claimant, more, self.used_together());
+            let found = state.largest(claimant, more, self.used_by_shared());
             let Some(whose) = found.and_then(|slot| state.evict(slot)) else {
                 return false;
             };

@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Weak;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::claimant::{Claimant, Key};
@@ -137,6 +139,8 @@ impl Records {
 #[derive(Default)]
 pub(super) struct PoolState {
     pub(super) used: u64,
+    /// The same.
+    used_anywhere: Arc<AtomicU64>,
     pub(super) used_by_visitors: u64,
     /// The shared parts of all charges, each reference counted.
     shared: u64,
@@ -151,6 +155,11 @@ pub(super) struct PoolState {
 }
 
 impl PoolState {
+    /// What is used, to be read without the lock of the pool.
+    pub(super) fn used_anywhere(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.used_anywhere)
+    }
+
     /// A charge of nothing yet.
     pub(super) fn insert(&mut self, claimant: Claimant) -> Slot {
         self.records.insert(Record {
@@ -190,6 +199,7 @@ impl PoolState {
         }
         let is_visitors = !record.claimant.kind.has_account();
         self.used = self.used.saturating_sub(from.own).saturating_add(to.own);
+        self.used_anywhere.store(self.used, Relaxed);
         if is_visitors {
             let visitors = &mut self.used_by_visitors;
             *visitors = visitors.saturating_sub(from.own).saturating_add(to.own);
@@ -251,7 +261,8 @@ impl PoolState {
     }
 
     /// The largest charge of the network that holds most, if that is more than twice as much as the newcomer will
-    /// have. A visitor takes nothing from a member. `together` is what is used up by shared things.
+    /// have. A visitor takes nothing from a member. `together` is what is used up by the things that
+    /// shared parts refer to, and by nothing else.
     ///
     /// What is shared weighs as much as it uses up on average, because a reference that goes frees only its part.
     pub(super) fn largest(

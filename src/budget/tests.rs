@@ -195,6 +195,22 @@ fn a_lease_keeps_its_slack_until_it_is_released() {
 }
 
 #[test]
+fn what_is_used_is_read_without_the_lock_of_the_pool() {
+    let pool = pool(1_000, 0);
+    let charge = pool.take(&at("192.0.2.1"), 10).unwrap();
+    let held = pool.lock();
+    let (send, read) = std::sync::mpsc::channel();
+    let asked = Arc::clone(&pool);
+    let asking = std::thread::spawn(move || send.send(asked.used()));
+    let used = read.recv_timeout(std::time::Duration::from_secs(5));
+    drop(held);
+    assert_eq!(used, Ok(10));
+    asking.join().unwrap().unwrap();
+    drop(charge);
+    assert_eq!(pool.used(), 0);
+}
+
+#[test]
 fn what_several_hold_together_is_not_free() {
     let memory = Memory::new(MemorySettings { bytes_max: 800 });
     memory.add_gauge(|| 100);

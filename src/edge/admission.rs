@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -53,6 +53,30 @@ pub(super) enum Refusal {
     Network,
 }
 
+/// From where something may be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// Of what is free.
+    Free,
+    /// The same, or from others who hold much more: their sessions may end for it.
+    Made,
+}
+
+/// Takes two things, or neither. Room for one is made only when the other is held, unless both are short, so that
+/// no session ends for a client who is refused in the end.
+pub(super) fn both<A, B>(
+    mut first: impl FnMut(Room) -> Result<A, Refusal>,
+    mut second: impl FnMut(Room) -> Result<B, Refusal>,
+) -> Result<(A, B), Refusal> {
+    if let Ok(first) = first(Room::Free) {
+        return Ok((first, second(Room::Made)?));
+    }
+    if let Ok(second) = second(Room::Free) {
+        return Ok((first(Room::Made)?, second));
+    }
+    Ok((first(Room::Made)?, second(Room::Made)?))
+}
+
 /// The counts of this node.
 #[derive(Debug)]
 pub(super) struct Admission {
@@ -84,14 +108,21 @@ impl Admission {
     }
 
     /// The place of a socket, or of a session over requests.
-    pub(super) fn socket(&self, holder: &Claimant) -> Result<Permit, Refusal> {
-        place(&self.sockets, holder)
+    pub(super) fn socket(&self, holder: &Claimant, room: Room) -> Result<Permit, Refusal> {
+        place(&self.sockets, holder, room)
+    }
+
+    /// Whether the rates allow a session now. Takes nothing of them: ask before anything else is taken.
+    pub(super) fn may_open(&self, client: IpAddr) -> Result<(), Refusal> {
+        let claimant = self.multiples.stranger(client);
+        (self.handshakes.allow(&claimant).then_some(())).ok_or(Refusal::Rate)
     }
 
     /// A WebSocket, or a session over another transport, is about to open.
-    pub(super) fn session(&self, client: IpAddr) -> Result<Permit, Refusal> {
+    pub(super) fn session(&self, client: IpAddr, room: Room) -> Result<Permit, Refusal> {
+        self.may_open(client)?;
         let claimant = self.multiples.stranger(client);
-        let permit = place(&self.sessions, &claimant)?;
+        let permit = place(&self.sessions, &claimant, room)?;
         match self.handshakes.take(&claimant) {
             true => Ok(permit),
             false => Err(Refusal::Rate),
@@ -130,6 +161,9 @@ struct Levels {
     sweep_at: usize,
 }
 
+/// The levels of the node and of networks.
+type Left = (Level, SmallVec<[(Network, Level); 3]>);
+
 impl Handshakes {
     fn new(settings: &EdgeSettings) -> Self {
         let rate = |rate_part: u32, burst_part: u32| Rate {
@@ -152,27 +186,48 @@ impl Handshakes {
         }
     }
 
-    /// Takes one from the node and from every network around the client, or from none of them.
-    fn take(&self, claimant: &Claimant) -> bool {
-        if self.of_node.is_off() {
-            return true;
-        }
-        let now_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Whether [`Handshakes::take`] would take one.
+    fn allow(&self, claimant: &Claimant) -> bool {
+        self.of_node.is_off() || self.left(&self.lock(), claimant, self.now_ms()).is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Levels> {
+        self.levels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// What is left of the node and of every network around the client when one is taken, if that may be.
+    fn left(&self, levels: &Levels, claimant: &Claimant, now_ms: u64) -> Option<Left> {
         let (node, verdict) = bucket::take(levels.node, now_ms, self.of_node, 1);
         if matches!(verdict, Verdict::Refused { .. }) {
-            return false;
+            return None;
         }
-        let mut taken = SmallVec::<[(Network, Level); 3]>::new();
+        let mut taken = SmallVec::new();
         for network in claimant.network.levels() {
             let rate = self.rate_of(network, claimant.multiple);
             let known = levels.networks.get(&network).copied();
             let level = known.unwrap_or_else(|| Level::full(now_ms, rate));
             match bucket::take(level, now_ms, rate, 1) {
                 (left, Verdict::Allowed { .. }) => taken.push((network, left)),
-                (_, Verdict::Refused { .. }) => return false,
+                (_, Verdict::Refused { .. }) => return None,
             }
         }
+        Some((node, taken))
+    }
+
+    /// Takes one from the node and from every network around the client, or from none of them.
+    fn take(&self, claimant: &Claimant) -> bool {
+        if self.of_node.is_off() {
+            return true;
+        }
+        let now_ms = self.now_ms();
+        let mut levels = self.lock();
+        let Some((node, taken)) = self.left(&levels, claimant, now_ms) else {
+            return false;
+        };
         levels.node = node;
         levels.networks.extend(taken);
         if levels.networks.len() >= levels.sweep_at {
@@ -208,8 +263,13 @@ fn places(name: &'static str, number: usize) -> PoolSettings {
     }
 }
 
-fn place(pool: &Arc<Pool>, claimant: &Claimant) -> Result<Permit, Refusal> {
-    let charge = pool.take(claimant, 1).map_err(|refused| match refused {
+fn place(pool: &Arc<Pool>, claimant: &Claimant, room: Room) -> Result<Permit, Refusal> {
+    let mut charge = pool.charge(claimant);
+    let taken = match room {
+        Room::Free => charge.grow_of_free(1),
+        Room::Made => charge.grow(1),
+    };
+    taken.map_err(|refused| match refused {
         Refused::Full => Refusal::Full,
         Refused::User | Refused::Network => Refusal::Network,
     })?;

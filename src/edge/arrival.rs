@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Edge;
-use super::admission::Refusal;
+use super::admission::{Refusal, both};
 use super::peer::Peer;
 use super::proxy_head::{self, Head};
 use super::settings::ProxyHead;
@@ -63,9 +63,12 @@ pub(super) async fn behind_proxy(
     // A proxy of proxies goes on being one: then X-Forwarded-For tells the client.
     peer.is_proxy = edge.trusts(client.ip());
     let holder = edge.holder(client.ip(), peer.is_proxy);
-    let charged = peer.charge.retake(edge.app.memory(), &holder, cost);
-    charged.map_err(Lost::Refused)?;
-    let place = edge.admission.socket(&holder).map_err(Lost::Refused)?;
+    let memory = edge.app.memory();
+    let admitted = both(
+        |room| edge.admission.socket(&holder, room),
+        |room| peer.charge.retake(room, memory, &holder, cost),
+    );
+    let (place, ()) = admitted.map_err(Lost::Refused)?;
     let place = peer.charge.ends_with(place, peer.is_proxy);
     peer.place = Mutex::new(Some(place));
     Ok(peer)

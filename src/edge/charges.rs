@@ -11,7 +11,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use tokio::task::AbortHandle;
 
-use super::admission::{Permit, Refusal};
+use super::admission::{Permit, Refusal, Room};
 use crate::budget::{Charge, Claimant, Evict, Lease, Memory, Missing, Refused, granted};
 use crate::hub::Outbox;
 use crate::model::CloseReason;
@@ -65,15 +65,52 @@ impl SocketCharge {
         Ok(taken)
     }
 
+    /// The same of what is free, and nothing takes it away: for what lasts for a moment.
+    pub(super) fn take_of_free(
+        memory: &Memory,
+        who: &Claimant,
+        more: u64,
+    ) -> Result<Arc<Self>, Refusal> {
+        let bytes = Memory::BASE_BYTES.saturating_add(more);
+        let mut charge = memory.pool().charge(who);
+        charge.grow_of_free(bytes)?;
+        Ok(Arc::new(Self {
+            charge: Mutex::new(charge),
+            end: Mutex::default(),
+        }))
+    }
+
+    /// Takes the base of a socket and this much more, and may make room for it or not.
+    pub(super) fn take_in(
+        room: Room,
+        memory: &Memory,
+        who: &Claimant,
+        more: u64,
+    ) -> Result<Arc<Self>, Refusal> {
+        match room {
+            Room::Made => Self::take(memory, who, more),
+            Room::Free => {
+                let taken = Self::take_of_free(memory, who, more)?;
+                taken.lock().set_evictable(taken.whose());
+                Ok(taken)
+            }
+        }
+    }
+
     /// Takes the same anew for the client whom a proxy has named, and gives back what it held for the proxy.
     pub(super) fn retake(
         self: &Arc<Self>,
+        room: Room,
         memory: &Memory,
         who: &Claimant,
         more: u64,
     ) -> Result<(), Refusal> {
         let bytes = Memory::BASE_BYTES.saturating_add(more);
-        let mut charge = memory.pool().take(who, bytes)?;
+        let mut charge = memory.pool().charge(who);
+        match room {
+            Room::Free => charge.grow_of_free(bytes)?,
+            Room::Made => charge.grow(bytes)?,
+        }
         charge.set_evictable(self.whose());
         *self.lock() = charge;
         Ok(())
@@ -313,6 +350,17 @@ mod tests {
             })
             .collect();
         assert_eq!(is_cut(&late), 1);
+    }
+
+    #[test]
+    fn a_charge_of_what_is_free_takes_nothing_from_others() {
+        let (memory, sockets, _others) = short();
+        assert!(SocketCharge::take_of_free(&memory, &newcomer(), 0).is_err());
+        assert!(SocketCharge::take_in(Room::Free, &memory, &newcomer(), 0).is_err());
+        let is_evicted = |it: &Arc<SocketCharge>| matches!(*it.end(), End::Evicted);
+        assert!(!sockets.iter().any(is_evicted));
+        assert!(SocketCharge::take_in(Room::Made, &memory, &newcomer(), 0).is_ok());
+        assert!(sockets.iter().any(is_evicted));
     }
 
     #[test]

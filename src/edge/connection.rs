@@ -25,12 +25,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
+use self::outgoing::pull;
 use super::attached::Attached;
 use super::charges::End;
 use super::clock::{Clock, IdleMessages};
 use super::ending::Ending;
 use super::meters::Active;
-use super::settling::{Settled, Settling, Unsettled, next_settled, pull};
+use super::settling::{Settled, Settling, Unsettled, next_settled};
+use super::slow_reader::SlowReader;
 use super::socket::{Received, Socket};
 use super::{Edge, Places};
 use crate::hub::{Outbox, Pulled};
@@ -76,6 +78,8 @@ pub(super) struct Connection {
     outbox: Option<Arc<Outbox>>,
     /// Whether the outbox is written past this task.
     has_wire: bool,
+    /// There while the peer takes no more of the wire.
+    slow: Option<Box<SlowReader>>,
     /// Whether something was given to the socket itself and is not flushed.
     is_unflushed: bool,
     /// Whether it waited for its turn since something happened.
@@ -113,6 +117,7 @@ impl Connection {
             attached: Attached::new(Arc::clone(&edge)),
             outbox: None,
             has_wire: false,
+            slow: None,
             is_unflushed: false,
             has_turn: false,
             unsettled: None,
@@ -161,10 +166,12 @@ impl Connection {
             self.clock.drain_at = Some(now.unwrap_or(turn));
         }
         self.clock.arm(self.edge.settings.ping_after);
-        let may_read = self.sends < UNSETTLED_MAX;
+        let outbox = self.outbox.as_deref();
+        let may_read = self.sends < UNSETTLED_MAX
+            && (self.slow.as_ref()).is_none_or(|slow| slow.may_read(outbox));
         tokio::select! {
             received = self.socket.receive(), if may_read => Happened::Received(received),
-            pulled = pull(self.outbox.as_deref()), if self.outbox.is_some() => {
+            pulled = pull(outbox, &mut self.slow), if outbox.is_some() => {
                 Happened::Pulled(pulled)
             }
             settled = next_settled(&mut self.unsettled), if self.unsettled.is_some() => {

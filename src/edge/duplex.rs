@@ -55,9 +55,16 @@ enum Ways {
 
 /// The writing direction of a plain connection, for whoever has its turn.
 #[derive(Debug)]
-struct PlainWire {
+pub(super) struct PlainWire {
     half: OwnedWriteHalf,
     is_framed: bool,
+}
+
+impl PlainWire {
+    /// The socket.
+    pub(super) fn socket(&self) -> &TcpStream {
+        self.half.as_ref()
+    }
 }
 
 impl Wire for PlainWire {
@@ -99,18 +106,10 @@ impl Duplex {
         }
     }
 
-    /// Waits until the wire takes more.
-    pub(super) async fn writable(&self) -> Taken {
+    /// The same with its socket.
+    pub(super) fn plain_wire(&self) -> Option<Arc<PlainWire>> {
         match &self.ways {
-            Ways::Plain(_, wire) => wire.half.writable().await.map_err(|_| Gone),
-            Ways::Tls(_) => Ok(()),
-        }
-    }
-
-    /// The socket of a wire.
-    pub(super) fn wire_socket(&self) -> Option<&TcpStream> {
-        match &self.ways {
-            Ways::Plain(_, wire) => Some(wire.half.as_ref()),
+            Ways::Plain(_, wire) => Some(Arc::clone(wire)),
             Ways::Tls(_) => None,
         }
     }
@@ -319,7 +318,8 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::WouldBlock);
         let mut away = vec![0; written];
         client.read_exact(&mut away).await.unwrap();
-        duplex.writable().await.unwrap();
+        let wire = duplex.plain_wire().unwrap();
+        wire.socket().writable().await.unwrap();
         assert!(wire.try_write(&[IoSlice::new(b"x")]).is_ok());
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::slow_reader::Stalled;
 use super::socket::Gone;
 use crate::model::{CloseReason, Code, Problem};
 
@@ -24,6 +25,12 @@ pub(super) enum Ending {
 impl From<Gone> for Ending {
     fn from(_: Gone) -> Self {
         Self::Gone
+    }
+}
+
+impl From<Stalled> for Ending {
+    fn from(_: Stalled) -> Self {
+        Self::Stalled
     }
 }
 

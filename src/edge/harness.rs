@@ -1,7 +1,7 @@
 //! A node on engines in memory whose turns are given by a test.
 //!
-//! Not here: accept loops; a test hands in sockets that are open. Invariant: after [`Node::start`] nobody goes without
-//! a turn that the test has given.
+//! Not here: accept loops; a test hands in sockets that are open. Invariant: after [`Node::start`] no client goes on
+//! without a turn that the test has given.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -38,6 +38,9 @@ use crate::store::sqlite::{SqliteSettings, SqliteStore};
 /// How long something may take that should happen at once.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How many new visitors, and how many old cookies, one network may bring at once.
+pub(super) const VISITORS_PER_NETWORK: u32 = 10;
+
 #[derive(Debug)]
 struct Healthy;
 
@@ -54,7 +57,7 @@ impl HealthSource for Healthy {
     }
 }
 
-/// A node that has no time for anybody until the test says so.
+/// A node that gives no turn until the test does.
 pub(super) struct Node {
     pub(super) edge: Arc<Edge>,
     _folder: tempfile::TempDir,
@@ -93,7 +96,10 @@ impl Node {
             location,
             Arc::clone(&quota) as Arc<_>,
             FingerprintKey::from_bytes(b"the key of these tests"),
-            VisitorSettings::default(),
+            VisitorSettings {
+                per_network: VISITORS_PER_NETWORK,
+                ..VisitorSettings::default()
+            },
             Arc::clone(&clock),
         ));
         let app = App::new(
@@ -113,7 +119,7 @@ impl Node {
         let text = Box::new(String::new);
         let state = EdgeState::new(settings, app, visitors, Arc::new(Healthy), text, rest);
         let edge = Arc::new(Edge::new(Arc::new(state.unwrap()), tracker, end));
-        // Whoever asks now waits.
+        // From now on each client waits.
         while edge.turns.may_go_on() {}
         Self {
             edge,
@@ -167,14 +173,14 @@ impl Node {
     pub(super) async fn connected(&self, receive_bytes: Option<u32>) -> Client {
         let mut client = self.client(receive_bytes).await;
         client
-            .say("CONNECT\naccept-version:1.2\nheart-beat:0,100\n\n")
+            .send("CONNECT\naccept-version:1.2\nheart-beat:0,100\n\n")
             .await;
         self.give_turn().await;
-        client.hear("CONNECTED").await;
+        client.receive("CONNECTED").await;
         client
     }
 
-    /// Gives one turn as soon as somebody waits for it.
+    /// Gives one turn as soon as a client waits for it.
     pub(super) async fn give_turn(&self) {
         let given = async {
             while !self.edge.turns.give_one() {
@@ -202,7 +208,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) async fn say(&mut self, frame: &str) {
+    pub(super) async fn send(&mut self, frame: &str) {
         self.stream.write_all(frame.as_bytes()).await.unwrap();
         self.stream.write_all(b"\0").await.unwrap();
     }
@@ -227,13 +233,18 @@ impl Client {
     }
 
     /// The next frame, which is this one.
-    pub(super) async fn hear(&mut self, command: &str) -> String {
-        loop {
-            let frame = self.next().await;
-            if !frame.is_empty() {
-                assert!(frame.starts_with(command), "{command}: {frame}");
-                return frame;
+    pub(super) async fn receive(&mut self, command: &str) -> String {
+        let received = async {
+            loop {
+                let frame = self.next().await;
+                if !frame.is_empty() {
+                    return frame;
+                }
             }
-        }
+        };
+        // Heart-beats come without end.
+        let frame = timeout(PATIENCE, received).await.unwrap();
+        assert!(frame.starts_with(command), "{command}: {frame}");
+        frame
     }
 }

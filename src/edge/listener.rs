@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::admission::Refusal;
+use super::admission::{Refusal, both};
 use super::arrival::{Lost, behind_proxy, secured};
 use super::charges::{End, HTTP_BYTES, SocketCharge, TLS_BYTES};
 use super::peer::Peer;
@@ -130,13 +130,14 @@ impl Door {
         let ip = address.ip().to_canonical();
         let is_proxy = self.edge.trusts(ip);
         let holder = self.edge.holder(ip, is_proxy);
-        let admitted = self.edge.admission.socket(&holder).and_then(|place| {
-            let charge = SocketCharge::take(self.edge.app.memory(), &holder, self.cost())?;
-            let place = charge.ends_with(place, is_proxy);
-            Ok((place, charge))
-        });
+        let memory = self.edge.app.memory();
+        let admitted = both(
+            |room| self.edge.admission.socket(&holder, room),
+            |room| SocketCharge::take_in(room, memory, &holder, self.cost()),
+        );
         match admitted {
             Ok((place, charge)) => {
+                let place = charge.ends_with(place, is_proxy);
                 let peer = Peer {
                     address,
                     is_proxy,
@@ -206,15 +207,18 @@ impl Door {
     }
 
     /// What a refusal costs. In the clear that is little, and bounded by [`REFUSALS_MAX`]. Under TLS it is a
-    /// handshake: that needs memory in the share of the client, and a turn that nobody waits for. Without
-    /// them, the socket is closed before the handshake.
+    /// handshake: that needs a turn for which no client waits, and free memory in the share of the client. No
+    /// other client loses anything for it. Without them, the socket is closed before the handshake.
     fn afford_refusal(&self, client: IpAddr) -> Option<Option<Arc<SocketCharge>>> {
         if self.edge.certificates.is_none() {
             return Some(None);
         }
-        let holder = self.edge.stranger(client);
-        let charge = SocketCharge::take(self.edge.app.memory(), &holder, self.cost()).ok()?;
-        self.edge.turns.may_go_on().then_some(Some(charge))
+        if !self.edge.turns.may_go_on() {
+            return None;
+        }
+        let (memory, holder) = (self.edge.app.memory(), self.edge.stranger(client));
+        let charge = SocketCharge::take_of_free(memory, &holder, self.cost());
+        charge.ok().map(Some)
     }
 
     async fn tell(

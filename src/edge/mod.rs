@@ -87,7 +87,7 @@ use crate::identity::Visitors;
 use crate::model::Network;
 use crate::session::SessionConfig;
 use crate::stomp::Version;
-use admission::{Admission, Permit, Refusal};
+use admission::{Admission, Permit, Refusal, Room, both};
 use charges::SocketCharge;
 use forwarded::Unbelieved;
 use meters::Meters;
@@ -245,11 +245,14 @@ impl Edge {
 
     /// The places that a connection needs: its own, and one in its network unless the socket has it.
     fn admit(&self, peer: &Arc<Peer>, client: IpAddr) -> Result<Places, Refusal> {
-        let (charge, network) = match peer.is_proxy {
-            true => self.admit_client(client)?,
-            false => (Arc::clone(&peer.charge), None),
-        };
-        let session = self.admission.session(client)?;
+        self.admission.may_open(client)?;
+        let (session, (charge, network)) = both(
+            |room| self.admission.session(client, room),
+            |room| match peer.is_proxy {
+                true => self.admit_client(client, room),
+                false => Ok((Arc::clone(&peer.charge), None)),
+            },
+        )?;
         if network.is_some() {
             // From now on the socket counts as its client's, not as the proxy's.
             peer.give_up();
@@ -266,10 +269,20 @@ impl Edge {
     fn admit_client(
         &self,
         client: IpAddr,
+        room: Room,
     ) -> Result<(Arc<SocketCharge>, Option<Box<Permit>>), Refusal> {
-        let stranger = self.stranger(client);
-        let charge = SocketCharge::take(self.app.memory(), &stranger, 0)?;
-        let network = self.admission.socket(&stranger)?;
+        let (memory, stranger) = (self.app.memory(), self.stranger(client));
+        let make = |wanted: Room| {
+            if room == Room::Free {
+                Room::Free
+            } else {
+                wanted
+            }
+        };
+        let (network, charge) = both(
+            |wanted| self.admission.socket(&stranger, make(wanted)),
+            |wanted| SocketCharge::take_in(make(wanted), memory, &stranger, 0),
+        )?;
         let network = network.evictable(charge.whose());
         Ok((charge, Some(Box::new(network))))
     }
@@ -277,8 +290,11 @@ impl Edge {
     /// The places of a session over requests: any socket may bring many of those, and none of them
     /// needs to last as long.
     fn admit_requests(&self, client: IpAddr) -> Result<Places, Refusal> {
-        let (charge, network) = self.admit_client(client)?;
-        let session = self.admission.session(client)?;
+        self.admission.may_open(client)?;
+        let (session, (charge, network)) = both(
+            |room| self.admission.session(client, room),
+            |room| self.admit_client(client, room),
+        )?;
         Ok(Places {
             _session: session.evictable(charge.whose()),
             _network: network,

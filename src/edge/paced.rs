@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::charges::KERNEL_BYTES;
 use super::patience::Patience;
 use super::peer::Peer;
-use super::send_buffer::{Narrowness, SLICE_BYTES, SendBuffer};
+use super::send_buffer::{Narrowness, SLICE_BYTES, SendBuffer, is_nearly_sent};
 use super::stream::Stream;
 use crate::budget::Memory;
 
@@ -32,18 +32,62 @@ const STEP_BYTES: u64 = 16 << 10;
 /// A stream with a deadline for its writes.
 #[derive(Debug)]
 pub(super) struct Paced {
-    stream: Stream,
-    buffer: SendBuffer,
+    socket: PacedSocket,
     /// Where the charge is; none for services that have no account.
     peer: Option<Arc<Peer>>,
     patience: Patience,
     /// There while the peer takes nothing.
     blocked: Option<Blocked>,
-    /// The bytes of the answer since its client was seen to go on, and when the last were written.
+    /// The bytes of answers since the kernel had sent what was written, and when the last were written.
     written: u64,
     wrote_at: Instant,
     /// What is charged for them.
     charged: u64,
+}
+
+/// The stream, and how much the kernel holds of it. Dropped, it leaves the kernel no connection whose peer may keep
+/// its window shut for ever.
+#[derive(Debug)]
+struct PacedSocket {
+    /// None once it was taken out.
+    stream: Option<Stream>,
+    buffer: SendBuffer,
+}
+
+impl PacedSocket {
+    fn set(&mut self, to: Narrowness) {
+        if let Some(stream) = &self.stream {
+            self.buffer.set(stream.socket(), to);
+        }
+    }
+
+    fn is_nearly_sent(&self) -> bool {
+        let narrowness = self.buffer.narrowness();
+        (self.stream.as_ref()).is_none_or(|it| is_nearly_sent(it.socket(), narrowness))
+    }
+
+    fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
+        let stream = self.stream.as_ref();
+        stream.map_or(Poll::Ready(()), |it| {
+            SendBuffer::poll_room(it.socket(), context)
+        })
+    }
+
+    fn with<T>(
+        &mut self,
+        poll: impl FnOnce(Pin<&mut Stream>) -> Poll<Result<T>>,
+    ) -> Poll<Result<T>> {
+        match &mut self.stream {
+            Some(stream) => poll(Pin::new(stream)),
+            None => Poll::Ready(Err(ErrorKind::NotConnected.into())),
+        }
+    }
+}
+
+impl Drop for PacedSocket {
+    fn drop(&mut self) {
+        self.set(Narrowness::Wide);
+    }
 }
 
 #[derive(Debug)]
@@ -57,8 +101,10 @@ impl Paced {
     /// long if much was taken before ([`Patience::with_reader`]).
     pub(super) fn new(stream: Stream, stall: Duration, peer: Option<Arc<Peer>>) -> Self {
         Self {
-            stream,
-            buffer: SendBuffer::default(),
+            socket: PacedSocket {
+                stream: Some(stream),
+                buffer: SendBuffer::default(),
+            },
             peer,
             patience: Patience::with_reader(stall),
             blocked: None,
@@ -69,10 +115,10 @@ impl Paced {
     }
 
     /// The stream itself, for what is not HTTP any more.
-    pub(super) fn into_stream(mut self) -> Stream {
+    pub(super) fn into_stream(mut self) -> Option<Stream> {
         self.charge(0);
-        self.buffer.set(self.stream.socket(), Narrowness::Wide);
-        self.stream
+        self.socket.set(Narrowness::Wide);
+        self.socket.stream.take()
     }
 
     /// How many bytes may be written now; at least one.
@@ -80,25 +126,27 @@ impl Paced {
         if self.written < SLICE_BYTES as u64 {
             return Poll::Ready(SLICE_BYTES);
         }
-        let narrow = Narrowness::Narrow.max(self.buffer.narrowness());
-        self.buffer.set(self.stream.socket(), narrow);
-        ready!(SendBuffer::poll_room(self.stream.socket(), context));
-        Poll::Ready(self.buffer.slice_bytes())
+        let narrow = Narrowness::Narrow.max(self.socket.buffer.narrowness());
+        self.socket.set(narrow);
+        ready!(self.socket.poll_room(context));
+        Poll::Ready(self.socket.buffer.slice_bytes())
     }
 
-    /// The client goes on: it has what was written.
+    /// The client goes on: forgets what was written, if the kernel has sent it. A client may ask for more and take
+    /// nothing of what it asked for, so the sum over such answers counts.
     fn forget_written(&mut self) {
+        if self.written <= Memory::BASE_BUFFER_BYTES || !self.socket.is_nearly_sent() {
+            return;
+        }
         self.written = 0;
         self.charge(0);
-        if self.buffer.narrowness() == Narrowness::Minimal {
-            self.buffer.set(self.stream.socket(), Narrowness::Narrow);
-        }
+        self.socket.set(Narrowness::Wide);
     }
 
     /// Charges for what was written, or has the kernel hold hardly anything from now on.
     fn cover(&mut self, bytes: u64) {
-        if self.buffer.narrowness() < Narrowness::Minimal && !self.charge(bytes) {
-            self.buffer.set(self.stream.socket(), Narrowness::Minimal);
+        if self.socket.buffer.narrowness() < Narrowness::Minimal && !self.charge(bytes) {
+            self.socket.set(Narrowness::Minimal);
         }
     }
 
@@ -118,7 +166,8 @@ impl Paced {
         self.patience.moved(waited.unwrap_or_default(), bytes);
         if bytes > 0 {
             if waited.is_none() && now - self.wrote_at >= PAUSE {
-                self.written = 0;
+                // Asked before this write it would be exact; what it wrote is a slice at most.
+                self.forget_written();
             }
             self.wrote_at = now;
             self.written += bytes as u64;
@@ -142,7 +191,7 @@ impl Paced {
         ready!(blocked.until.as_mut().poll(context));
         metrics::counter!("http_readers_closed_total").increment(1);
         // What the kernel still holds it gives up as soon as for any other socket.
-        self.buffer.set(self.stream.socket(), Narrowness::Wide);
+        self.socket.set(Narrowness::Wide);
         Poll::Ready(ErrorKind::TimedOut.into())
     }
 
@@ -193,10 +242,9 @@ impl AsyncRead for Paced {
     ) -> Poll<Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
-        let read = Pin::new(&mut this.stream).poll_read(context, buffer);
+        let read = this.socket.with(|it| it.poll_read(context, buffer));
         let is_new = buffer.filled().len() > before;
         if is_new && this.written > 0 && this.blocked.is_none() {
-            // A client that asks for more has what it asked for.
             this.forget_written();
         }
         read
@@ -214,7 +262,7 @@ impl AsyncWrite for Paced {
             return this.wait(context).map(Err);
         };
         let bytes = &bytes[..bytes.len().min(room)];
-        let written = Pin::new(&mut this.stream).poll_write(context, bytes);
+        let written = this.socket.with(|it| it.poll_write(context, bytes));
         this.watch(context, written, |bytes| *bytes)
     }
 
@@ -228,23 +276,24 @@ impl AsyncWrite for Paced {
             return this.wait(context).map(Err);
         };
         let slices = first_bytes(slices, room);
-        let written = Pin::new(&mut this.stream).poll_write_vectored(context, &slices);
+        let written = (this.socket).with(|it| it.poll_write_vectored(context, &slices));
         this.watch(context, written, |bytes| *bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        let stream = self.socket.stream.as_ref();
+        stream.is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         let this = self.get_mut();
-        let flushed = Pin::new(&mut this.stream).poll_flush(context);
+        let flushed = this.socket.with(|it| it.poll_flush(context));
         this.watch(context, flushed, |()| 0)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         let this = self.get_mut();
-        let shut = Pin::new(&mut this.stream).poll_shutdown(context);
+        let shut = this.socket.with(|it| it.poll_shutdown(context));
         this.watch(context, shut, |()| 0)
     }
 }

@@ -88,6 +88,29 @@ impl SendBuffer {
     }
 }
 
+/// Whether no more than a slice of what was written to a socket is left to be sent. The peer acknowledges the rest, or
+/// the kernel gives it up.
+#[cfg(target_os = "linux")]
+pub(super) fn is_nearly_sent(socket: &TcpStream, narrowness: Narrowness) -> bool {
+    if narrowness > Narrowness::Wide {
+        return has_room(socket);
+    }
+    let options = SockRef::from(socket);
+    if options.set_tcp_notsent_lowat(SLICE_BYTES as u32).is_err() {
+        return true;
+    }
+    let is_sent = has_room(socket);
+    if let Err(error) = options.set_tcp_notsent_lowat(u32::MAX) {
+        tracing::debug!(%error, "the options of a socket cannot be set");
+    }
+    is_sent
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_nearly_sent(socket: &TcpStream, _: Narrowness) -> bool {
+    has_room(socket)
+}
+
 /// Whether the kernel calls the socket writable now.
 fn has_room(socket: &TcpStream) -> bool {
     let now = Timespec {

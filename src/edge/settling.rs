@@ -8,7 +8,6 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use crate::app::Pending;
-use crate::hub::{Outbox, Pulled};
 use crate::model::Problem;
 use crate::session::{Reply, Ticket};
 
@@ -64,11 +63,6 @@ impl Future for Settling {
         };
         self.pending.as_mut().poll(context).map(settled)
     }
-}
-
-/// What there is to write; never, before there is a session.
-pub(super) async fn pull(outbox: Option<&Outbox>) -> Pulled {
-    poll_fn(|context| outbox.map_or(Poll::Pending, |outbox| outbox.poll_pull(context))).await
 }
 
 /// The next request that is settled; never, where there is none. What held the last one goes with it.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 
+use super::duplex::PlainWire;
 use super::sockjs::SockJs;
 use super::tcp::Tcp;
 use super::websocket::WebSocket;
@@ -154,21 +154,12 @@ impl Socket {
         }
     }
 
-    /// Waits until the wire takes more.
-    pub(super) async fn writable(&self) -> Result<(), Gone> {
+    /// The same with its socket.
+    pub(super) fn plain_wire(&self) -> Option<Arc<PlainWire>> {
         match self {
-            Self::WebSocket(socket) => socket.writable().await,
-            Self::SockJs(_) => Ok(()),
-            Self::Tcp(socket) => socket.writable().await,
-        }
-    }
-
-    /// The socket of the wire, where there is one.
-    pub(super) fn wire_socket(&self) -> Option<&TcpStream> {
-        match self {
-            Self::WebSocket(socket) => socket.wire_socket(),
+            Self::WebSocket(socket) => socket.plain_wire(),
             Self::SockJs(_) => None,
-            Self::Tcp(socket) => socket.wire_socket(),
+            Self::Tcp(socket) => socket.plain_wire(),
         }
     }
 

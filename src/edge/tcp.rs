@@ -8,13 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::Edge;
 use super::admission::Refusal;
 use super::connection::{Connection, Opened};
-use super::duplex::Duplex;
+use super::duplex::{Duplex, PlainWire};
 use super::peer::Peer;
 use super::reply;
 use super::socket::{Gone, Received, Socket};
@@ -84,14 +83,9 @@ impl Tcp {
         self.0.wire()
     }
 
-    /// Waits until the wire takes more.
-    pub(super) async fn writable(&self) -> Result<(), Gone> {
-        self.0.writable().await
-    }
-
-    /// The socket of the wire.
-    pub(super) fn wire_socket(&self) -> Option<&TcpStream> {
-        self.0.wire_socket()
+    /// The same with its socket.
+    pub(super) fn plain_wire(&self) -> Option<Arc<PlainWire>> {
+        self.0.plain_wire()
     }
 
     /// Takes back what a writer has left.
@@ -145,7 +139,7 @@ impl Tcp {
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncWriteExt as _;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 

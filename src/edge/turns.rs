@@ -200,7 +200,7 @@ impl Turns {
         Some(batch)
     }
 
-    /// Gives one turn; whether somebody waited for it.
+    /// Gives one turn. Returns whether a client waited for it.
     #[cfg(test)]
     pub(super) fn give_one(&self) -> bool {
         self.let_go(1).is_some() || {

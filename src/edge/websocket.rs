@@ -149,7 +149,7 @@ pub(super) async fn upgraded(
         tracing::error!("an upgraded connection is not over a stream of ours");
         return None;
     };
-    let stream = parts.io.into_inner().into_stream();
+    let stream = parts.io.into_inner().into_stream()?;
     let socket = WebSocket::new(stream, &parts.read_buf, bytes_max, kind, messages);
     Some(Box::new(socket))
 }

@@ -6,7 +6,7 @@
 //! and whoever pushes never waits. One at a time writes, in the order in which frames were pushed.
 //!
 //! What a session answers by itself goes the same way ([`Outbox::push_own`]), so that the order of
-//! decisions is that of frames. It is not cut for it: the driver does not read while the peer does not.
+//! decisions is that of frames. It is not cut for it: the driver reads little while the peer does not read.
 //!
 //! ```text
 //!           push                 flusher              all written
@@ -139,9 +139,8 @@ impl Outbox {
         Some(place)
     }
 
-    /// Queues what the session itself says. It always fits the limits: while the peer does not read,
-    /// nothing of it is read that could be answered. When the byte account does not grant it, the session
-    /// is cut.
+    /// Queues what the session itself says. It always fits the limits: while the peer does not read, little
+    /// of it is read that could be answered. When the byte account does not grant it, the session is cut.
     pub fn push_own(self: &Arc<Self>, frame: Framed) {
         let mut queue = self.lock();
         if queue.cut.is_some() || queue.turn == Turn::Over {

@@ -271,7 +271,7 @@ fn edge_state(
     let render = metrics.clone();
     let settings = config.edge(connections_max);
     let memory = Arc::clone(app.memory());
-    memory.add_gauge(alive_bytes);
+    memory.add_shared_gauge(alive_bytes);
     engines.queues.draw_on(&memory);
     let render = Box::new(move || {
         memory::publish(&memory);

@@ -113,7 +113,7 @@ fn what_is_shared_is_taken_away_when_it_uses_up_the_pool_and_not_before() {
         let memory = Memory::new(MemorySettings { bytes_max: 1_000 });
         let frames = Arc::new(AtomicU64::new(before));
         let gauge = Arc::clone(&frames);
-        memory.add_gauge(move || gauge.load(Relaxed));
+        memory.add_shared_gauge(move || gauge.load(Relaxed));
         let take = |last: u8, own: u64, shared: u64| {
             let mut charge = memory.pool().charge(&at(&format!("192.0.2.{last}")));
             charge.try_resize(Amount { own, shared }).unwrap();
@@ -138,6 +138,36 @@ fn what_is_shared_is_taken_away_when_it_uses_up_the_pool_and_not_before() {
     assert_eq!(loses(2, 2), (1, 200));
     // The session has frames of its own, which go with it.
     assert_eq!(loses(190, 0), (0, 0));
+}
+
+#[test]
+fn bytes_in_queues_add_no_weight_to_references() {
+    // A crowd refers 1 GiB in all to one MiB of frames. What fills the account are messages in queues.
+    let memory = Memory::new(MemorySettings {
+        bytes_max: 512 << 20,
+    });
+    memory.add_shared_gauge(|| 1 << 20);
+    memory.add_gauge(|| 256 << 20);
+    let told = Arc::new(Told::default());
+    let whose: Arc<dyn Evict> = told.clone();
+    let crowd: Vec<_> = (0..256)
+        .map(|number| {
+            let mut session = memory
+                .pool()
+                .charge(&at(&format!("192.0.{}.1", number % 4)));
+            session.refer(4 << 20);
+            session.set_evictable(Arc::downgrade(&whose));
+            session
+        })
+        .collect();
+    let mut others = memory
+        .pool()
+        .charge(&known("198.51.100.1", "user_a", Kind::Member));
+    others.restore(254 << 20);
+    let refused = memory.pool().take(&at("198.51.100.2"), 2 << 20);
+    assert!(refused.is_err(), "a reference that goes frees nothing");
+    assert_eq!(told.0.load(Relaxed), 0, "sessions lost for nothing");
+    drop((crowd, others));
 }
 
 #[test]

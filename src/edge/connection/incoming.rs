@@ -23,6 +23,9 @@ const TURN_BYTES: u16 = 32 << 10;
 impl Connection {
     pub(super) async fn received(&mut self, received: Received) -> Step {
         self.clock.heard();
+        if let Some(slow) = &mut self.slow {
+            slow.was_read();
+        }
         match received {
             Received::Octets { octets, empty } => {
                 self.clock.unfinished_at = None;

@@ -53,6 +53,7 @@ impl Connection {
         // Before the app forgets the session: what it lets go of ends its outbox.
         // It covers what is left until that has gone out.
         let outbox = self.outbox.take();
+        self.slow = None;
         let left = match &outbox {
             Some(outbox) => Some(outbox.take_over().await),
             None => None,

@@ -21,6 +21,13 @@ impl Connection {
             self.is_unflushed = true;
             return self.write(&frame).await;
         };
+        if let Some(slow) = &mut self.slow {
+            if frame == Framed::BEAT {
+                // What waits for the peer is one.
+                return Ok(());
+            }
+            slow.answered(frame.len());
+        }
         if self.has_wire {
             self.edge.meters.transmitted(frame.octets(false));
         }
@@ -44,7 +51,7 @@ impl Connection {
                     self.session.handle_input(std_now(), Input::Transmitted);
                 }
             }
-            Pulled::Blocked => Box::pin(self.go_on()).await?,
+            Pulled::Blocked => self.go_on()?,
             Pulled::Gone => return Err(Ending::Gone),
             Pulled::Cut(reason) => {
                 // Nothing more comes out of it; what follows is said to the socket itself.
@@ -57,38 +64,47 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits for a peer that takes no more, and writes what waits for it.
-    async fn go_on(&mut self) -> Step {
-        let mut reader = SlowReader::new(&self.socket);
-        let gone_on = self.go_on_with(&mut reader).await;
-        reader.end(&self.socket);
-        gone_on
-    }
-
-    async fn go_on_with(&mut self, reader: &mut SlowReader) -> Step {
-        let stall = self.edge.settings.outbox_stall;
-        while let Some(outbox) = &self.outbox
-            && !outbox.is_cut()
-        {
-            let writable = timeout(stall, self.socket.writable());
-            tokio::select! {
-                biased;
-                writable = writable => match writable {
-                    Ok(writable) => writable?,
-                    Err(_) if reader.has_taken(&self.socket, stall) => {}
-                    Err(_) => return Err(Ending::Stalled),
-                },
-                () = outbox.until_cut() => break,
-            }
-            if outbox.go_on() {
-                break;
+    /// The peer takes no more, or takes something again: writes what waits for it. The session is read beside, see
+    /// [`SlowReader`].
+    fn go_on(&mut self) -> Step {
+        let Some(outbox) = &self.outbox else {
+            return Ok(());
+        };
+        let Some(slow) = &mut self.slow else {
+            let stall = self.edge.settings.outbox_stall;
+            let wire = self.socket.plain_wire();
+            self.slow = wire.map(|wire| Box::new(SlowReader::new(wire, stall)));
+            return Ok(());
+        };
+        let was_read = slow.may_read(Some(outbox));
+        if slow.has_room()? {
+            match outbox.go_on() {
+                true => self.slow = None,
+                false => slow.filled(),
             }
         }
+        self.excuse_silence(was_read);
         Ok(())
+    }
+
+    /// The peer takes what is written, so it is there. What was not read of it is not held against it.
+    fn excuse_silence(&mut self, was_read: bool) {
+        self.clock.heard();
+        if !was_read {
+            let outputs = self.session.pause();
+            self.session.resume(std_now(), outputs);
+            let rest = self.edge.settings.session.partial_frame_timeout;
+            if let Some(at) = &mut self.clock.unfinished_at {
+                *at = Instant::now() + rest;
+            }
+        } else if self.session.agreed_beats().1.is_none() {
+            self.session.handle_input(std_now(), Input::Ponged);
+        }
     }
 
     /// Takes back what waits in the outbox: from now on this task writes.
     async fn take_over(&mut self) -> Step {
+        self.slow = None;
         if let Some(outbox) = self.outbox.take() {
             let unwritten = outbox.take_over().await;
             self.is_unflushed = true;
@@ -133,6 +149,26 @@ impl Connection {
         let stall = self.edge.settings.outbox_stall;
         taken_within(stall, pin!(self.socket.flush())).await
     }
+}
+
+/// What there is to write. Of a peer that takes no more, that it takes something again, or does not for too long.
+/// Safe to drop and call again.
+pub(super) async fn pull(outbox: Option<&Outbox>, slow: &mut Option<Box<SlowReader>>) -> Pulled {
+    let Some(outbox) = outbox else {
+        return std::future::pending().await;
+    };
+    let Some(slow) = slow else {
+        return outbox.pull().await;
+    };
+    // Boxed: an idle connection needs no room for it.
+    Box::pin(async {
+        tokio::select! {
+            biased;
+            () = outbox.until_cut() => outbox.pull().await,
+            () = slow.wait() => Pulled::Blocked,
+        }
+    })
+    .await
 }
 
 #[cfg(test)]

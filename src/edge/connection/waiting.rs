@@ -9,10 +9,11 @@ use std::pin::pin;
 
 use tokio::time::Instant;
 
+use super::outgoing::pull;
 use super::{Connection, Ending, Happened, Step, std_now};
 use crate::edge::admission::Refusal;
 use crate::edge::reply;
-use crate::edge::settling::{next_settled, pull};
+use crate::edge::settling::next_settled;
 use crate::edge::turns::Place;
 use crate::hub::Outbox;
 use crate::model::Network;
@@ -92,7 +93,7 @@ impl Connection {
             let happened = tokio::select! {
                 biased;
                 turn = place.turn() => return Ok(turn),
-                pulled = pull(self.outbox.as_deref()), if self.outbox.is_some() => {
+                pulled = pull(self.outbox.as_deref(), &mut self.slow), if self.outbox.is_some() => {
                     Happened::Pulled(pulled)
                 }
                 settled = next_settled(&mut self.unsettled), if self.unsettled.is_some() => {

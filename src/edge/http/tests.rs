@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::app::AppSettings;
-use crate::edge::harness::{Node, PATIENCE};
+use crate::edge::harness::{Node, PATIENCE, VISITORS_PER_NETWORK};
 use crate::edge::routes;
 use crate::edge::settings::EdgeSettings;
 use crate::session::SessionConfig;
@@ -118,4 +118,30 @@ async fn a_client_of_a_proxy_does_not_wait_behind_the_herd_of_another_network() 
     proxied.node.give_turn().await;
     assert!(answer(&mut other).await.starts_with("HTTP/1.1 401"));
     proxied.node.wait_for(49).await;
+}
+
+#[tokio::test]
+async fn an_old_cookie_is_looked_up_after_the_turn_of_its_request() {
+    let proxied = node().await;
+    let visitors = &proxied.node.edge.visitors;
+    let secret = format!("sbv1.{}", "A".repeat(43));
+    let cookie = visitors.cookies().set_cookie_of(&secret, false).unwrap();
+    let (cookie, _) = cookie.split_once(';').unwrap();
+    let line = format!("GET /ws-chat/info HTTP/1.1\r\nCookie: {cookie}\r\nX:");
+    let mut herd = Vec::new();
+    for number in 1..=VISITORS_PER_NETWORK as usize {
+        herd.push(ask(&proxied, "192.0.2.1", &line, "").await);
+        proxied.node.wait_for(number).await;
+    }
+    let client = [192, 0, 2, 1].into();
+    assert!(
+        visitors.is_cookie_over(client, cookie).await,
+        "the waiting requests have used up the quota"
+    );
+    // Each takes one turn and one lookup.
+    for socket in &mut herd {
+        proxied.node.give_turn().await;
+        assert!(answer(socket).await.starts_with("HTTP/1.1 200"));
+    }
+    assert!(!visitors.is_cookie_over(client, cookie).await);
 }

@@ -105,23 +105,98 @@ async fn an_answer_goes_on_with_less_buffer_when_its_charge_is_refused() {
     let memory = Memory::new(MemorySettings {
         bytes_max: base + STEP_BYTES + 1,
     });
-    // A member, so that the reserve and the shares are not in the way.
+    let peer = peer_with(&memory);
+    let (paced, client) = pair(Duration::from_secs(10), None, Some(peer)).await;
+    let (_, paced) = read_whole(paced, client).await;
+    assert_eq!(paced.socket.buffer.narrowness(), Narrowness::Minimal);
+    assert!(memory.used() <= base + STEP_BYTES);
+    drop(paced);
+    assert_eq!(memory.used(), 0);
+}
+
+/// A peer with an account of so many bytes, in which the shares are not in the way.
+fn peer_with(memory: &Memory) -> Arc<Peer> {
     let mut claimant = Claimant::stranger(Network::of([192, 0, 2, 1].into()));
     claimant.multiple = 1_000;
     claimant.kind = crate::model::Kind::Member;
-    let peer = Arc::new(Peer {
+    Arc::new(Peer {
         address: ([192, 0, 2, 1], 1).into(),
         is_proxy: false,
         is_secure: false,
         place: Mutex::new(None),
-        charge: SocketCharge::take(&memory, &claimant, HTTP_BYTES).unwrap(),
-    });
-    let (paced, client) = pair(Duration::from_secs(10), None, Some(peer)).await;
-    let (_, paced) = read_whole(paced, client).await;
-    assert_eq!(paced.buffer.narrowness(), Narrowness::Minimal);
-    assert!(memory.used() <= base + STEP_BYTES);
+        charge: SocketCharge::take(memory, &claimant, HTTP_BYTES).unwrap(),
+    })
+}
+
+#[tokio::test]
+async fn a_client_that_asks_on_and_takes_nothing_pays_for_what_the_kernel_holds() {
+    const FILE_BYTES: usize = 3 << 10;
+    let memory = Memory::new(MemorySettings { bytes_max: 1 << 30 });
+    let peer = peer_with(&memory);
+    let (mut paced, mut client) = pair(Duration::from_secs(10), Some(4 << 10), Some(peer)).await;
+    let base = memory.used();
+    let mut written = 0;
+    let asking = async {
+        for _ in 0..16 {
+            client.write_all(b"GET").await.unwrap();
+            paced.read_exact(&mut [0; 3]).await.unwrap();
+            paced.write_all(&[b'x'; FILE_BYTES]).await.unwrap();
+            written += FILE_BYTES;
+        }
+    };
+    let asked = tokio::time::timeout(Duration::from_millis(500), asking).await;
+    assert!(asked.is_err(), "{written} bytes were written for nothing");
+    assert_eq!(memory.used(), base + KERNEL_BYTES);
+    // The same client takes everything and asks again.
+    let mut bytes = vec![0; written];
+    client.read_exact(&mut bytes).await.unwrap();
+    let again = async {
+        paced.flush().await.unwrap();
+        client.write_all(b"GET").await.unwrap();
+        paced.read_exact(&mut [0; 3]).await.unwrap();
+    };
+    tokio::time::timeout(Duration::from_secs(10), again)
+        .await
+        .unwrap();
+    assert_eq!(memory.used(), base);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_socket_is_left_with_the_time_after_which_the_kernel_gives_it_up() {
+    use crate::edge::listener::UNACKNOWLEDGED_MAX;
+    let (mut paced, mut client) = pair(Duration::from_secs(10), None, None).await;
+    let stream = paced.socket.stream.as_ref().unwrap();
+    let socket = SockRef::from(stream.socket()).try_clone().unwrap();
+    let mut bytes = vec![0; 1 << 20];
+    let (written, read) = tokio::join!(
+        write_all(&mut paced, 1 << 20),
+        client.read_exact(&mut bytes)
+    );
+    written.unwrap();
+    read.unwrap();
+    assert_eq!(socket.tcp_user_timeout().unwrap(), None, "while it answers");
+    client.write_all(b"GET").await.unwrap();
+    paced.read_exact(&mut [0; 3]).await.unwrap();
+    let given_up = Some(UNACKNOWLEDGED_MAX);
+    assert_eq!(
+        socket.tcp_user_timeout().unwrap(),
+        given_up,
+        "between answers"
+    );
+    let mut bytes = vec![0; 1 << 20];
+    let (written, read) = tokio::join!(
+        write_all(&mut paced, 1 << 20),
+        client.read_exact(&mut bytes)
+    );
+    written.unwrap();
+    read.unwrap();
     drop(paced);
-    assert_eq!(memory.used(), 0);
+    assert_eq!(
+        socket.tcp_user_timeout().unwrap(),
+        given_up,
+        "after its end"
+    );
 }
 
 #[test]

@@ -48,16 +48,19 @@ pub(in crate::edge) fn routes(edge: &Arc<Edge>, base: &str) -> Router<Arc<Edge>>
     let edge = Arc::clone(edge);
     let answer = any(async move |mut request: Request| {
         let path = path_from(below, &request);
-        old_cookie::drop_if_over(&edge, &mut request, &path).await;
-        // At these two a WebSocket is STOMP without any framing of SockJS.
-        let is_bare = matches!(path.as_str(), "" | "/websocket");
-        if is_bare && websocket::is_asked_for(request.headers()) {
+        if old_cookie::begins(&request, &path) {
             let peer = request.extensions().get::<Arc<Peer>>();
             if let Some(peer) = peer.cloned()
                 && let Err(refusal) = edge.proxied_turn(&peer, request.headers()).await
             {
                 return reply::refusal(refusal);
             }
+            request.extensions_mut().insert(HasTurn);
+            old_cookie::drop_if_over(&edge, &mut request).await;
+        }
+        // At these two a WebSocket is STOMP without any framing of SockJS.
+        let is_bare = matches!(path.as_str(), "" | "/websocket");
+        if is_bare && websocket::is_asked_for(request.headers()) {
             return websocket::open(&edge, request);
         }
         endpoint.answer(&path, request).await
@@ -67,6 +70,10 @@ pub(in crate::edge) fn routes(edge: &Arc<Edge>, base: &str) -> Router<Arc<Edge>>
         .route(&format!("{base}/"), answer.clone())
         .route(&format!("{base}/{{*below}}"), answer)
 }
+
+/// Marks a request that has had its turn.
+#[derive(Clone, Copy, Debug)]
+struct HasTurn;
 
 /// The broker.
 struct Stomp(Arc<Edge>);
@@ -118,6 +125,9 @@ impl House for Stomp {
 
     fn turn<'a>(&'a self, head: &'a Parts) -> BoxFuture<'a, Result<(), Box<Response<Body>>>> {
         Box::pin(async {
+            if head.extensions.get::<HasTurn>().is_some() {
+                return Ok(());
+            }
             let peer = Self::peer(head)?;
             let turn = self.0.proxied_turn(&peer, &head.headers).await;
             turn.map_err(|refusal| Box::new(reply::refusal(refusal)))

@@ -9,11 +9,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::incoming::{Incoming, Messages};
-use crate::edge::duplex::Duplex;
+use crate::edge::duplex::{Duplex, PlainWire};
 use crate::edge::settings::MessageKind;
 use crate::edge::socket::{Gone, Received};
 use crate::edge::stream::Stream;
@@ -58,14 +57,9 @@ impl WebSocket {
         is_shared.then(|| self.duplex.wire()).flatten()
     }
 
-    /// Waits until the wire takes more.
-    pub(in crate::edge) async fn writable(&self) -> Result<(), Gone> {
-        self.duplex.writable().await
-    }
-
-    /// The socket of the wire.
-    pub(in crate::edge) fn wire_socket(&self) -> Option<&TcpStream> {
-        self.duplex.wire_socket()
+    /// The same with its socket.
+    pub(in crate::edge) fn plain_wire(&self) -> Option<Arc<PlainWire>> {
+        self.duplex.plain_wire()
     }
 
     /// Takes back what a writer has left.

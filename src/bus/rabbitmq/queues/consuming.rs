@@ -22,7 +22,7 @@ use super::declare::Refusal;
 use super::known::Counted;
 use super::letter::Letter;
 use super::line::Line;
-use super::settling::Unsettled;
+use super::settling::{TakenMessage, Unsettled};
 use crate::budget::Claimant;
 use crate::bus::queue::{QueueError, Taken, Wish};
 use crate::bus::rabbitmq::topology;
@@ -174,13 +174,10 @@ impl Consuming {
             let _ = delivery.acker.ack(BasicAckOptions::default()).await;
             return None;
         };
-        if let Some(memory) = self.core.memory.get()
-            && !self.unsettled.cover(memory, &self.by, &octets)
-        {
-            return None;
-        }
         let redelivered = delivery.redelivered || message.nacks > 0;
-        let tag = self.unsettled.add(delivery.acker, octets, message.nacks);
+        let memory = self.core.memory.get().map(|memory| &**memory);
+        let taken = TakenMessage::new(delivery.acker, octets, message.nacks);
+        let tag = self.unsettled.take(memory, &self.by, &taken)?;
         Some(Taken {
             tag,
             message,

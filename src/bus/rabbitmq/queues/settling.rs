@@ -98,14 +98,26 @@ fn hash(octets: &[u8]) -> u64 {
     hasher.finish()
 }
 
+/// A message that a consumer has taken and not settled.
 #[derive(Clone, Debug)]
-struct TakenMessage {
+pub(super) struct TakenMessage {
     acker: Acker,
-    octets: Bytes,
+    bytes: Bytes,
     nacks: u8,
     /// It is being settled: an acknowledgement of several must not speak for it. Settlements of one
     /// consumer run beside each other.
     is_busy: bool,
+}
+
+impl TakenMessage {
+    pub(super) fn new(acker: Acker, bytes: Bytes, nacks: u8) -> Self {
+        Self {
+            acker,
+            bytes,
+            nacks,
+            is_busy: false,
+        }
+    }
 }
 
 impl Evict for Unsettled {
@@ -115,39 +127,34 @@ impl Evict for Unsettled {
 }
 
 impl Unsettled {
-    /// Covers a message before it is kept. When that is not granted the consumer has to end, so that its messages go
-    /// to others.
-    pub(super) fn cover(self: &Arc<Self>, memory: &Memory, by: &Claimant, octets: &Bytes) -> bool {
-        let covered = granted(|| {
+    /// Keeps a message until it is settled, if the byte account grants it; without an account it always does. When
+    /// that is refused the consumer has to end, so that its messages go to others.
+    pub(super) fn take(
+        self: &Arc<Self>,
+        memory: Option<&Memory>,
+        by: &Claimant,
+        taken: &TakenMessage,
+    ) -> Option<Tag> {
+        let cost = cost(&taken.bytes);
+        // One critical section: between the cover and the message a settlement would take the cover away.
+        let kept = granted(|| {
             let mut state = self.lock();
-            let wanted = state.bytes.saturating_add(cost(octets));
-            let lease = state.lease.get_or_insert_with(|| {
-                let mut lease = memory.lease_in(by, CHUNKS);
-                let whose: Weak<Self> = Arc::downgrade(self);
-                lease.set_evictable(whose);
-                lease
-            });
-            lease.try_cover(wanted, 0)
+            if let Some(memory) = memory {
+                let wanted = state.bytes.saturating_add(cost);
+                let lease = state.lease.get_or_insert_with(|| {
+                    let mut lease = memory.lease_in(by, CHUNKS);
+                    let whose: Weak<Self> = Arc::downgrade(self);
+                    lease.set_evictable(whose);
+                    lease
+                });
+                lease.try_cover(wanted, 0)?;
+            }
+            Ok(state.keep(cost, taken.clone()))
         });
-        if covered.is_err() {
+        if kept.is_err() {
             self.refused.cancel();
         }
-        covered.is_ok()
-    }
-
-    pub(super) fn add(&self, acker: Acker, octets: Bytes, nacks: u8) -> Tag {
-        let mut state = self.lock();
-        state.tags += 1;
-        let tag = state.tags;
-        state.bytes = state.bytes.saturating_add(cost(&octets));
-        let message = TakenMessage {
-            acker,
-            octets,
-            nacks,
-            is_busy: false,
-        };
-        state.taken.insert(tag, message);
-        Tag(tag)
+        kept.ok()
     }
 
     /// Lets go of everything: its channel is gone.
@@ -190,14 +197,12 @@ impl Unsettled {
         let mut state = self.lock();
         for tag in tags {
             if let Some(settled) = state.taken.remove(tag) {
-                state.bytes = state.bytes.saturating_sub(cost(&settled.octets));
+                state.bytes = state.bytes.saturating_sub(cost(&settled.bytes));
             }
         }
         let bytes = state.bytes;
-        if bytes == 0 {
-            state.lease = None;
-        } else if let Some(lease) = &mut state.lease {
-            // Less is never refused.
+        if let Some(lease) = &mut state.lease {
+            // Less is never refused. The slack stays covered for the next messages.
             let _less = lease.try_cover(bytes, 0);
         }
     }
@@ -208,6 +213,13 @@ impl Unsettled {
 }
 
 impl State {
+    fn keep(&mut self, cost: u64, message: TakenMessage) -> Tag {
+        self.tags += 1;
+        self.bytes = self.bytes.saturating_add(cost);
+        self.taken.insert(self.tags, message);
+        Tag(self.tags)
+    }
+
     fn begin(&mut self, tags: &[Tag]) -> BTreeMap<u64, TakenMessage> {
         let mut begun = BTreeMap::new();
         for tag in tags {
@@ -230,8 +242,8 @@ pub(super) struct RabbitSettler {
     pub(super) _end: DropGuard,
 }
 
-fn cost(octets: &Bytes) -> u64 {
-    octets.len() as u64 + TAKEN_BYTES
+fn cost(bytes: &Bytes) -> u64 {
+    bytes.len() as u64 + TAKEN_BYTES
 }
 
 #[async_trait]
@@ -269,7 +281,7 @@ impl RabbitSettler {
             Err(error) => Err(error),
         }));
         for ((tag, held), replaced) in begun.into_iter().zip(replaced.await) {
-            self.unsettled.note(&held.octets, &replaced);
+            self.unsettled.note(&held.bytes, &replaced);
             match replaced {
                 Ok(()) => write(held.acker.ack(BasicAckOptions::default())).await,
                 Err(_) => {
@@ -290,7 +302,7 @@ impl RabbitSettler {
         held: &TakenMessage,
         verdict: Verdict,
     ) -> Result<Option<Handed>, QueueError> {
-        let uncopied = self.unsettled.lock().uncopied.of(&held.octets);
+        let uncopied = self.unsettled.lock().uncopied.of(&held.bytes);
         let nacks = held.nacks.saturating_add(1).saturating_add(uncopied);
         let dead_letters = dead_letters_of(&self.queue);
         let reason = match (verdict, &dead_letters) {
@@ -298,14 +310,14 @@ impl RabbitSettler {
             (Verdict::Reject, Some(_)) => DeadReason::Rejected,
             (Verdict::Requeue, Some(_)) if nacks >= NACKS_MAX => DeadReason::Nacked,
             (Verdict::Requeue, _) => {
-                let Some(copy) = Letter::again(&held.octets, nacks) else {
+                let Some(copy) = Letter::again(&held.bytes, nacks) else {
                     return Ok(None);
                 };
                 let (queue, wish) = (self.queue.clone(), self.wish()?);
                 return self.core.hand(queue, wish, copy, None).await.map(Some);
             }
         };
-        let (Some(dead_letters), Ok(message)) = (dead_letters, Letter::read(&held.octets)) else {
+        let (Some(dead_letters), Ok(message)) = (dead_letters, Letter::read(&held.bytes)) else {
             return Ok(None);
         };
         let Some(letter) = Letter::write(&message.into_dead(&self.queue, reason)) else {

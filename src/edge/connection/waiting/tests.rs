@@ -20,17 +20,17 @@ async fn a_session_whose_subscribe_waits_for_its_turn_beats_and_gets_its_message
     let node = Node::start(AppSettings::default(), EdgeSettings::new(beating())).await;
     let mut reader = node.connected(None).await;
     reader
-        .say("SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:r1\n\n")
+        .send("SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:r1\n\n")
         .await;
     node.give_turn().await;
-    reader.hear("RECEIPT").await;
+    reader.receive("RECEIPT").await;
     // From here on a SUBSCRIBE waits, and a SEND behind it.
     reader
-        .say("SUBSCRIBE\nid:2\ndestination:/topic/b\nreceipt:r2\n\n\0SEND\ndestination:/topic/b\n\nmine")
+        .send("SUBSCRIBE\nid:2\ndestination:/topic/b\nreceipt:r2\n\n\0SEND\ndestination:/topic/b\n\nmine")
         .await;
     let mut writer = node.connected(None).await;
-    writer.say("SEND\ndestination:/topic/a\n\nhello").await;
-    let message = reader.hear("MESSAGE").await;
+    writer.send("SEND\ndestination:/topic/a\n\nhello").await;
+    let message = reader.receive("MESSAGE").await;
     assert!(
         message.contains("/topic/a") && message.contains("hello"),
         "{message}"
@@ -39,9 +39,9 @@ async fn a_session_whose_subscribe_waits_for_its_turn_beats_and_gets_its_message
         assert_eq!(reader.next().await, "", "a heart-beat");
     }
     node.give_turn().await;
-    let receipt = reader.hear("RECEIPT").await;
+    let receipt = reader.receive("RECEIPT").await;
     assert!(receipt.contains("r2"), "{receipt}");
-    let message = reader.hear("MESSAGE").await;
+    let message = reader.receive("MESSAGE").await;
     assert!(message.contains("mine"), "{message}");
 }
 
@@ -57,14 +57,14 @@ async fn a_subscribe_beyond_the_rate_of_its_session_is_refused_before_it_waits()
     let node = Node::start(settings, EdgeSettings::new(SessionConfig::default())).await;
     let mut client = node.connected(None).await;
     client
-        .say("SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:r1\n\n")
+        .send("SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:r1\n\n")
         .await;
     node.give_turn().await;
-    client.hear("RECEIPT").await;
+    client.receive("RECEIPT").await;
     client
-        .say("SUBSCRIBE\nid:2\ndestination:/topic/b\nreceipt:r2\n\n")
+        .send("SUBSCRIBE\nid:2\ndestination:/topic/b\nreceipt:r2\n\n")
         .await;
-    let refused = client.hear("ERROR").await;
+    let refused = client.receive("ERROR").await;
     assert!(refused.contains("rate_limited"), "{refused}");
     assert!(!node.edge.turns.give_one(), "nobody waits");
 }
@@ -77,8 +77,8 @@ async fn a_connect_that_waits_too_long_is_refused_with_the_time_to_come_again() 
     )
     .await;
     let mut client = node.client(None).await;
-    client.say("CONNECT\naccept-version:1.2\n\n").await;
-    let refused = client.hear("ERROR").await;
+    client.send("CONNECT\naccept-version:1.2\n\n").await;
+    let refused = client.receive("ERROR").await;
     assert!(refused.contains("try_later"), "{refused}");
     assert!(refused.contains("\"retry_after_ms\":5000"), "{refused}");
 }
