@@ -166,13 +166,13 @@ impl App {
                 return;
             }
         };
-        let nobody = Claimant::stranger(Network::from(Ipv4Addr::UNSPECIFIED));
+        let unattributed = Claimant::stranger(Network::from(Ipv4Addr::UNSPECIFIED));
         let nodes = self.broker.nodes();
         for found in slots {
             let cost = found.bytes
                 + found.messages * MESSAGE_COST_BYTES
                 + found.visitors * VISITOR_COST_BYTES;
-            aging.restore(&nobody, found.slot, cost / nodes, (self.clock)());
+            aging.restore(&unattributed, found.slot, cost / nodes, (self.clock)());
         }
     }
 }

@@ -2,10 +2,10 @@
 //! not stored anything lately.
 //!
 //! Not here: what is counted (`app::stored`). Invariants: what is counted of a writer is counted once, in their
-//! account or in the sum of their network; an account that nobody has in hand goes into the sum after an
+//! account or in the sum of their network; an account that no session has in hand goes into the sum after an
 //! hour, and at once when there are [`ACCOUNTS_MAX`]; so neither grows with how many clients have come.
 //!
-//! A session keeps the account of its writer at hand, so that a message costs one lock that nobody else
+//! A session keeps the account of its writer at hand, so that a message costs one lock that no other session
 //! wants, and the pool is asked once for each chunk.
 
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ const CHUNK_MAX: u64 = 16 << 10;
 const ACCOUNTS_MAX: usize = 32_768;
 
 /// So many networks have a sum of their own: an IPv4 address, or an IPv6 /48. What was stored from more is
-/// counted to nobody in particular. About a kilobyte each at most.
+/// counted to no client in particular. About a kilobyte each at most.
 const SUMS_MAX: usize = 8_192;
 
 /// Shares that come back with time.
@@ -58,7 +58,7 @@ type Writer = (Option<UserId>, Network, Kind);
 #[derive(Debug)]
 struct Books {
     accounts: BTreeMap<Writer, Arc<AgingAccount>>,
-    /// At so many accounts those that nobody has in hand are summed up.
+    /// At so many accounts those that no session has in hand are summed up.
     accounts_max: usize,
     /// By the widest network.
     sums: BTreeMap<Network, Sum>,
@@ -194,14 +194,14 @@ impl Aging {
         books.sum_up(&self.pool, |account| !account.was_active());
     }
 
-    /// Counts what was stored before this start to nobody in particular.
-    pub fn restore(&self, nobody: &Claimant, slot: u64, bytes: u64, now: UnixMillis) {
+    /// Counts what was stored before this start to no client in particular.
+    pub fn restore(&self, unattributed: &Claimant, slot: u64, bytes: u64, now: UnixMillis) {
         if slot < self.slot(now) {
             return;
         }
         let mut books = self.books();
         let rest = books.rest.entry(slot);
-        let charge = rest.or_insert_with(|| self.pool.charge(nobody));
+        let charge = rest.or_insert_with(|| self.pool.charge(unattributed));
         charge.restore(bytes);
     }
 
@@ -232,7 +232,7 @@ impl Books {
         }
     }
 
-    /// Puts the accounts that nobody has in hand, as far as they are wanted, into the sums.
+    /// Puts the accounts that no session has in hand, as far as they are wanted, into the sums.
     fn sum_up(&mut self, pool: &Arc<Pool>, is_wanted: impl Fn(&AgingAccount) -> bool) {
         let Self {
             accounts,
@@ -248,17 +248,19 @@ impl Books {
             let network = network.widest();
             if sums.contains_key(&network) || sums.len() < SUMS_MAX {
                 if !slots.0.is_empty() {
-                    let nobody = Claimant::stranger(network);
+                    let unattributed = Claimant::stranger(network);
                     let sum = sums.entry(network).or_insert_with(|| Sum {
-                        charge: pool.charge(&nobody),
+                        charge: pool.charge(&unattributed),
                         slots: Slots::default(),
                     });
                     sum.take(&slots);
                 }
             } else {
-                let nobody = Claimant::stranger(std::net::Ipv4Addr::UNSPECIFIED.into());
+                let unattributed = Claimant::stranger(std::net::Ipv4Addr::UNSPECIFIED.into());
                 for (slot, bytes) in slots.0 {
-                    let charge = rest.entry(slot).or_insert_with(|| pool.charge(&nobody));
+                    let charge = rest
+                        .entry(slot)
+                        .or_insert_with(|| pool.charge(&unattributed));
                     charge.restore(bytes);
                 }
             }

@@ -322,17 +322,20 @@ mod tests {
         drop(one);
     }
 
+    /// From now on each of them ends with the session of one of these outboxes.
+    fn ending_with_sessions(sockets: &[Arc<SocketCharge>]) -> Vec<Arc<Outbox>> {
+        let session = |charge: &Arc<SocketCharge>| {
+            let outbox = Arc::new(Outbox::new(LIMITS));
+            charge.ends_by(End::Session(Arc::downgrade(&outbox)));
+            outbox
+        };
+        sockets.iter().map(session).collect()
+    }
+
     #[tokio::test]
     async fn a_session_is_cut_and_one_that_was_taken_away_before_its_connect_too() {
         let (memory, sockets, _others) = short();
-        let outboxes: Vec<_> = sockets
-            .iter()
-            .map(|charge| {
-                let outbox = Arc::new(Outbox::new(LIMITS));
-                charge.ends_by(End::Session(Arc::downgrade(&outbox)));
-                outbox
-            })
-            .collect();
+        let outboxes = ending_with_sessions(&sockets);
         let _one = SocketCharge::take(&memory, &newcomer(), 0).unwrap();
         let is_cut = |outboxes: &[Arc<Outbox>]| {
             let cut = outboxes.iter().filter(|outbox| outbox.is_cut());
@@ -341,14 +344,7 @@ mod tests {
         assert_eq!(is_cut(&outboxes), 1);
         let (memory, sockets, _others) = short();
         let _one = SocketCharge::take(&memory, &newcomer(), 0).unwrap();
-        let late: Vec<_> = sockets
-            .iter()
-            .map(|charge| {
-                let outbox = Arc::new(Outbox::new(LIMITS));
-                charge.ends_by(End::Session(Arc::downgrade(&outbox)));
-                outbox
-            })
-            .collect();
+        let late = ending_with_sessions(&sockets);
         assert_eq!(is_cut(&late), 1);
     }
 

@@ -11,8 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::bystanders::metric;
-use crate::support::client::{Client, Opening};
+use crate::support::bystanders::{metric, newcomer_talks};
 use crate::support::cluster::HIGH_LIMITS;
 use crate::support::node::Node;
 
@@ -112,18 +111,7 @@ async fn newcomer_is_served(node: &Node) -> Vec<TcpStream> {
         assert_eq!(status.as_deref(), Some("200"), "socket {number}");
         sockets.push(socket);
     }
-    let opening = Opening {
-        from: Some(NEWCOMER),
-        ..Opening::default()
-    };
-    let mut client = Client::connect_with(node.address(), &opening, "new").await;
-    client.subscribe("/user/queue/messages").await;
-    let myself = client.user().to_owned();
-    client.say(&myself, "hello").await;
-    let mut commands = [client.frame().await.command, client.frame().await.command];
-    commands.sort();
-    assert_eq!(commands, ["MESSAGE", "RECEIPT"]);
-    client.disconnect().await;
+    newcomer_talks(node, NEWCOMER).await;
     sockets
 }
 

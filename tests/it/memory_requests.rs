@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::bystanders::metric;
-use crate::support::client::{Client, Opening};
+use crate::support::bystanders::{metric, newcomer_talks};
+use crate::support::client::Client;
 use crate::support::cluster::HIGH_LIMITS;
 use crate::support::node::Node;
 
@@ -56,22 +56,6 @@ async fn returns_to(node: &Node, before: f64) {
         assert!(began.elapsed() < PATIENCE, "{now} bytes, {before} before");
         sleep(Duration::from_millis(50)).await;
     }
-}
-
-/// Somebody from elsewhere connects and talks to themselves.
-async fn a_newcomer_is_served(node: &Node) {
-    let opening = Opening {
-        from: Some(NEWCOMER),
-        ..Opening::default()
-    };
-    let mut client = Client::connect_with(node.address(), &opening, "new").await;
-    client.subscribe("/user/queue/messages").await;
-    let myself = client.user().to_owned();
-    client.say(&myself, "hello").await;
-    let mut commands = [client.frame().await.command, client.frame().await.command];
-    commands.sort();
-    assert_eq!(commands, ["MESSAGE", "RECEIPT"]);
-    client.disconnect().await;
 }
 
 /// A socket of the attacker, whose kernel holds little of what is not read.
@@ -132,7 +116,7 @@ async fn session(node: &Node, name: &str) -> (String, TcpStream) {
 async fn withheld_sockjs_bodies_have_the_share_of_one_address() {
     const LENGTH: usize = 300_000;
     let node = start(&[("OUTBOX_STALL", "60s")]).await;
-    a_newcomer_is_served(&node).await;
+    newcomer_talks(&node, NEWCOMER).await;
     let before = used(&node).await;
     let (path, stream) = session(&node, "withheld").await;
     let body = vec![b'x'; LENGTH - 1];
@@ -152,7 +136,7 @@ async fn withheld_sockjs_bodies_have_the_share_of_one_address() {
     );
     let resident = metric(&node, "process_resident_memory_bytes ").await;
     assert!(resident < 2.0 * MEMORY_LIMIT, "{resident} bytes");
-    a_newcomer_is_served(&node).await;
+    newcomer_talks(&node, NEWCOMER).await;
     // Sockets that were refused have left some room, for one or two.
     let mut refused = String::new();
     while status(&refused) != "503" {
@@ -164,14 +148,14 @@ async fn withheld_sockjs_bodies_have_the_share_of_one_address() {
     }
     assert!(refused.contains("retry-after: "), "{refused}");
     drop((sockets, stream));
-    a_newcomer_is_served(&node).await;
+    newcomer_talks(&node, NEWCOMER).await;
     returns_to(&node, before).await;
 }
 
 #[tokio::test]
 async fn a_stalled_sockjs_session_keeps_one_request_waiting() {
     let node = start(&[("OUTBOX_STALL", "5s")]).await;
-    a_newcomer_is_served(&node).await;
+    newcomer_talks(&node, NEWCOMER).await;
     let before = used(&node).await;
     let (path, stream) = session(&node, "stalled").await;
     let line = format!("POST {path}/xhr_send");
@@ -200,7 +184,7 @@ async fn a_stalled_sockjs_session_keeps_one_request_waiting() {
     assert!(refused >= 20, "{statuses:?}");
     // The sockets themselves, and what one session may keep.
     assert!(held < (62 * (40 << 10) + (2 << 20)) as f64, "{held} bytes");
-    a_newcomer_is_served(&node).await;
+    newcomer_talks(&node, NEWCOMER).await;
     drop((sockets, stream));
     returns_to(&node, before).await;
 }
@@ -269,7 +253,7 @@ async fn exports_are_streamed_one_at_a_time_and_end_with_their_reader() {
     assert_eq!((given, refused), (1, 59), "{statuses:?}");
     let held = used(&node).await - before;
     assert!(held < (61 * (40 << 10) + (1 << 20)) as f64, "{held} bytes");
-    a_newcomer_is_served(&node).await;
+    newcomer_talks(&node, NEWCOMER).await;
     // Nobody reads; the answer is given up, and the next export begins.
     let began = Instant::now();
     let mut cursor = String::new();
@@ -302,7 +286,7 @@ async fn exports_are_streamed_one_at_a_time_and_end_with_their_reader() {
 #[tokio::test]
 async fn readers_of_files_that_do_not_read_are_charged_and_closed() {
     let node = start(&[("OUTBOX_STALL", "1s")]).await;
-    a_newcomer_is_served(&node).await;
+    newcomer_talks(&node, NEWCOMER).await;
     let before = used(&node).await;
     let ask = "GET /assets/main.js HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
     let mut sockets = Vec::new();
@@ -317,7 +301,7 @@ async fn readers_of_files_that_do_not_read_are_charged_and_closed() {
         assert!(began.elapsed() < PATIENCE, "{}", used(&node).await - before);
     }
     assert!(used(&node).await - before < SHARE);
-    a_newcomer_is_served(&node).await;
+    newcomer_talks(&node, NEWCOMER).await;
     // They are not dropped here: the node closes them.
     returns_to(&node, before).await;
     assert!(metric(&node, "http_readers_closed_total ").await >= 60.0);
@@ -327,7 +311,7 @@ async fn readers_of_files_that_do_not_read_are_charged_and_closed() {
 #[tokio::test]
 async fn sockets_of_one_address_end_at_its_share() {
     let node = start(&[]).await;
-    a_newcomer_is_served(&node).await;
+    newcomer_talks(&node, NEWCOMER).await;
     let before = used(&node).await;
     let mut sockets = Vec::new();
     for _ in 0..1_000 {
@@ -340,7 +324,7 @@ async fn sockets_of_one_address_end_at_its_share() {
     assert!(refused.contains("retry-after: 10"), "{refused}");
     let held = used(&node).await - before;
     assert!(held > SHARE * 0.9 && held <= SHARE, "{held} bytes");
-    a_newcomer_is_served(&node).await;
+    newcomer_talks(&node, NEWCOMER).await;
     drop((sockets, last));
     returns_to(&node, before).await;
 }

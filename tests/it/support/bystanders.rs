@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::client::{Client, get_from};
+use super::client::{Client, Opening, get_from};
 use super::edge::PATIENCE;
 use super::node::Node;
 
@@ -43,6 +43,22 @@ impl Bystanders {
         assert_eq!(message["message"], words);
         assert_eq!(message["seq"], self.count, "{words}");
     }
+}
+
+/// A visitor from this address connects, and talks to themselves.
+pub(crate) async fn newcomer_talks(node: &Node, from: Ipv4Addr) {
+    let opening = Opening {
+        from: Some(from),
+        ..Opening::default()
+    };
+    let mut client = Client::connect_with(node.address(), &opening, "new").await;
+    client.subscribe("/user/queue/messages").await;
+    let myself = client.user().to_owned();
+    client.say(&myself, "hello").await;
+    let mut commands = [client.frame().await.command, client.frame().await.command];
+    commands.sort();
+    assert_eq!(commands, ["MESSAGE", "RECEIPT"]);
+    client.disconnect().await;
 }
 
 /// Waits until a number of `/metrics` is this one. Another task of the node counts, so a test that has
