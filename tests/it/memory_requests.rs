@@ -152,6 +152,10 @@ async fn withheld_sockjs_bodies_have_the_share_of_one_address() {
     returns_to(&node, before).await;
 }
 
+/// How many requests of 120 kB a session that does not read may have answered with 204: 512 KiB of its outbox, 64 KiB in
+/// each direction of SockJS, one that is worked on and one that waits.
+const ACCEPTED_MAX: usize = 8;
+
 #[tokio::test]
 async fn a_stalled_sockjs_session_keeps_one_request_waiting() {
     let node = start(&[("OUTBOX_STALL", "5s")]).await;
@@ -180,8 +184,15 @@ async fn a_stalled_sockjs_session_keeps_one_request_waiting() {
         statuses.push(status(&answer).to_owned());
     }
     let held = used(&node).await - before;
-    let refused = statuses.iter().filter(|it| *it == "503").count();
-    assert!(refused >= 20, "{statuses:?}");
+    // A session takes what its outbox holds and one request more. Then requests are refused while one waits (503),
+    // or the session was cut because it does not read, and has gone (404): what comes first differs.
+    let count = |status: &str| statuses.iter().filter(|it| *it == status).count();
+    assert!(count("204") <= ACCEPTED_MAX, "{statuses:?}");
+    assert!(count("503") >= 1, "{statuses:?}");
+    assert!(
+        count("204") + count("503") + count("404") + 1 >= statuses.len(),
+        "{statuses:?}"
+    );
     // The sockets themselves, and what one session may keep.
     assert!(held < (62 * (40 << 10) + (2 << 20)) as f64, "{held} bytes");
     newcomer_talks(&node, NEWCOMER).await;
