@@ -6,7 +6,7 @@
 use std::sync::{Arc, Weak};
 
 use super::claimant::Claimant;
-use super::pool::{Evict, Missing, Pool, Refused, granted};
+use super::pool::{Evict, Eviction, Missing, Pool, Refused, granted};
 use super::state::{Amount, Slot};
 
 /// A part of a pool; dropping it gives the part back.
@@ -32,6 +32,18 @@ impl Charge {
     /// As [`Pool::take`]; what was held before stays.
     pub fn grow(&mut self, more: u64) -> Result<(), Refused> {
         granted(|| self.try_grow(more))
+    }
+
+    /// Takes this much more, evicting or not. An attempt that may not evict is not counted as a refusal: the caller
+    /// has another one.
+    ///
+    /// # Errors
+    /// As [`Pool::take`].
+    pub fn grow_with(&mut self, eviction: Eviction, more: u64) -> Result<(), Refused> {
+        match eviction {
+            Eviction::Never => self.try_grow(more).map_err(|missing| missing.why()),
+            Eviction::Allowed => self.grow(more),
+        }
     }
 
     /// Takes this much more of what is free, and evicts nothing.

@@ -39,7 +39,7 @@ pub use lease::{Chunks, Lease};
 pub use memory::{Memory, MemoryOwner, MemorySettings};
 pub use multiples::Multiples;
 pub use parts::{Part, Parts};
-pub use pool::{Evict, Missing, Pool, PoolSettings, Refused, granted};
+pub use pool::{Evict, Eviction, Missing, Pool, PoolSettings, Refused, granted};
 pub use reservation::{MESSAGE_COST_BYTES, Reservation};
 pub use tally::{Portion, Tallies};
 #[cfg(test)]

@@ -74,6 +74,15 @@ pub trait Evict: Send + Sync + std::fmt::Debug {
     fn evict(&self);
 }
 
+/// Whether others may lose something for what is taken. The lesser of two is what both allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Eviction {
+    /// It is taken of what is free.
+    Never,
+    /// Or from others who hold much more: their sessions may end for it.
+    Allowed,
+}
+
 /// What a claimant was not granted.
 #[derive(Debug)]
 pub struct Missing {
@@ -91,6 +100,11 @@ impl Missing {
             more,
             why,
         }
+    }
+
+    /// Why it was not granted. Counts nothing.
+    pub(super) fn why(&self) -> Refused {
+        self.why
     }
 
     /// Counts the refusal.

@@ -19,7 +19,9 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::settings::EdgeSettings;
-use crate::budget::{Charge, Claimant, Evict, Multiples, Parts, Pool, PoolSettings, Refused};
+use crate::budget::{
+    Charge, Claimant, Evict, Eviction, Multiples, Parts, Pool, PoolSettings, Refused,
+};
 use crate::model::Network;
 use crate::policy::bucket::{self, Level, Rate, Verdict};
 use crate::quota::quarters;
@@ -53,28 +55,19 @@ pub(super) enum Refusal {
     Network,
 }
 
-/// From where something may be taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Room {
-    /// Of what is free.
-    Free,
-    /// The same, or from others who hold much more: their sessions may end for it.
-    Made,
-}
-
-/// Takes two things, or neither. Room for one is made only when the other is held, unless both are short, so that
-/// no session ends for a client who is refused in the end.
+/// Takes two things, or neither. Others lose something for one only when the other is held, unless both are short, so
+/// that no session ends for a client who is refused in the end.
 pub(super) fn both<A, B>(
-    mut first: impl FnMut(Room) -> Result<A, Refusal>,
-    mut second: impl FnMut(Room) -> Result<B, Refusal>,
+    mut first: impl FnMut(Eviction) -> Result<A, Refusal>,
+    mut second: impl FnMut(Eviction) -> Result<B, Refusal>,
 ) -> Result<(A, B), Refusal> {
-    if let Ok(first) = first(Room::Free) {
-        return Ok((first, second(Room::Made)?));
+    if let Ok(first) = first(Eviction::Never) {
+        return Ok((first, second(Eviction::Allowed)?));
     }
-    if let Ok(second) = second(Room::Free) {
-        return Ok((first(Room::Made)?, second));
+    if let Ok(second) = second(Eviction::Never) {
+        return Ok((first(Eviction::Allowed)?, second));
     }
-    Ok((first(Room::Made)?, second(Room::Made)?))
+    Ok((first(Eviction::Allowed)?, second(Eviction::Allowed)?))
 }
 
 /// The counts of this node.
@@ -108,8 +101,8 @@ impl Admission {
     }
 
     /// The place of a socket, or of a session over requests.
-    pub(super) fn socket(&self, holder: &Claimant, room: Room) -> Result<Permit, Refusal> {
-        place(&self.sockets, holder, room)
+    pub(super) fn socket(&self, holder: &Claimant, eviction: Eviction) -> Result<Permit, Refusal> {
+        place(&self.sockets, holder, eviction)
     }
 
     /// Whether the rates allow a session now. Takes nothing of them: ask before anything else is taken.
@@ -119,10 +112,10 @@ impl Admission {
     }
 
     /// A WebSocket, or a session over another transport, is about to open.
-    pub(super) fn session(&self, client: IpAddr, room: Room) -> Result<Permit, Refusal> {
+    pub(super) fn session(&self, client: IpAddr, eviction: Eviction) -> Result<Permit, Refusal> {
         self.may_open(client)?;
         let claimant = self.multiples.stranger(client);
-        let permit = place(&self.sessions, &claimant, room)?;
+        let permit = place(&self.sessions, &claimant, eviction)?;
         match self.handshakes.take(&claimant) {
             true => Ok(permit),
             false => Err(Refusal::Rate),
@@ -263,12 +256,9 @@ fn places(name: &'static str, number: usize) -> PoolSettings {
     }
 }
 
-fn place(pool: &Arc<Pool>, claimant: &Claimant, room: Room) -> Result<Permit, Refusal> {
+fn place(pool: &Arc<Pool>, claimant: &Claimant, eviction: Eviction) -> Result<Permit, Refusal> {
     let mut charge = pool.charge(claimant);
-    let taken = match room {
-        Room::Free => charge.grow_of_free(1),
-        Room::Made => charge.grow(1),
-    };
+    let taken = charge.grow_with(eviction, 1);
     taken.map_err(|refused| match refused {
         Refused::Full => Refusal::Full,
         Refused::User | Refused::Network => Refusal::Network,

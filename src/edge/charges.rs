@@ -11,8 +11,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use tokio::task::AbortHandle;
 
-use super::admission::{Permit, Refusal, Room};
-use crate::budget::{Charge, Claimant, Evict, Lease, Memory, Missing, Refused, granted};
+use super::admission::{Permit, Refusal};
+use crate::budget::{Charge, Claimant, Evict, Eviction, Lease, Memory, Missing, Refused, granted};
 use crate::hub::Outbox;
 use crate::model::CloseReason;
 
@@ -54,13 +54,13 @@ pub(super) enum End {
 
 impl SocketCharge {
     /// Takes the base of a socket and this much more.
-    pub(super) fn take(memory: &Memory, who: &Claimant, more: u64) -> Result<Arc<Self>, Refusal> {
-        let bytes = Memory::BASE_BYTES.saturating_add(more);
-        let charge = memory.pool().take(who, bytes)?;
-        let taken = Arc::new(Self {
-            charge: Mutex::new(charge),
-            end: Mutex::default(),
-        });
+    pub(super) fn take(
+        eviction: Eviction,
+        memory: &Memory,
+        who: &Claimant,
+        more: u64,
+    ) -> Result<Arc<Self>, Refusal> {
+        let taken = Self::new(eviction, memory, who, more)?;
         taken.lock().set_evictable(taken.whose());
         Ok(taken)
     }
@@ -71,46 +71,31 @@ impl SocketCharge {
         who: &Claimant,
         more: u64,
     ) -> Result<Arc<Self>, Refusal> {
-        let bytes = Memory::BASE_BYTES.saturating_add(more);
-        let mut charge = memory.pool().charge(who);
-        charge.grow_of_free(bytes)?;
+        Self::new(Eviction::Never, memory, who, more)
+    }
+
+    fn new(
+        eviction: Eviction,
+        memory: &Memory,
+        who: &Claimant,
+        more: u64,
+    ) -> Result<Arc<Self>, Refusal> {
+        let charge = charge_of(eviction, memory, who, more)?;
         Ok(Arc::new(Self {
             charge: Mutex::new(charge),
             end: Mutex::default(),
         }))
     }
 
-    /// Takes the base of a socket and this much more, and may make room for it or not.
-    pub(super) fn take_in(
-        room: Room,
-        memory: &Memory,
-        who: &Claimant,
-        more: u64,
-    ) -> Result<Arc<Self>, Refusal> {
-        match room {
-            Room::Made => Self::take(memory, who, more),
-            Room::Free => {
-                let taken = Self::take_of_free(memory, who, more)?;
-                taken.lock().set_evictable(taken.whose());
-                Ok(taken)
-            }
-        }
-    }
-
     /// Takes the same anew for the client whom a proxy has named, and gives back what it held for the proxy.
     pub(super) fn retake(
         self: &Arc<Self>,
-        room: Room,
+        eviction: Eviction,
         memory: &Memory,
         who: &Claimant,
         more: u64,
     ) -> Result<(), Refusal> {
-        let bytes = Memory::BASE_BYTES.saturating_add(more);
-        let mut charge = memory.pool().charge(who);
-        match room {
-            Room::Free => charge.grow_of_free(bytes)?,
-            Room::Made => charge.grow(bytes)?,
-        }
+        let mut charge = charge_of(eviction, memory, who, more)?;
         charge.set_evictable(self.whose());
         *self.lock() = charge;
         Ok(())
@@ -172,6 +157,18 @@ impl SocketCharge {
             self.lock().shrink(less);
         }
     }
+}
+
+/// The base of a socket and this much more.
+fn charge_of(
+    eviction: Eviction,
+    memory: &Memory,
+    who: &Claimant,
+    more: u64,
+) -> Result<Charge, Refused> {
+    let mut charge = memory.pool().charge(who);
+    charge.grow_with(eviction, Memory::BASE_BYTES.saturating_add(more))?;
+    Ok(charge)
 }
 
 impl Evict for SocketCharge {
@@ -289,7 +286,8 @@ mod tests {
     fn short() -> (Arc<Memory>, Vec<Arc<SocketCharge>>, Charge) {
         let memory = Memory::new(MemorySettings { bytes_max: 1 << 20 });
         let holder = Claimant::stranger(Network::of([192, 0, 2, 1].into()));
-        let sockets = (0..3).map(|_| SocketCharge::take(&memory, &holder, 100 << 10).unwrap());
+        let sockets = (0..3)
+            .map(|_| SocketCharge::take(Eviction::Allowed, &memory, &holder, 100 << 10).unwrap());
         let sockets: Vec<_> = sockets.collect();
         let others = Claimant::stranger(Network::of([192, 0, 2, 2].into()));
         let mut others = memory.pool().charge(&others);
@@ -312,7 +310,7 @@ mod tests {
                 task
             })
             .collect();
-        let one = SocketCharge::take(&memory, &newcomer(), 0).unwrap();
+        let one = SocketCharge::take(Eviction::Allowed, &memory, &newcomer(), 0).unwrap();
         let mut aborted = 0;
         for task in tasks {
             let ended = tokio::time::timeout(std::time::Duration::from_millis(100), task).await;
@@ -336,14 +334,14 @@ mod tests {
     async fn a_session_is_cut_and_one_that_was_taken_away_before_its_connect_too() {
         let (memory, sockets, _others) = short();
         let outboxes = ending_with_sessions(&sockets);
-        let _one = SocketCharge::take(&memory, &newcomer(), 0).unwrap();
+        let _one = SocketCharge::take(Eviction::Allowed, &memory, &newcomer(), 0).unwrap();
         let is_cut = |outboxes: &[Arc<Outbox>]| {
             let cut = outboxes.iter().filter(|outbox| outbox.is_cut());
             cut.count()
         };
         assert_eq!(is_cut(&outboxes), 1);
         let (memory, sockets, _others) = short();
-        let _one = SocketCharge::take(&memory, &newcomer(), 0).unwrap();
+        let _one = SocketCharge::take(Eviction::Allowed, &memory, &newcomer(), 0).unwrap();
         let late = ending_with_sessions(&sockets);
         assert_eq!(is_cut(&late), 1);
     }
@@ -352,10 +350,10 @@ mod tests {
     fn a_charge_of_what_is_free_takes_nothing_from_others() {
         let (memory, sockets, _others) = short();
         assert!(SocketCharge::take_of_free(&memory, &newcomer(), 0).is_err());
-        assert!(SocketCharge::take_in(Room::Free, &memory, &newcomer(), 0).is_err());
+        assert!(SocketCharge::take(Eviction::Never, &memory, &newcomer(), 0).is_err());
         let is_evicted = |it: &Arc<SocketCharge>| matches!(*it.end(), End::Evicted);
         assert!(!sockets.iter().any(is_evicted));
-        assert!(SocketCharge::take_in(Room::Made, &memory, &newcomer(), 0).is_ok());
+        assert!(SocketCharge::take(Eviction::Allowed, &memory, &newcomer(), 0).is_ok());
         assert!(sockets.iter().any(is_evicted));
     }
 
@@ -363,21 +361,21 @@ mod tests {
     fn a_socket_of_a_trusted_proxy_is_not_taken_away() {
         let (memory, sockets, _others) = short();
         sockets.iter().for_each(|socket| socket.protect());
-        assert!(SocketCharge::take(&memory, &newcomer(), 0).is_err());
+        assert!(SocketCharge::take(Eviction::Allowed, &memory, &newcomer(), 0).is_err());
     }
 
     #[test]
     fn a_socket_is_charged_until_it_ends() {
         let memory = Memory::new(MemorySettings { bytes_max: 1 << 20 });
         let claimant = Claimant::stranger(Network::of([192, 0, 2, 1].into()));
-        let charge = SocketCharge::take(&memory, &claimant, HTTP_BYTES).unwrap();
+        let charge = SocketCharge::take(Eviction::Allowed, &memory, &claimant, HTTP_BYTES).unwrap();
         assert_eq!(memory.used(), Memory::BASE_BYTES + HTTP_BYTES);
         charge.shrink(u64::MAX);
         assert_eq!(memory.used(), 0);
         charge.grow(7).unwrap();
         drop(charge);
         assert_eq!(memory.used(), 0);
-        let too_much = SocketCharge::take(&memory, &claimant, 1 << 20);
+        let too_much = SocketCharge::take(Eviction::Allowed, &memory, &claimant, 1 << 20);
         assert_eq!(too_much.unwrap_err(), Refusal::Memory);
         assert_eq!(memory.used(), 0);
     }

@@ -24,6 +24,7 @@ use super::stream::Stream;
 use super::{Edge, EdgeState, tcp};
 use crate::app::{App, AppSettings};
 use crate::broker::{Broker, BrokerSettings, Parts};
+use crate::budget::Eviction;
 use crate::bus::memory::{MemoryBus, MemoryExchange};
 use crate::bus::queue::QueueSettings;
 use crate::bus::queue::memory::MemoryQueues;
@@ -154,7 +155,8 @@ impl Node {
             is_proxy,
             is_secure: false,
             place: Mutex::new(None),
-            charge: SocketCharge::take(self.edge.app.memory(), &holder, 0).unwrap(),
+            charge: SocketCharge::take(Eviction::Allowed, self.edge.app.memory(), &holder, 0)
+                .unwrap(),
         };
         (stream.unwrap(), Stream::Plain(accepted), Arc::new(peer))
     }

@@ -132,8 +132,8 @@ impl Door {
         let holder = self.edge.holder(ip, is_proxy);
         let memory = self.edge.app.memory();
         let admitted = both(
-            |room| self.edge.admission.socket(&holder, room),
-            |room| SocketCharge::take_in(room, memory, &holder, self.cost()),
+            |eviction| self.edge.admission.socket(&holder, eviction),
+            |eviction| SocketCharge::take(eviction, memory, &holder, self.cost()),
         );
         match admitted {
             Ok((place, charge)) => {

@@ -81,13 +81,13 @@ pub use settings::{EdgeSettings, MessageKind, ProxyHead};
 pub use tls::{Certificates, TlsError};
 
 use crate::app::App;
-use crate::budget::{Claimant, Lease};
+use crate::budget::{Claimant, Eviction, Lease};
 use crate::hub::Flusher;
 use crate::identity::Visitors;
 use crate::model::Network;
 use crate::session::SessionConfig;
 use crate::stomp::Version;
-use admission::{Admission, Permit, Refusal, Room, both};
+use admission::{Admission, Permit, Refusal, both};
 use charges::SocketCharge;
 use forwarded::Unbelieved;
 use meters::Meters;
@@ -247,9 +247,9 @@ impl Edge {
     fn admit(&self, peer: &Arc<Peer>, client: IpAddr) -> Result<Places, Refusal> {
         self.admission.may_open(client)?;
         let (session, (charge, network)) = both(
-            |room| self.admission.session(client, room),
-            |room| match peer.is_proxy {
-                true => self.admit_client(client, room),
+            |eviction| self.admission.session(client, eviction),
+            |eviction| match peer.is_proxy {
+                true => self.admit_client(client, eviction),
                 false => Ok((Arc::clone(&peer.charge), None)),
             },
         )?;
@@ -269,19 +269,12 @@ impl Edge {
     fn admit_client(
         &self,
         client: IpAddr,
-        room: Room,
+        eviction: Eviction,
     ) -> Result<(Arc<SocketCharge>, Option<Box<Permit>>), Refusal> {
         let (memory, stranger) = (self.app.memory(), self.stranger(client));
-        let make = |wanted: Room| {
-            if room == Room::Free {
-                Room::Free
-            } else {
-                wanted
-            }
-        };
         let (network, charge) = both(
-            |wanted| self.admission.socket(&stranger, make(wanted)),
-            |wanted| SocketCharge::take_in(make(wanted), memory, &stranger, 0),
+            |wanted| self.admission.socket(&stranger, eviction.min(wanted)),
+            |wanted| SocketCharge::take(eviction.min(wanted), memory, &stranger, 0),
         )?;
         let network = network.evictable(charge.whose());
         Ok((charge, Some(Box::new(network))))
@@ -292,8 +285,8 @@ impl Edge {
     fn admit_requests(&self, client: IpAddr) -> Result<Places, Refusal> {
         self.admission.may_open(client)?;
         let (session, (charge, network)) = both(
-            |room| self.admission.session(client, room),
-            |room| self.admit_client(client, room),
+            |eviction| self.admission.session(client, eviction),
+            |eviction| self.admit_client(client, eviction),
         )?;
         Ok(Places {
             _session: session.evictable(charge.whose()),

@@ -20,7 +20,7 @@ async fn one_network_does_not_use_up_the_handshakes_of_all() {
     settings.connection_burst = 50;
     let admission = admission(&settings);
     let admitted = |client: IpAddr| {
-        let one = |_: &u32| admission.session(client, Room::Made).is_ok();
+        let one = |_: &u32| admission.session(client, Eviction::Allowed).is_ok();
         (0..100).filter(one).count()
     };
     assert_eq!(admitted(CLIENT), 10);
@@ -29,7 +29,7 @@ async fn one_network_does_not_use_up_the_handshakes_of_all() {
     assert_eq!(admitted(CLIENT), 5);
     for last in 3..=200 {
         admission
-            .session([198, 51, 100, last].into(), Room::Made)
+            .session([198, 51, 100, last].into(), Eviction::Allowed)
             .ok();
     }
     assert_eq!(admitted(CLIENT), 0);
@@ -41,7 +41,7 @@ async fn one_network_does_not_use_up_the_handshakes_of_all() {
 fn admitted(admission: &Admission, client: &str) -> usize {
     let client = client.parse().unwrap();
     (0..1_000)
-        .take_while(|_| admission.session(client, Room::Made).is_ok())
+        .take_while(|_| admission.session(client, Eviction::Allowed).is_ok())
         .count()
 }
 
@@ -94,7 +94,7 @@ async fn networks_with_a_full_bucket_are_forgotten() {
     let admission = admission(&settings);
     for n in 0..5_000_u32 {
         let client = std::net::Ipv4Addr::from_bits(0x0a00_0000 + n);
-        admission.session(client.into(), Room::Made).unwrap();
+        admission.session(client.into(), Eviction::Allowed).unwrap();
         tokio::time::advance(Duration::from_millis(10)).await;
     }
     let levels = admission.handshakes.levels.lock().unwrap();
@@ -110,14 +110,14 @@ fn a_place_is_given_back_when_its_permit_is_dropped() {
     let mut settings = settings();
     settings.connections_max = 1;
     let admission = admission(&settings);
-    let first = admission.session(CLIENT, Room::Made).unwrap();
+    let first = admission.session(CLIENT, Eviction::Allowed).unwrap();
     assert_eq!(
-        admission.session(CLIENT, Room::Made).unwrap_err(),
+        admission.session(CLIENT, Eviction::Allowed).unwrap_err(),
         Refusal::Full
     );
     assert_eq!(admission.sessions(), 1);
     drop(first);
-    assert!(admission.session(CLIENT, Room::Made).is_ok());
+    assert!(admission.session(CLIENT, Eviction::Allowed).is_ok());
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_network_is_one_ipv4_address_or_one_ipv6_64() {
     let admission = admission(&settings);
     let count = |text: &str| {
         let network = Network::of(text.parse().unwrap());
-        admission.socket(&Claimant::stranger(network), Room::Made)
+        admission.socket(&Claimant::stranger(network), Eviction::Allowed)
     };
     let _a = count("192.0.2.1").unwrap();
     let _b = count("192.0.2.2").unwrap();
@@ -146,7 +146,7 @@ fn a_network_holds_a_part_of_what_is_free() {
     let admission = admission(&settings);
     let fill = |client: &str| -> Vec<Permit> {
         let client = client.parse().unwrap();
-        std::iter::from_fn(|| admission.session(client, Room::Made).ok()).collect()
+        std::iter::from_fn(|| admission.session(client, Eviction::Allowed).ok()).collect()
     };
     let crowd = fill("192.0.2.1");
     assert_eq!(crowd.len(), 500);
@@ -178,8 +178,11 @@ fn a_newcomer_gets_a_place_of_the_largest_network_when_few_are_left() {
     let mut held = Vec::new();
     for (last, told) in (1..).zip(&told) {
         let whose: Arc<dyn Evict> = Arc::<Told>::clone(told);
-        let permits =
-            std::iter::from_fn(|| admission.session([192, 0, 2, last].into(), Room::Made).ok());
+        let permits = std::iter::from_fn(|| {
+            admission
+                .session([192, 0, 2, last].into(), Eviction::Allowed)
+                .ok()
+        });
         // 500, 250, 125, 62 and 31 of a thousand.
         held.extend(
             permits
@@ -190,7 +193,7 @@ fn a_newcomer_gets_a_place_of_the_largest_network_when_few_are_left() {
     assert_eq!(admission.sessions(), 968);
     let newcomer: IpAddr = [198, 51, 100, 1].into();
     let places: Vec<_> = (0..60)
-        .map(|_| admission.session(newcomer, Room::Made))
+        .map(|_| admission.session(newcomer, Eviction::Allowed))
         .collect();
     assert!(places.iter().all(Result::is_ok));
     let lost: Vec<_> = told
@@ -199,7 +202,7 @@ fn a_newcomer_gets_a_place_of_the_largest_network_when_few_are_left() {
         .collect();
     assert!(lost[0] >= 28 && lost[1..] == [0; 4], "{lost:?}");
     // A member of the crowd itself gets nothing of the others.
-    assert!(admission.session(CLIENT, Room::Made).is_err());
+    assert!(admission.session(CLIENT, Eviction::Allowed).is_err());
 }
 
 #[test]
@@ -208,7 +211,7 @@ fn a_handful_of_places_is_not_shared_out() {
     settings.connections_max = 2;
     let admission = admission(&settings);
     let held: Vec<_> = (0..3)
-        .map(|_| admission.session(CLIENT, Room::Made))
+        .map(|_| admission.session(CLIENT, Eviction::Allowed))
         .collect();
     assert_eq!(held.iter().filter(|one| one.is_ok()).count(), 2);
     assert_eq!(held[2].as_ref().unwrap_err(), &Refusal::Full);
@@ -218,7 +221,7 @@ fn a_handful_of_places_is_not_shared_out() {
 async fn no_rate_is_no_limit() {
     let admission = admission(&settings());
     let held: Vec<_> = (0..10_000)
-        .map_while(|_| admission.session(CLIENT, Room::Made).ok())
+        .map_while(|_| admission.session(CLIENT, Eviction::Allowed).ok())
         .collect();
     assert_eq!(held.len(), 10_000);
 }
@@ -233,12 +236,12 @@ async fn a_client_beyond_the_rate_ends_no_session() {
     let told = Arc::new(Told::default());
     let whose: Arc<dyn Evict> = told.clone();
     let admit = |address: [u8; 4]| {
-        let permit = admission.session(address.into(), Room::Made);
+        let permit = admission.session(address.into(), Eviction::Allowed);
         permit.map(|permit| permit.evictable(Arc::downgrade(&whose)))
     };
     // The newcomer has used up their rate.
     while admission
-        .session([198, 51, 100, 1].into(), Room::Made)
+        .session([198, 51, 100, 1].into(), Eviction::Allowed)
         .is_ok()
     {}
     let mut crowd = Vec::new();
@@ -258,17 +261,17 @@ async fn a_client_beyond_the_rate_ends_no_session() {
 }
 
 #[test]
-fn room_for_one_thing_is_made_only_when_the_other_is_held() {
+fn others_lose_for_one_thing_only_when_the_other_is_held() {
     // What is refused of what is free, and at all.
-    let rooms = |first: [bool; 2], second: [bool; 2]| {
-        let made = std::cell::RefCell::new(Vec::new());
+    let evicting = |first: [bool; 2], second: [bool; 2]| {
+        let evicted = std::cell::RefCell::new(Vec::new());
         let take = |name: char, refused: [bool; 2]| {
-            let made = &made;
-            move |room: Room| {
-                if room == Room::Made {
-                    made.borrow_mut().push(name);
+            let evicted = &evicted;
+            move |eviction: Eviction| {
+                if eviction == Eviction::Allowed {
+                    evicted.borrow_mut().push(name);
                 }
-                match refused[usize::from(room == Room::Made)] {
+                match refused[usize::from(eviction == Eviction::Allowed)] {
                     true => Err(Refusal::Memory),
                     false => Ok(()),
                 }
@@ -277,13 +280,13 @@ fn room_for_one_thing_is_made_only_when_the_other_is_held() {
         let outcome = both(take('a', first), take('b', second));
         (
             outcome.is_ok(),
-            made.into_inner().into_iter().collect::<String>(),
+            evicted.into_inner().into_iter().collect::<String>(),
         )
     };
     let (free, short, none) = ([false, false], [true, false], [true, true]);
-    assert_eq!(rooms(free, free), (true, "b".to_owned()));
-    assert_eq!(rooms(short, free), (true, "a".to_owned()));
-    assert_eq!(rooms(free, none), (false, "b".to_owned()));
-    assert_eq!(rooms(none, short), (false, "a".to_owned()));
-    assert_eq!(rooms(short, short), (true, "ab".to_owned()));
+    assert_eq!(evicting(free, free), (true, "b".to_owned()));
+    assert_eq!(evicting(short, free), (true, "a".to_owned()));
+    assert_eq!(evicting(free, none), (false, "b".to_owned()));
+    assert_eq!(evicting(none, short), (false, "a".to_owned()));
+    assert_eq!(evicting(short, short), (true, "ab".to_owned()));
 }

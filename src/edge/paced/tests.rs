@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
-use crate::budget::{Claimant, MemorySettings};
+use crate::budget::{Claimant, Eviction, MemorySettings};
 use crate::edge::charges::{HTTP_BYTES, SocketCharge};
 use crate::edge::listener::SEND_BUFFER_BYTES;
 use crate::model::Network;
@@ -124,7 +124,7 @@ fn peer_with(memory: &Memory) -> Arc<Peer> {
         is_proxy: false,
         is_secure: false,
         place: Mutex::new(None),
-        charge: SocketCharge::take(memory, &claimant, HTTP_BYTES).unwrap(),
+        charge: SocketCharge::take(Eviction::Allowed, memory, &claimant, HTTP_BYTES).unwrap(),
     })
 }
 
