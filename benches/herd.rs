@@ -39,7 +39,8 @@ const RATE: &str = "400";
 
 /// Settings of the node: the defaults, but for what a generator on one address is.
 const SETTINGS: [(&str, &str); 2] = [
-    ("VISITORS_PER_NETWORK", "1000000"),
+    // VISITORS_PER_NETWORK by the name that older builds know too.
+    ("MINT_PER_NET", "1000000"),
     (
         "DESTINATION_RULES",
         "all /topic/** anyone; send /user/*/queue/bench anyone; send /user/** member",

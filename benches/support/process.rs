@@ -16,7 +16,8 @@ pub(crate) const SETTINGS: [(&str, &str); 10] = [
     ("ANON_RECOGNITION", "token"),
     ("NETWORK_LIMITS", "127.0.0.0/8=100"),
     ("CONNECT_PER_NET", "0"),
-    ("VISITORS_PER_NETWORK", "1000000"),
+    // VISITORS_PER_NETWORK by the name that older builds know too.
+    ("MINT_PER_NET", "1000000"),
     ("RATE_ANON_PER_MIN", "1000000"),
     ("RATE_BURST", "1000000"),
     ("RATE_NET_PER_MIN", "10000000"),
