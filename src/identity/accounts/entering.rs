@@ -5,7 +5,7 @@
 //! asks its limits first, then does what is cheap, then the store, then scores and hashes.
 
 use super::email::{read_email, read_name};
-use super::passwords::DUMMY;
+use super::hashes::DUMMY;
 use super::strength::NewPassword;
 use super::{
     Accounts, Holder, LoggedIn, Login, Pair, Registration, Upgrade, no_random, random, store_away,

@@ -13,6 +13,7 @@ mod email;
 mod entering;
 mod failures;
 mod fetch;
+mod hashes;
 mod issuers;
 pub mod jwt;
 mod letters;

@@ -1,7 +1,7 @@
-//! Passwords: how they are scored and hashed, on which threads, and how many at a time.
+//! Passwords: on which threads they are scored and hashed, and how many at a time.
 //!
-//! Not here: what makes a password good enough (`strength`), how often a client may be wrong
-//! (`failures`). Invariant: scoring and hashing run on threads of low priority, under permits: one
+//! Not here: what makes a password good enough (`strength`), the hash itself (`hashes`), how often a client may be
+//! wrong (`failures`). Invariant: scoring and hashing run on threads of low priority, under permits: one
 //! for two cores, and on a single core one that rests as long as it has worked. So memory and the
 //! rest of the node stay bounded however many clients ask. An e-mail that nobody has costs the same
 //! work as one that has an account.
@@ -10,27 +10,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
-use argon2::{Algorithm, Argon2, Params, Version};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::hashes;
 use super::strength::{BYTES_MAX, NewPassword};
 use super::worker_threads::WorkerThreads;
 use crate::model::{Code, Problem};
 
-/// Memory of one hash, in KiB; passes; lanes: what OWASP recommends for Argon2id.
-const MEMORY_KIB: u32 = 19_456;
-const PASSES: u32 = 2;
-const LANES: u32 = 1;
-
 /// How many may wait for a permit, and for how long.
 const WAITING_MAX: usize = 32;
 const WAIT_MAX: Duration = Duration::from_secs(2);
-
-/// A hash of nothing that anybody knows, with the same costs: for e-mails that nobody has.
-pub(super) const DUMMY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c3RvbXBib3gtZHVtbXktMQ$\
-                                YW4gb3V0cHV0IG9mIG5vIHBhc3N3b3JkIGF0IGFsbC4";
 
 /// Scores, hashes and verifies. One value per node.
 #[derive(Debug)]
@@ -80,8 +70,7 @@ impl Passwords {
             if let Err(problem) = new.score() {
                 return Some(Err(problem));
             }
-            let hashed = hasher()?.hash_password(new.password().as_bytes()).ok()?;
-            Some(Ok(hashed.to_string()))
+            hashes::hash(new.password().as_bytes()).map(Ok)
         })
         .await?
     }
@@ -100,11 +89,8 @@ impl Passwords {
         let permit = self.permit().await?;
         may_go_on()?;
         let (password, hash) = (password.to_owned(), hash.to_owned());
-        self.work(permit, move || {
-            let verified = hasher()?.verify_password(password.as_bytes(), hash.as_str());
-            Some(verified.is_ok())
-        })
-        .await
+        let verify = move || Some(hashes::is_of(password.as_bytes(), &hash));
+        self.work(permit, verify).await
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, Problem> {
@@ -150,11 +136,6 @@ impl Passwords {
     }
 }
 
-fn hasher() -> Option<Argon2<'static>> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).ok()?;
-    Some(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
-}
-
 fn overloaded() -> Problem {
     Problem::new(
         Code::Overloaded,
@@ -165,6 +146,7 @@ fn overloaded() -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hashes::DUMMY;
     use super::*;
 
     #[tokio::test]
@@ -186,15 +168,6 @@ mod tests {
         assert!(!verify(&"x".repeat(10_000_000), &hash).await);
         assert!(!verify("correct horse battery", "no hash").await);
         assert_ne!(hash, passwords.hash(new).await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn nobodys_hash_costs_what_everybodys_costs() {
-        let parsed = argon2::PasswordHash::new(DUMMY).unwrap();
-        let params = Params::try_from(&parsed).unwrap();
-        let costs = (params.m_cost(), params.t_cost(), params.p_cost());
-        assert_eq!(costs, (MEMORY_KIB, PASSES, LANES));
-        assert_eq!(parsed.hash.unwrap().len(), 32);
     }
 
     #[tokio::test]

@@ -31,24 +31,21 @@ impl WorkerThreads {
             .thread_name(name)
             .on_thread_start(lower_priority)
             .build();
-        let warn = |error: &std::io::Error| {
-            tracing::warn!(%error, name, "no threads of low priority; work goes to the shared ones");
+        let say = |error: &std::io::Error| {
+            tracing::error!(%error, name, "there are no threads of low priority: such work fails");
         };
         Self {
-            runtime: runtime.inspect_err(warn).ok(),
+            runtime: runtime.inspect_err(say).ok(),
         }
     }
 
-    /// Runs a job to its end, also when the future is dropped meanwhile. `None` when it panicked.
+    /// Runs a job to its end, also when the future is dropped meanwhile. `None` when it panicked, or there are no
+    /// threads.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let running = match &self.runtime {
-            Some(runtime) => runtime.spawn_blocking(job),
-            None => tokio::task::spawn_blocking(job),
-        };
-        running.await.ok()
+        self.runtime.as_ref()?.spawn_blocking(job).await.ok()
     }
 }
 
