@@ -59,6 +59,7 @@ mod one_node;
 mod open_destinations;
 mod page;
 mod page_accounts;
+mod page_links;
 mod process;
 mod queue_cluster;
 mod queue_work;

@@ -5,28 +5,10 @@ use serde_json::json;
 use crate::support::chromium::{Browser, Tab};
 use crate::support::cli::stompbox;
 use crate::support::node::Node;
-use crate::support::page::{LEFT, RIGHT, Visitor};
+use crate::support::page::{DESK, LEFT, RIGHT, SMALL_PHONE, Visitor, browser_at, talk};
 use crate::support::sheet::{PASSWORD, Sheet};
 
-const DESK: (u32, u32) = (1280, 860);
-const SMALL_PHONE: (u32, u32) = (360, 740);
 const MINA: &str = "mina@example.org";
-
-/// A browser of its own with the page in it, and both visitors there.
-async fn browser_at(node: &Node) -> (Browser, Tab) {
-    let mut browser = Browser::start().await;
-    let page = browser.open(&node.url("/"), DESK, false).await;
-    LEFT.is_ready(&mut browser, &page).await;
-    RIGHT.is_ready(&mut browser, &page).await;
-    (browser, page)
-}
-
-/// One of a browser writes to another of the same.
-async fn talk(browser: &mut Browser, page: &Tab, from: Visitor, to: Visitor, text: &str) {
-    from.writes(browser, page, text).await;
-    from.knows_stored(browser, page, text).await;
-    to.reads(browser, page, text).await;
-}
 
 #[tokio::test]
 async fn a_visitor_becomes_a_member_on_the_connection_that_he_has() {
@@ -122,56 +104,6 @@ async fn a_second_browser_signs_in_and_shows_the_same_until_it_is_signed_out() {
     LEFT.is_ready(&mut second, &couch).await;
     LEFT.is_kind(&mut second, &couch, "anonymous").await;
     assert_eq!(LEFT.count(&mut second, &couch, "To both").await, 0);
-}
-
-#[tokio::test]
-async fn a_link_carries_a_conversation_to_another_browser_once() {
-    let node = Node::start("page", &[]).await;
-    let (mut first, desk) = browser_at(&node).await;
-    talk(&mut first, &desk, LEFT, RIGHT, "Begun at the desk").await;
-    let was = LEFT.address(&mut first, &desk).await;
-    let mut sheet = Sheet::of(&mut first, &desk, LEFT).await;
-    sheet.click("Continue in another browser").await;
-    sheet
-        .wait_for("document.querySelector('#sheet .qr')?.naturalWidth > 0")
-        .await;
-    let link = sheet
-        .evaluate("document.querySelector('#sheet .copying input').value")
-        .await;
-    let link = link.as_str().unwrap();
-    let (page, token) = link.split_once("#link=").unwrap();
-    assert_eq!(page, node.url("/"));
-
-    // A preview bot that opens it uses nothing up: only the click does.
-    let mut second = Browser::start().await;
-    let phone = second.open(link, SMALL_PHONE, true).await;
-    Sheet::shown(&mut second, &phone).await;
-    assert_eq!(second.sockets_opened(&phone).await, 0);
-    let mut sheet = Sheet::shown(&mut second, &phone).await;
-    sheet.click("Continue here").await;
-    sheet.closes().await;
-    LEFT.is(&mut second, &phone, "connected").await;
-    LEFT.knows_stored(&mut second, &phone, "Begun at the desk")
-        .await;
-    assert_eq!(LEFT.address(&mut second, &phone).await, was);
-    let hash = second.evaluate(&phone, "location.href").await;
-    assert_eq!(hash, node.url("/"));
-    LEFT.is_told(&mut first, &desk, "Continued in another browser")
-        .await;
-
-    first.press_escape(&desk).await;
-    RIGHT
-        .writes(&mut first, &desk, "Are you on the phone now?")
-        .await;
-    LEFT.reads(&mut second, &phone, "Are you on the phone now?")
-        .await;
-
-    let mut third = Browser::start().await;
-    let late = third.open(link, DESK, false).await;
-    let mut sheet = Sheet::shown(&mut third, &late).await;
-    sheet.click("Continue here").await;
-    sheet.says("This link was used before").await;
-    assert!(!node.output().contains(token), "a link is a secret");
 }
 
 #[tokio::test]

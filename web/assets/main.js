@@ -79,9 +79,12 @@ function asTwo() {
     pane.visitor.addEventListener('change', () => {
       const { userId } = pane.visitor;
       if (userId && userId !== pane.known) {
+        const isFirst = !pane.known;
         pane.known = userId;
         other.home = userId;
-        other.show(userId);
+        // Whoever has recalled a conversation before this visitor was here goes on with it.
+        if (isFirst && other.isReading) other.visitor.conversation(userId);
+        else other.show(userId);
       }
       invite(left.visitor.userId);
       drawSwitch();

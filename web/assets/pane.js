@@ -253,8 +253,12 @@ export class Pane {
 
   /** Earlier messages have come. Somebody who has just become who he is sees the latest of them. */
   #recalled({ latest, isFirst }) {
-    const isEmpty = !this.visitor.conversations.get(this.peer)?.length;
-    this.show(this.peer && !(isFirst && isEmpty) ? this.peer : latest);
+    this.show(this.peer && !(isFirst && !this.isReading) ? this.peer : latest);
+  }
+
+  /** Whether there is a conversation in view in which something was written. */
+  get isReading() {
+    return Boolean(this.visitor.conversations.get(this.peer)?.length);
   }
 
   #emptied() {

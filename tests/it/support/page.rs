@@ -5,6 +5,12 @@
 use serde_json::json;
 
 use super::chromium::{Browser, Tab};
+use super::node::Node;
+
+/// A window on a desk, in CSS pixels.
+pub(crate) const DESK: (u32, u32) = (1280, 860);
+/// The smallest phone that the page is made for.
+pub(crate) const SMALL_PHONE: (u32, u32) = (360, 740);
 
 /// One visitor of the page, by the id of his part of it.
 #[derive(Clone, Copy, Debug)]
@@ -75,4 +81,26 @@ impl Visitor {
         );
         browser.wait_for(tab, &seen).await;
     }
+}
+
+/// A browser of its own with the page in it, and both visitors there.
+pub(crate) async fn browser_at(node: &Node) -> (Browser, Tab) {
+    let mut browser = Browser::start().await;
+    let page = browser.open(&node.url("/"), DESK, false).await;
+    LEFT.is_ready(&mut browser, &page).await;
+    RIGHT.is_ready(&mut browser, &page).await;
+    (browser, page)
+}
+
+/// One of a browser writes to another of the same.
+pub(crate) async fn talk(
+    browser: &mut Browser,
+    page: &Tab,
+    from: Visitor,
+    to: Visitor,
+    text: &str,
+) {
+    from.writes(browser, page, text).await;
+    from.knows_stored(browser, page, text).await;
+    to.reads(browser, page, text).await;
 }
