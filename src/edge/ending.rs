@@ -35,6 +35,17 @@ impl From<Stalled> for Ending {
 }
 
 impl Ending {
+    /// Whether the client has left, or is not heard any more, rather than that the node wants it gone.
+    pub(super) fn is_of_the_client(&self) -> bool {
+        match self {
+            Self::Gone | Self::Theirs(_) => true,
+            Self::Ours(reason) => {
+                *reason == CloseReason::NORMAL || *reason == CloseReason::HEART_BEAT_LOST
+            }
+            Self::Stalled => false,
+        }
+    }
+
     /// What we say, if it is on us to say something, and the code that is counted.
     pub(super) fn close(&self) -> (Option<CloseReason>, u16) {
         let slow = CloseReason::SLOW_CONSUMER;

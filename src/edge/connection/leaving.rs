@@ -76,10 +76,10 @@ impl Connection {
         drop(outbox);
     }
 
-    /// A session whose client has gone waits for its turn to be forgotten: when a proxy or a network fails, they
-    /// all go at once, with a close of their own or without.
+    /// A session whose client has gone waits for its turn to be forgotten: when a proxy, a network or the end of a
+    /// lesson takes them away they all go at once, with a close or a DISCONNECT of their own or without.
     async fn await_leave(&mut self, ending: &Ending) {
-        if matches!(ending, Ending::Gone | Ending::Theirs(_))
+        if ending.is_of_the_client()
             && self.attached.live().is_some()
             && let Some(network) = self.network()
         {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt as _;
+
 use crate::app::AppSettings;
 use crate::edge::harness::Node;
 use crate::edge::settings::EdgeSettings;
@@ -81,4 +83,19 @@ async fn a_connect_that_waits_too_long_is_refused_with_the_time_to_come_again() 
     let refused = client.receive("ERROR").await;
     assert!(refused.contains("try_later"), "{refused}");
     assert!(refused.contains("\"retry_after_ms\":5000"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_session_that_says_goodbye_is_forgotten_in_its_turn() {
+    let node = Node::start(
+        AppSettings::default(),
+        EdgeSettings::new(SessionConfig::default()),
+    )
+    .await;
+    let mut client = node.connected(None).await;
+    client.send("DISCONNECT\nreceipt:bye\n\n").await;
+    client.receive("RECEIPT").await;
+    node.wait_for(1).await;
+    node.give_turn().await;
+    assert_eq!(client.stream.read(&mut [0]).await.unwrap(), 0, "it ends");
 }
