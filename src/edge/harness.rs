@@ -4,6 +4,7 @@
 //! without a turn that the test has given.
 
 use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -154,6 +155,7 @@ impl Node {
             address,
             is_proxy,
             is_secure: false,
+            has_turn: AtomicBool::new(!is_proxy),
             place: Mutex::new(None),
             charge: SocketCharge::take(Eviction::Allowed, self.edge.app.memory(), &holder, 0)
                 .unwrap(),
@@ -190,6 +192,13 @@ impl Node {
             }
         };
         timeout(PATIENCE, given).await.unwrap();
+    }
+
+    /// From now on turns are given as on a node in service.
+    pub(super) fn give_turns(&self) {
+        let (turns, shutdown) = (Arc::clone(&self.edge.turns), self.edge.shutdown.clone());
+        let giving = async move { turns.give(&shutdown).await };
+        self.edge.tracker.spawn(giving);
     }
 
     /// Waits until so many wait for their turn.

@@ -45,7 +45,7 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
         let request = request.map(|body| upload.watch(Body::new(body)));
         let answered = async move {
             if waits_here(&edge, request.uri().path())
-                && let Err(refusal) = edge.proxied_turn(&peer, request.headers()).await
+                && let Err(refusal) = edge.request_turn(&peer, request.headers()).await
             {
                 return Ok(reply::refusal(refusal));
             }
@@ -81,7 +81,7 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
     }
 }
 
-/// Whether a request of a proxy waits for the turn of its client before anything looks at it. Readiness does not
+/// Whether a request waits for the turn of its client before anything looks at it. Readiness does not
 /// wait, because the node would be taken out while it is busiest; below the paths of WebSocket and SockJS
 /// only what opens something waits (`sockjs`), so that sessions which are open go on.
 fn waits_here(edge: &Edge, path: &str) -> bool {

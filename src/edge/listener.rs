@@ -5,6 +5,8 @@
 //! bounded time that there is none.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -142,6 +144,7 @@ impl Door {
                     address,
                     is_proxy,
                     is_secure: false,
+                    has_turn: AtomicBool::new(false),
                     place: Mutex::new(Some(place)),
                     charge: Arc::clone(&charge),
                 };
@@ -175,10 +178,11 @@ impl Door {
             Err(Lost::Refused(refusal)) => return self.refuse(stream, address, refusal),
         };
         // Of a proxy the client is known later, at its request.
-        if !peer.is_proxy
-            && let Err(refusal) = self.edge.turns.arrive(peer.address.ip()).await
-        {
-            return self.refuse(stream, peer.address.ip(), refusal);
+        if !peer.is_proxy {
+            if let Err(refusal) = self.edge.turns.arrive(peer.address.ip()).await {
+                return self.refuse(stream, peer.address.ip(), refusal);
+            }
+            peer.has_turn.store(true, Relaxed);
         }
         let Ok(stream) = Box::pin(secured(&self.edge, stream)).await else {
             return;

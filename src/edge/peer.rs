@@ -4,6 +4,7 @@
 //! of a client is believed only of a trusted proxy.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::HeaderMap;
@@ -33,6 +34,8 @@ pub(super) struct Peer {
     pub(super) is_proxy: bool,
     /// Whether it came through our own TLS.
     pub(super) is_secure: bool,
+    /// Whether the next request has its turn, because the socket has waited for it.
+    pub(super) has_turn: AtomicBool,
     /// Its place among the sockets, held for as long as the socket lives.
     pub(super) place: Mutex<Option<Permit>>,
     /// Its part of the byte account, held as long.

@@ -15,7 +15,8 @@
 //!
 //! The later steps of an arrival (CONNECT, the SUBSCRIBEs of one read) and the end of a lost connection wait here
 //! too: clients answer in bursts, and thousands of such tasks that are ready at once are as bad as thousands of
-//! sockets. Requests through a trusted proxy wait by the network of their client ([`Edge::proxied_turn`]).
+//! sockets. So do the requests of HTTP, by the network of their client ([`Edge::request_turn`]), and whoever sends more
+//! at once than is taken in one go.
 //!
 //! What becomes of a wait that is long depends on the step. An arrival and a CONNECT hold nothing that is worth
 //! keeping: after [`WAIT_MAX`] their client is told to come again. A session that is open keeps its place for
@@ -28,6 +29,7 @@ mod queues;
 mod tests;
 
 use std::net::IpAddr;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -143,9 +145,10 @@ impl Turns {
         Some(Place { turn, until })
     }
 
-    /// A place for the SUBSCRIBEs that a session of this network has sent at once; none if they may go at once.
-    pub(super) fn subscribe(&self, network: Network) -> Option<Place> {
-        let turn = self.place(network, Step::Subscribe)?;
+    /// A place for what a session of this network has sent at once: its SUBSCRIBEs, or more octets than are taken in
+    /// one go. None if they may go at once.
+    pub(super) fn read(&self, network: Network) -> Option<Place> {
+        let turn = self.place(network, Step::Read)?;
         Some(Place { turn, until: None })
     }
 
@@ -249,17 +252,17 @@ fn busy() -> Refusal {
 }
 
 impl Edge {
-    /// Waits for the turn of a request that came through a trusted proxy. Of such a socket the client is not known
-    /// before its request, so it did not wait when it was accepted. Any other request has its turn already.
+    /// Waits for the turn of a request. The first one of a socket has it already, because the socket waited when it was
+    /// accepted; but that of a trusted proxy did not, because its client was not known then.
     ///
     /// # Errors
     /// As [`Turns::arrive`].
-    pub(super) async fn proxied_turn(
+    pub(super) async fn request_turn(
         &self,
         peer: &Peer,
         headers: &HeaderMap,
     ) -> Result<(), Refusal> {
-        if !peer.is_proxy {
+        if peer.has_turn.swap(false, Relaxed) {
             return Ok(());
         }
         self.turns

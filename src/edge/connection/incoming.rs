@@ -94,20 +94,21 @@ impl Connection {
                 self.settled(settled);
                 self.perform().await?;
             }
-            self.give_way(piece.len()).await;
+            self.give_way(piece.len()).await?;
         }
         Ok(())
     }
 
     /// Lets others have their turn now and then: not amid a message of usual length, which would be
     /// kept in part meanwhile, and as many of them as there are connections.
-    async fn give_way(&mut self, octets: usize) {
+    async fn give_way(&mut self, octets: usize) -> Step {
         let octets = u16::try_from(octets).unwrap_or(u16::MAX);
         self.taken = self.taken.saturating_add(octets);
-        if self.taken > TURN_BYTES {
-            self.taken = 0;
-            tokio::task::yield_now().await;
+        if self.taken <= TURN_BYTES {
+            return Ok(());
         }
+        self.taken = 0;
+        self.await_others().await
     }
 
     fn count_idle_messages(&mut self, count: u32) {

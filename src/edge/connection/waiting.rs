@@ -1,4 +1,5 @@
-//! A connection whose CONNECT or SUBSCRIBE waits for its turn: it reads nothing meanwhile, and does everything else.
+//! A connection whose CONNECT, SUBSCRIBE or large message waits for its turn: it reads nothing meanwhile, and does
+//! everything else.
 //!
 //! Not here: when the turn comes (`turns`). Invariants: heart-beats, pings, deliveries and answers go out while a
 //! connection waits, over every transport; the place in the queue is looked at even while a peer does not read,
@@ -53,7 +54,7 @@ impl Connection {
         };
         let place = match matches!(event, Event::Connect(_)) {
             true => self.edge.turns.connect(network),
-            false => self.edge.turns.subscribe(network),
+            false => self.edge.turns.read(network),
         };
         let Some(place) = place else {
             return Ok(None);
@@ -68,6 +69,19 @@ impl Connection {
     /// The network of the client, as turns count it.
     pub(super) fn network(&self) -> Option<Network> {
         self.claimant().map(|claimant| claimant.network.widest())
+    }
+
+    /// Waits for the turn of the network, after others have been served, because this client sends much at once.
+    pub(super) async fn await_others(&mut self) -> Step {
+        let network = self.network();
+        match network.and_then(|network| self.edge.turns.read(network)) {
+            // There is no refusal: the session is open, and keeps its place.
+            Some(place) => self.wait(place).await.map(drop),
+            None => {
+                tokio::task::yield_now().await;
+                Ok(())
+            }
+        }
     }
 
     async fn wait(&mut self, mut place: Place) -> Result<Result<(), Refusal>, Ending> {

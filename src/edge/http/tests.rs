@@ -82,6 +82,23 @@ async fn requests_through_a_trusted_proxy_wait_for_their_turn() {
 }
 
 #[tokio::test]
+async fn every_request_of_a_socket_but_the_first_waits_for_its_turn() {
+    let Proxied { node, router } = node().await;
+    let (mut socket, stream, peer) = node.socket(false).await;
+    let served = serve(Arc::clone(&node.edge), router, stream, peer);
+    node.edge.tracker.spawn(served);
+    let request = b"GET /no-such-path HTTP/1.1\r\nHost: x\r\n\r\n";
+    socket.write_all(request).await.unwrap();
+    answer(&mut socket).await;
+    for _ in 0..2 {
+        socket.write_all(request).await.unwrap();
+        node.wait_for(1).await;
+        node.give_turn().await;
+        answer(&mut socket).await;
+    }
+}
+
+#[tokio::test]
 async fn a_sockjs_session_waits_when_it_opens_and_not_afterwards() {
     let proxied = node().await;
     let mut opener = ask(&proxied, "192.0.2.1", "POST /ws-chat/000/one/xhr", "").await;

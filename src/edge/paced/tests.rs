@@ -1,6 +1,7 @@
 //! Readers of answers over real sockets: the buffers of the kernel are part of what is tested.
 
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -123,6 +124,7 @@ fn peer_with(memory: &Memory) -> Arc<Peer> {
         address: ([192, 0, 2, 1], 1).into(),
         is_proxy: false,
         is_secure: false,
+        has_turn: AtomicBool::new(true),
         place: Mutex::new(None),
         charge: SocketCharge::take(Eviction::Allowed, memory, &claimant, HTTP_BYTES).unwrap(),
     })

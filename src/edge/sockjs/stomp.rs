@@ -51,7 +51,7 @@ pub(in crate::edge) fn routes(edge: &Arc<Edge>, base: &str) -> Router<Arc<Edge>>
         if old_cookie::begins(&request, &path) {
             let peer = request.extensions().get::<Arc<Peer>>();
             if let Some(peer) = peer.cloned()
-                && let Err(refusal) = edge.proxied_turn(&peer, request.headers()).await
+                && let Err(refusal) = edge.request_turn(&peer, request.headers()).await
             {
                 return reply::refusal(refusal);
             }
@@ -129,7 +129,7 @@ impl House for Stomp {
                 return Ok(());
             }
             let peer = Self::peer(head)?;
-            let turn = self.0.proxied_turn(&peer, &head.headers).await;
+            let turn = self.0.request_turn(&peer, &head.headers).await;
             turn.map_err(|refusal| Box::new(reply::refusal(refusal)))
         })
     }

@@ -16,16 +16,16 @@ pub(super) enum Step {
     Leave,
     /// CONNECT.
     Connect,
-    /// The SUBSCRIBEs of one read.
-    Subscribe,
-    /// Serve an accepted socket, or a request that came through a trusted proxy.
+    /// What one read of an open session asks for: its SUBSCRIBEs, or the rest of a large message.
+    Read,
+    /// Serve an accepted socket, or a request.
     Arrive,
 }
 
 /// Which step is served first in each of four turns of a network. What has begun comes before what arrives,
-/// so that a herd is let in as fast as it can be served to the end, and CONNECT comes before SUBSCRIBE. But
-/// arrivals and SUBSCRIBEs each come first once, so that neither waits for ever.
-const FIRST: [Step; 4] = [Step::Connect, Step::Arrive, Step::Connect, Step::Subscribe];
+/// so that a herd is let in as fast as it can be served to the end, and CONNECT comes before what is read. But
+/// arrivals and what is read each come first once, so that neither waits for ever.
+const FIRST: [Step; 4] = [Step::Connect, Step::Arrive, Step::Connect, Step::Read];
 
 /// The queues of all networks. A network is of the widest level, because a customer with an IPv6 /48 has many
 /// narrower ones.
@@ -41,7 +41,7 @@ pub(super) struct Queues<T> {
 struct Waiting<T> {
     leaving: VecDeque<T>,
     connecting: VecDeque<T>,
-    subscribing: VecDeque<T>,
+    reading: VecDeque<T>,
     arriving: VecDeque<T>,
     /// The index in [`FIRST`] of the next turn.
     turn: usize,
@@ -86,7 +86,7 @@ impl<T> Queues<T> {
     pub(super) fn len(&self) -> usize {
         let lengths = self.order.iter().filter_map(|network| {
             let it = self.waiting.get(network)?;
-            let begun = it.connecting.len() + it.subscribing.len();
+            let begun = it.connecting.len() + it.reading.len();
             Some(it.leaving.len() + begun + it.arriving.len())
         });
         lengths.sum()
@@ -103,7 +103,7 @@ impl<T> Waiting<T> {
         Self {
             leaving: VecDeque::new(),
             connecting: VecDeque::new(),
-            subscribing: VecDeque::new(),
+            reading: VecDeque::new(),
             arriving: VecDeque::new(),
             turn: 0,
         }
@@ -113,7 +113,7 @@ impl<T> Waiting<T> {
         match step {
             Step::Leave => &mut self.leaving,
             Step::Connect => &mut self.connecting,
-            Step::Subscribe => &mut self.subscribing,
+            Step::Read => &mut self.reading,
             Step::Arrive => &mut self.arriving,
         }
     }
@@ -124,7 +124,7 @@ impl<T> Waiting<T> {
         }
         let first = FIRST[self.turn];
         self.turn = (self.turn + 1) % FIRST.len();
-        [first, Step::Connect, Step::Subscribe, Step::Arrive]
+        [first, Step::Connect, Step::Read, Step::Arrive]
             .into_iter()
             .find_map(|step| self.queue(step).pop_front())
     }
@@ -132,7 +132,7 @@ impl<T> Waiting<T> {
     fn is_empty(&self) -> bool {
         self.leaving.is_empty()
             && self.connecting.is_empty()
-            && self.subscribing.is_empty()
+            && self.reading.is_empty()
             && self.arriving.is_empty()
     }
 }
@@ -160,8 +160,8 @@ mod tests {
 
     #[test]
     fn networks_are_served_in_turn_whatever_they_wait_for() {
-        for herd in [Step::Leave, Step::Connect, Step::Subscribe, Step::Arrive] {
-            for other in [Step::Leave, Step::Connect, Step::Subscribe, Step::Arrive] {
+        for herd in [Step::Leave, Step::Connect, Step::Read, Step::Arrive] {
+            for other in [Step::Leave, Step::Connect, Step::Read, Step::Arrive] {
                 let items = [
                     (at(1), herd),
                     (at(1), herd),
@@ -195,12 +195,12 @@ mod tests {
     }
 
     #[test]
-    fn connect_comes_before_subscribe_and_no_step_starves() {
-        let steps = [Step::Subscribe, Step::Arrive, Step::Connect];
+    fn connect_comes_before_what_is_read_and_no_step_starves() {
+        let steps = [Step::Read, Step::Arrive, Step::Connect];
         let items: Vec<_> = (0..30).map(|index| (at(1), steps[index % 3])).collect();
         let served: Vec<_> = order(&items).into_iter().map(|index| index % 3).collect();
         assert_eq!(served[..8], [2, 1, 2, 0, 2, 1, 2, 0]);
-        // Without CONNECTs their turns are the SUBSCRIBEs'.
+        // Without CONNECTs their turns are those of what is read.
         assert_eq!(served[20..28], [0, 1, 0, 0, 0, 1, 0, 1]);
     }
 }

@@ -86,9 +86,7 @@ async fn arrivals_and_connects_that_wait_too_long_are_told_to_come_again() {
 #[tokio::test(start_paused = true)]
 async fn subscribes_and_lost_connections_keep_their_order_however_long_they_wait() {
     let turns = busy_node();
-    let mut places: Vec<_> = (0..300)
-        .filter_map(|_| turns.subscribe(network(1)))
-        .collect();
+    let mut places: Vec<_> = (0..300).filter_map(|_| turns.read(network(1))).collect();
     let mut lost: Vec<_> = (0..300)
         .map(|_| Box::pin(turns.leave(network(2))))
         .collect();
@@ -118,7 +116,7 @@ async fn subscribes_and_lost_connections_keep_their_order_however_long_they_wait
 async fn a_node_that_ends_lets_open_sessions_go_on_and_sends_arrivals_away() {
     let turns = busy_node();
     let mut connect = turns.connect(network(1)).unwrap();
-    let mut subscribe = turns.subscribe(network(1)).unwrap();
+    let mut subscribe = turns.read(network(1)).unwrap();
     let (arrival, left, ()) = tokio::join!(turns.arrive(at(1)), turns.leave(network(1)), async {
         turns.close()
     });

@@ -25,6 +25,7 @@ async fn a_client_that_reads_slowly_is_not_cut_and_one_that_reads_nothing_is() {
         .await;
     node.give_turn().await;
     client.receive("RECEIPT").await;
+    node.give_turns();
     let body = "x".repeat(60_000);
     for _ in 0..5 {
         client
@@ -73,6 +74,7 @@ async fn with_blocked_reader(settings: EdgeSettings) -> (Node, Client, Client) {
         .await;
     node.give_turn().await;
     other.receive("RECEIPT").await;
+    node.give_turns();
     let body = "x".repeat(60_000);
     for _ in 0..4 {
         other

@@ -99,3 +99,27 @@ async fn a_session_that_says_goodbye_is_forgotten_in_its_turn() {
     node.give_turn().await;
     assert_eq!(client.stream.read(&mut [0]).await.unwrap(), 0, "it ends");
 }
+
+#[tokio::test]
+async fn a_large_message_waits_for_the_turn_of_its_network() {
+    let node = Node::start(
+        AppSettings::default(),
+        EdgeSettings::new(SessionConfig::default()),
+    )
+    .await;
+    let mut client = node.connected(None).await;
+    let body = "x".repeat(60_000);
+    client
+        .send(&format!("SEND\ndestination:/topic/a\nreceipt:r\n\n{body}"))
+        .await;
+    node.wait_for(1).await;
+    node.give_turn().await;
+    client.receive("RECEIPT").await;
+    // Small ones go on.
+    for _ in 0..100 {
+        client
+            .send("SEND\ndestination:/topic/a\nreceipt:r\n\nsmall")
+            .await;
+        client.receive("RECEIPT").await;
+    }
+}
