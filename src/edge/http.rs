@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, HeaderValue};
-use axum::http::{Response, StatusCode};
+use axum::http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -20,10 +20,10 @@ use tower::ServiceExt;
 use super::admission::Refusal;
 use super::charges::HTTP_BYTES;
 use super::paced::Paced;
-use super::peer::Peer;
+use super::peer::{Peer, Requester};
 use super::stream::Stream;
 use super::upload::Upload;
-use super::{Edge, reply};
+use super::{Edge, reply, websocket};
 use crate::model::{Code, Problem};
 
 /// The head of a request: so many lines, so many octets. Beyond it hyper answers 431.
@@ -38,13 +38,13 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
     let of_proxy = Arc::clone(&edge);
     let stream = Paced::new(stream, settings.outbox_stall, Some(Arc::clone(&peer)));
     let charged = Arc::clone(&peer);
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Arc::clone(&peer));
         let (edge, router, peer) = (Arc::clone(&of_proxy), router.clone(), Arc::clone(&peer));
         let upload = Upload::begin();
         let request = request.map(|body| upload.watch(Body::new(body)));
         let answered = async move {
-            if waits_here(&edge, request.uri().path())
+            if waits_here(&edge, &request)
                 && let Err(refusal) = edge.request_turn(&peer, request.headers()).await
             {
                 return Ok(reply::refusal(refusal));
@@ -81,20 +81,45 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
     }
 }
 
+impl Edge {
+    /// Waits for the turn of a request. One that came with its socket has the turn of the socket. That of a trusted
+    /// proxy has none, because its client was not known then.
+    ///
+    /// # Errors
+    /// As [`Turns::arrive`](super::turns::Turns::arrive).
+    pub(super) async fn request_turn(
+        &self,
+        peer: &Peer,
+        headers: &HeaderMap,
+    ) -> Result<(), Refusal> {
+        if peer.take_turn() {
+            return Ok(());
+        }
+        let client = Requester::new(self, peer, headers).address;
+        self.turns.arrive(client).await
+    }
+}
+
 /// Whether a request waits for the turn of its client before anything looks at it. Readiness does not
 /// wait, because the node would be taken out while it is busiest; below the paths of WebSocket and SockJS
-/// only what opens something waits (`sockjs`), so that sessions which are open go on.
-fn waits_here(edge: &Edge, path: &str) -> bool {
-    let is_below = |base: &String| {
-        let below = path.strip_prefix(base.as_str());
-        below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+/// only what opens something waits, so that sessions which are open go on: a handshake here, the rest in `sockjs`.
+fn waits_here<T>(edge: &Edge, request: &Request<T>) -> bool {
+    let path = request.uri().path();
+    let below = |base: &String| {
+        let below = path.strip_prefix(base.as_str())?;
+        (below.is_empty() || below.starts_with('/')).then_some(below)
     };
-    path != "/health" && !edge.settings.websocket_paths.iter().any(is_below)
+    match edge.settings.websocket_paths.iter().find_map(below) {
+        Some(below) => {
+            matches!(below, "" | "/" | "/websocket") && websocket::is_asked_for(request.headers())
+        }
+        None => path != "/health",
+    }
 }
 
 /// Tells one client why it does not come in, whatever it asks for. The caller bounds the time.
 pub(super) async fn refuse(stream: Stream, refusal: Refusal, head_within: Duration) {
-    let service = service_fn(async |_request: hyper::Request<Incoming>| {
+    let service = service_fn(async |_request: Request<Incoming>| {
         let mut response = reply::refusal(refusal);
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
