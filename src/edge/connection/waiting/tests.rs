@@ -111,6 +111,7 @@ async fn a_large_message_waits_for_the_turn_of_its_network_whatever_it_comes_in(
         "SEND\ndestination:/topic/a\nreceipt:r\n\n{}\0",
         "x".repeat(60_000)
     );
+    let mut clients = Vec::new();
     for piece_bytes in [60_000, 1_000] {
         let mut client = node.connected(None).await;
         for piece in frame.as_bytes().chunks(piece_bytes) {
@@ -119,6 +120,8 @@ async fn a_large_message_waits_for_the_turn_of_its_network_whatever_it_comes_in(
         node.wait_for(1).await;
         node.give_turn().await;
         client.receive("RECEIPT").await;
+        // The end of a session takes a turn too.
+        clients.push(client);
     }
     let mut client = node.connected(None).await;
     for _ in 0..100 {
