@@ -30,6 +30,9 @@ use crate::model::{Code, Problem};
 const HEADERS_MAX: usize = 64;
 const HEAD_BYTES_MAX: usize = 16 << 10;
 
+/// What load balancers and orchestrators ask.
+const HEALTH: [&str; 3] = ["/health", "/api/v1/health/live", "/api/v1/health/ready"];
+
 /// Answers the requests of one connection, until it is upgraded or ends.
 pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer: Arc<Peer>) {
     let settings = &edge.settings;
@@ -100,7 +103,7 @@ impl Edge {
     }
 }
 
-/// Whether a request waits for the turn of its client before anything looks at it. Readiness does not
+/// Whether a request waits for the turn of its client before anything looks at it. Health does not
 /// wait, because the node would be taken out while it is busiest; below the paths of WebSocket and SockJS
 /// only what opens something waits, so that sessions which are open go on: a handshake here, the rest in `sockjs`.
 fn waits_here<T>(edge: &Edge, request: &Request<T>) -> bool {
@@ -113,7 +116,7 @@ fn waits_here<T>(edge: &Edge, request: &Request<T>) -> bool {
         Some(below) => {
             matches!(below, "" | "/" | "/websocket") && websocket::is_asked_for(request.headers())
         }
-        None => path != "/health",
+        None => !HEALTH.contains(&path),
     }
 }
 
