@@ -23,7 +23,7 @@ use super::paced::Paced;
 use super::peer::{Peer, Requester};
 use super::stream::Stream;
 use super::upload::Upload;
-use super::{Edge, reply, websocket};
+use super::{Edge, reply};
 use crate::model::{Code, Problem};
 
 /// The head of a request: so many lines, so many octets. Beyond it hyper answers 431.
@@ -47,7 +47,7 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
         let upload = Upload::begin();
         let request = request.map(|body| upload.watch(Body::new(body)));
         let answered = async move {
-            if waits_here(&edge, &request)
+            if waits_here(&edge, request.uri().path())
                 && let Err(refusal) = edge.request_turn(&peer, request.headers()).await
             {
                 return Ok(reply::refusal(refusal));
@@ -105,19 +105,13 @@ impl Edge {
 
 /// Whether a request waits for the turn of its client before anything looks at it. Health does not
 /// wait, because the node would be taken out while it is busiest; below the paths of WebSocket and SockJS
-/// only what opens something waits, so that sessions which are open go on: a handshake here, the rest in `sockjs`.
-fn waits_here<T>(edge: &Edge, request: &Request<T>) -> bool {
-    let path = request.uri().path();
-    let below = |base: &String| {
-        let below = path.strip_prefix(base.as_str())?;
-        (below.is_empty() || below.starts_with('/')).then_some(below)
+/// only what opens something waits (`sockjs`), so that sessions which are open go on.
+fn waits_here(edge: &Edge, path: &str) -> bool {
+    let is_below = |base: &String| {
+        let below = path.strip_prefix(base.as_str());
+        below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
     };
-    match edge.settings.websocket_paths.iter().find_map(below) {
-        Some(below) => {
-            matches!(below, "" | "/" | "/websocket") && websocket::is_asked_for(request.headers())
-        }
-        None => !HEALTH.contains(&path),
-    }
+    !HEALTH.contains(&path) && !edge.settings.websocket_paths.iter().any(is_below)
 }
 
 /// Tells one client why it does not come in, whatever it asks for. The caller bounds the time.
