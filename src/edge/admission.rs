@@ -40,7 +40,7 @@ const SHARED_MIN: usize = 64;
 /// So many networks are remembered before those whose bucket is full again are forgotten.
 const NETWORKS_MAX: usize = 1_024;
 
-/// Why somebody does not come in.
+/// Why a client does not come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The node is full.

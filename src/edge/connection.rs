@@ -92,7 +92,7 @@ pub(super) struct Connection {
     sends: u16,
     clock: Clock,
     idle: IdleMessages,
-    /// Octets of long messages since others had their turn.
+    /// Bytes that were read since others had their turn.
     taken: u16,
     /// The code of the last refusal that was counted, so that its close is not counted again.
     refused: Option<Code>,

@@ -4,22 +4,21 @@
 //! without a turn that the test has given.
 
 use std::net::IpAddr;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::charges::SocketCharge;
 use super::health::{Health, HealthSource, MemoryState, PartState};
-use super::listener::SEND_BUFFER_BYTES;
 use super::peer::Peer;
 use super::rest::{RestKey, RestParts};
+use super::send_buffer::SEND_BUFFER_BYTES;
 use super::settings::EdgeSettings;
 use super::stream::Stream;
 use super::{Edge, EdgeState, tcp};
@@ -155,7 +154,7 @@ impl Node {
             address,
             is_proxy,
             is_secure: false,
-            has_turn: AtomicBool::new(!is_proxy),
+            turn: Mutex::new((!is_proxy).then(Instant::now)),
             place: Mutex::new(None),
             charge: SocketCharge::take(Eviction::Allowed, self.edge.app.memory(), &holder, 0)
                 .unwrap(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, HeaderValue};
-use axum::http::{Response, StatusCode};
+use axum::http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -20,7 +20,7 @@ use tower::ServiceExt;
 use super::admission::Refusal;
 use super::charges::HTTP_BYTES;
 use super::paced::Paced;
-use super::peer::Peer;
+use super::peer::{Peer, Requester};
 use super::stream::Stream;
 use super::upload::Upload;
 use super::{Edge, reply};
@@ -30,6 +30,9 @@ use crate::model::{Code, Problem};
 const HEADERS_MAX: usize = 64;
 const HEAD_BYTES_MAX: usize = 16 << 10;
 
+/// What load balancers and orchestrators ask.
+const HEALTH: [&str; 3] = ["/health", "/api/v1/health/live", "/api/v1/health/ready"];
+
 /// Answers the requests of one connection, until it is upgraded or ends.
 pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer: Arc<Peer>) {
     let settings = &edge.settings;
@@ -38,7 +41,7 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
     let of_proxy = Arc::clone(&edge);
     let stream = Paced::new(stream, settings.outbox_stall, Some(Arc::clone(&peer)));
     let charged = Arc::clone(&peer);
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Arc::clone(&peer));
         let (edge, router, peer) = (Arc::clone(&of_proxy), router.clone(), Arc::clone(&peer));
         let upload = Upload::begin();
@@ -81,7 +84,26 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
     }
 }
 
-/// Whether a request waits for the turn of its client before anything looks at it. Readiness does not
+impl Edge {
+    /// Waits for the turn of a request. One that came with its socket has the turn of the socket. That of a trusted
+    /// proxy has none, because its client was not known then.
+    ///
+    /// # Errors
+    /// As [`Turns::arrive`](super::turns::Turns::arrive).
+    pub(super) async fn request_turn(
+        &self,
+        peer: &Peer,
+        headers: &HeaderMap,
+    ) -> Result<(), Refusal> {
+        if peer.take_turn() {
+            return Ok(());
+        }
+        let client = Requester::new(self, peer, headers).address;
+        self.turns.arrive(client).await
+    }
+}
+
+/// Whether a request waits for the turn of its client before anything looks at it. Health does not
 /// wait, because the node would be taken out while it is busiest; below the paths of WebSocket and SockJS
 /// only what opens something waits (`sockjs`), so that sessions which are open go on.
 fn waits_here(edge: &Edge, path: &str) -> bool {
@@ -89,12 +111,12 @@ fn waits_here(edge: &Edge, path: &str) -> bool {
         let below = path.strip_prefix(base.as_str());
         below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
     };
-    path != "/health" && !edge.settings.websocket_paths.iter().any(is_below)
+    !HEALTH.contains(&path) && !edge.settings.websocket_paths.iter().any(is_below)
 }
 
 /// Tells one client why it does not come in, whatever it asks for. The caller bounds the time.
 pub(super) async fn refuse(stream: Stream, refusal: Refusal, head_within: Duration) {
-    let service = service_fn(async |_request: hyper::Request<Incoming>| {
+    let service = service_fn(async |_request: Request<Incoming>| {
         let mut response = reply::refusal(refusal);
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

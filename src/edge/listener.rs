@@ -5,8 +5,6 @@
 //! bounded time that there is none.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +12,7 @@ use axum::Router;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,14 +20,10 @@ use super::admission::{Refusal, both};
 use super::arrival::{Lost, behind_proxy, secured};
 use super::charges::{End, HTTP_BYTES, SocketCharge, TLS_BYTES};
 use super::peer::Peer;
-use super::{Edge, EdgeState, http, routes, tcp};
-
-/// What the kernel may hold for a peer that does not read.
-pub(super) const SEND_BUFFER_BYTES: usize = 64 << 10;
-
-/// How long written octets may stay unacknowledged before the kernel gives the peer up.
+use super::send_buffer::SEND_BUFFER_BYTES;
 #[cfg(target_os = "linux")]
-pub(super) const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
+use super::send_buffer::UNACKNOWLEDGED_MAX;
+use super::{Edge, EdgeState, http, routes, tcp};
 
 /// The pause after an error of `accept`, doubled while it goes on.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -144,7 +139,7 @@ impl Door {
                     address,
                     is_proxy,
                     is_secure: false,
-                    has_turn: AtomicBool::new(false),
+                    turn: Mutex::new(None),
                     place: Mutex::new(Some(place)),
                     charge: Arc::clone(&charge),
                 };
@@ -172,7 +167,7 @@ impl Door {
         let cost = self.cost();
         let address = peer.address.ip();
         // Boxed: the task of a request needs no room for what came before it.
-        let peer = match Box::pin(behind_proxy(&self.edge, &mut stream, peer, cost)).await {
+        let mut peer = match Box::pin(behind_proxy(&self.edge, &mut stream, peer, cost)).await {
             Ok(peer) => peer,
             Err(Lost::Silently) => return,
             Err(Lost::Refused(refusal)) => return self.refuse(stream, address, refusal),
@@ -182,7 +177,7 @@ impl Door {
             if let Err(refusal) = self.edge.turns.arrive(peer.address.ip()).await {
                 return self.refuse(stream, peer.address.ip(), refusal);
             }
-            peer.has_turn.store(true, Relaxed);
+            peer.turn = Mutex::new(Some(Instant::now()));
         }
         let Ok(stream) = Box::pin(secured(&self.edge, stream)).await else {
             return;

@@ -4,11 +4,13 @@
 //! of a client is believed only of a trusted proxy.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::http::HeaderMap;
 use axum::http::header::{COOKIE, HOST, HeaderName, HeaderValue, ORIGIN, USER_AGENT};
+
+use tokio::time::Instant;
 
 use super::Edge;
 use super::admission::Permit;
@@ -24,6 +26,9 @@ static SEC_GPC: HeaderName = HeaderName::from_static("sec-gpc");
 /// A user agent is cut here before it is looked at.
 const USER_AGENT_BYTES_MAX: usize = 512;
 
+/// How long the turn of a socket is good for a request.
+const TURN_FOR: Duration = Duration::from_millis(10);
+
 /// The other end of a socket. Every request on the socket finds it among its extensions.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -34,8 +39,8 @@ pub(super) struct Peer {
     pub(super) is_proxy: bool,
     /// Whether it came through our own TLS.
     pub(super) is_secure: bool,
-    /// Whether the next request has its turn, because the socket has waited for it.
-    pub(super) has_turn: AtomicBool,
+    /// When the socket had its turn, until a request has taken it.
+    pub(super) turn: Mutex<Option<Instant>>,
     /// Its place among the sockets, held for as long as the socket lives.
     pub(super) place: Mutex<Option<Permit>>,
     /// Its part of the byte account, held as long.
@@ -43,6 +48,13 @@ pub(super) struct Peer {
 }
 
 impl Peer {
+    /// Whether a request that has come now has the turn of its socket. It has if it was there already: thousands of
+    /// sockets that had their turns long ago may send their requests all at once.
+    pub(super) fn take_turn(&self) -> bool {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        { turn }.take().is_some_and(|at| at.elapsed() < TURN_FOR)
+    }
+
     /// Gives up what the socket holds as that of a proxy, once it is held as that of its client.
     pub(super) fn give_up(&self) {
         self.charge.shrink(u64::MAX);

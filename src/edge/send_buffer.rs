@@ -11,15 +11,20 @@
 
 use std::io::ErrorKind;
 use std::task::{Context, Poll};
+#[cfg(target_os = "linux")]
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::listener::SEND_BUFFER_BYTES;
+/// What the kernel may hold for a peer that does not read.
+pub(super) const SEND_BUFFER_BYTES: usize = 64 << 10;
+
+/// How long written bytes may stay unacknowledged before the kernel gives the peer up.
 #[cfg(target_os = "linux")]
-use super::listener::UNACKNOWLEDGED_MAX;
+pub(super) const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 
 /// How much is written at once, and how much may be left to be sent before the next slice.
 pub(super) const SLICE_BYTES: usize = 8 << 10;

@@ -15,8 +15,7 @@
 //!
 //! The later steps of an arrival (CONNECT, the SUBSCRIBEs of one read) and the end of a lost connection wait here
 //! too: clients answer in bursts, and thousands of such tasks that are ready at once are as bad as thousands of
-//! sockets. So do the requests of HTTP, by the network of their client ([`Edge::request_turn`]), and whoever sends more
-//! at once than is taken in one go.
+//! sockets. So do the requests of HTTP, and clients that send more at once than is taken in one go.
 //!
 //! What becomes of a wait that is long depends on the step. An arrival and a CONNECT hold nothing that is worth
 //! keeping: after [`WAIT_MAX`] their client is told to come again. A session that is open keeps its place for
@@ -29,18 +28,14 @@ mod queues;
 mod tests;
 
 use std::net::IpAddr;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::http::HeaderMap;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::Edge;
 use super::admission::Refusal;
-use super::peer::{Peer, Requester};
 use crate::model::Network;
 use batch::{BATCH_MIN, Batch, Turn, next_size};
 use queues::{Queues, Step};
@@ -135,7 +130,13 @@ impl Turns {
     /// Whether a connection may do at once what opens things: CONNECT, SUBSCRIBE. If not, take a place.
     pub(super) fn may_go_on(&self) -> bool {
         let mut state = self.lock();
-        state.is_closed || state.take_free()
+        let may_go = state.is_closed || state.take_free();
+        drop(state);
+        if !may_go {
+            // Looks how many may go again, if nobody waits.
+            self.asked.notify_one();
+        }
+        may_go
     }
 
     /// A place for the CONNECT of this network; none if it may go at once.
@@ -145,7 +146,7 @@ impl Turns {
         Some(Place { turn, until })
     }
 
-    /// A place for what a session of this network has sent at once: its SUBSCRIBEs, or more octets than are taken in
+    /// A place for what a session of this network has sent at once: its SUBSCRIBEs, or more bytes than are taken in
     /// one go. None if they may go at once.
     pub(super) fn read(&self, network: Network) -> Option<Place> {
         let turn = self.place(network, Step::Read)?;
@@ -249,24 +250,4 @@ impl State {
 fn busy() -> Refusal {
     metrics::counter!("connections_refused_busy_total").increment(1);
     Refusal::Busy
-}
-
-impl Edge {
-    /// Waits for the turn of a request. The first one of a socket has it already, because the socket waited when it was
-    /// accepted; but that of a trusted proxy did not, because its client was not known then.
-    ///
-    /// # Errors
-    /// As [`Turns::arrive`].
-    pub(super) async fn request_turn(
-        &self,
-        peer: &Peer,
-        headers: &HeaderMap,
-    ) -> Result<(), Refusal> {
-        if peer.has_turn.swap(false, Relaxed) {
-            return Ok(());
-        }
-        self.turns
-            .arrive(Requester::new(self, peer, headers).address)
-            .await
-    }
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::chromium::{Browser, Tab};
 use crate::support::cli::stompbox;
 use crate::support::node::Node;
-use crate::support::page::{DESK, LEFT, RIGHT, SMALL_PHONE, Visitor, browser_at, talk};
+use crate::support::page::{DESK, LEFT, RIGHT, SMALL_PHONE, browser_at, talk};
 use crate::support::sheet::{PASSWORD, Sheet};
 
 const MINA: &str = "mina@example.org";

@@ -35,7 +35,7 @@ const CONFINED: [(&str, &[&str]); 22] = [
         "ureq",
         &["src/node/cli/client", "src/identity/accounts/fetch"],
     ),
-    ("argon2", &["src/identity/accounts/passwords"]),
+    ("argon2", &["src/identity/accounts/hashes"]),
     ("zxcvbn", &["src/identity/accounts/strength"]),
     (
         "jsonwebtoken",

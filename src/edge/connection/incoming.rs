@@ -17,7 +17,7 @@ use crate::session::Input;
 /// a thousand requests in one message must not leave a thousand answers waiting to be written.
 const PIECE_BYTES: usize = 4 << 10;
 
-/// After so many octets of one client others have their turn.
+/// After so many bytes of one client others have their turn.
 const TURN_BYTES: u16 = 32 << 10;
 
 impl Connection {
@@ -36,6 +36,7 @@ impl Connection {
                 if octets.len() > PIECE_BYTES {
                     return Box::pin(self.take_in_pieces(&octets)).await;
                 }
+                self.give_way(octets.len()).await?;
                 self.session
                     .handle_input(std_now(), Input::Received(&octets));
             }
@@ -99,16 +100,15 @@ impl Connection {
         Ok(())
     }
 
-    /// Lets others have their turn now and then: not amid a message of usual length, which would be
-    /// kept in part meanwhile, and as many of them as there are connections.
-    async fn give_way(&mut self, octets: usize) -> Step {
-        let octets = u16::try_from(octets).unwrap_or(u16::MAX);
-        self.taken = self.taken.saturating_add(octets);
+    /// Lets others have their turn after every [`TURN_BYTES`], however small the pieces are that they come in.
+    async fn give_way(&mut self, bytes: usize) -> Step {
+        let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
+        self.taken = self.taken.saturating_add(bytes);
         if self.taken <= TURN_BYTES {
             return Ok(());
         }
         self.taken = 0;
-        self.await_others().await
+        Box::pin(self.await_others()).await
     }
 
     fn count_idle_messages(&mut self, count: u32) {

@@ -1,8 +1,8 @@
-//! Requests through a trusted proxy, on a node whose turns are given by the test.
+//! Requests that wait for their turn, on a node whose turns are given by the test.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::app::AppSettings;
@@ -78,11 +78,13 @@ async fn requests_through_a_trusted_proxy_wait_for_their_turn() {
     ] {
         assert!(waits(&proxied, line, "").await, "{line}");
     }
-    assert!(!waits(&proxied, "GET /health", "").await);
+    for path in HEALTH {
+        assert!(!waits(&proxied, &format!("GET {path}"), "").await, "{path}");
+    }
 }
 
 #[tokio::test]
-async fn every_request_of_a_socket_but_the_first_waits_for_its_turn() {
+async fn a_request_waits_for_its_turn_unless_it_came_with_its_socket() {
     let Proxied { node, router } = node().await;
     let (mut socket, stream, peer) = node.socket(false).await;
     let served = serve(Arc::clone(&node.edge), router, stream, peer);
@@ -95,6 +97,35 @@ async fn every_request_of_a_socket_but_the_first_waits_for_its_turn() {
         node.wait_for(1).await;
         node.give_turn().await;
         answer(&mut socket).await;
+    }
+}
+
+#[tokio::test]
+async fn sockets_that_were_silent_wait_when_they_all_ask_at_once() {
+    let Proxied { node, router } = node().await;
+    let mut sockets = Vec::new();
+    for _ in 0..4 {
+        let (socket, stream, peer) = node.socket(false).await;
+        *peer.turn.lock().unwrap() = Instant::now().checked_sub(Duration::from_secs(1));
+        let served = serve(Arc::clone(&node.edge), router.clone(), stream, peer);
+        node.edge.tracker.spawn(served);
+        sockets.push(socket);
+    }
+    let handshake = "GET /ws-chat HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let lines = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    for (number, socket) in sockets.iter_mut().enumerate() {
+        let request = if number % 2 == 0 { handshake } else { lines };
+        socket.write_all(request.as_bytes()).await.unwrap();
+    }
+    node.wait_for(4).await;
+    for _ in 0..4 {
+        node.give_turn().await;
+    }
+    for (number, socket) in sockets.iter_mut().enumerate() {
+        let expected = ["HTTP/1.1 101", "HTTP/1.1 200"][number % 2];
+        let answer = answer(socket).await;
+        assert!(answer.starts_with(expected), "{answer}");
     }
 }
 

@@ -1,7 +1,6 @@
 //! Readers of answers over real sockets: the buffers of the kernel are part of what is tested.
 
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -10,7 +9,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use super::*;
 use crate::budget::{Claimant, Eviction, MemorySettings};
 use crate::edge::charges::{HTTP_BYTES, SocketCharge};
-use crate::edge::listener::SEND_BUFFER_BYTES;
+use crate::edge::send_buffer::SEND_BUFFER_BYTES;
 use crate::model::Network;
 
 /// A stream with the buffer of an accepted socket, and its client with a receive buffer of this size.
@@ -124,7 +123,7 @@ fn peer_with(memory: &Memory) -> Arc<Peer> {
         address: ([192, 0, 2, 1], 1).into(),
         is_proxy: false,
         is_secure: false,
-        has_turn: AtomicBool::new(true),
+        turn: Mutex::new(None),
         place: Mutex::new(None),
         charge: SocketCharge::take(Eviction::Allowed, memory, &claimant, HTTP_BYTES).unwrap(),
     })
@@ -166,7 +165,7 @@ async fn a_client_that_asks_on_and_takes_nothing_pays_for_what_the_kernel_holds(
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_socket_is_left_with_the_time_after_which_the_kernel_gives_it_up() {
-    use crate::edge::listener::UNACKNOWLEDGED_MAX;
+    use crate::edge::send_buffer::UNACKNOWLEDGED_MAX;
     let (mut paced, mut client) = pair(Duration::from_secs(10), None, None).await;
     let stream = paced.socket.stream.as_ref().unwrap();
     let socket = SockRef::from(stream.socket()).try_clone().unwrap();
