@@ -205,7 +205,7 @@ fn known_miss_excuses_nothing_else() {
         );
     }
     // The same ratio from many addresses, and of another attack.
-    let mut figures = acceptance("logins", &[missed.clone()]);
+    let mut figures = acceptance("logins", std::slice::from_ref(&missed));
     let row = &mut figures["after"]["rows"].as_array_mut().unwrap()[3];
     row["during"]["p99_ms"] = json!(11.0);
     assert_eq!(
@@ -315,4 +315,23 @@ fn an_older_build_has_no_account_and_may_do_without() {
     let mut row = harmless();
     row["account_bytes"] = json!([null, null, null]);
     assert!(misses(&row).is_empty());
+}
+
+#[test]
+fn accepted_messages_in_queues_may_stay_up_to_the_share_of_one_address() {
+    let mib = 1_048_576.0;
+    for (attack, kept, is_missed) in [
+        ("bytes in queues", 96.0 * mib, false),
+        ("bytes in queues", 97.0 * mib, true),
+        ("queues", 2.0 * mib, true),
+    ] {
+        let mut row = harmless();
+        row["attack"] = attack.into();
+        row["account_bytes"] = json!([4.0 * mib, 200.0 * mib, 4.0 * mib + kept]);
+        assert_eq!(
+            misses(&row).len(),
+            usize::from(is_missed),
+            "{attack}, {kept}"
+        );
+    }
 }
