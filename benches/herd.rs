@@ -203,10 +203,14 @@ impl Row {
 
     fn json(&self) -> Value {
         let side = |found: &Found| {
-            let (herd, others) = (&found.herd, &found.others);
             json!({
-                "seconds": herd["seconds"], "arrival": herd["arrival"], "refused": herd["attempts_refused"],
-                "others": others["latency"],
+                "seconds": found.number("/seconds"),
+                "refused": found.number("/attempts_refused"),
+                "arrival_p50_ms": found.number("/arrival/p50_ms"),
+                "arrival_p99_ms": found.number("/arrival/p99_ms"),
+                "others_p50_ms": found.number("/latency/p50_ms"),
+                "others_p99_ms": found.number("/latency/p99_ms"),
+                "others_max_ms": found.number("/latency/max_ms"),
             })
         };
         json!({
