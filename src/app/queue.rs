@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::{App, Live, Pending, refused};
 use crate::broker::Consume;
+use crate::budget::Claimant;
 use crate::bus::queue::{QueueError, QueueMessage, Scarce};
 use crate::hub::{Opening, Shown, Subscriber};
 use crate::model::{Code, Problem, QueueArguments, UnixMillis};
@@ -86,6 +87,13 @@ impl App {
             begun.await.map_err(problem)?;
             Ok(Reply::default())
         })
+    }
+
+    /// Whether a consumer could begin, asked before others lose something for it.
+    pub(super) fn may_consume(&self, subscribe: &Subscribe, by: &Claimant) -> Result<(), Problem> {
+        let queue = subscribe.destination.to_string();
+        let may = self.broker.may_consume(&queue, &subscribe.arguments, by);
+        may.map_err(problem)
     }
 
     /// Whether a SEND to a queue says what it may, apart from what the queue knows.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{App, Live, Pending};
 use crate::broker::PatternSubscriber;
-use crate::budget::{Charge, Claimant, Evict, Pool, PoolSettings, Refused, granted};
+use crate::budget::{Charge, Claimant, Evict, Eviction, Pool, PoolSettings, Refused, granted};
 use crate::model::{Code, Destination, Problem, SessionId, is_pattern};
 use crate::session::{Subscribe, Ticket};
 
@@ -223,7 +223,7 @@ impl App {
         }
         let whose = self.evictable(live.session, subscribe);
         let (charge, pattern) = match share {
-            Share::Consumer => (Some(self.take_consumer(live)?), None),
+            Share::Consumer => (Some(self.take_consumer(live, subscribe)?), None),
             Share::Pattern => (None, self.take_pattern(live, subscribe, &whose)?),
         };
         let counted = Counted {
@@ -237,12 +237,19 @@ impl App {
         Ok(pattern)
     }
 
-    fn take_consumer(&self, live: &Live) -> Result<Charge, Problem> {
-        let taken = self.settings.pools.consumers.take(&live.claimant(), 1);
-        taken.map_err(|why| {
+    fn take_consumer(&self, live: &Live, subscribe: &Subscribe) -> Result<Charge, Problem> {
+        let by = live.claimant();
+        let mut charge = self.settings.pools.consumers.charge(&by);
+        if charge.grow_with(Eviction::Never, 1).is_ok() {
+            return Ok(charge);
+        }
+        // Another client may lose a consumer for this one, but not when the queue refuses it.
+        self.may_consume(subscribe, &by)?;
+        charge.grow(1).map_err(|why| {
             let remedy = "UNSUBSCRIBE from a queue that you do not need, or try again.";
             Self::share_refused("queue consumers", why, remedy)
-        })
+        })?;
+        Ok(charge)
     }
 
     /// The place of a pattern; nothing of one that is wanted on this node already.

@@ -76,6 +76,19 @@ impl Broker {
         }
     }
 
+    /// Whether a consumer could begin, asked before others lose something for it.
+    ///
+    /// # Errors
+    /// As [`crate::bus::queue::Queues::may_consume`].
+    pub fn may_consume(
+        &self,
+        queue: &str,
+        arguments: &QueueArguments,
+        by: &Claimant,
+    ) -> Result<(), QueueError> {
+        self.queues.may_consume(queue, arguments, by)
+    }
+
     async fn begin(&self, window: &Window, consume: &Consume) -> Result<Consumer, QueueError> {
         let prefetch = u16::try_from(window.prefetch).unwrap_or(u16::MAX);
         let Consume {

@@ -6,7 +6,8 @@
 use std::sync::{Arc, Weak};
 
 use super::claimant::Claimant;
-use super::pool::{Evict, Eviction, Missing, Pool, Refused, granted};
+use super::pool::{Evict, Eviction, Pool, Refused};
+use super::room::{Missing, granted};
 use super::state::{Amount, Slot};
 
 /// A part of a pool; dropping it gives the part back.
@@ -34,14 +35,18 @@ impl Charge {
         granted(|| self.try_grow(more))
     }
 
-    /// Takes this much more, evicting or not. An attempt that may not evict is not counted as a refusal: the caller
-    /// has another one.
+    /// Takes this much more, evicting or not, or takes nothing and finds out whether others could lose it
+    /// ([`Eviction::Possible`]). An attempt that may not evict is not counted as a refusal: the caller has another one.
     ///
     /// # Errors
     /// As [`Pool::take`].
     pub fn grow_with(&mut self, eviction: Eviction, more: u64) -> Result<(), Refused> {
         match eviction {
             Eviction::Never => self.try_grow(more).map_err(|missing| missing.why()),
+            Eviction::Possible => match self.try_grow(more) {
+                Err(missing) if missing.evictions() == 0 => Err(missing.refused()),
+                Ok(()) | Err(_) => Ok(()),
+            },
             Eviction::Allowed => self.grow(more),
         }
     }
@@ -74,11 +79,12 @@ impl Charge {
         };
         let more = to.minus(record.amount);
         if more.total() > 0
-            && let Err(why) = self.pool.admit(&state, record, to)
+            && let change = (record.amount, to)
+            && let Err(why) = self.pool.admit(&state, &record.claimant, change)
         {
             let claimant = record.claimant.clone();
             drop(state);
-            return Err(Missing::new(&self.pool, claimant, more, why));
+            return Err(Missing::new(&self.pool, claimant, change, why));
         }
         state.resize(self.slot, to);
         if more.total() == 0 {

@@ -23,7 +23,8 @@ use std::sync::Weak;
 
 use super::charge::Charge;
 use super::claimant::Claimant;
-use super::pool::{Evict, Missing, Refused, granted};
+use super::pool::{Evict, Refused};
+use super::room::{Missing, granted};
 use super::state::Amount;
 
 /// In which steps a lease follows what it covers.

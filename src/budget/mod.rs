@@ -27,6 +27,7 @@ mod order;
 mod parts;
 mod pool;
 mod reservation;
+mod room;
 mod state;
 mod tally;
 #[cfg(test)]
@@ -39,8 +40,9 @@ pub use lease::{Chunks, Lease};
 pub use memory::{Memory, MemoryOwner, MemorySettings};
 pub use multiples::Multiples;
 pub use parts::{Part, Parts};
-pub use pool::{Evict, Eviction, Missing, Pool, PoolSettings, Refused, granted};
+pub use pool::{Evict, Eviction, Pool, PoolSettings, Refused};
 pub use reservation::{MESSAGE_COST_BYTES, Reservation};
+pub use room::{Missing, granted};
 pub use tally::{Portion, Tallies};
 #[cfg(test)]
 pub(crate) use tests::Owner;

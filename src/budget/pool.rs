@@ -1,7 +1,7 @@
-//! One scarce thing: how much there is, how much each may hold, and who loses when it runs out.
+//! One scarce thing: how much there is, and how much each may hold.
 //!
-//! Not here: what the thing is, and how what is held is kept (`state`, `charge`). Invariants: visitors never
-//! use the reserve; a charge that is evicted counts as given back from that moment on.
+//! Not here: what the thing is, how what is held is kept (`state`, `charge`), when others lose for a claimant
+//! (`room`). Invariant: visitors never use the reserve.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,18 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use super::charge::Charge;
 use super::claimant::{Claimant, Key};
 use super::parts::Parts;
-use super::state::{Amount, PoolState, Record};
+use super::state::{Amount, PoolState};
 use crate::model::{Kind, Network, UserId, Width};
-
-/// A pool is short when less than this part of it is free. Before that a refusal is the claimant's own share, and
-/// nobody else loses for it.
-const SHORT_PART: u64 = 16;
 
 /// Nothing is taken away any more when at least this part of it is free.
 const CALM_PART: u64 = 8;
-
-/// How many charges are taken away for one newcomer, who may need more than the largest of them was.
-const EVICTIONS_MAX: u32 = 8;
 
 /// What a pool is made with.
 #[derive(Clone, Debug)]
@@ -79,62 +72,10 @@ pub trait Evict: Send + Sync + std::fmt::Debug {
 pub enum Eviction {
     /// It is taken of what is free.
     Never,
+    /// What is not free is not taken: it is granted, and stands for nothing, when it could be taken from others.
+    Possible,
     /// Or from others who hold much more: their sessions may end for it.
     Allowed,
-}
-
-/// What a claimant was not granted.
-#[derive(Debug)]
-pub struct Missing {
-    pool: Arc<Pool>,
-    claimant: Claimant,
-    more: Amount,
-    why: Refused,
-}
-
-impl Missing {
-    pub(super) fn new(pool: &Arc<Pool>, claimant: Claimant, more: Amount, why: Refused) -> Self {
-        Self {
-            pool: Arc::clone(pool),
-            claimant,
-            more,
-            why,
-        }
-    }
-
-    /// Why it was not granted. Counts nothing.
-    pub(super) fn why(&self) -> Refused {
-        self.why
-    }
-
-    /// Counts the refusal.
-    #[must_use]
-    pub fn refused(self) -> Refused {
-        let name = self.pool.settings.name;
-        metrics::counter!("budget_refused_total", "pool" => name).increment(1);
-        self.why
-    }
-
-    /// Takes a charge from the largest holder, if they hold much more than the claimant. Returns whether it is worth
-    /// trying again.
-    fn make_room(&self) -> bool {
-        self.pool.evict_for(&self.claimant, self.more)
-    }
-}
-
-/// Attempts something until it is granted, and takes charges from the largest holder in between. The attempt may take
-/// locks; none is held while room is made.
-///
-/// # Errors
-/// The last refusal, when no one else holds much more, or too little is made free.
-pub fn granted<T>(mut attempt: impl FnMut() -> Result<T, Missing>) -> Result<T, Refused> {
-    for _ in 0..EVICTIONS_MAX {
-        match attempt() {
-            Err(missing) if missing.make_room() => {}
-            outcome => return outcome.map_err(Missing::refused),
-        }
-    }
-    attempt().map_err(Missing::refused)
 }
 
 /// Says how much of a pool something uses up that no client is charged for alone.
@@ -222,7 +163,7 @@ impl Pool {
     }
 
     /// How much is used up by what the shared parts of charges refer to.
-    fn used_by_shared(&self) -> u64 {
+    pub(super) fn used_by_shared(&self) -> u64 {
         self.gauged(|of| of == Gauged::Shared)
     }
 
@@ -297,14 +238,24 @@ impl Pool {
     pub(super) fn admit(
         &self,
         state: &PoolState,
-        record: &Record,
-        to: Amount,
+        claimant: &Claimant,
+        change: (Amount, Amount),
+    ) -> Result<(), Refused> {
+        let free = self.free(state, claimant.kind, 0);
+        self.admit_at(free, state, claimant, change)
+    }
+
+    /// The same while so much is free.
+    pub(super) fn admit_at(
+        &self,
+        free: u64,
+        state: &PoolState,
+        claimant: &Claimant,
+        (from, to): (Amount, Amount),
     ) -> Result<(), Refused> {
         if self.settings.capacity == 0 {
             return Ok(());
         }
-        let (claimant, from) = (&record.claimant, record.amount);
-        let free = self.free(state, claimant.kind);
         let more = to.minus(from).own;
         if to.total() > from.total() {
             let wanted = to.total() - from.total();
@@ -344,12 +295,12 @@ impl Pool {
         limit.min(most.saturating_mul(claimant.multiple.into()))
     }
 
-    /// What is left for a client of this kind.
-    fn free(&self, state: &PoolState, kind: Kind) -> u64 {
+    /// What is left for a client of this kind. `going` is what will no longer be used up by shared things.
+    pub(super) fn free(&self, state: &PoolState, kind: Kind, going: u64) -> u64 {
         let PoolSettings {
             capacity, reserve, ..
         } = self.settings;
-        let together = self.used_together();
+        let together = self.used_together().saturating_sub(going);
         let left = capacity.saturating_sub(state.used + together);
         match kind.has_account() {
             true => left,
@@ -363,27 +314,6 @@ impl Pool {
     /// Below this use nothing is taken away.
     pub(super) fn calm(&self) -> u64 {
         self.settings.capacity - self.settings.capacity / CALM_PART
-    }
-
-    /// Takes one charge from the largest holder, if the pool is short and they hold much more than the newcomer.
-    fn evict_for(&self, claimant: &Claimant, more: Amount) -> bool {
-        let whose = {
-            let mut state = self.lock();
-            let free = self.free(&state, claimant.kind);
-            if free >= more.own && free > self.settings.capacity / SHORT_PART {
-                return false;
-            }
-            let found = state.largest(claimant, more, self.used_by_shared());
-            let Some(whose) = found.and_then(|slot| state.evict(slot)) else {
-                return false;
-            };
-            whose
-        };
-        metrics::counter!("budget_evicted_total", "pool" => self.settings.name).increment(1);
-        if let Some(whose) = whose.upgrade() {
-            whose.evict();
-        }
-        true
     }
 }
 

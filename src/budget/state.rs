@@ -271,14 +271,7 @@ impl PoolState {
         more: Amount,
         together: u64,
     ) -> Option<Slot> {
-        let shared = self.shared.max(1);
-        let weigh = |amount: Amount| {
-            let part = u128::from(amount.shared) * u128::from(together.min(shared));
-            let part = part / u128::from(shared);
-            amount
-                .own
-                .saturating_add(u64::try_from(part).unwrap_or(u64::MAX))
-        };
+        let weigh = weigher(self.shared, together);
         let mine = newcomer.keys().into_iter().map(|key| self.held_by(&key));
         let mine = mine.map(weigh).max().unwrap_or(0);
         let mine = mine.saturating_add(weigh(more)) / u64::from(newcomer.multiple.max(1));
@@ -287,6 +280,11 @@ impl PoolState {
         let multiple = self.record(slot)?.claimant.multiple.max(1);
         let theirs = weigh(self.held_by(&Key::Network(group.network())));
         (theirs / u64::from(multiple) > mine.saturating_mul(2)).then_some(slot)
+    }
+
+    /// How much an amount uses up on average, as [`PoolState::largest`] compares it.
+    pub(super) fn weigh(&self, amount: Amount, together: u64) -> u64 {
+        weigher(self.shared, together)(amount)
     }
 
     fn order(&mut self) -> &Order {
@@ -318,5 +316,16 @@ impl PoolState {
         if self.used < used && made_at.is_some_and(|at| at.elapsed() >= ORDER_KEPT) {
             self.order = None;
         }
+    }
+}
+
+/// Weighs what is shared by what it uses up on average: `together` of all references, which are `shared`.
+fn weigher(shared: u64, together: u64) -> impl Fn(Amount) -> u64 + Copy {
+    let shared = shared.max(1);
+    let together = together.min(shared);
+    move |amount| {
+        let part = u128::from(amount.shared) * u128::from(together) / u128::from(shared);
+        let part = u64::try_from(part).unwrap_or(u64::MAX);
+        amount.own.saturating_add(part)
     }
 }

@@ -1,6 +1,7 @@
 //! Shares of a pool: who gets how much, and who loses.
 
 mod evicting;
+mod refused;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -55,8 +55,8 @@ pub(super) enum Refusal {
     Network,
 }
 
-/// Takes two things, or neither. Others lose something for one only when the other is held, unless both are short, so
-/// that no session ends for a client who is refused in the end.
+/// Takes two things, or neither. Others lose something for one only when the other is held or, when both are short,
+/// could be taken too, so that no session ends for a client who is refused in the end.
 pub(super) fn both<A, B>(
     mut first: impl FnMut(Eviction) -> Result<A, Refusal>,
     mut second: impl FnMut(Eviction) -> Result<B, Refusal>,
@@ -67,6 +67,7 @@ pub(super) fn both<A, B>(
     if let Ok(second) = second(Eviction::Never) {
         return Ok((first(Eviction::Allowed)?, second));
     }
+    second(Eviction::Possible)?;
     Ok((first(Eviction::Allowed)?, second(Eviction::Allowed)?))
 }
 
@@ -116,7 +117,8 @@ impl Admission {
         self.may_open(client)?;
         let claimant = self.multiples.stranger(client);
         let permit = place(&self.sessions, &claimant, eviction)?;
-        match self.handshakes.take(&claimant) {
+        // What is only possible uses up nothing of the rate.
+        match eviction == Eviction::Possible || self.handshakes.take(&claimant) {
             true => Ok(permit),
             false => Err(Refusal::Rate),
         }

@@ -4,10 +4,12 @@
 //! the two is bounded in time and in size, and a head is believed of a trusted proxy only; of
 //! everybody else it is octets like any others.
 
+use std::io;
 use std::sync::{Arc, Mutex};
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 
 use super::Edge;
 use super::admission::{Refusal, both};
@@ -15,6 +17,7 @@ use super::peer::Peer;
 use super::proxy_head::{self, Head};
 use super::settings::ProxyHead;
 use super::stream::Stream;
+use super::tls::Certificates;
 
 /// What TLS may hold of what is written and not sent, or not encrypted yet; `charges::TLS_BYTES` covers it.
 const TLS_BUFFER_BYTES: usize = 16 << 10;
@@ -79,10 +82,7 @@ pub(super) async fn secured(edge: &Edge, stream: TcpStream) -> Result<Stream, Lo
     let Some(certificates) = &edge.certificates else {
         return Ok(Stream::Plain(stream));
     };
-    let acceptor = certificates.acceptor();
-    let handshake = Box::pin(acceptor.accept_with(stream, |session| {
-        session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
-    }));
+    let handshake = Box::pin(handshake(certificates, stream));
     let patience = edge.settings.header_read_timeout;
     let secured = tokio::select! {
         secured = timeout(patience, handshake) => secured,
@@ -100,3 +100,17 @@ pub(super) async fn secured(edge: &Edge, stream: TcpStream) -> Result<Stream, Lo
         }
     }
 }
+
+/// The handshake. The session that follows buffers [`TLS_BUFFER_BYTES`] of what is written to it.
+fn handshake(
+    certificates: &Certificates,
+    stream: TcpStream,
+) -> impl Future<Output = io::Result<TlsStream<TcpStream>>> + use<> {
+    let acceptor = certificates.acceptor();
+    acceptor.accept_with(stream, |session| {
+        session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -96,8 +96,10 @@ impl SocketCharge {
         more: u64,
     ) -> Result<(), Refusal> {
         let mut charge = charge_of(eviction, memory, who, more)?;
-        charge.set_evictable(self.whose());
-        *self.lock() = charge;
+        if eviction != Eviction::Possible {
+            charge.set_evictable(self.whose());
+            *self.lock() = charge;
+        }
         Ok(())
     }
 

@@ -74,7 +74,7 @@ pub(super) async fn refuse(edge: &Edge, stream: Stream, refusal: Refusal) {
 pub(super) struct Tcp(Duplex);
 
 impl Tcp {
-    fn new(stream: Stream) -> Self {
+    pub(super) fn new(stream: Stream) -> Self {
         Self(Duplex::new(stream, false))
     }
 

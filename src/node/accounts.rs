@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::config::{Config, Secret};
 use super::kept::Kept;
+use super::memory::Limit;
 use crate::identity::Visitors;
 use crate::identity::accounts::{
     AccountSettings, Accounts, IssuerSettings, IssuerSpec, Issuers, Jwt, JwtSettings, KeyMaterial,
@@ -93,6 +94,7 @@ pub(super) fn open(
         registrations_per_net: settings.register_per_net,
         visitor_token_ttl: settings.anon_token_ttl,
         public_url,
+        hashes: Limit::of(settings.memory_limit.0 as u64).hashes,
     };
     Ok(Arc::new(Accounts::new(parts, settings)))
 }

@@ -1,13 +1,14 @@
 //! How much memory clients may occupy, and what the process occupies.
 //!
-//! Not here: who gets how much of it (`budget`). Invariant: the account never has more than
-//! [`LIMIT_PERCENT`] of what the system gives the process, whatever `MEMORY_LIMIT` says, so that the
-//! account refuses before the system kills.
+//! Not here: who gets how much of it (`budget`). Invariant: the account and what hashes of passwords may take
+//! together never have more than [`LIMIT_PERCENT`] of what the system gives the process, whatever `MEMORY_LIMIT` says,
+//! so that the account refuses before the system kills.
 
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
 use crate::budget::Memory;
+use crate::identity::accounts::HashLimit;
 
 /// The part of the system's limit that clients may occupy; the rest is for the process itself.
 const LIMIT_PERCENT: u64 = 80;
@@ -17,6 +18,8 @@ const LIMIT_PERCENT: u64 = 80;
 pub(super) struct Limit {
     /// In bytes.
     pub(super) bytes: u64,
+    /// How many passwords are hashed at a time, in memory beside the account.
+    pub(super) hashes: HashLimit,
     /// The limit of the system that made it smaller than `MEMORY_LIMIT`, in bytes.
     pub(super) system: Option<u64>,
 }
@@ -24,20 +27,18 @@ pub(super) struct Limit {
 impl Limit {
     /// What `MEMORY_LIMIT` comes to on this system.
     pub(super) fn of(wanted: u64) -> Self {
-        Self::within(wanted, system_limit(Path::new("/")))
+        Self::within(wanted, system_limit(Path::new("/")), HashLimit::of)
     }
 
-    fn within(wanted: u64, system: Option<u64>) -> Self {
-        let part = system.map(|bytes| (bytes / 100 * LIMIT_PERCENT, bytes));
-        match part {
-            Some((part, system)) if part < wanted => Self {
-                bytes: part,
-                system: Some(system),
-            },
-            _ => Self {
-                bytes: wanted,
-                system: None,
-            },
+    fn within(wanted: u64, system: Option<u64>, hashes: impl Fn(u64) -> HashLimit) -> Self {
+        let part = system.map_or(u64::MAX, |bytes| bytes / 100 * LIMIT_PERCENT);
+        let hashes = hashes(wanted.min(part));
+        // Half of it at least: a system that has no room for a hash besides is too small for this process.
+        let beside_hashes = part.saturating_sub(hashes.bytes()).max(part / 2);
+        Self {
+            bytes: wanted.min(beside_hashes),
+            hashes,
+            system: system.filter(|_| beside_hashes < wanted),
         }
     }
 }
@@ -159,15 +160,27 @@ mod tests {
     }
 
     #[test]
-    fn the_account_is_at_most_four_fifths_of_what_the_system_gives() {
+    fn the_account_and_the_hashes_are_at_most_four_fifths_of_what_the_system_gives() {
         let check = |wanted: u64, system: Option<u64>, bytes: u64, is_less: bool| {
-            let limit = Limit::within(wanted * MIB, system.map(|system| system * MIB));
-            assert_eq!(limit.bytes, bytes * MIB);
+            let hashes = |bytes| HashLimit::for_cores(64, bytes);
+            let limit = Limit::within(wanted * MIB, system.map(|system| system * MIB), hashes);
+            assert_eq!(limit.bytes / MIB, bytes, "{limit:?}");
             assert_eq!(limit.system.is_some(), is_less, "{limit:?}");
+            if let Some(system) = system.filter(|system| *system >= 64) {
+                let together = limit.bytes + limit.hashes.bytes();
+                assert!(together <= system * MIB / 100 * LIMIT_PERCENT, "{limit:?}");
+            }
         };
         check(1_024, None, 1_024, false);
         check(1_024, Some(2_000), 1_024, false);
-        check(1_024, Some(500), 400, true);
+        // 400 MiB in all, of which one hash takes 19.
+        check(1_024, Some(500), 381, true);
+        // Three hashes beside the account.
+        check(1_024, Some(1_300), 983, true);
+        // 32 hashes on 64 cores.
+        check(16_384, Some(16_384), 12_499, true);
+        check(64, Some(64), 32, true);
+        check(64, Some(11), 4, true);
     }
 
     #[test]

@@ -59,6 +59,14 @@ async fn until_not_ready(node: &Node) {
     }
 }
 
+async fn until_ready(node: &Node) {
+    let began = Instant::now();
+    while get(node.address(), "/api/v1/health/ready").await.0 != 200 {
+        assert!(began.elapsed() < PATIENCE, "it does not become ready");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_deleted_database_file_ends_receipts_and_readiness() {
     let node = Node::start("node", &[]).await;
@@ -102,6 +110,33 @@ async fn a_replaced_database_file_ends_receipts_and_is_left_alone() {
     assert!(!is_receipted(&mut client, 3).await);
     let ended = node.stop().await;
     assert!(ended.output.contains("was replaced"), "{}", ended.output);
+}
+
+/// A link that leads to itself stands for everything that keeps the system from looking at a path.
+#[tokio::test]
+async fn a_directory_that_cannot_be_looked_at_refuses_until_it_can() {
+    let outer = tempfile::tempdir().unwrap();
+    let (folder, aside) = (outer.path().join("data"), outer.path().join("aside"));
+    fs::create_dir(&folder).unwrap();
+    let node = Node::start_in("node", &folder, &[]).await;
+    let mut client = connected(&node).await;
+    assert!(is_receipted(&mut client, 1).await);
+    for number in [2, 4] {
+        fs::rename(&folder, &aside).unwrap();
+        std::os::unix::fs::symlink(&folder, &folder).unwrap();
+        assert!(!is_receipted(&mut client, number).await);
+        until_not_ready(&node).await;
+        fs::remove_file(&folder).unwrap();
+        fs::rename(&aside, &folder).unwrap();
+        // Nothing has replaced the files meanwhile, so the node goes on without a restart.
+        assert!(is_receipted(&mut client, number + 1).await);
+        until_ready(&node).await;
+    }
+    let conn = rusqlite::Connection::open(folder.join("stompbox.db")).unwrap();
+    let count: u32 = conn
+        .query_row("SELECT count(*) FROM messages", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(count, 3);
 }
 
 #[tokio::test]

@@ -2,9 +2,8 @@
 //! when to come back.
 //!
 //! What the chat is compared with is the chat beside the same generator, which then floods a sink that answers
-//! at once, while a thread of the priority of the hashes keeps a core busy with nothing. The aim is that the chat's
-//! p99 is at most twice that, by the median of several rounds. On two cores that is missed. Invariant: it becomes no
-//! worse than it is ([`REACHED`]).
+//! at once, while a thread of the priority of the hashes keeps a core busy with nothing. Invariant: the chat's p99 is at
+//! most twice that, by the medians of several rounds.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,15 +20,12 @@ use crate::support::api::{Member, PASSWORD, post};
 use crate::support::client::Client;
 use crate::support::node::Node;
 
-/// For how long the chat is measured beside the sink, and beside the node, in each round.
-const SPAN: Duration = Duration::from_secs(2);
+/// For how long the chat is measured beside the sink, and beside the node, in each round: some 200 messages, of which
+/// the slowest does not count.
+const SPAN: Duration = Duration::from_secs(4);
 
-/// How much the chat's p99 should grow beside the sign-ins at most.
-const RATIO_MAX: u32 = 2;
-
-/// What the chat's p99 comes to beside the flood on two cores: 4.5 to 6.3 ms were measured, where twice the p99
-/// without it is 5 ms. Lower this when that is reached.
-const REACHED: Duration = Duration::from_millis(10);
+/// How much the chat's p99 may grow beside the sign-ins.
+const RATIO_MAX: f64 = 2.0;
 
 /// The nice value of the threads that hash.
 const NICE: i32 = 10;
@@ -176,17 +172,15 @@ async fn a_hundred_and_ten_logins_a_second_leave_the_chat_alone() {
     let _warm = latencies(&mut pair, Instant::now() + Duration::from_secs(1)).await;
     let before_mib = peak_mib(&node);
     let sink = sink();
-    let (mut alone, mut quiet, mut loud) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut quiet, mut loud) = (Vec::new(), Vec::new());
     let mut all = Answers::default();
     // Side by side, so that a machine that slows down meanwhile is in both.
     for _ in 0..ROUNDS {
-        for (is_busy, spans) in [(false, &mut alone), (true, &mut quiet)] {
-            let busy = is_busy.then(BusyCore::new);
-            let drained = flood_beside(sink, SPAN);
-            spans.push(p99(&latencies(&mut pair, Instant::now() + SPAN).await));
-            assert_eq!(drained.join().unwrap().signed_in, 0);
-            drop(busy);
-        }
+        let busy = BusyCore::new();
+        let drained = flood_beside(sink, SPAN);
+        quiet.push(p99(&latencies(&mut pair, Instant::now() + SPAN).await));
+        assert_eq!(drained.join().unwrap().signed_in, 0);
+        drop(busy);
         let flooding = flood_beside(node.address(), SPAN);
         loud.push(p99(&latencies(&mut pair, Instant::now() + SPAN).await));
         let answers = flooding.join().unwrap();
@@ -194,19 +188,21 @@ async fn a_hundred_and_ten_logins_a_second_leave_the_chat_alone() {
         all.wrong += answers.wrong;
         all.refused += answers.refused;
     }
-    let [alone, quiet, loud] = [alone, quiet, loud].map(|mut spans: Vec<Duration>| {
+    eprintln!("p99 of the rounds: {quiet:?} beside a sink and a busy core, {loud:?} beside them");
+    let [quiet, loud] = [quiet, loud].map(|mut spans: Vec<Duration>| {
         spans.sort_unstable();
         spans[ROUNDS / 2]
     });
+    let ratio = loud.as_secs_f64() / quiet.as_secs_f64();
     let grown = peak_mib(&node) - before_mib;
     eprintln!(
-        "{OFFERED} logins/s offered: {all:?}; p99 {alone:?} beside a sink, {quiet:?} beside a sink and a busy \
-         core, {loud:?} beside them; {grown} MiB more"
+        "{OFFERED} logins/s offered: {all:?}; p99 {quiet:?} beside a sink and a busy core, {loud:?} beside them: \
+         {ratio:.2} times; {grown} MiB more"
     );
     assert!(all.signed_in + all.wrong > 100, "{all:?}");
     assert!(
-        loud <= (quiet * RATIO_MAX).max(REACHED),
-        "{loud:?} beside them, {quiet:?} beside a busy core"
+        ratio <= RATIO_MAX,
+        "{loud:?} beside them, {quiet:?} beside a busy core: {ratio:.2} times"
     );
     assert!(grown < MEMORY_MIB, "{grown} MiB more than before");
 }

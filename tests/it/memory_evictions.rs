@@ -97,6 +97,14 @@ async fn fill(node: &Node, from: Ipv4Addr, request: &str) -> Vec<TcpStream> {
         sockets.retain(|socket| !is_closed(socket));
         refused += all - sockets.len();
     }
+    // Refusals that a busy machine tells late.
+    let mut looks = 0;
+    while looks < 5 {
+        sleep(Duration::from_millis(20)).await;
+        let all = sockets.len();
+        sockets.retain(|socket| !is_closed(socket));
+        looks = if sockets.len() < all { 0 } else { looks + 1 };
+    }
     sockets
 }
 

@@ -8,8 +8,15 @@ use crate::budget::state::Amount;
 use crate::budget::{Claimant, Evict, Memory, MemorySettings, Refused};
 use crate::model::{Kind, Network};
 
+/// Counts how often a charge was taken away.
 #[derive(Debug, Default)]
-struct Told(AtomicUsize);
+pub(super) struct Told(AtomicUsize);
+
+impl Told {
+    pub(super) fn count(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+}
 
 impl Evict for Told {
     fn evict(&self) {

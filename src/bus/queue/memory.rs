@@ -23,7 +23,7 @@ use super::{
     Consumer, MESSAGE_COST_BYTES, QueueError, QueueMessage, QueueSettings, Queues, Scarce, Sent,
     Settler, Tag, Wish,
 };
-use crate::budget::{Claimant, Evict, Memory, Pool, Tallies};
+use crate::budget::{Claimant, Evict, Eviction, Memory, Pool, Tallies};
 use crate::model::{QueueArguments, Verdict};
 
 /// One node's handle on the queues of a process.
@@ -130,17 +130,16 @@ impl Queues for MemoryQueues {
     ) -> Result<Sent, QueueError> {
         self.check()?;
         let wish = Wish::new(arguments, by, &self.shared.settings)?;
+        let cost = message.octets().saturating_add(MESSAGE_COST_BYTES);
+        // Before the queue, for which another client may lose one.
+        let portion = self.shared.bytes.take(by, cost);
+        let portion = portion.map_err(|why| QueueError::Share {
+            of: Scarce::Bytes,
+            why,
+        })?;
         let now = Instant::now();
         let mut state = self.shared.reach(queue, &wish, now)?;
-        let cost = message.octets().saturating_add(MESSAGE_COST_BYTES);
-        let taken = self.shared.bytes.take(by, cost);
-        let put = match taken {
-            Ok(portion) => state.put(queue, message, portion, now),
-            Err(why) => Err(QueueError::Share {
-                of: Scarce::Bytes,
-                why,
-            }),
-        };
+        let put = state.put(queue, message, portion, now);
         if put.is_err() {
             state.forget_if_unused(queue);
         }
@@ -173,6 +172,31 @@ impl Queues for MemoryQueues {
             consumer,
         });
         Ok(Consumer { taken, settler })
+    }
+
+    fn may_consume(
+        &self,
+        queue: &str,
+        arguments: &QueueArguments,
+        by: &Claimant,
+    ) -> Result<(), QueueError> {
+        self.check()?;
+        let wish = Wish::new(arguments, by, &self.shared.settings)?;
+        let now = Instant::now();
+        let is_there = {
+            let mut state = self.shared.lock();
+            state.sweep(now);
+            state.find(queue, &wish, now)?
+        };
+        if is_there {
+            return Ok(());
+        }
+        let mut place = self.shared.queues.charge(by);
+        let taken = place.grow_with(Eviction::Possible, 1);
+        taken.map_err(|why| QueueError::Share {
+            of: Scarce::Queues,
+            why,
+        })
     }
 
     /// Messages in queues have shares of their own. The account counts them, and takes none away: they are receipted.

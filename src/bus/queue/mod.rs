@@ -291,6 +291,18 @@ pub trait Queues: Send + Sync + std::fmt::Debug {
         by: &Claimant,
     ) -> Result<Consumer, QueueError>;
 
+    /// Whether a consumer could begin, as far as that is known here: asked before others lose something for it.
+    /// Nothing is made, taken or evicted.
+    ///
+    /// # Errors
+    /// As [`Queues::consume`].
+    fn may_consume(
+        &self,
+        queue: &str,
+        arguments: &QueueArguments,
+        by: &Claimant,
+    ) -> Result<(), QueueError>;
+
     /// From now on what this process keeps of queues and their consumers draws on this account.
     fn draw_on(&self, memory: &Arc<Memory>);
 

@@ -271,7 +271,7 @@ fn others_lose_for_one_thing_only_when_the_other_is_held() {
                 if eviction == Eviction::Allowed {
                     evicted.borrow_mut().push(name);
                 }
-                match refused[usize::from(eviction == Eviction::Allowed)] {
+                match refused[usize::from(eviction != Eviction::Never)] {
                     true => Err(Refusal::Memory),
                     false => Ok(()),
                 }
@@ -289,4 +289,5 @@ fn others_lose_for_one_thing_only_when_the_other_is_held() {
     assert_eq!(evicting(free, none), (false, "b".to_owned()));
     assert_eq!(evicting(none, short), (false, "a".to_owned()));
     assert_eq!(evicting(short, short), (true, "ab".to_owned()));
+    assert_eq!(evicting(short, none), (false, String::new()));
 }

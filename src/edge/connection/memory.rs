@@ -139,3 +139,6 @@ impl Connection {
 fn beyond_base(bytes: usize) -> u64 {
     bytes.saturating_sub(BASE_BYTES) as u64
 }
+
+#[cfg(test)]
+mod tests;

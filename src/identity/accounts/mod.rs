@@ -37,6 +37,7 @@ pub use issuers::{
     InvalidIssuer, IssuerSettings, IssuerSpec, Issuers, KeyPlace, KeySource, read_issuers,
 };
 pub use jwt::{Jwt, JwtSettings, KeyError, KeyMaterial};
+pub use passwords::HashLimit;
 pub use settings::AccountSettings;
 pub use types::{Banned, LoggedIn, Login, Pair, RefreshRefused, Registration, Upgrade};
 
@@ -124,8 +125,8 @@ impl Accounts {
             jwt: parts.jwt,
             issuers: parts.issuers,
             work: parts.work,
+            passwords: Passwords::new(settings.hashes),
             settings,
-            passwords: Passwords::new(),
             failures: Failures::new(),
             bans: BanTable::default(),
             admitted: Admitted::new(),

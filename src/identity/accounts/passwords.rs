@@ -2,8 +2,8 @@
 //!
 //! Not here: what makes a password good enough (`strength`), the hash itself (`hashes`), how often a client may be
 //! wrong (`failures`). Invariant: scoring and hashing run on threads of low priority, under permits: one
-//! for two cores, and on a single core one that rests as long as it has worked. So memory and the
-//! rest of the node stay bounded however many clients ask. An e-mail that nobody has costs the same
+//! for two cores, fewer where memory is small, and on a single core one that rests as long as it has worked. So memory
+//! and the rest of the node stay bounded however many clients ask. An e-mail that nobody has costs the same
 //! work as one that has an account.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,11 +22,50 @@ use crate::model::{Code, Problem};
 const WAITING_MAX: usize = 32;
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
+/// The part of the memory of clients that hashes may take, unless one hash takes more.
+const MEMORY_PART: u64 = 16;
+
+/// How many passwords are hashed at a time, and how many bytes that takes, where clients may occupy so many bytes in
+/// all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashLimit {
+    cores: usize,
+    permits: u32,
+}
+
+impl HashLimit {
+    /// That of this machine.
+    #[must_use]
+    pub fn of(memory_bytes: u64) -> Self {
+        let cores = std::thread::available_parallelism();
+        Self::for_cores(cores.map_or(1, usize::from), memory_bytes)
+    }
+
+    /// One for two cores, and a sixteenth of the memory at most; at least one.
+    #[must_use]
+    pub fn for_cores(cores: usize, memory_bytes: u64) -> Self {
+        let by_cores = u32::try_from(cores / 2).unwrap_or(u32::MAX);
+        let by_memory = memory_bytes / MEMORY_PART / hashes::HASH_BYTES;
+        let by_memory = u32::try_from(by_memory).unwrap_or(u32::MAX);
+        Self {
+            cores,
+            permits: by_cores.min(by_memory).max(1),
+        }
+    }
+
+    /// How many bytes the hashes that are computed at a time take.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        u64::from(self.permits) * hashes::HASH_BYTES
+    }
+}
+
 /// Scores, hashes and verifies. One value per node.
 #[derive(Debug)]
 pub(super) struct Passwords {
     threads: WorkerThreads,
     permits: Arc<Semaphore>,
+    permits_max: u32,
     waiting: AtomicUsize,
     /// On a single core: until when the only permit rests. A std mutex: it guards one value and is
     /// never held across an await.
@@ -43,18 +82,14 @@ impl Drop for Place<'_> {
 }
 
 impl Passwords {
-    pub(super) fn new() -> Self {
-        let cores = std::thread::available_parallelism();
-        Self::for_cores(cores.map_or(1, usize::from))
-    }
-
-    fn for_cores(cores: usize) -> Self {
-        let permits = (cores / 2).max(1);
+    pub(super) fn new(limit: HashLimit) -> Self {
+        let permits = limit.permits as usize;
         Self {
             threads: WorkerThreads::new("passwords", permits),
             permits: Arc::new(Semaphore::new(permits)),
+            permits_max: limit.permits,
             waiting: AtomicUsize::new(0),
-            rest: (cores < 2).then(|| Arc::new(Mutex::new(Instant::now()))),
+            rest: (limit.cores < 2).then(|| Arc::new(Mutex::new(Instant::now()))),
         }
     }
 
@@ -64,7 +99,7 @@ impl Passwords {
     /// `validation_failed` in the field `password` when it is easily guessed; `overloaded`.
     pub(super) async fn hash(&self, new: NewPassword<'_>) -> Result<String, Problem> {
         new.check()?;
-        let permit = self.permit().await?;
+        let permit = self.permit(1).await?;
         let new = new.to_scored();
         self.work(permit, move || {
             if let Err(problem) = new.score() {
@@ -86,21 +121,28 @@ impl Passwords {
         if password.len() > BYTES_MAX {
             return Ok(false);
         }
-        let permit = self.permit().await?;
+        let permit = self.permit(self.permits_for(hashes::bytes(hash))).await?;
         may_go_on()?;
         let (password, hash) = (password.to_owned(), hash.to_owned());
         let verify = move || Some(hashes::is_of(password.as_bytes(), &hash));
         self.work(permit, verify).await
     }
 
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, Problem> {
+    /// How many permits a hash takes: as many as have its bytes, as far as there are that many.
+    fn permits_for(&self, bytes: u64) -> u32 {
+        let permits = u32::try_from(bytes.div_ceil(hashes::HASH_BYTES)).unwrap_or(u32::MAX);
+        permits.min(self.permits_max)
+    }
+
+    async fn permit(&self, number: u32) -> Result<OwnedSemaphorePermit, Problem> {
         let waiting = self.waiting.fetch_add(1, Ordering::AcqRel);
         let _place = Place(&self.waiting);
         if waiting >= WAITING_MAX {
             return Err(overloaded());
         }
         let permit = async {
-            let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+            let permit = Arc::clone(&self.permits).acquire_many_owned(number);
+            let permit = permit.await.ok()?;
             if let Some(rest) = &self.rest {
                 let until = *rest.lock().unwrap_or_else(PoisonError::into_inner);
                 tokio::time::sleep_until(until).await;
@@ -149,9 +191,55 @@ mod tests {
     use super::super::hashes::DUMMY;
     use super::*;
 
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn hashes_take_a_sixteenth_of_the_memory_and_half_of_the_cores_at_most() {
+        for (cores, memory, permits) in [
+            (64, u64::MAX, 32),
+            (64, 16_384 * MIB, 32),
+            (64, 1_024 * MIB, 3),
+            (64, 512 * MIB, 1),
+            (64, 64 * MIB, 1),
+            (4, 1_024 * MIB, 2),
+            (1, 1_024 * MIB, 1),
+        ] {
+            let limit = HashLimit::for_cores(cores, memory);
+            assert_eq!(
+                limit.permits,
+                permits,
+                "{cores} cores, {} MiB",
+                memory / MIB
+            );
+            assert!(limit.bytes() <= (memory / 16).max(hashes::HASH_BYTES));
+            let passwords = Passwords::new(limit);
+            assert_eq!(passwords.permits.available_permits(), permits as usize);
+        }
+    }
+
+    /// Otherwise as many of them as there are permits would take three times the memory that is counted for hashes.
+    #[tokio::test]
+    async fn a_hash_that_needs_more_memory_takes_more_permits() {
+        let passwords = Passwords::new(HashLimit::for_cores(64, 1_024 * MIB));
+        assert_eq!(passwords.permits_for(hashes::HASH_BYTES), 1);
+        assert_eq!(passwords.permits_for(hashes::HASH_BYTES + 1), 2);
+        assert_eq!(passwords.permits_for(64 * MIB), 3);
+        let held = passwords.permit(1).await.unwrap();
+        // 32 MiB, and no hash of any password.
+        let large = "$argon2id$v=19$m=32768,t=1,p=1$c3RvbXBib3gtZHVtbXktMQ$\
+                     YW4gb3V0cHV0IG9mIG5vIHBhc3N3b3JkIGF0IGFsbC4";
+        let more = passwords.permit(1).await.unwrap();
+        let mut verifying = Box::pin(passwords.verify("imported", large, || Ok(())));
+        assert!(futures_util::poll!(&mut verifying).is_pending());
+        assert_eq!(passwords.waiting.load(Ordering::Acquire), 1);
+        drop(more);
+        assert!(!verifying.await.unwrap());
+        drop(held);
+    }
+
     #[tokio::test]
     async fn a_password_is_that_of_its_hash_only() {
-        let passwords = Passwords::new();
+        let passwords = Passwords::new(HashLimit::of(u64::MAX));
         let new = NewPassword {
             password: "correct horse battery",
             email: "",
@@ -172,7 +260,7 @@ mod tests {
 
     #[tokio::test]
     async fn beyond_the_queue_the_answer_comes_at_once() {
-        let passwords = Arc::new(Passwords::new());
+        let passwords = Arc::new(Passwords::new(HashLimit::of(u64::MAX)));
         let held = Arc::clone(&passwords.permits)
             .acquire_many_owned(u32::try_from(passwords.permits.available_permits()).unwrap());
         let held = held.await.unwrap();
@@ -195,7 +283,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_weak_password_is_scored_under_a_permit_and_not_hashed() {
-        let passwords = Passwords::new();
+        let passwords = Passwords::new(HashLimit::of(u64::MAX));
         let weak = NewPassword {
             password: "passwordpassword",
             email: "",
@@ -217,8 +305,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_single_core_rests_as_long_as_it_has_worked() {
-        let passwords = Passwords::for_cores(1);
-        let permit = passwords.permit().await.unwrap();
+        let passwords = Passwords::new(HashLimit::for_cores(1, u64::MAX));
+        let permit = passwords.permit(1).await.unwrap();
         let work = Duration::from_millis(40);
         let busy = move || {
             let began = std::time::Instant::now();
@@ -229,8 +317,12 @@ mod tests {
         };
         passwords.work(permit, busy).await.unwrap();
         let began = Instant::now();
-        let _next = passwords.permit().await.unwrap();
+        let _next = passwords.permit(1).await.unwrap();
         assert!(began.elapsed() >= work / 2, "{:?}", began.elapsed());
-        assert!(Passwords::for_cores(2).rest.is_none());
+        assert!(
+            Passwords::new(HashLimit::for_cores(2, u64::MAX))
+                .rest
+                .is_none()
+        );
     }
 }

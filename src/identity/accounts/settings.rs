@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use super::passwords::HashLimit;
+
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// How accounts are treated.
@@ -26,6 +28,8 @@ pub struct AccountSettings {
     pub visitor_token_ttl: Duration,
     /// `PUBLIC_URL`: where people reach the service, without a `/` at the end; for links in letters.
     pub public_url: String,
+    /// How many passwords are hashed at a time.
+    pub hashes: HashLimit,
 }
 
 impl Default for AccountSettings {
@@ -38,6 +42,7 @@ impl Default for AccountSettings {
             registrations_per_net: 300,
             visitor_token_ttl: 30 * 24 * 60 * MINUTE,
             public_url: "http://localhost:8080".to_owned(),
+            hashes: HashLimit::of(u64::MAX),
         }
     }
 }

@@ -132,6 +132,21 @@ impl Known {
         Ok(true)
     }
 
+    /// Whether [`Known::use_it`] would find the queue or a place for it.
+    pub(super) fn may_use(&self, queue: &str, wish: &Wish) -> Result<(), QueueError> {
+        let mut state = self.lock();
+        if state.queues.contains_key(queue) {
+            return Ok(());
+        }
+        state.sweep(Instant::now(), &self.settings);
+        // Places of queues are not taken from others here.
+        let mut place = self.queues.charge(&wish.by);
+        place.grow_of_free(1).map_err(|why| QueueError::Share {
+            of: Scarce::Queues,
+            why,
+        })
+    }
+
     /// Takes the share of a message that is sent.
     pub(super) fn take_bytes(&self, by: &Claimant, bytes: u64) -> Result<Portion, QueueError> {
         let cost = bytes.saturating_add(MESSAGE_COST_BYTES);

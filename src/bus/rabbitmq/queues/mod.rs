@@ -313,6 +313,16 @@ impl Queues for RabbitQueues {
         Ok(Consumer { taken, settler })
     }
 
+    fn may_consume(
+        &self,
+        queue: &str,
+        arguments: &QueueArguments,
+        by: &Claimant,
+    ) -> Result<(), QueueError> {
+        let wish = Wish::new(arguments, by, &self.core.settings)?;
+        self.core.known.may_use(queue, &wish)
+    }
+
     /// Messages in queues are with the broker. What consumers have taken and not settled is here.
     fn draw_on(&self, memory: &Arc<Memory>) {
         let _first_one_counts = self.core.memory.set(Arc::clone(memory));

@@ -165,6 +165,52 @@ async fn a_queue_with_messages_is_not_taken_from_its_holder() {
     assert_eq!(queues.shared.queues.used(), 12);
 }
 
+/// The bytes of the sender are used up, so the message would be refused by a queue that was made for it.
+#[tokio::test]
+async fn no_queue_is_taken_away_for_a_message_that_is_refused() {
+    let settings = QueueSettings {
+        queues_max: 16,
+        bytes_max: 8_000,
+        bytes_together_max: 8_000,
+        ..QueueSettings::default()
+    };
+    let queues = MemoryQueues::new(settings);
+    let empty = async |number: usize, by: &Claimant| {
+        let queue = format!("/queue/{number}");
+        let arguments = QueueArguments {
+            length_max: Some(10),
+            ..PLAIN
+        };
+        let consumer = queues.consume(&queue, &arguments, 1, by).await;
+        drop(consumer.unwrap());
+    };
+    for number in 0..5 {
+        let user = format!("user_{number}");
+        empty(number, &at("192.0.2.1", &user, Kind::Anonymous)).await;
+    }
+    for number in 5..12 {
+        let (address, user) = (format!("192.0.2.{number}"), format!("user_{number}"));
+        empty(number, &at(&address, &user, Kind::Anonymous)).await;
+    }
+    let used = queues.shared.queues.used();
+    assert_eq!(used, 12, "visitors have no more queues");
+    let sender = at("203.0.113.1", "user_s", Kind::Anonymous);
+    let large = QueueMessage {
+        body: Bytes::from(vec![b'x'; 4_000]),
+        ..message("large")
+    };
+    let sent = queues.send("/queue/new", &PLAIN, large, &sender).await;
+    let of = Scarce::Bytes;
+    assert!(matches!(sent, Err(QueueError::Share { of: it, .. }) if it == of));
+    assert_eq!(queues.shared.queues.used(), used);
+    send_by(&queues, "/queue/new", &sender).await.unwrap();
+    assert_eq!(
+        queues.shared.queues.used(),
+        used,
+        "the largest holder loses one"
+    );
+}
+
 #[tokio::test]
 async fn dead_letters_of_visitors_do_not_make_queues_beyond_their_share() {
     let settings = QueueSettings {
