@@ -4,7 +4,7 @@
 //! Not here: latencies, which depend on the machine's load; processor time depends on it far less. Invariant:
 //! both builds get the same arrivals the same number of times, and the median of each is what counts; it is judged.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tokio::task::JoinSet;
 
@@ -31,9 +31,9 @@ const PART_MAX: f64 = 0.75;
 /// Measures both, in turns. Returns whether an arrival costs as little as it has to.
 pub(crate) async fn measure(before: &Path, after: &Path, rounds: usize) -> Outcome<bool> {
     let older = [&SETTINGS[..], &OLDER[..]].concat();
-    let builds: [(&str, PathBuf, &[(&str, &str)]); 2] = [
-        ("before", before.into(), &older),
-        ("after", after.into(), &SETTINGS),
+    let builds = [
+        ("before", before, &older[..]),
+        ("after", after, &SETTINGS[..]),
     ];
     let mut costs = [Vec::new(), Vec::new()];
     for round in 0..rounds {
