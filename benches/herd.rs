@@ -3,31 +3,34 @@
 //! ```sh
 //! cargo bench --bench herd                                            5,000 and 17,000 clients, 20 subscriptions each
 //! cargo bench --bench herd -- --clients 5000 --binary ./stompbox-old  another build
+//! cargo bench --bench herd -- --json herd.json                        the figures as JSON, too
 //! ```
 //!
 //! Beside the node the same generator runs against a sink, a server in this process that answers with fixed frames:
 //! what the others notice then is what the generator costs them. Not here: the generator (`stompbox bench
 //! reconnect`), and the test of the same with fewer clients (`tests/it/herd.rs`). Invariant: everything runs on
-//! loopback and ends with this process.
+//! loopback and ends with this process; a missed bound is printed, and the exit code is 1.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a benchmark prints its table, and stops at the first thing that fails"
-)]
+#[path = "herd/sink.rs"]
+mod sink;
+#[expect(dead_code, reason = "the clients are those of the generator")]
+mod support;
 
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use clap::Parser;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+use support::process::Process;
+use support::report::{Table, load, machine, say};
+use support::{Outcome, Purpose};
 
 /// How long the generator rests between its last client and the cut; the others connect meanwhile.
 const REST: Duration = Duration::from_secs(5);
@@ -40,6 +43,12 @@ const RATE: &str = "400";
 /// How long the ports of a run are kept by the kernel (TIME_WAIT): the next one would find none.
 const PORTS_FREE: Duration = Duration::from_secs(61);
 
+/// All are back within so many seconds of their first attempt.
+const BACK_WITHIN: f64 = 10.0;
+/// With at most so many clients the p99 of the others is below this ratio to that beside a sink.
+const RATIO_CLIENTS: u32 = 5_000;
+const RATIO_MAX: f64 = 2.0;
+
 /// Settings of the node: the defaults, but for what a generator on one address is.
 const SETTINGS: [(&str, &str); 2] = [
     // VISITORS_PER_NETWORK by the name that older builds know too.
@@ -50,43 +59,69 @@ const SETTINGS: [(&str, &str); 2] = [
     ),
 ];
 
-fn main() {
-    let mut words = std::env::args().skip(1);
-    let own = PathBuf::from(env!("CARGO_BIN_EXE_stompbox"));
-    let mut programs = Programs {
-        node: own.clone(),
-        generator: own,
-    };
-    let mut clients = Vec::new();
-    while let Some(word) = words.next() {
-        match &*word {
-            "--clients" => clients.push(words.next().unwrap().parse().unwrap()),
-            "--binary" => programs.node = words.next().unwrap().into(),
-            "--generator" => programs.generator = words.next().unwrap().into(),
-            _ => {}
-        }
+/// A herd that comes back, and what others notice.
+#[derive(Debug, Parser)]
+#[command(name = "herd")]
+struct Options {
+    /// How many come back at once; may be repeated.
+    #[arg(long, value_name = "N", default_values_t = [5_000, 17_000])]
+    clients: Vec<u32>,
+    /// Another build of the node.
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
+    /// Another build of the generator.
+    #[arg(long, value_name = "PATH")]
+    generator: Option<PathBuf>,
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Given by cargo.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Outcome<ExitCode> {
+    if support::purpose() != Purpose::Measure {
+        say("To measure: cargo bench --bench herd")?;
+        return Ok(ExitCode::SUCCESS);
     }
-    if clients.is_empty() {
-        clients.extend([5_000, 17_000]);
-    }
-    rlimit::increase_nofile_limit(u64::MAX).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
-        .unwrap();
-    println!(
-        "clients  against  all back s  p50 ms  p99 ms  refused  others: p50 ms  p99 ms  max ms"
-    );
-    for (number, count) in clients.into_iter().enumerate() {
-        // Long enough for the herd, short enough to be mostly herd.
-        let window = Duration::from_millis(2_000 + u64::from(count) / 3);
-        for is_sink in [true, false] {
-            if number > 0 || !is_sink {
-                std::thread::sleep(PORTS_FREE);
-            }
-            runtime.block_on(measure(&programs, count, window, is_sink));
+        .build()?;
+    runtime.block_on(run(Options::parse()))
+}
+
+async fn run(options: Options) -> Outcome<ExitCode> {
+    let own = PathBuf::from(env!("CARGO_BIN_EXE_stompbox"));
+    let programs = Programs {
+        node: options.binary.unwrap_or_else(|| own.clone()),
+        generator: options.generator.unwrap_or(own),
+    };
+    let mut rows = Vec::new();
+    for (number, &clients) in options.clients.iter().enumerate() {
+        if number > 0 {
+            sleep(PORTS_FREE).await;
         }
+        let sink = programs.measure(clients, true).await?;
+        sleep(PORTS_FREE).await;
+        let node = programs.measure(clients, false).await?;
+        rows.push(Row {
+            clients,
+            sink,
+            node,
+        });
     }
+    show(&rows)?;
+    let misses: Vec<String> = rows.iter().flat_map(Row::misses).collect();
+    for miss in &misses {
+        say(&format!("missed: {miss}"))?;
+    }
+    if let Some(path) = options.json {
+        let figures: Vec<Value> = rows.iter().map(Row::json).collect();
+        let figures = json!({ "machine": machine(), "load": load(), "rows": figures });
+        std::fs::write(path, format!("{figures:#}\n"))?;
+    }
+    Ok(ExitCode::from(u8::from(!misses.is_empty())))
 }
 
 /// What runs: the node that is measured, and the generator, which is this build's unless told otherwise.
@@ -95,188 +130,209 @@ struct Programs {
     generator: PathBuf,
 }
 
-/// A process that ends with its value.
+/// What the generators found, of the herd and of the others.
+struct Found {
+    herd: Value,
+    others: Value,
+}
+
+/// The same herd against a sink and against the node.
+struct Row {
+    clients: u32,
+    sink: Found,
+    node: Found,
+}
+
+/// A generator that ends with its value.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // It may have ended by itself, which is no error here.
         let _ended = self.0.kill();
         let _ended = self.0.wait();
     }
 }
 
-async fn measure(programs: &Programs, count: u32, window: Duration, is_sink: bool) {
-    let folder = tempfile::tempdir().unwrap();
-    let (_node, node) = start(&programs.node, folder.path());
-    let (sink, come) = sink();
-    let herd_at = if is_sink { sink } else { node };
-    let (herd_json, others_json) = (folder.path().join("herd"), folder.path().join("others"));
-    let number = count.to_string();
-    let rest = format!("{}ms", REST.as_millis());
-    let mut herd = bench(programs, herd_at, "reconnect", &herd_json)
-        .args([
-            "--clients",
-            &number,
-            "--at-once",
-            &number,
-            "--subscriptions",
-            "20",
-        ])
-        .args(["--warm-up", &rest, "--patience", "120s"])
-        .spawn()
-        .unwrap();
-    let began = Instant::now();
-    while connected(is_sink, node, &come).await < count as usize {
-        assert!(
-            began.elapsed() < Duration::from_secs(300),
-            "they do not connect"
-        );
-        assert!(
-            herd.try_wait().unwrap().is_none(),
-            "the generator has ended"
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let window = format!("{}ms", window.as_millis());
-    let mut others = bench(programs, node, "direct", &others_json)
-        .args(["--clients", OTHERS, "--rate", RATE])
-        .args([
-            "--warm-up",
-            WARM_UP,
-            "--duration",
-            &window,
-            "--patience",
-            "60s",
-        ])
-        .spawn()
-        .unwrap();
-    for child in [&mut herd, &mut others] {
-        while child.try_wait().unwrap().is_none() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+impl Running {
+    async fn wait(&mut self) -> Outcome<()> {
+        while self.0.try_wait()?.is_none() {
+            sleep(Duration::from_millis(50)).await;
         }
+        Ok(())
     }
-    let figures = |path: &Path| -> Value {
-        let text = std::fs::read_to_string(path).unwrap_or_else(|_| "{}".to_owned());
-        serde_json::from_str::<Value>(&text).unwrap()["figures"].clone()
-    };
-    let (herd, others) = (figures(&herd_json), figures(&others_json));
-    println!(
-        "{count:7}  {:7}  {}  {}  {}  {}  {}  {}  {}",
-        if is_sink { "sink" } else { "node" },
-        herd["seconds"],
-        herd["arrival"]["p50_ms"],
-        herd["arrival"]["p99_ms"],
-        herd["attempts_refused"],
-        others["latency"]["p50_ms"],
-        others["latency"]["p99_ms"],
-        others["latency"]["max_ms"],
-    );
 }
 
-/// Starts a node on a free port.
-fn start(binary: &Path, folder: &Path) -> (Running, SocketAddr) {
-    let mut child = Command::new(binary)
-        .args(["--config", "/dev/null", "--port", "0", "--data-dir"])
-        .arg(folder.join("data"))
-        .env_clear()
-        .envs(SETTINGS)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let address = loop {
-        let line = lines.next().unwrap().unwrap();
-        if let Some(address) = line.strip_prefix("listening") {
-            break address.trim().parse().unwrap();
+impl Found {
+    /// A figure; no number when the generator did not find it.
+    fn number(&self, path: &str) -> f64 {
+        let figures = match path.starts_with("/latency") {
+            true => &self.others,
+            false => &self.herd,
+        };
+        figures
+            .pointer(path)
+            .and_then(Value::as_f64)
+            .unwrap_or(f64::NAN)
+    }
+}
+
+impl Row {
+    /// The p99 of the others beside the node over that beside the sink.
+    fn ratio(&self) -> f64 {
+        self.node.number("/latency/p99_ms") / self.sink.number("/latency/p99_ms")
+    }
+
+    fn misses(&self) -> Vec<String> {
+        let (clients, ratio) = (self.clients, self.ratio());
+        let seconds = self.node.number("/seconds");
+        let mut misses = Vec::new();
+        // No number is a miss too.
+        if seconds.is_nan() || seconds > BACK_WITHIN {
+            misses.push(format!(
+                "{clients} clients were back after {seconds:.1} s, not {BACK_WITHIN} s"
+            ));
         }
-    };
-    std::thread::spawn(move || lines.for_each(drop));
-    (Running(child), address)
-}
-
-fn bench(programs: &Programs, at: SocketAddr, scenario: &str, json: &Path) -> Command {
-    let mut command = Command::new(&programs.generator);
-    command
-        .args(["bench", scenario, "--quiet", "--url"])
-        .arg(format!("ws://{at}/ws-chat"))
-        .arg("--json")
-        .arg(json)
-        .env_clear()
-        .stdin(Stdio::null());
-    command
-}
-
-/// How many clients are connected to the node, or to the sink.
-async fn connected(is_sink: bool, node: SocketAddr, come: &AtomicUsize) -> usize {
-    if is_sink {
-        return come.load(Ordering::Relaxed);
+        if clients <= RATIO_CLIENTS && (ratio.is_nan() || ratio >= RATIO_MAX) {
+            misses.push(format!(
+                "beside {clients} clients the others' p99 is {ratio:.1} times that beside the sink"
+            ));
+        }
+        misses
     }
-    let mut stream = TcpStream::connect(node).await.unwrap();
+
+    fn json(&self) -> Value {
+        let side = |found: &Found| {
+            let (herd, others) = (&found.herd, &found.others);
+            json!({
+                "seconds": herd["seconds"], "arrival": herd["arrival"], "refused": herd["attempts_refused"],
+                "others": others["latency"],
+            })
+        };
+        json!({
+            "clients": self.clients, "sink": side(&self.sink), "node": side(&self.node), "ratio": self.ratio(),
+        })
+    }
+}
+
+/// Prints the table: each figure of the sink, then of the node.
+fn show(rows: &[Row]) -> Outcome<()> {
+    let mut table = Table::new(&[
+        "clients",
+        "back s: sink",
+        "node",
+        "back p99 ms: sink",
+        "node",
+        "refused: sink",
+        "node",
+        "others p50 ms: sink",
+        "node",
+        "others p99 ms: sink",
+        "node",
+        "ratio",
+    ]);
+    for row in rows {
+        let mut cells = vec![row.clients.to_string()];
+        for path in [
+            "/seconds",
+            "/arrival/p99_ms",
+            "/attempts_refused",
+            "/latency/p50_ms",
+            "/latency/p99_ms",
+        ] {
+            let both = [&row.sink, &row.node];
+            cells.extend(both.map(|found| format!("{:.1}", found.number(path))));
+        }
+        cells.push(format!("{:.2}", row.ratio()));
+        table.row(&cells);
+    }
+    table.print()?;
+    say(&format!("{}, load {}", machine(), load()))
+}
+
+impl Programs {
+    /// So many clients connect, are cut off, and come back, to a node or to a sink; others talk through the node.
+    async fn measure(&self, clients: u32, is_sink: bool) -> Outcome<Found> {
+        let folder = tempfile::tempdir()?;
+        let node = self.start(folder.path())?;
+        let (sink, come) = sink::start()?;
+        let target = if is_sink { sink } else { node.address };
+        let (herd_json, others_json) = (folder.path().join("herd"), folder.path().join("others"));
+        let count = clients.to_string();
+        let mut herd = self.bench(target, "reconnect", &herd_json);
+        herd.args(["--clients", &count, "--at-once", &count]);
+        herd.args(["--subscriptions", "20", "--patience", "120s"]);
+        herd.args(["--warm-up", &format!("{}ms", REST.as_millis())]);
+        let mut herd = Running(herd.spawn()?);
+        let began = Instant::now();
+        let counted = is_sink.then_some(&*come);
+        while connected(node.address, counted).await? < u64::from(clients) {
+            if began.elapsed() > Duration::from_secs(300) || herd.0.try_wait()?.is_some() {
+                return Err("the herd does not connect".into());
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        // Long enough for the herd, short enough to be mostly herd.
+        let window = format!("{}ms", 2_000 + clients / 3);
+        let mut others = self.bench(node.address, "direct", &others_json);
+        others.args(["--clients", OTHERS, "--rate", RATE]);
+        others.args(["--warm-up", WARM_UP, "--duration", &window]);
+        others.args(["--patience", "60s"]);
+        let mut others = Running(others.spawn()?);
+        herd.wait().await?;
+        others.wait().await?;
+        Ok(Found {
+            herd: figures(&herd_json)?,
+            others: figures(&others_json)?,
+        })
+    }
+
+    /// Starts a node on a free port.
+    fn start(&self, folder: &Path) -> Outcome<Process> {
+        let mut command = Command::new(&self.node);
+        command
+            .args(["--config", "/dev/null", "--port", "0", "--data-dir"])
+            .arg(folder.join("data"))
+            .env_clear()
+            .envs(SETTINGS)
+            .stderr(Stdio::null());
+        Process::start(command)
+    }
+
+    fn bench(&self, at: SocketAddr, scenario: &str, json: &Path) -> Command {
+        let mut command = Command::new(&self.generator);
+        command
+            .args(["bench", scenario, "--quiet", "--url"])
+            .arg(format!("ws://{at}/ws-chat"))
+            .arg("--json")
+            .arg(json)
+            .env_clear()
+            .stdin(Stdio::null());
+        command
+    }
+}
+
+/// The figures of a generator; nothing when it wrote none.
+fn figures(path: &Path) -> Outcome<Value> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(serde_json::from_str::<Value>(&text)?["figures"].take()),
+        Err(_none) => Ok(Value::Null),
+    }
+}
+
+/// How many clients are connected to the node, or have been counted by the sink.
+async fn connected(node: SocketAddr, counted: Option<&AtomicUsize>) -> Outcome<u64> {
+    if let Some(counted) = counted {
+        return Ok(counted.load(Ordering::Relaxed) as u64);
+    }
+    let mut stream = TcpStream::connect(node).await?;
     let request = format!("GET /metrics HTTP/1.1\r\nHost: {node}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.write_all(request.as_bytes()).await?;
     let mut text = String::new();
-    stream.read_to_string(&mut text).await.unwrap();
+    stream.read_to_string(&mut text).await?;
     let values = text
         .lines()
         .filter(|line| line.starts_with("chat_connections_active{") && !line.contains("connecting"))
         .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-    values.sum::<f64>() as usize
-}
-
-/// A server of fixed answers, and how many clients have subscribed.
-fn sink() -> (SocketAddr, Arc<AtomicUsize>) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let listener = socket.listen(4_096).unwrap();
-    let address = listener.local_addr().unwrap();
-    let come = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&come);
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let tasks = tokio_util::task::TaskTracker::new();
-        runtime.block_on(async {
-            while let Ok((stream, _)) = listener.accept().await {
-                tasks.spawn(answer(stream, Arc::clone(&count)));
-            }
-        });
-    });
-    (address, come)
-}
-
-async fn answer(mut stream: TcpStream, come: Arc<AtomicUsize>) -> Option<()> {
-    let mut buffer = vec![0; 8 << 10];
-    let count = stream.read(&mut buffer).await.ok()?;
-    let head = String::from_utf8_lossy(&buffer[..count]).into_owned();
-    let key = |line: &str| {
-        let (name, value) = line.split_once(':')?;
-        let is_key = name.eq_ignore_ascii_case("sec-websocket-key");
-        is_key.then(|| derive_accept_key(value.trim().as_bytes()))
-    };
-    let accept = head.lines().find_map(key)?;
-    let switching = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: v12.stomp\r\n\r\n"
-    );
-    stream.write_all(switching.as_bytes()).await.ok()?;
-    for text in [
-        "CONNECTED\nversion:1.2\nheart-beat:0,0\nuser-name:user_sink\n\n\0",
-        "RECEIPT\nreceipt-id:sub\n\n\0",
-    ] {
-        if stream.read(&mut buffer).await.ok()? == 0 {
-            return None;
-        }
-        // A text frame of at most 125 bytes.
-        let mut frame = vec![0x81, u8::try_from(text.len()).ok()?];
-        frame.extend_from_slice(text.as_bytes());
-        stream.write_all(&frame).await.ok()?;
-    }
-    come.fetch_add(1, Ordering::Relaxed);
-    drop(buffer);
-    let mut rest = [0; 256];
-    while stream.read(&mut rest).await.ok()? > 0 {}
-    None
+    Ok(values.sum::<f64>() as u64)
 }

@@ -2,7 +2,7 @@
 //!
 //! An arrival is a connection, the WebSocket, CONNECT of a new visitor, SUBSCRIBE and its RECEIPT, and the end.
 //! Not here: latencies, which depend on the machine's load; processor time depends on it far less. Invariant:
-//! both builds get the same arrivals the same number of times, and the median of each is what counts.
+//! both builds get the same arrivals the same number of times, and the median of each is what counts; it is judged.
 
 use std::path::{Path, PathBuf};
 
@@ -19,8 +19,11 @@ const ARRIVALS: usize = 6_000;
 /// How many of them at a time.
 const AT_A_TIME: usize = 8;
 
-/// Measures both, in turns.
-pub(crate) async fn measure(before: &Path, after: &Path, rounds: usize) -> Outcome<()> {
+/// An arrival costs at most this part of one at the older build.
+const PART_MAX: f64 = 0.75;
+
+/// Measures both, in turns. Returns whether an arrival costs as little as it has to.
+pub(crate) async fn measure(before: &Path, after: &Path, rounds: usize) -> Outcome<bool> {
     let builds: [(&str, PathBuf); 2] = [("before", before.into()), ("after", after.into())];
     let mut costs = [Vec::new(), Vec::new()];
     for round in 0..rounds {
@@ -43,7 +46,16 @@ pub(crate) async fn measure(before: &Path, after: &Path, rounds: usize) -> Outco
             format!("{part:.2}"),
         ]);
     }
-    table.print()
+    table.print()?;
+    let part = medians[1] / medians[0];
+    // No number is a miss too.
+    let is_kept = part <= PART_MAX;
+    if !is_kept {
+        say(&format!(
+            "missed: an arrival costs {part:.2} of one before, and may cost {PART_MAX}"
+        ))?;
+    }
+    Ok(is_kept)
 }
 
 async fn one_round(binary: &Path) -> Outcome<f64> {

@@ -50,35 +50,36 @@ const fn attack_on(wanted: Wanted, name: &'static str, about: &'static str) -> A
 pub(crate) const ATTACKS: &[Attack] = &[
     attack(
         "guessable passwords",
-        "27 visitors send `/app/auth.upgrade` with passwords of 100 characters in leet spelling, which are \
-         the most expensive to score",
+        "27 visitors send `/app/auth.upgrade`, ten a second each, with passwords of 100 characters in leet spelling, \
+         which are the most expensive to score",
     ),
     attack(
         "logins",
-        "POST `/api/v1/auth/login` and `/register` with a new address and password each time",
+        "POST `/api/v1/auth/login` and `/register` with a new address and password each time, as fast as they are \
+         answered",
     ),
     attack(
         "withheld SockJS bodies",
-        "`xhr_send` with bodies of 661 kB whose last byte is withheld",
+        "`xhr_send` with the longest body, whose last byte is withheld, on 90 sockets of each session",
     ),
     attack(
         "stalled SockJS sessions",
-        "whole `xhr_send` bodies of 661 kB for sessions that wait for their client",
+        "the longest `xhr_send` bodies for sessions that wait for their client, on 90 sockets of each session",
     ),
     attack(
         "abandoned SockJS sessions",
-        "SockJS sessions are opened and never asked again",
+        "SockJS sessions are opened as fast as they are answered, and never asked again",
     ),
     attack(
         "withheld REST bodies",
         "POST `/api/v1/auth/login` with a body of 60 kB whose last byte is withheld",
     ),
     Attack {
-        rise_seconds: 4,
+        rise_seconds: 8,
         ..attack(
             "slow exports",
-            "16 MB of messages are stored for one visitor by 20 addresses, then 60 clients read `/api/v1/me/export` at \
-             10 kB/s",
+            "60 clients read one `/api/v1/me/export` of 19 MB at 10 kB/s, and 60 visitors their own of 2 MB; from many \
+             addresses 150 of each",
         )
     },
     attack(
@@ -99,16 +100,16 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ),
     attack(
         "JSON bombs",
-        "deeply nested arrays and objects, and long arrays, in SEND, REST and SockJS",
+        "deeply nested arrays and objects, and long arrays, in SEND, REST and SockJS, as fast as they are answered",
     ),
     attack(
         "Unicode",
-        "messages of 4,000 characters with thousands of combining marks in the wrong order",
+        "messages of 4,000 characters with thousands of combining marks in the wrong order, ten a second each",
     ),
     attack_on(
         Wanted::Queue,
         "queues",
-        "SUBSCRIBE and SEND create new queues, which are left behind",
+        "SUBSCRIBE and SEND create new queues, 64 in 0.3 s each, which are left behind",
     ),
     attack_on(
         Wanted::Queue,
@@ -118,7 +119,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     attack_on(
         Wanted::Queue,
         "bytes in queues",
-        "60 kB SENDs to queues that nobody reads",
+        "60 kB SENDs to queues that nobody reads, as fast as the socket accepts them",
     ),
     attack_on(
         Wanted::Pattern,
@@ -127,26 +128,35 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ),
     attack(
         "subscriptions",
-        "SUBSCRIBE to new topics with long names without end",
+        "SUBSCRIBE to new topics with long names, as fast as the socket accepts them",
     ),
     attack(
         "new visitors",
-        "CONNECT as a new visitor and leave; from many addresses: the 256 networks of one IPv6 /56",
+        "CONNECT as a new visitor and leave, without a pause; from many addresses: the 256 networks of one IPv6 /56",
     ),
     attack(
         "stored bytes",
-        "direct messages of 16 kB as fast as they are accepted",
+        "direct messages of 16 kB, ten a second each: three times as many as a visitor may send",
     ),
     Attack {
-        rise_seconds: 4,
+        rise_seconds: 8,
         ..attack(
             "held connections",
-            "as many sessions as get in, 7,900 from one address and 19,750 from many, which do nothing",
+            "as many sessions as get in, which do nothing: 10,500 try from one address, more than its share under a \
+             file limit of 20,000, and 19,500 from many",
+        )
+    },
+    Attack {
+        rise_seconds: 6,
+        ..attack(
+            "held first requests",
+            "as many sockets as get in, 7,900 from one address and 19,500 from many, are silent for six seconds, then \
+             all send GET `/metrics` in the same moment; again and again",
         )
     },
     attack(
         "coming and going",
-        "connect and drop the connection at once",
+        "connect and drop the connection at once, without a pause",
     ),
     attack(
         "flood of SENDs",
@@ -154,7 +164,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ),
     attack(
         "oversized frames",
-        "WebSocket messages that announce 1 TiB; SENDs without an end",
+        "WebSocket messages that announce 1 TiB; SENDs without an end as fast as the socket accepts them",
     ),
     attack(
         "unfinished messages",
@@ -166,7 +176,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ),
     attack(
         "unacknowledged",
-        "250 subscriptions in each session that never acknowledge",
+        "250 subscriptions in each session that never acknowledge, and 8 kB SENDs to them as fast as the socket \
+         accepts them",
     ),
     attack(
         "never reading",
@@ -178,7 +189,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ),
     attack(
         "empty fragments",
-        "a WebSocket message in empty fragments without end",
+        "a WebSocket message in empty fragments, as fast as the socket accepts them",
     ),
     attack(
         "pings",

@@ -3,34 +3,71 @@
 //! Not here: what is in a row. Invariant: a run replaces the rows that it measured and no others, and the file
 //! is replaced whole.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::bounds::{self, KNOWN_MISSES};
 use super::support::Outcome;
 use super::support::report::machine;
 use super::tables::{DOCUMENT, FIGURES, replace};
 
 /// Puts a row into the file, which is made when it is missing.
 pub(crate) fn keep(path: &Path, build: &str, row: &Value) -> Outcome<()> {
-    let mut figures = match std::fs::read_to_string(path) {
-        Ok(text) => serde_json::from_str(&text)?,
-        Err(_) => json!({}),
-    };
-    let rows = figures.pointer(&format!("/{build}/rows"));
-    let mut rows = rows.and_then(Value::as_array).cloned().unwrap_or_default();
-    let is_same = |other: &Value| {
-        ["attack", "origin"]
-            .iter()
-            .all(|key| other[key] == row[key])
-    };
-    rows.retain(|other| !is_same(other));
+    let mut figures = read(path)?;
+    let mut rows = rows(&figures, build);
+    rows.retain(|other| !is_same(other, row));
     rows.push(row.clone());
     figures[build] = json!({ "machine": machine(), "rows": rows });
-    let text = format!("{}\n", serde_json::to_string_pretty(&figures)?);
+    write(path, &figures)
+}
+
+/// Takes the row of an attack and origin out of the file, if it is there, so that a measurement that fails leaves no
+/// older one behind.
+pub(crate) fn remove(path: &Path, build: &str, attack: &str, origin: &str) -> Outcome<()> {
+    let mut figures = read(path)?;
+    let mut rows = rows(&figures, build);
+    let before = rows.len();
+    let gone = json!({ "attack": attack, "origin": origin });
+    rows.retain(|other| !is_same(other, &gone));
+    if rows.len() == before {
+        return Ok(());
+    }
+    figures[build]["rows"] = rows.into();
+    write(path, &figures)
+}
+
+/// Why the committed figures are not those of an acceptance.
+pub(crate) fn objections() -> Outcome<Vec<String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(FIGURES);
+    Ok(bounds::objections(&read(&path)?, "after", KNOWN_MISSES))
+}
+
+fn read(path: &Path) -> Outcome<Value> {
+    Ok(match std::fs::read_to_string(path) {
+        Ok(text) => serde_json::from_str(&text)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => json!({}),
+        Err(error) => return Err(error.into()),
+    })
+}
+
+fn write(path: &Path, figures: &Value) -> Outcome<()> {
+    let text = format!("{}\n", serde_json::to_string_pretty(figures)?);
     let beside = path.with_extension("json.new");
     std::fs::write(&beside, text)?;
     Ok(std::fs::rename(&beside, path)?)
+}
+
+fn rows(figures: &Value, build: &str) -> Vec<Value> {
+    let rows = figures.pointer(&format!("/{build}/rows"));
+    rows.and_then(Value::as_array).cloned().unwrap_or_default()
+}
+
+fn is_same(one: &Value, other: &Value) -> bool {
+    ["attack", "origin"]
+        .iter()
+        .all(|key| one[key] == other[key])
 }
 
 /// Makes the tables of the document again.

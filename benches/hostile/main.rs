@@ -5,7 +5,8 @@
 //! messages, in four phases: quiet; while the attackers attack a sink that only reads and drops, so that the
 //! processor time which the attackers take is part of the baseline; while the same attackers attack the node; and
 //! after that. The attackers are a process of the lowest priority. Not here: whether each attacker is answered
-//! as documented (the tests do that). Invariant: a missed bound is printed, and the exit code is 1.
+//! as documented (the tests do that). Invariant: a missed bound is printed, and the exit code is 1 unless it is one
+//! of `bounds::KNOWN_MISSES`.
 
 mod arrivals;
 mod attacks;
@@ -32,6 +33,8 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use attacks::Crowd;
+use bounds::KNOWN_MISSES;
 use catalogue::{ATTACKS, Attack};
 use measure::{Figure, Plan};
 use origin::Origin;
@@ -60,7 +63,8 @@ struct Options {
     /// Where attackers come from: `one` address, `many` addresses of one IPv6 /48, or `both`.
     #[arg(long, value_name = "ORIGIN", default_value = "both", value_parser = ["one", "many", "both"])]
     from: String,
-    /// Keep the figures in this file, as those of a build.
+    /// Keep the figures in this file, as those of a build. docs/figures/hostile.json takes those of `after` only when
+    /// each attack lasts for 60 s.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// The build whose figures they are.
@@ -72,6 +76,9 @@ struct Options {
     /// Only write the tables of docs/security.md from docs/figures/hostile.json.
     #[arg(long)]
     tables: bool,
+    /// Only judge docs/figures/hostile.json: every attack was measured for 60 s and keeps its bounds.
+    #[arg(long)]
+    check: bool,
     /// Measure what an arrival costs, beside the build of --binary-before.
     #[arg(long, requires = "binary_before")]
     arrivals: bool,
@@ -108,8 +115,13 @@ fn child(arguments: &[String]) -> Outcome<ExitCode> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["sink"] => sink::serve()?,
-        ["attack", name, origin, target] => {
-            runtime()?.block_on(attacks::run(name, origin.parse()?, target.parse()?))?;
+        ["attack", name, origin, target, bytes] => {
+            let crowd = Crowd {
+                origin: origin.parse()?,
+                target: target.parse()?,
+                request_bytes: bytes.parse()?,
+            };
+            runtime()?.block_on(attacks::run(name, crowd))?;
         }
         _ => return Err(format!("unknown child: {arguments:?}").into()),
     }
@@ -129,9 +141,19 @@ async fn run(options: Options) -> Outcome<ExitCode> {
         figures::write_tables()?;
         return Ok(ExitCode::SUCCESS);
     }
+    if options.check {
+        let objections = figures::objections()?;
+        for objection in &objections {
+            say(objection)?;
+        }
+        return Ok(verdict(objections.is_empty()));
+    }
     if let (true, Some(before)) = (options.arrivals, &options.binary_before) {
-        arrivals::measure(before, &binary, options.rounds).await?;
-        return Ok(ExitCode::SUCCESS);
+        let is_kept = arrivals::measure(before, &binary, options.rounds).await?;
+        return Ok(verdict(is_kept));
+    }
+    if let Some(path) = &options.json {
+        bounds::may_keep(path, &options.label, options.seconds, options.settle)?;
     }
     let plan = Plan {
         binary,
@@ -141,7 +163,12 @@ async fn run(options: Options) -> Outcome<ExitCode> {
     };
     let (figures, failed) = measure_all(&options, &plan).await?;
     let is_kept = show(&figures)? && !failed;
-    Ok(ExitCode::from(u8::from(!is_kept)))
+    Ok(verdict(is_kept))
+}
+
+/// The exit code.
+fn verdict(is_kept: bool) -> ExitCode {
+    ExitCode::from(u8::from(!is_kept))
 }
 
 /// The figures, and whether an attack could not be measured.
@@ -151,7 +178,18 @@ async fn measure_all(options: &Options, plan: &Plan) -> Outcome<(Vec<Figure>, bo
     for attack in chosen(&options.only)? {
         for origin in origins(&options.from) {
             say(&format!("{} from {}", attack.name, origin.name()))?;
-            let figure = match plan.measure(attack, origin).await {
+            if let Some(path) = &options.json {
+                figures::remove(path, &options.label, attack.name, origin.name())?;
+            }
+            let result = plan.measure(attack, origin).await;
+            if let Some(path) = &options.json {
+                let row = match &result {
+                    Ok(figure) => figure.json(),
+                    Err(error) => plan.failed(attack, origin, &error.to_string()),
+                };
+                figures::keep(path, &options.label, &row)?;
+            }
+            let figure = match result {
                 Ok(figure) => figure,
                 // A node that ends under an attack is a result too; the others are measured all the same.
                 Err(error) => {
@@ -160,16 +198,23 @@ async fn measure_all(options: &Options, plan: &Plan) -> Outcome<(Vec<Figure>, bo
                     continue;
                 }
             };
-            for miss in figure.misses() {
-                say(&format!("  missed: {miss}"))?;
-            }
-            if let Some(path) = &options.json {
-                figures::keep(path, &options.label, &figure.json())?;
-            }
+            say_misses(&figure)?;
             measured.push(figure);
         }
     }
     Ok((measured, failed))
+}
+
+fn say_misses(figure: &Figure) -> Outcome<()> {
+    let row = figure.json();
+    for miss in bounds::misses(&row) {
+        let known = bounds::excuse(&row, &miss, KNOWN_MISSES);
+        let known = known.map_or(String::new(), |known| {
+            format!(" (known, up to {}: {})", known.reached, known.why)
+        });
+        say(&format!("  missed: {}{known}", miss.message))?;
+    }
+    Ok(())
 }
 
 fn chosen(names: &[String]) -> Outcome<Vec<&'static Attack>> {
@@ -189,7 +234,7 @@ fn origins(word: &str) -> Vec<Origin> {
     }
 }
 
-/// Prints the table. Returns whether every bound was kept.
+/// Prints the table. Returns whether every bound was kept, or is known to be missed by as much.
 fn show(figures: &[Figure]) -> Outcome<bool> {
     let mut table = Table::new(&[
         "attack",
@@ -207,7 +252,6 @@ fn show(figures: &[Figure]) -> Outcome<bool> {
     ]);
     for figure in figures {
         let (during, newcomers) = (&figure.during, &figure.newcomers);
-        let misses = figure.misses();
         let mut cells = vec![figure.attack.to_owned(), figure.origin.name().to_owned()];
         let latencies = [
             figure.sink.p99,
@@ -219,10 +263,10 @@ fn show(figures: &[Figure]) -> Outcome<bool> {
         cells.extend(latencies.map(|n| format!("{n:.1}")));
         cells.extend(figure.memory.map(|mib| format!("{mib:.0}")));
         cells.push(format!("{} of {}", newcomers.refused, newcomers.tried));
-        cells.push(if misses.is_empty() { "yes" } else { "NO" }.to_owned());
+        cells.push(if figure.is_kept() { "yes" } else { "NO" }.to_owned());
         table.row(&cells);
     }
     table.print()?;
     say(&support::report::machine())?;
-    Ok(figures.iter().all(|figure| figure.misses().is_empty()))
+    Ok(figures.iter().all(Figure::is_kept))
 }

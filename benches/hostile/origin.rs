@@ -50,6 +50,14 @@ impl Origin {
             Self::Many => (from_one * 5 / 2).max(ADDRESSES),
         }
     }
+
+    /// The first number from one address, the second one from many.
+    pub(crate) fn pick(self, [from_one, from_many]: [usize; 2]) -> usize {
+        match self {
+            Self::One => from_one,
+            Self::Many => from_many,
+        }
+    }
 }
 
 impl FromStr for Origin {

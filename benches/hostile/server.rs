@@ -20,6 +20,9 @@ use super::wire::{Target, certify};
 /// The clock of /proc/PID/stat: USER_HZ, 100 on every Linux that Rust runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// The longest body of `xhr_send` that older builds took, and that newer ones take, nearly.
+const REQUEST_BYTES: [usize; 2] = [661_000, 350_000];
+
 /// A running node with its default limits.
 pub(crate) struct Node {
     process: Process,
@@ -96,6 +99,31 @@ impl Node {
         })
     }
 
+    /// How long a body of SockJS may be for this build, nearly: 661 kB, or 350 kB when it refuses those.
+    pub(crate) async fn request_bytes(&self) -> Outcome<usize> {
+        let [longer, shorter] = REQUEST_BYTES;
+        let mut stream = self.target.open([127, 0, 4, 1].into()).await?;
+        let mut answer = vec![0; 4 << 10];
+        // The session opens with the first request; the second one only announces its body.
+        for (request, length) in [("xhr", 0), ("xhr_send", longer)] {
+            let head = format!(
+                "POST /ws-chat/000/length/{request} HTTP/1.1\r\nHost: localhost\r\n\
+                 Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).await?;
+            match timeout(Duration::from_secs(1), stream.read(&mut answer)).await {
+                Ok(read) => answer.truncate(read?),
+                // A build that takes the body waits for it.
+                Err(_) => return Ok(longer),
+            }
+            if answer.starts_with(b"HTTP/1.1 413 ") {
+                return Ok(shorter);
+            }
+            answer.resize(4 << 10, 0);
+        }
+        Err("the node refuses a SockJS session".into())
+    }
+
     async fn metrics(&self) -> Outcome<String> {
         let mut stream = self.target.open([127, 0, 4, 1].into()).await?;
         let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -123,8 +151,20 @@ pub(crate) fn start_sink() -> Outcome<Process> {
 pub(crate) struct Attackers(Child);
 
 impl Attackers {
-    pub(crate) fn start(attack: &Attack, origin: Origin, target: SocketAddr) -> Outcome<Self> {
-        let program = this_program(&["attack", attack.name, origin.name(), &target.to_string()])?;
+    /// `request_bytes` is how long a body of SockJS may be at the node.
+    pub(crate) fn start(
+        attack: &Attack,
+        origin: Origin,
+        target: SocketAddr,
+        request_bytes: usize,
+    ) -> Outcome<Self> {
+        let program = this_program(&[
+            "attack",
+            attack.name,
+            origin.name(),
+            &target.to_string(),
+            &request_bytes.to_string(),
+        ])?;
         let child = Command::new("nice")
             .args(["-n", "19"])
             .arg(program.get_program())

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use super::bounds::{Bound, KNOWN_MISSES};
 use super::catalogue::ATTACKS;
 
 /// The document.
@@ -44,7 +45,7 @@ fn tables(figures: &Value) -> String {
              |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
         );
         for attack in ATTACKS {
-            let rows = BUILDS.map(|build| row(figures, build, attack.name, origin));
+            let rows = BUILDS.map(|build| find_row(figures, build, attack.name, origin));
             let cells = [p99, ratio, memory, newcomers, lost];
             let _infallible = write!(text, "| {} |", attack.name);
             for cell in cells {
@@ -58,6 +59,24 @@ fn tables(figures: &Value) -> String {
     }
     for build in BUILDS {
         text.push_str(&foot(figures, build).unwrap_or_default());
+    }
+    text.push_str(&known_misses());
+    text
+}
+
+/// The bounds that are known to be missed, each with its reason.
+fn known_misses() -> String {
+    let mut text = String::new();
+    for known in KNOWN_MISSES {
+        let when = match known.bound {
+            Bound::RatioAfter => "afterwards ",
+            Bound::Ratio | Bound::Other => "",
+        };
+        let _infallible = writeln!(
+            text,
+            "\nMissed: {} from {}, p99 {when}at most {} times: {}",
+            known.attack, known.origin, known.reached, known.why
+        );
     }
     text
 }
@@ -84,7 +103,7 @@ fn foot(figures: &Value, build: &str) -> Option<String> {
 }
 
 /// What was measured of an attack with a build.
-pub(crate) fn row<'a>(
+pub(crate) fn find_row<'a>(
     figures: &'a Value,
     build: &str,
     attack: &str,
@@ -103,6 +122,9 @@ fn number(row: &Value, path: &str) -> Option<f64> {
 }
 
 fn p99(row: &Value) -> Option<String> {
+    if row.get("failed").is_some() {
+        return Some("failed".to_owned());
+    }
     Some(format!("{:.0}", number(row, "/during/p99_ms")?))
 }
 

@@ -1,7 +1,7 @@
 //! The attacks of `docs/security.md` are those that can be run, and their figures are those that were measured.
 //!
 //! Not here: the attacks, which `cargo bench --bench hostile` carries out. Invariant: committed figures of this
-//! build keep every bound.
+//! build are whole, and each keeps its bounds or is a known miss that is no worse than listed.
 
 #[path = "../../benches/hostile/bounds.rs"]
 mod bounds;
@@ -14,6 +14,7 @@ mod tables;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use bounds::{Bound, KNOWN_MISSES, KnownMiss};
 use catalogue::ATTACKS;
 use serde_json::{Value, json};
 use tables::{DOCUMENT, FIGURES};
@@ -34,7 +35,7 @@ fn harmless() -> Value {
     });
     let newcomers = json!({ "tried": 6, "refused": 0, "slowest_ms": 8.0, "reason": null });
     json!({
-        "attack": "pings", "origin": "one", "seconds": 6,
+        "attack": "pings", "origin": "one", "seconds": 60, "settle_seconds": 60,
         "quiet": people, "sink": people, "during": people, "after": people,
         "ratio": 1.0, "memory_mib": [40.0, 60.0, 50.0], "account_bytes": [4_000_000.0, 9_000_000.0, 4_000_100.0],
         "newcomers": newcomers, "newcomers_after": newcomers, "cores": 0.5, "load": "1 1 1",
@@ -56,7 +57,7 @@ fn every_attack_has_figures_from_before() {
     let figures = figures();
     for attack in ATTACKS {
         for origin in ["one", "many"] {
-            let row = tables::row(&figures, "before", attack.name, origin);
+            let row = tables::find_row(&figures, "before", attack.name, origin);
             assert!(
                 row.is_some(),
                 "{} from {origin} was not measured",
@@ -80,24 +81,180 @@ fn every_attack_of_the_catalogue_is_carried_out() {
     assert_eq!(arms, names);
 }
 
+/// The messages of all bounds that a row misses.
+fn misses(row: &Value) -> Vec<String> {
+    let misses = bounds::misses(row).into_iter();
+    misses.map(|miss| miss.message).collect()
+}
+
+/// A whole measurement in which nothing was harmed, but for changes to the row of one attack from one address.
+fn acceptance(attack: &str, changes: &[(&str, Value)]) -> Value {
+    let mut rows = Vec::new();
+    for each in ATTACKS {
+        for origin in ["one", "many"] {
+            let mut row = harmless();
+            row["attack"] = each.name.into();
+            row["origin"] = origin.into();
+            if each.name == attack && origin == "one" {
+                for (path, value) in changes {
+                    *row.pointer_mut(path).unwrap() = value.clone();
+                }
+            }
+            rows.push(row);
+        }
+    }
+    json!({ "after": { "machine": "any", "rows": rows } })
+}
+
+const KNOWN: KnownMiss = KnownMiss {
+    attack: "logins",
+    origin: "one",
+    bound: Bound::Ratio,
+    reached: 2.4,
+    why: "a hash uses the memory that others wait for",
+};
+
 #[test]
 fn committed_figures_keep_every_bound() {
     let figures = figures();
-    let rows = figures.pointer("/after/rows").and_then(Value::as_array);
-    for row in rows.into_iter().flatten() {
-        let misses = bounds::misses(row);
-        assert!(
-            misses.is_empty(),
-            "{} from {}: {misses:?}",
-            row["attack"],
-            row["origin"]
+    // Without any figures `cargo bench --bench hostile -- --check` fails, and this has nothing to judge.
+    if figures.get("after").is_none() {
+        return;
+    }
+    let objections = bounds::objections(&figures, "after", KNOWN_MISSES);
+    assert!(objections.is_empty(), "\n{}", objections.join("\n"));
+}
+
+#[test]
+fn figures_are_accepted_only_when_every_attack_was_measured() {
+    let nothing = bounds::objections(&json!({}), "after", &[]);
+    assert_eq!(nothing.len(), 2 * ATTACKS.len());
+    let mut figures = acceptance("", &[]);
+    let none: [String; 0] = [];
+    assert_eq!(bounds::objections(&figures, "after", &[]), none);
+    let rows = figures["after"]["rows"].as_array_mut().unwrap();
+    rows.retain(|row| row["attack"] != "pings" || row["origin"] != "many");
+    assert_eq!(
+        bounds::objections(&figures, "after", &[]),
+        ["pings from many: not measured"]
+    );
+}
+
+#[test]
+fn figures_of_short_attacks_are_not_accepted() {
+    for (path, value, objection) in [
+        ("/seconds", json!(59), "lasted less than 60 s"),
+        ("/seconds", json!(null), "lasted less than 60 s"),
+        ("/settle_seconds", json!(61), "had more than 60 s to settle"),
+    ] {
+        let figures = acceptance("pings", &[(path, value)]);
+        assert_eq!(
+            bounds::objections(&figures, "after", &[]),
+            [format!("pings from one: {objection}")]
         );
     }
 }
 
 #[test]
+fn short_attacks_are_not_kept_as_figures_of_this_build() {
+    let committed = Path::new(FIGURES);
+    bounds::may_keep(committed, "after", 60, 60).unwrap();
+    bounds::may_keep(committed, "before", 6, 5).unwrap();
+    bounds::may_keep(Path::new("/tmp/short.json"), "after", 6, 5).unwrap();
+    for (seconds, settle) in [(59, 60), (60, 61)] {
+        let refused = bounds::may_keep(committed, "after", seconds, settle).unwrap_err();
+        assert!(refused.contains("name another file"), "{refused}");
+    }
+}
+
+#[test]
+fn known_miss_is_excused_up_to_what_is_listed() {
+    for (p99, objections) in [
+        (12.0, vec![]),
+        (
+            12.5,
+            vec!["logins from one: p99 is 2.5 times the baseline".to_owned()],
+        ),
+        (
+            9.9,
+            vec![
+                "logins from one: p99 keeps its bound; take it off the list of known misses"
+                    .to_owned(),
+            ],
+        ),
+    ] {
+        let figures = acceptance("logins", &[("/during/p99_ms", json!(p99))]);
+        assert_eq!(bounds::objections(&figures, "after", &[KNOWN]), objections);
+    }
+}
+
+#[test]
+fn known_miss_excuses_nothing_else() {
+    let missed = ("/during/p99_ms", json!(11.0));
+    for (other, objection) in [
+        (
+            ("/after/p99_ms", json!(11.0)),
+            "p99 afterwards is 2.2 times that before",
+        ),
+        (("/memory_mib/1", json!(2_000.0)), "2000 MiB of memory"),
+    ] {
+        let figures = acceptance("logins", &[missed.clone(), other]);
+        assert_eq!(
+            bounds::objections(&figures, "after", &[KNOWN]),
+            [format!("logins from one: {objection}")]
+        );
+    }
+    // The same ratio from many addresses, and of another attack.
+    let mut figures = acceptance("logins", std::slice::from_ref(&missed));
+    let row = &mut figures["after"]["rows"].as_array_mut().unwrap()[3];
+    row["during"]["p99_ms"] = json!(11.0);
+    assert_eq!(
+        bounds::objections(&figures, "after", &[KNOWN]),
+        ["logins from many: p99 is 2.2 times the baseline"]
+    );
+    let excuses_all = KnownMiss {
+        bound: Bound::Other,
+        reached: f64::INFINITY,
+        ..KNOWN
+    };
+    let figures = acceptance("logins", &[("/during/lost", json!(1))]);
+    let objections = bounds::objections(&figures, "after", &[excuses_all]);
+    assert_eq!(objections.len(), 1, "{objections:?}");
+}
+
+#[test]
+fn known_miss_names_a_row() {
+    let unknown = KnownMiss {
+        attack: "an attack that is gone",
+        ..KNOWN
+    };
+    assert_eq!(
+        bounds::objections(&acceptance("", &[]), "after", &[unknown]),
+        ["an attack that is gone from one is a known miss without a row"]
+    );
+}
+
+#[test]
+fn node_that_ends_misses_its_bounds() {
+    let row = json!({
+        "attack": "logins", "origin": "one", "seconds": 60, "settle_seconds": 60,
+        "failed": "the node has ended",
+    });
+    assert_eq!(
+        misses(&row),
+        ["the attack could not be measured: the node has ended"]
+    );
+    let mut figures = acceptance("", &[]);
+    figures["after"]["rows"][2] = row;
+    assert_eq!(
+        bounds::objections(&figures, "after", &[KNOWN]),
+        ["logins from one: the attack could not be measured: the node has ended"]
+    );
+}
+
+#[test]
 fn each_bound_can_be_missed() {
-    assert_eq!(bounds::misses(&harmless()), Vec::<String>::new());
+    assert_eq!(misses(&harmless()), Vec::<String>::new());
     for (path, value, miss) in [
         (
             "/during/p99_ms",
@@ -149,7 +306,7 @@ fn each_bound_can_be_missed() {
     ] {
         let mut row = harmless();
         *row.pointer_mut(path).unwrap() = value;
-        assert_eq!(bounds::misses(&row), [miss.to_owned()], "{path}");
+        assert_eq!(misses(&row), [miss.to_owned()], "{path}");
     }
 }
 
@@ -157,5 +314,24 @@ fn each_bound_can_be_missed() {
 fn an_older_build_has_no_account_and_may_do_without() {
     let mut row = harmless();
     row["account_bytes"] = json!([null, null, null]);
-    assert!(bounds::misses(&row).is_empty());
+    assert!(misses(&row).is_empty());
+}
+
+#[test]
+fn accepted_messages_in_queues_may_stay_up_to_the_share_of_one_address() {
+    let mib = 1_048_576.0;
+    for (attack, kept, is_missed) in [
+        ("bytes in queues", 96.0 * mib, false),
+        ("bytes in queues", 97.0 * mib, true),
+        ("queues", 2.0 * mib, true),
+    ] {
+        let mut row = harmless();
+        row["attack"] = attack.into();
+        row["account_bytes"] = json!([4.0 * mib, 200.0 * mib, 4.0 * mib + kept]);
+        assert_eq!(
+            misses(&row).len(),
+            usize::from(is_missed),
+            "{attack}, {kept}"
+        );
+    }
 }

@@ -92,6 +92,133 @@ fn what_a_document_says_is_held_by_tests_that_exist() {
     assert!(unknown.is_empty(), "\n{}", unknown.join("\n"));
 }
 
+/// The headings of a last column that names tests.
+const TEST_COLUMNS: [&str; 2] = ["test", "held by"];
+/// So many underscores has no setting and no metric: such a name in a document is a test.
+const UNDERSCORES_OF_A_TEST: usize = 5;
+
+#[test]
+fn tests_named_in_tables_exist() {
+    let names = Names::read();
+    let mut unknown = Vec::new();
+    for document in documents() {
+        for cell in test_cells(&document.text) {
+            let quoted = cell.split('`').skip(1).step_by(2);
+            let missing = quoted.filter(|name| !names.has(name));
+            unknown.extend(missing.map(|name| format!("{}: {name}", document.path)));
+        }
+    }
+    assert!(unknown.is_empty(), "\n{}", unknown.join("\n"));
+}
+
+#[test]
+fn tests_named_in_sentences_exist() {
+    let names = Names::read();
+    let mut unknown = Vec::new();
+    for document in documents() {
+        for name in document.text.split('`').skip(1).step_by(2) {
+            let is_snake_case = name
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+            let is_test = is_snake_case && name.matches('_').count() >= UNDERSCORES_OF_A_TEST;
+            if is_test && !names.functions.contains(name) {
+                unknown.push(format!("{}: {name}", document.path));
+            }
+        }
+    }
+    assert!(unknown.is_empty(), "\n{}", unknown.join("\n"));
+}
+
+#[test]
+fn every_table_of_bounds_names_tests() {
+    let security = files::read("docs/security.md");
+    let (bounds, _attacks) = security.split_once("<!-- attacks -->").unwrap();
+    let cells = test_cells(bounds);
+    assert!(cells.len() > 100, "only {} rows are checked", cells.len());
+    let tables = tables(bounds).len();
+    let named = tables_of_tests(bounds).len();
+    // The limits of one network, which say what a crowd needs, have their tests in the table after them.
+    assert_eq!(named, tables - 1, "a table's last column is not `test`");
+}
+
+/// What exists that a document may name in a column of tests.
+struct Names {
+    functions: BTreeSet<String>,
+    cargo: String,
+    paths: Vec<String>,
+}
+
+impl Names {
+    fn read() -> Self {
+        let mut files = files::rust();
+        files.retain(|file| file.path.starts_with("src/") || file.path.starts_with("tests/"));
+        Self {
+            functions: files
+                .iter()
+                .flat_map(|file| function_names(&file.text))
+                .collect(),
+            cargo: files::read("Cargo.toml"),
+            paths: files.into_iter().map(|file| file.path).collect(),
+        }
+    }
+
+    /// Whether a name in a column of tests stands for something that exists: a function, a module, a file, or a
+    /// dependency whose bound it is. A word with a capital is a type or a setting, which other tests look at.
+    fn has(&self, name: &str) -> bool {
+        if name.contains('/') {
+            return self.paths.iter().any(|path| path.ends_with(name));
+        }
+        let module = name.replace("::", "/");
+        let is_module = |path: &String| {
+            let path = path.trim_end_matches(".rs").trim_end_matches("/mod");
+            path.ends_with(&format!("/{module}"))
+        };
+        let last = name.rsplit("::").next().unwrap_or(name);
+        name.contains(char::is_uppercase)
+            || self.functions.contains(last)
+            || self.cargo.contains(&format!("\n{name} = "))
+            || self.paths.iter().any(is_module)
+    }
+}
+
+/// The tables of a document, each as its lines.
+fn tables(text: &str) -> Vec<Vec<&str>> {
+    let mut tables: Vec<Vec<&str>> = Vec::new();
+    let mut is_in_table = false;
+    for line in text.lines() {
+        if !line.starts_with('|') {
+            is_in_table = false;
+            continue;
+        }
+        match tables.last_mut() {
+            Some(table) if is_in_table => table.push(line),
+            _ => tables.push(vec![line]),
+        }
+        is_in_table = true;
+    }
+    tables
+}
+
+fn tables_of_tests(text: &str) -> Vec<Vec<&str>> {
+    let mut tables = tables(text);
+    tables.retain(|table| TEST_COLUMNS.contains(&last_cell(table[0])));
+    tables
+}
+
+/// The last cell of every row of the tables whose last column names tests.
+fn test_cells(text: &str) -> Vec<&str> {
+    // The heading and the line below it are no rows.
+    let rows = tables_of_tests(text)
+        .into_iter()
+        .flat_map(|table| table.into_iter().skip(2));
+    rows.map(last_cell).collect()
+}
+
+fn last_cell(line: &str) -> &str {
+    let line = line.trim().trim_end_matches('|');
+    line.rsplit('|').next().unwrap_or_default().trim()
+}
+
 #[test]
 fn every_numbered_invariant_of_the_architecture_names_its_test() {
     let text = files::read("docs/architecture.md");

@@ -8,8 +8,6 @@ use tokio::time::sleep;
 
 use super::{Attacker, Outcome, PAUSE, drain, send};
 
-/// The longest body that a node took for `xhr_send`, nearly.
-const SOCKJS_BYTES: usize = 661_000;
 /// How many requests each SockJS session has.
 const REQUESTS: usize = 90;
 
@@ -41,7 +39,7 @@ impl SockJs {
 /// Bodies for one session, all but the last byte of each.
 pub(super) async fn withheld_sockjs(attacker: &mut Attacker) -> Outcome<()> {
     let session = SockJs::open(attacker).await?;
-    bodies(attacker, &session.path, SOCKJS_BYTES - 1).await
+    bodies(attacker, &session.path, attacker.request_bytes - 1).await
 }
 
 /// Whole bodies for a session that waits until its client receives, which they never do.
@@ -56,17 +54,17 @@ pub(super) async fn stalled_sockjs(attacker: &mut Attacker) -> Outcome<()> {
     for _ in 0..6 {
         session.send(attacker, &large).await?;
     }
-    bodies(attacker, &session.path, SOCKJS_BYTES).await
+    bodies(attacker, &session.path, attacker.request_bytes).await
 }
 
-/// Sends the first bytes of a long body for a session on many sockets at once, until all are closed.
+/// Sends the first bytes of the longest body for a session on many sockets at once, until all are closed.
 async fn bodies(attacker: &Attacker, path: &str, bytes: usize) -> Outcome<()> {
     let mut body = b"[\"".to_vec();
-    body.resize(SOCKJS_BYTES - 2, b'x');
+    body.resize(attacker.request_bytes - 2, b'x');
     body.extend_from_slice(b"\"]");
     body.truncate(bytes);
     let body: std::rc::Rc<[u8]> = body.into();
-    let head = attacker.request(&format!("POST {path}/xhr_send"), SOCKJS_BYTES);
+    let head = attacker.request(&format!("POST {path}/xhr_send"), attacker.request_bytes);
     let mut requests = JoinSet::new();
     for _ in 0..REQUESTS {
         let (place, head, body) = (attacker.place, head.clone(), body.clone());
@@ -88,7 +86,6 @@ pub(super) async fn abandoned_sockjs(attacker: &mut Attacker) -> Outcome<()> {
     for _ in 0..100 {
         let line = format!("POST /ws-chat/000/{:016x}/xhr", rand::random::<u64>());
         attacker.exchange(&mut stream, &line, b"").await?;
-        sleep(PAUSE).await;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ pub(super) async fn flood(attacker: &mut Attacker) -> Outcome<()> {
     for _ in 0..20 {
         put_text(&mut bytes, &send("/topic/flood", "x"));
     }
-    repeat(session.stream, &bytes, PAUSE).await
+    repeat(session.stream, &bytes, None).await
 }
 
 /// A WebSocket message of 1 TiB, and a frame without an end.
@@ -29,7 +29,7 @@ pub(super) async fn oversized(attacker: &mut Attacker) -> Outcome<()> {
     let mut frame = b"SEND\ndestination:/topic/x\n\n".to_vec();
     frame.resize(60 << 10, b'x');
     put_text(&mut bytes, &frame);
-    repeat(session.stream, &bytes, PAUSE).await
+    repeat(session.stream, &bytes, None).await
 }
 
 /// Messages to oneself that are never read, in several sessions of one visitor.
@@ -103,5 +103,5 @@ pub(super) async fn unacknowledged(attacker: &mut Attacker) -> Outcome<()> {
     }
     let mut bytes = Vec::new();
     put_text(&mut bytes, &send("/topic/held", &"x".repeat(8 << 10)));
-    repeat(session.stream, &bytes, PAUSE).await
+    repeat(session.stream, &bytes, None).await
 }

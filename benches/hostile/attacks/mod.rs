@@ -1,4 +1,4 @@
-//! The attacks, each bounded in sockets and in bytes per second.
+//! The attacks, each bounded in its sockets, and most of them by nothing else.
 //!
 //! Not here: what they do to others. Invariant: an attacker whose socket is closed opens another one,
 //! and never ends by itself.
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::{JoinSet, LocalSet, yield_now};
 use tokio::time::{sleep, timeout};
 
 use super::origin::{Origin, Place};
@@ -32,19 +32,21 @@ const IDLE_SOCKETS: usize = 900;
 const SESSIONS: usize = 3;
 /// What a client keeps who reads slowly, or never.
 const SMALL_BUFFER: u32 = 4 << 10;
-/// How many sessions an attack holds from one address. Two and a half times as many are nearly the
-/// file limit of 20,000 that many systems have.
-const HELD_SOCKETS: usize = 7_900;
-/// The pause between writes, which bounds them to some megabytes a second.
+/// How many sessions an attack holds: more than the share of one address at a node with the file limit of 20,000 that
+/// many systems have, and from many addresses nearly as many files as the attackers have under it.
+const HELD_SESSIONS: [usize; 2] = [10_500, 19_500];
+/// How many sockets send their first request in the same moment.
+const FIRST_REQUESTS: [usize; 2] = [7_900, 19_500];
+/// The pause between the steps of an attack that builds something up.
 const PAUSE: Duration = Duration::from_millis(5);
+/// How long an attacker who was refused waits before the next attempt.
+const REFUSED_PAUSE: Duration = Duration::from_millis(20);
 /// How long an attacker waits for an answer before they try something else.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Attacks until the process is ended.
-pub(crate) async fn run(name: &str, origin: Origin, target: SocketAddr) -> Outcome<()> {
-    LocalSet::new()
-        .run_until(attack(name, Crowd { origin, target }))
-        .await
+pub(crate) async fn run(name: &str, crowd: Crowd) -> Outcome<()> {
+    LocalSet::new().run_until(attack(name, crowd)).await
 }
 
 async fn attack(name: &str, crowd: Crowd) -> Outcome<()> {
@@ -69,7 +71,14 @@ async fn attack(name: &str, crowd: Crowd) -> Outcome<()> {
         "subscriptions" => crowd.of(SOCKETS, pools::subscriptions).await,
         "new visitors" => crowd.of(SOCKETS, pools::new_visitors).await,
         "stored bytes" => crowd.of(SOCKETS, pools::stored_bytes).await,
-        "held connections" => crowd.of(HELD_SOCKETS, sockets::held).await,
+        "held connections" => {
+            let attackers = crowd.origin.pick(HELD_SESSIONS) / SESSIONS;
+            crowd.exactly(attackers, sockets::held).await
+        }
+        "held first requests" => {
+            let attackers = crowd.origin.pick(FIRST_REQUESTS);
+            crowd.exactly(attackers, requests::held_first).await
+        }
         "coming and going" => crowd.of(SOCKETS, sockets::coming_and_going).await,
         "flood of SENDs" => crowd.of(SOCKETS, frames::flood).await,
         "oversized frames" => crowd.of(SOCKETS, frames::oversized).await,
@@ -86,17 +95,18 @@ async fn attack(name: &str, crowd: Crowd) -> Outcome<()> {
 
 /// All attackers of one attack.
 #[derive(Clone, Copy, Debug)]
-struct Crowd {
-    origin: Origin,
-    target: SocketAddr,
+pub(crate) struct Crowd {
+    pub(crate) origin: Origin,
+    pub(crate) target: SocketAddr,
+    /// How long a body of SockJS may be at the node, nearly.
+    pub(crate) request_bytes: usize,
 }
 
 impl Crowd {
     fn attacker(self, number: usize) -> Attacker {
-        let (origin, target) = (self.origin, self.target);
         let place = Place {
-            target,
-            origin,
+            target: self.target,
+            origin: self.origin,
             number,
             prepares: false,
         };
@@ -104,6 +114,7 @@ impl Crowd {
             place,
             token: None,
             receive_buffer: None,
+            request_bytes: self.request_bytes,
         }
     }
 
@@ -112,14 +123,24 @@ impl Crowd {
     where
         A: AsyncFn(&mut Attacker) -> Outcome<()> + Copy + 'static,
     {
+        self.exactly(self.origin.sockets(from_one), attack).await
+    }
+
+    /// So many attackers, from wherever they come, each again and again.
+    async fn exactly<A>(self, count: usize, attack: A) -> Outcome<()>
+    where
+        A: AsyncFn(&mut Attacker) -> Outcome<()> + Copy + 'static,
+    {
         let mut attackers = JoinSet::new();
-        for number in 0..self.origin.sockets(from_one) {
+        for number in 0..count {
             let mut attacker = self.attacker(number);
             attackers.spawn_local(async move {
                 loop {
                     // A closed socket is what an attacker has to expect.
-                    let _closed = attack(&mut attacker).await;
-                    sleep(PAUSE * 4).await;
+                    match attack(&mut attacker).await {
+                        Ok(()) => yield_now().await,
+                        Err(_refused) => sleep(REFUSED_PAUSE).await,
+                    }
                 }
             });
         }
@@ -137,6 +158,7 @@ struct Attacker {
     token: Option<String>,
     /// A small one makes what is not read wait at the node, rather than in the sockets.
     receive_buffer: Option<u32>,
+    request_bytes: usize,
 }
 
 /// A STOMP session of an attacker.
@@ -237,19 +259,23 @@ fn send(destination: &str, body: &str) -> Vec<u8> {
     format!("SEND\ndestination:{destination}\n\n{body}\0").into_bytes()
 }
 
-/// Writes the same bytes again and again, and reads what arrives, until the connection is closed.
-async fn repeat(stream: TcpStream, bytes: &[u8], pause: Duration) -> Outcome<()> {
+/// Writes the same bytes again and again, with a pause or as fast as the socket accepts them, and reads what arrives,
+/// until the connection is closed.
+async fn repeat(stream: TcpStream, bytes: &[u8], pause: Option<Duration>) -> Outcome<()> {
     let (mut reader, mut writer) = stream.into_split();
     let write = async {
         loop {
             writer.write_all(bytes).await?;
-            sleep(pause).await;
+            match pause {
+                Some(pause) => sleep(pause).await,
+                None => yield_now().await,
+            }
         }
     };
     let read = async {
         let mut nothing = vec![0; 32 << 10];
         while reader.read(&mut nothing).await? > 0 {}
-        Outcome::Ok(())
+        Err("the connection was closed".into())
     };
     tokio::select! {
         written = write => { let ended: Outcome<()> = written; ended }

@@ -4,9 +4,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep};
 
 use super::put_text;
-use super::{
-    Attacker, Outcome, PAUSE, SESSIONS, Session, drain, repeat, send, upgrade, write_frame,
-};
+use super::{Attacker, Outcome, SESSIONS, Session, drain, repeat, send, upgrade, write_frame};
 
 /// New queues: as many as the sessions of one visitor may consume, again and again, and one by each SEND.
 pub(super) async fn queues(attacker: &mut Attacker) -> Outcome<()> {
@@ -74,7 +72,7 @@ pub(super) async fn bytes_in_queues(attacker: &mut Attacker) -> Outcome<()> {
     let queue = format!("/queue/bytes.{}", attacker.place.number);
     let mut bytes = Vec::new();
     put_text(&mut bytes, &send(&queue, &"x".repeat(60_000)));
-    repeat(session.stream, &bytes, PAUSE).await
+    repeat(session.stream, &bytes, None).await
 }
 
 /// Topics with long names without end.
@@ -84,9 +82,6 @@ pub(super) async fn subscriptions(attacker: &mut Attacker) -> Outcome<()> {
         let (id, name) = (format!("{number:0>128}"), format!("{number:0>240}"));
         let frame = format!("SUBSCRIBE\nid:{id}\ndestination:/topic/{name}\n\n\0");
         write_frame(&mut session.stream, frame.as_bytes()).await?;
-        if number % 50 == 0 {
-            sleep(PAUSE).await;
-        }
     }
     Ok(())
 }
@@ -99,7 +94,7 @@ pub(super) async fn new_visitors(attacker: &mut Attacker) -> Outcome<()> {
     Ok(())
 }
 
-/// The longest messages to oneself as fast as they are stored.
+/// The longest messages to oneself, ten a second: three times as many as a visitor may send.
 pub(super) async fn stored_bytes(attacker: &mut Attacker) -> Outcome<()> {
     let text = "\u{1f600}".repeat(4_000);
     messages_to_self(attacker, &text).await
@@ -118,5 +113,5 @@ async fn messages_to_self(attacker: &mut Attacker, text: &str) -> Outcome<()> {
     let mut bytes = Vec::new();
     put_text(&mut bytes, &send("/app/chat.send", &body));
     // Ten a second: beyond the rate of a visitor, and not so far that the session is closed at once.
-    repeat(session.stream, &bytes, Duration::from_millis(100)).await
+    repeat(session.stream, &bytes, Some(Duration::from_millis(100))).await
 }

@@ -4,19 +4,30 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep};
 
-use super::{Attacker, Crowd, Outcome, PAUSE, SMALL_BUFFER, drain, send, write_frame};
+use super::{Attacker, Crowd, Outcome, PAUSE, SMALL_BUFFER, Session, drain, send, write_frame};
 
 /// As much text as one message may have.
 const EMOJI: usize = 4_000;
+/// How many clients of one address read the long export, and how many read one of their own.
+const EXPORTS: usize = 60;
+/// How many messages each writer stores, within the burst of a visitor. An export has those of both visitors of a pair,
+/// and the long one those of all its writers.
+const MESSAGES: usize = 60;
+
+/// Slow readers of one long export, and as many of shorter ones, each of another visitor.
+pub(super) async fn slow_exports(crowd: Crowd) -> Outcome<()> {
+    tokio::join!(shared_export(crowd), own_exports(crowd));
+    Ok(())
+}
 
 /// Stores many messages for one visitor, and then reads them slowly, many times at once.
-pub(super) async fn slow_exports(crowd: Crowd) -> Outcome<()> {
+async fn shared_export(crowd: Crowd) {
     let mut reader = crowd.attacker(0);
     let session = loop {
         match reader.connected().await {
             Ok(session) => break session,
             // The node may be busy; an attacker tries again.
-            Err(_refused) => sleep(PAUSE * 20).await,
+            Err(_refused) => sleep(PAUSE * 100).await,
         }
     };
     // Nobody writes to a visitor who is away.
@@ -28,35 +39,75 @@ pub(super) async fn slow_exports(crowd: Crowd) -> Outcome<()> {
         let (mut writer, user) = (crowd.attacker(number), user.clone());
         writer.place.prepares = true;
         writers.spawn_local(async move {
-            let mut session = writer.connected().await?;
-            let errors = b"SUBSCRIBE\nid:e\ndestination:/user/queue/errors\n\n\0";
-            write_frame(&mut session.stream, errors).await?;
-            let message = "\u{1f600}".repeat(EMOJI);
-            let body = format!("{{\"to\":\"{user}\",\"message\":\"{message}\"}}");
-            for _ in 0..55 {
-                write_frame(&mut session.stream, &send("/app/chat.send", &body)).await?;
-                sleep(PAUSE * 2).await;
-            }
-            sleep(Duration::from_secs(1)).await;
-            Outcome::Ok(())
+            let session = writer.connected().await?;
+            write(session, &user).await
         });
     }
     while writers.join_next().await.is_some() {}
-    let token = reader.token.unwrap_or_default();
+    let token = reader.token;
     let mut readers = JoinSet::new();
-    for number in 0..crowd.origin.sockets(60) {
+    for number in 0..crowd.origin.sockets(EXPORTS) {
         let mut attacker = crowd.attacker(number);
-        attacker.token = Some(token.clone());
-        readers.spawn_local(async move {
-            loop {
-                let _closed = slow_export(&attacker).await;
-                sleep(PAUSE * 20).await;
-            }
+        attacker.token.clone_from(&token);
+        readers.spawn_local(async move { read_again(&attacker).await });
+    }
+    while readers.join_next().await.is_some() {}
+}
+
+/// Visitors in pairs store messages for one another, and then each of them reads their own export slowly.
+async fn own_exports(crowd: Crowd) {
+    let mut pairs = JoinSet::new();
+    for pair in 0..crowd.origin.sockets(EXPORTS) / 2 {
+        let (one, other) = (crowd.attacker(2 * pair), crowd.attacker(2 * pair + 1));
+        pairs.spawn_local(async move {
+            let (one, other) = loop {
+                match stored(one.clone(), other.clone()).await {
+                    Ok(pair) => break pair,
+                    // The node may be busy; an attacker tries again.
+                    Err(_refused) => sleep(PAUSE * 100).await,
+                }
+            };
+            tokio::join!(read_again(&one), read_again(&other));
         });
     }
-    match readers.join_next().await {
-        Some(ended) => ended?,
-        None => Ok(()),
+    while pairs.join_next().await.is_some() {}
+}
+
+/// Two visitors with their rows, and many messages between them.
+async fn stored(mut one: Attacker, mut other: Attacker) -> Outcome<(Attacker, Attacker)> {
+    for attacker in [&mut one, &mut other] {
+        attacker.place.prepares = true;
+    }
+    let (first, second) = (one.connected().await?, other.connected().await?);
+    let (to_first, to_second) = (first.user.clone(), second.user.clone());
+    // Both stay until both have written: nobody writes to a visitor who is away.
+    let (first, second) = tokio::join!(write(first, &to_second), write(second, &to_first));
+    drop((first?, second?));
+    for attacker in [&mut one, &mut other] {
+        attacker.place.prepares = false;
+    }
+    Ok((one, other))
+}
+
+/// Writes to another visitor, within the burst of one.
+async fn write(mut session: Session, to: &str) -> Outcome<Session> {
+    let errors = b"SUBSCRIBE\nid:e\ndestination:/user/queue/errors\n\n\0";
+    write_frame(&mut session.stream, errors).await?;
+    let message = "\u{1f600}".repeat(EMOJI);
+    let body = format!("{{\"to\":\"{to}\",\"message\":\"{message}\"}}");
+    for _ in 0..MESSAGES {
+        write_frame(&mut session.stream, &send("/app/chat.send", &body)).await?;
+        sleep(PAUSE * 2).await;
+    }
+    sleep(Duration::from_secs(1)).await;
+    Ok(session)
+}
+
+/// Reads the export again and again.
+async fn read_again(attacker: &Attacker) {
+    loop {
+        let _closed = slow_export(attacker).await;
+        sleep(PAUSE * 20).await;
     }
 }
 

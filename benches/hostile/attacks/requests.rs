@@ -1,10 +1,15 @@
-//! Attacks by requests: heads that do not end, pages without end, JSON that is dear to parse.
+//! Attacks by requests: heads that do not end, pages without end, many requests in one moment, JSON that is dear to parse.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
-use tokio::time::{Duration, sleep};
+use tokio::time::{Duration, Instant, sleep, sleep_until};
 
-use super::{Attacker, Outcome, PAUSE, send, write_frame};
+use super::{Attacker, Outcome, send, write_frame};
+
+/// How often all first requests are sent: a node waits ten seconds for them.
+const ROUND: Duration = Duration::from_secs(6);
 
 /// A head that arrives one byte at a time.
 pub(super) async fn slow_head(attacker: &mut Attacker) -> Outcome<()> {
@@ -26,8 +31,20 @@ pub(super) async fn pages(attacker: &mut Attacker) -> Outcome<()> {
         attacker
             .exchange(&mut stream, &format!("GET {path}"), b"")
             .await?;
-        sleep(PAUSE).await;
     }
+    Ok(())
+}
+
+/// A socket that is silent until the next round begins, and then asks for the metrics in the same moment as all others.
+/// An attacker whose socket was refused takes part in the next round.
+pub(super) async fn held_first(attacker: &mut Attacker) -> Outcome<()> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let next = u64::try_from(since.as_millis() / ROUND.as_millis())? + 1;
+    let round = ROUND * u32::try_from(next)?;
+    let begins = Instant::now() + round.saturating_sub(since);
+    let stream = attacker.place.open().await;
+    sleep_until(begins).await;
+    attacker.exchange(&mut stream?, "GET /metrics", b"").await?;
     Ok(())
 }
 
@@ -55,12 +72,12 @@ pub(super) async fn json_bombs(attacker: &mut Attacker) -> Outcome<()> {
         attacker
             .exchange(&mut stream, login, bomb.as_bytes())
             .await?;
-        let many = json!(vec![""; 200_000]).to_string();
+        // Each string takes two quotation marks and a comma.
+        let many = json!(vec![""; attacker.request_bytes / 3 - 1]).to_string();
         let push = format!("POST {path}/xhr_send");
         attacker
             .exchange(&mut stream, &push, many.as_bytes())
             .await?;
-        sleep(PAUSE * 4).await;
     }
     Ok(())
 }

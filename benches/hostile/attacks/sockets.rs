@@ -5,14 +5,14 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{Attacker, Outcome, PATIENCE, PAUSE, SESSIONS, drain, repeat};
+use super::{Attacker, Outcome, PATIENCE, SESSIONS, drain, repeat};
 
 /// A message in empty fragments without end.
 pub(super) async fn fragments(attacker: &mut Attacker) -> Outcome<()> {
     let mut session = attacker.connected().await?;
     session.stream.write_all(&[0x01, 0x80, 0, 0, 0, 0]).await?;
     let empty: Vec<u8> = [0x00, 0x80, 0, 0, 0, 0].repeat(500);
-    repeat(session.stream, &empty, PAUSE).await
+    repeat(session.stream, &empty, None).await
 }
 
 /// Pings as fast as the socket accepts them.
@@ -20,7 +20,7 @@ pub(super) async fn pings(attacker: &mut Attacker) -> Outcome<()> {
     let session = attacker.connected().await?;
     let mut ping = vec![0x89, 0x80 | 125, 0, 0, 0, 0];
     ping.resize(6 + 125, b'x');
-    repeat(session.stream, &ping.repeat(20), PAUSE).await
+    repeat(session.stream, &ping.repeat(20), None).await
 }
 
 /// A SEND of 60,000 bytes in one message, all but the last byte, in each session of a visitor.
@@ -46,13 +46,27 @@ pub(super) async fn coming_and_going(attacker: &mut Attacker) -> Outcome<()> {
     Ok(())
 }
 
-/// A session that is held until it is closed. Thousands try at once, so that each of them waits long
+/// Sessions of one visitor that are held until they are closed. Thousands try at once, so that each of them waits long
 /// before they try again.
 pub(super) async fn held(attacker: &mut Attacker) -> Outcome<()> {
-    let outcome = match attacker.connected().await {
-        Ok(session) => drain(session.stream).await,
-        Err(refused) => Err(refused),
-    };
-    sleep(PATIENCE / 2).await;
-    outcome
+    if let Err(refused) = attacker.connected().await {
+        sleep(PATIENCE / 2).await;
+        return Err(refused);
+    }
+    let mut held = JoinSet::new();
+    for _ in 0..SESSIONS {
+        let mut attacker = attacker.clone();
+        held.spawn_local(async move {
+            loop {
+                if let Ok(session) = attacker.connected().await {
+                    let _closed = drain(session.stream).await;
+                }
+                sleep(PATIENCE / 2).await;
+            }
+        });
+    }
+    match held.join_next().await {
+        Some(ended) => ended?,
+        None => Ok(()),
+    }
 }
