@@ -113,7 +113,8 @@ impl Node {
         );
         let kept = SqliteStore::open(&folder.path().join("db"), &SqliteSettings::default());
         let rest = RestParts {
-            quota,
+            quota: Arc::clone(&quota) as Arc<_>,
+            node_quota: quota,
             kept: kept.unwrap(),
             key: RestKey::derive(b"secret"),
         };

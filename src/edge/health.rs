@@ -1,6 +1,6 @@
 //! Whether this node can do its work, as orchestrators and people ask it.
 //!
-//! Not here: how the parts are checked; `node` implements [`HealthSource`]. Invariant: not ready
+//! Not here: how the parts are checked; `node` implements [`HealthSource`], and how often (`readiness`). Invariant: not ready
 //! only without a store, without memory or while draining; everything else is "degraded" and stays in service.
 
 use std::time::Duration;
@@ -91,6 +91,15 @@ impl PartState {
 }
 
 impl Health {
+    /// No part has answered.
+    pub(super) const UNKNOWN: Self = Self {
+        database: PartState::Down,
+        redis: PartState::Down,
+        rabbitmq: PartState::Down,
+        memory: MemoryState::Enough,
+        draining: false,
+    };
+
     /// Whether new work should be sent here.
     fn is_ready(self) -> bool {
         let is_full = self.memory == MemoryState::Full;
@@ -181,19 +190,13 @@ pub(super) fn live(now: UnixMillis) -> Live {
 }
 
 /// Looks at the parts.
-pub(super) async fn ready(
-    source: &dyn HealthSource,
-    memory: &Memory,
-    draining: bool,
-) -> (StatusCode, Ready) {
+pub(super) async fn look(source: &dyn HealthSource) -> Health {
     let looked = tokio::time::timeout(CHECK_TIMEOUT, source.health()).await;
-    let mut health = looked.unwrap_or(Health {
-        database: PartState::Down,
-        redis: PartState::Down,
-        rabbitmq: PartState::Down,
-        memory: MemoryState::Enough,
-        draining,
-    });
+    looked.unwrap_or(Health::UNKNOWN)
+}
+
+/// The answer for parts in this state.
+pub(super) fn ready(mut health: Health, memory: &Memory, draining: bool) -> (StatusCode, Ready) {
     health.memory = MemoryState::of(memory);
     health.draining |= draining;
     let status = match health.is_ready() {

@@ -11,7 +11,7 @@
 //! arrival   PROXY protocol and TLS, before any request      origin     which pages may talk to us
 //! http      HTTP/1.1 by hyper                               handshake  RFC 6455, section 4.2
 //! routes    paths, metrics, page                            wheel      the alarms of all connections
-//! rest      the API: its table of routes, gate, document    health     whether the node can work
+//! rest      the API: its table of routes, gate, document    health     whether the node can work (readiness)
 //! websocket, tcp  octets of one client                      socket     one variant per transport
 //! duplex    both directions of an open connection           scratch    memory for reading
 //! body, upload, paced  requests and answers of HTTP, in bounded memory and time (patience)
@@ -46,6 +46,7 @@ mod page;
 mod patience;
 mod peer;
 mod proxy_head;
+mod readiness;
 mod reply;
 mod rest;
 mod routes;
@@ -93,6 +94,7 @@ use forwarded::Unbelieved;
 use meters::Meters;
 use pace::Pace;
 use peer::Peer;
+use readiness::Readiness;
 use turns::Turns;
 use wheel::Wheel;
 
@@ -161,6 +163,7 @@ struct Edge {
     turns: Arc<Turns>,
     unbelieved: Unbelieved,
     exports: rest::Exports,
+    readiness: Readiness,
     meters: Meters,
     pace: Pace,
     wheel: Wheel,
@@ -202,6 +205,7 @@ impl Edge {
             turns: Turns::new(),
             unbelieved: Unbelieved::default(),
             exports: rest::Exports::default(),
+            readiness: Readiness::new(Arc::clone(&state.health), tracker.clone()),
             pace: Pace::new(settings.drain_closes_per_second, settings.drain_spread_max),
             wheel: Wheel::new(tracker.clone()),
             flusher: Flusher::new(tracker.clone(), meters.deliveries()),

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::admission::Refusal;
 use super::peer::{Peer, Requester};
-use super::{Edge, charges, health, page, reply, rest, sockjs};
+use super::{Edge, charges, page, reply, rest, sockjs};
 use crate::model::{Code, Problem};
 
 /// All routes.
@@ -27,8 +27,11 @@ pub(super) fn router(edge: &Arc<Edge>) -> Router {
         .route("/health", get(ready))
         .route("/metrics", get(metrics))
         .merge(rest::router(edge));
+    let quota = Arc::clone(&edge.rest.node_quota);
+    let rate = sockjs::RequestRate::new(edge.settings.http_per_net, quota);
+    let rate = Arc::new(rate);
     for path in &edge.settings.websocket_paths {
-        router = router.merge(sockjs::routes(edge, path));
+        router = router.merge(sockjs::routes(edge, path, &rate));
     }
     for path in page::paths() {
         router = router.route(path, get(asset));
@@ -42,7 +45,7 @@ pub(super) fn router(edge: &Arc<Edge>) -> Router {
 
 async fn ready(State(edge): State<Arc<Edge>>) -> Response<Body> {
     let draining = edge.shutdown.is_cancelled();
-    let (status, ready) = health::ready(edge.health.as_ref(), edge.app.memory(), draining).await;
+    let (status, ready) = edge.readiness.ready(edge.app.memory(), draining).await;
     reply::json(status, &json!(ready))
 }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use crate::bus::Bus;
 use crate::edge::{Health, HealthSource, MemoryState, PartState};
 use crate::location::Location;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// The parts, and whether they are others' processes.
 #[derive(Debug)]
@@ -33,12 +33,31 @@ impl HealthSource for Parts {
         };
         let (store, peers) = tokio::join!(self.store.check(), self.location.peers());
         Health {
-            database: state(store.is_ok()),
+            database: state(answers(&store)),
             redis: remote(peers.is_ok()),
             rabbitmq: remote(self.bus.is_up()),
             // The edge knows both: it has the account, and it is what drains.
             memory: MemoryState::default(),
             draining: false,
         }
+    }
+}
+
+/// Whether the store works. One that has too much to do does: a client that fills its queue must not take the node out
+/// of service.
+fn answers(store: &Result<(), StoreError>) -> bool {
+    matches!(store, Ok(()) | Err(StoreError::Overloaded))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_with_too_much_to_do_is_not_down() {
+        assert!(answers(&Ok(())));
+        assert!(answers(&Err(StoreError::Overloaded)));
+        let away = StoreError::Unavailable("the disk is full".to_owned());
+        assert!(!answers(&Err(away)));
     }
 }

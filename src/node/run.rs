@@ -29,6 +29,7 @@ use crate::hub::Hub;
 use crate::identity::{Accounts, Clock, FingerprintKey, VisitorSettings, Visitors};
 use crate::location::LocationError;
 use crate::model::{Incarnation, Problem, UnixMillis};
+use crate::quota::{MemoryQuota, QuotaSettings};
 use crate::websocket::alive_bytes;
 
 /// File descriptors that are not for clients.
@@ -279,6 +280,7 @@ fn edge_state(
     });
     let rest = RestParts {
         quota: Arc::clone(&engines.quota),
+        node_quota: Arc::new(MemoryQuota::new(QuotaSettings::default())),
         kept: Arc::clone(&engines.accounts),
         key: people.rest_key.clone(),
     };

@@ -14,6 +14,9 @@ use crate::support::postgres::Postgres;
 use crate::support::proxy::{Network, Proxy};
 use crate::support::stompjs::{Device, ERRORS, MESSAGES, PATIENCE, StompJs, assert_whole};
 
+/// How soon a node is ready after its store is back: the last answer is given for 250 ms.
+const READY_AGAIN: Duration = Duration::from_secs(1);
+
 /// Writes with this `client_id`.
 async fn say(from: &Device, to: &Device, client_id: &str) -> Result<Value, Value> {
     let body = json!({"to": to.user(), "message": client_id, "client_id": client_id});
@@ -61,7 +64,12 @@ async fn a_node_without_its_postgres_says_so_and_goes_on_when_it_is_back() {
         let all = bob.messages(sent).await;
         assert_whole("bob", &all, sent);
         assert_eq!(all.last().unwrap().words(), in_doubt);
-        assert_eq!(get(node.address(), "/api/v1/health/ready").await.0, 200);
+        // The answer of a moment ago is given for 250 ms.
+        let began = Instant::now();
+        while get(node.address(), "/api/v1/health/ready").await.0 != 200 {
+            assert!(began.elapsed() < READY_AGAIN, "{away:?}: still not ready");
+            sleep(Duration::from_millis(20)).await;
+        }
     }
     let news = bob.received("/topic/news", 2).await;
     assert_eq!(news[1].text, "during-Blackhole");

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use stompbox::model::{Holder, RoomId, UserId};
 use stompbox::store::{Append, Position, PostgresSettings, PostgresStore, Store, StoreError};
 use tokio_util::task::TaskTracker;
@@ -31,6 +32,7 @@ async fn the_postgresql_store_survives_what_happens_to_databases() {
     cut_connections_cost_no_message_and_double_none(&store, &url).await;
     a_message_that_is_refused_costs_its_neighbours_nothing(&store, &url).await;
     a_read_only_database_fails_its_check(&store, &url).await;
+    a_pool_without_a_free_connection_is_overloaded_and_not_away(&store, &url).await;
     store.close().await;
     tracker.close();
     tracker.wait().await;
@@ -40,6 +42,42 @@ async fn the_postgresql_store_survives_what_happens_to_databases() {
     a_full_lane_says_so_and_loses_nothing(&url, &settings).await;
     lanes_end_with_their_store(&url, &settings).await;
     a_server_that_is_away_is_said_so_at_once(server, &url, &settings).await;
+}
+
+async fn a_pool_without_a_free_connection_is_overloaded_and_not_away(
+    store: &PostgresStore,
+    url: &str,
+) {
+    let other = connect(url).await;
+    let lock = "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE";
+    other.batch_execute(lock).await.unwrap();
+    let (user, _) = pair("overloaded");
+    let reads = join_all((0..4).map(|_| store.user(&user)));
+    let checked = async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+            AND datname = current_database() AND application_name = 'stompbox'";
+        // By a connection without a transaction, in which the answer would stay the same.
+        let watcher = connect(url).await;
+        let begin = Instant::now();
+        loop {
+            let row = watcher.query_one(waiting, &[]).await.unwrap();
+            if row.get::<_, i64>(0) >= 4 {
+                break;
+            }
+            assert!(begin.elapsed() < Duration::from_secs(4), "they do not wait");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let checked = store.check().await;
+        other.batch_execute("COMMIT").await.unwrap();
+        checked
+    };
+    let (reads, checked) = tokio::join!(reads, checked);
+    assert!(
+        matches!(checked, Err(StoreError::Overloaded)),
+        "{checked:?}"
+    );
+    assert!(reads.iter().all(Result::is_ok), "{reads:?}");
+    store.check().await.unwrap();
 }
 
 async fn a_commit_in_flight_at_an_answer_is_found_by_the_next(store: &PostgresStore, url: &str) {

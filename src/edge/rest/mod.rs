@@ -60,6 +60,8 @@ const BASE: &str = "/api/v1";
 pub struct RestParts {
     /// How often somebody may ask.
     pub quota: Arc<dyn Quota>,
+    /// How often somebody may ask this node, whatever the others of the cluster count.
+    pub node_quota: Arc<dyn Quota>,
     /// Where the answers of requests with an `Idempotency-Key` are kept.
     pub kept: Arc<dyn AccountStore>,
     /// The key of cursors and of kept answers.

@@ -60,7 +60,7 @@ async fn live(call: Call) -> Result<Reply, Problem> {
 async fn ready(call: Call) -> Result<Reply, Problem> {
     let is_draining = call.edge.shutdown.is_cancelled();
     let edge = &call.edge;
-    let (status, ready) = health::ready(edge.health.as_ref(), edge.app.memory(), is_draining).await;
+    let (status, ready) = edge.readiness.ready(edge.app.memory(), is_draining).await;
     Reply::json(status, &ready)
 }
 

@@ -1,7 +1,9 @@
 //! One endpoint: requests below its base, answered.
 //!
-//! Not here: who may come in and what a session is for (the [`House`]). Invariant: every request is
-//! judged before anything is done for it, and a session is opened by a request that receives.
+//! Not here: who may come in and what a session is for (the [`House`]). Invariants: every request is counted
+//! for its network and judged before anything is done for it; without a turn go only the one request that
+//! receives and the one that sends of an open session, both of its owner; a session is opened by a request that
+//! receives.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,56 +13,23 @@ use axum::extract::Request;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::{Method, Response, StatusCode};
-use futures_util::future::BoxFuture;
 use tokio_util::task::TaskTracker;
 
+use super::house::House;
 use super::line::{HttpLine, Line};
 use super::owner::{Caller, Owner};
 use super::pages::{self, IframePage};
 use super::registry::Sessions;
-use super::session::{Account, Attached, HttpSession};
+use super::session::{Account, Attached, Direction, HttpSession, Pass};
 use super::settings::SockJsSettings;
 use super::upgrade::{self, Upgrade};
 use super::{answers, framed, receiver, sending};
-use crate::budget::{Lease, Memory};
-use crate::edge::charges::{End, SocketCharge};
+use crate::budget::Lease;
+use crate::edge::charges::End;
 use crate::sockjs::{Framing, Place, Transport, close_frame, is_callback, place, query_callback};
 
 /// How long a request to receive waits for another one to be noticed as gone.
 const MOMENT: Duration = Duration::from_millis(50);
-
-/// Who lives behind an endpoint.
-pub(super) trait House: Send + Sync + 'static {
-    /// Who sends this request; an answer for somebody who may not.
-    fn judge(&self, head: &Parts) -> Result<Caller, Box<Response<Body>>>;
-
-    /// Waits until there is time for a request that belongs to no open session; an answer when there is none.
-    fn turn<'a>(&'a self, head: &'a Parts) -> BoxFuture<'a, Result<(), Box<Response<Body>>>>;
-
-    /// Makes room for a session that this request opens, by requests or by WebSocket.
-    fn enter(&self, head: &Parts, by_requests: bool) -> Result<Entrance, Box<Response<Body>>>;
-
-    /// What everything draws on that is buffered for clients.
-    fn memory(&self) -> &Arc<Memory>;
-
-    /// A cookie for a client that asks what the endpoint can do.
-    fn cookie(&self, head: &Parts) -> Option<HeaderValue>;
-}
-
-/// Serves a session to its end.
-pub(super) type Serve = Box<dyn FnOnce(Line) -> BoxFuture<'static, ()> + Send>;
-
-/// A session that may open.
-pub(super) struct Entrance {
-    /// A cookie that the opening answer sets.
-    pub(super) set_cookie: Option<HeaderValue>,
-    /// The secret that this cookie holds.
-    pub(super) given: Option<String>,
-    /// What the session is charged with, if it is.
-    pub(super) charge: Option<Arc<SocketCharge>>,
-    /// What it is for.
-    pub(super) serve: Serve,
-}
 
 /// An endpoint.
 pub(super) struct Endpoint {
@@ -107,15 +76,19 @@ impl Endpoint {
     }
 
     async fn try_answer(self: &Arc<Self>, below: &str, request: Request) -> Answer {
-        let Some(place) = place(below) else {
+        let (head, body) = request.into_parts();
+        let caller = self.house.caller(&head)?;
+        let place = place(below);
+        // Held until the answer begins: meanwhile no other request of the session passes in its direction.
+        let pass = place
+            .as_ref()
+            .and_then(|place| self.pass(place, &caller, &head.method));
+        self.house.admit(&head, &caller, pass.is_some()).await?;
+        let Some(place) = place else {
             return Ok(answers::not_found());
         };
-        let (head, body) = request.into_parts();
-        let caller = self.house.judge(&head)?;
+        self.house.judge(&caller)?;
         let is_get = matches!(head.method, Method::GET | Method::HEAD);
-        if !self.is_open(&place) {
-            self.house.turn(&head).await?;
-        }
         match place {
             Place::Greeting if is_get => Ok(pages::greeting()),
             Place::Iframe if is_get => Ok(self.iframe.answer(&head.headers)),
@@ -133,12 +106,24 @@ impl Endpoint {
         }
     }
 
-    /// Whether this is for a session over requests that is open: it goes on however many others arrive.
-    fn is_open(&self, place: &Place<'_>) -> bool {
-        match place {
-            Place::Session { session, .. } => self.sessions.find(session).is_some(),
-            Place::Greeting | Place::Iframe | Place::Info | Place::RawWebSocket => false,
+    /// The right to go on however many others arrive, of a request that its session waits for.
+    fn pass(&self, place: &Place<'_>, caller: &Caller, method: &Method) -> Option<Pass> {
+        let Place::Session { session, transport } = place else {
+            return None;
+        };
+        if caller.is_foreign || method.as_str() != transport.method() {
+            return None;
         }
+        let direction = match transport {
+            Transport::WebSocket => return None,
+            Transport::XhrSend | Transport::JsonpSend => Direction::Sends,
+            Transport::Xhr
+            | Transport::XhrStreaming
+            | Transport::EventSource
+            | Transport::HtmlFile
+            | Transport::Jsonp => Direction::Receives,
+        };
+        self.sessions.find(session)?.pass(caller, direction)
     }
 
     fn info(&self, head: &Parts, caller: &Caller, is_get: bool) -> Response<Body> {
@@ -318,7 +303,7 @@ impl Endpoint {
         let Some(session) = session.filter(|it| it.belongs_to(caller)) else {
             return Err(Box::new(answers::not_found()));
         };
-        let within = (self.house.memory(), &self.settings);
+        let within = (self.house.as_ref(), &self.settings);
         sending::send((&session, caller), within, head, body, by_form).await?;
         if !by_form {
             return Ok(answers::taken());

@@ -9,14 +9,17 @@
 //! endpoint  requests to answers     session   what waits in each direction    stomp    the broker
 //! receiver  frames as a body        registry  sessions by name                service  anything else
 //! upgrade, framed  over WebSocket   line      the server's end of a session   owner    who may speak
+//! house     what an endpoint asks   rate      how many requests a network may send
 //! ```
 
 mod answers;
 mod endpoint;
 mod framed;
+mod house;
 mod line;
 mod owner;
 mod pages;
+mod rate;
 mod receiver;
 mod registry;
 mod sending;
@@ -24,9 +27,12 @@ mod service;
 mod session;
 mod settings;
 mod stomp;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 
 pub use service::{Channel, Service, serve};
 pub use settings::SockJsSettings;
 
+pub(super) use rate::RequestRate;
 pub(super) use stomp::{SockJs, routes};

@@ -20,6 +20,8 @@ use crate::model::Network;
 /// Who sends a request.
 #[derive(Clone)]
 pub(super) struct Caller {
+    /// Its address.
+    pub(super) address: IpAddr,
     /// The network that it comes from.
     pub(super) network: Network,
     /// Whose share of the node's memory it draws on.
@@ -30,17 +32,21 @@ pub(super) struct Caller {
     pub(super) secret: Option<String>,
     /// The page that sends it.
     pub(super) origin: Option<HeaderValue>,
+    /// Whether that page may not talk to this endpoint.
+    pub(super) is_foreign: bool,
 }
 
 impl Caller {
     /// Somebody at this address, of whom nothing else is known.
     pub(super) fn at(address: IpAddr) -> Self {
         Self {
+            address,
             network: Network::of(address),
             claimant: Claimant::stranger(Network::of(address)),
             socket: None,
             secret: None,
             origin: None,
+            is_foreign: false,
         }
     }
 

@@ -1,18 +1,18 @@
 //! Requests that bring messages: `xhr_send` and `jsonp_send`.
 //!
 //! Not here: who may (`endpoint`), what becomes of the messages (`session`). Invariants: the length of a body
-//! is checked and leased before it is read; a body and what was read from it are together in memory for no
-//! await; one request of a session waits, and no more.
-
-use std::sync::Arc;
+//! is checked and leased before it is read; a long body waits for the turn of its network before its messages are
+//! read from it; a body and what was read from it are together in memory for no await; one request of a session
+//! waits, and no more.
 
 use axum::body::Body;
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
-use axum::http::{Response, StatusCode};
 use bytes::Bytes;
 
 use super::answers;
+use super::house::{House, Refused as Refusal};
 use super::owner::Caller;
 use super::session::{HttpSession, Pushed, bytes_of};
 use super::settings::SockJsSettings;
@@ -20,12 +20,13 @@ use crate::budget::{Lease, Memory, Refused};
 use crate::edge::body::{self, Unread};
 use crate::sockjs::{ReadError, form_field, read_messages};
 
-type Refusal = Box<Response<Body>>;
+/// A body beyond this length waits for the turn of its network before it is read, as a long message of STOMP does.
+const LONG_BYTES: usize = 32 << 10;
 
 /// Reads the messages of a request and gives them to its session. `is_form`: they may be a field of a form.
 pub(super) async fn send(
     (session, caller): (&HttpSession, &Caller),
-    (memory, settings): (&Arc<Memory>, &SockJsSettings),
+    (house, settings): (&dyn House, &SockJsSettings),
     head: &Parts,
     body: Body,
     is_form: bool,
@@ -37,10 +38,17 @@ pub(super) async fn send(
         bytes_max: settings.request_bytes_max(),
         stall: settings.stall,
     };
+    let memory = house.memory();
     let lease = || Some(caller.lease(memory));
     let read = body::read(body, body::announced(&head.headers), limits, lease);
     let mut read = read.await.map_err(unread)?;
-    let messages = messages(&read.bytes, is_form && is_of_form(head))?;
+    if read.bytes.len() > LONG_BYTES {
+        house.long_body(caller).await;
+    }
+    let messages = messages(&read.bytes, is_form && is_of_form(head)).map_err(|error| {
+        session.note_broken();
+        unreadable(error)
+    })?;
     // From here on the messages are what is kept, not what they were read from.
     read.bytes = Bytes::new();
     let lease = covering(&messages, read.lease, || caller.lease(memory))?;
@@ -59,19 +67,20 @@ fn is_of_form(head: &Parts) -> bool {
 
 /// The messages of a body. Both are in memory for as long as this takes, without an await: as often as there
 /// are threads.
-fn messages(body: &[u8], is_form: bool) -> Result<Vec<String>, Refusal> {
-    let messages = match is_form {
+fn messages(body: &[u8], is_form: bool) -> Result<Vec<String>, ReadError> {
+    match is_form {
         true => read_messages(form_field(body, "d").unwrap_or_default().as_bytes()),
         false => read_messages(body),
+    }
+}
+
+fn unreadable(error: ReadError) -> Refusal {
+    let text = match error {
+        ReadError::Empty => "Payload expected.",
+        ReadError::Broken => "Broken JSON encoding.",
+        ReadError::TooMany => "Too many messages at once.",
     };
-    messages.map_err(|error| {
-        let words = match error {
-            ReadError::Empty => "Payload expected.",
-            ReadError::Broken => "Broken JSON encoding.",
-            ReadError::TooMany => "Too many messages at once.",
-        };
-        Box::new(answers::text(StatusCode::INTERNAL_SERVER_ERROR, words))
-    })
+    Box::new(answers::text(StatusCode::INTERNAL_SERVER_ERROR, text))
 }
 
 /// A lease that covers the messages, made of the one that covered their body.

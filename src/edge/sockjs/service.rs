@@ -26,7 +26,8 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::answers;
-use super::endpoint::{Endpoint, Entrance, House, path_from};
+use super::endpoint::{Endpoint, path_from};
+use super::house::{Entrance, House, Refused};
 use super::line::Line;
 use super::owner::Caller;
 use super::settings::SockJsSettings;
@@ -198,7 +199,7 @@ async fn serve_socket(stream: TcpStream, address: IpAddr, router: Router) {
 struct Open(Run, Arc<Memory>);
 
 impl House for Open {
-    fn judge(&self, head: &Parts) -> Result<Caller, Box<Response<Body>>> {
+    fn caller(&self, head: &Parts) -> Result<Caller, Refused> {
         let address = head.extensions.get::<IpAddr>();
         let address = address.copied().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
         Ok(Caller {
@@ -207,11 +208,24 @@ impl House for Open {
         })
     }
 
-    fn turn<'a>(&'a self, _: &'a Parts) -> BoxFuture<'a, Result<(), Box<Response<Body>>>> {
+    fn admit<'a>(
+        &'a self,
+        _: &'a Parts,
+        _: &'a Caller,
+        _: bool,
+    ) -> BoxFuture<'a, Result<(), Refused>> {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn enter(&self, _: &Parts, _: bool) -> Result<Entrance, Box<Response<Body>>> {
+    fn judge(&self, _: &Caller) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    fn long_body<'a>(&'a self, _: &'a Caller) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn enter(&self, _: &Parts, _: bool) -> Result<Entrance, Refused> {
         let run = Arc::clone(&self.0);
         Ok(Entrance {
             set_cookie: None,

@@ -5,10 +5,11 @@
 //!
 //! Two sides meet here: requests of the client (`attach`, `take`, `push`), and the one task that
 //! serves the session (`receive`, `send`, `close`, by way of `line`). `push` and `receive` stand in
-//! `incoming`, what all of it costs in `account`.
+//! `incoming`, what all of it costs in `account`, which requests it waits for in `pass`.
 
 mod account;
 mod incoming;
+mod pass;
 #[cfg(test)]
 mod tests;
 
@@ -21,11 +22,13 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::owner::{Caller, Owner};
+use super::settings::Limits;
 use crate::budget::{Evict, granted};
 use crate::edge::charges::leased_of_free;
 use crate::edge::socket::Gone;
 use crate::model::CloseReason;
 use crate::sockjs::{Framing, HEARTBEAT, OPEN, close_frame, message_frame, quote_into};
+use pass::Passes;
 
 /// What the client gets whose earlier request to receive was cut off.
 const INTERRUPTED: (u16, &str) = (1002, "Connection interrupted");
@@ -38,19 +41,7 @@ const SIGN_EVERY: Duration = Duration::from_secs(5);
 
 pub(super) use account::{Account, bytes_of};
 pub(super) use incoming::Pushed;
-
-/// The limits of one session.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// After how long without a frame `h` goes out.
-    pub(super) heartbeat: Duration,
-    /// How long a session may be without anybody who receives.
-    pub(super) disconnect_after: Duration,
-    /// A streamed answer ends after so many octets.
-    pub(super) response_bytes_max: usize,
-    /// While so many octets wait in one direction, nothing more is taken in it.
-    pub(super) waiting_bytes_max: usize,
-}
+pub(super) use pass::{Direction, Pass};
 
 /// The session.
 #[derive(Debug)]
@@ -72,6 +63,7 @@ pub(super) struct HttpSession {
 struct State {
     owner: Owner,
     account: Account,
+    passes: Passes,
     /// Whether a request waits with its messages for room among `incoming`.
     is_pushed: bool,
     /// Whether `o` went out.
@@ -129,6 +121,7 @@ impl HttpSession {
             state: Mutex::new(State {
                 owner,
                 account,
+                passes: Passes::default(),
                 is_pushed: false,
                 opened: false,
                 incoming: VecDeque::new(),

@@ -4,8 +4,6 @@
 
 use std::time::Duration;
 
-use super::session::Limits;
-
 /// The settings of one endpoint.
 #[derive(Clone, Debug)]
 pub struct SockJsSettings {
@@ -27,6 +25,19 @@ pub struct SockJsSettings {
     pub waiting_bytes_max: usize,
     /// How long nothing of a body may come that a client sends.
     pub stall: Duration,
+}
+
+/// The limits of one session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// After how long without a frame `h` goes out.
+    pub(super) heartbeat: Duration,
+    /// How long a session may be without anybody who receives.
+    pub(super) disconnect_after: Duration,
+    /// A streamed answer ends after so many octets.
+    pub(super) response_bytes_max: usize,
+    /// While so many octets wait in one direction, nothing more is taken in it.
+    pub(super) waiting_bytes_max: usize,
 }
 
 /// The client of SockJS writes a character beyond the basic plane, 4 bytes of UTF-8, with 12, and a quote

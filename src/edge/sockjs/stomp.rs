@@ -11,17 +11,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::Request;
+use axum::http::Version;
 use axum::http::header::{COOKIE, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use axum::http::request::Parts;
-use axum::http::{Response, Version};
 use axum::routing::any;
 use futures_util::future::BoxFuture;
 
-use super::endpoint::{Endpoint, Entrance, House, path_from};
+use super::endpoint::{Endpoint, path_from};
+use super::house::{Entrance, House, Refused};
 use super::line::Line;
 use super::owner::Caller;
+use super::rate::RequestRate;
 use crate::budget::Memory;
 use crate::edge::connection::{Connection, Opened};
 use crate::edge::handshake::{self, Opening};
@@ -38,9 +39,17 @@ use crate::websocket::Framed;
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The routes of one endpoint: the base, which is a WebSocket too, and everything below it.
-pub(in crate::edge) fn routes(edge: &Arc<Edge>, base: &str) -> Router<Arc<Edge>> {
+/// `rate` is the same for all endpoints of a node.
+pub(in crate::edge) fn routes(
+    edge: &Arc<Edge>,
+    base: &str,
+    rate: &Arc<RequestRate>,
+) -> Router<Arc<Edge>> {
     let settings = edge.settings.sockjs_of_stomp();
-    let house = Arc::new(Stomp(Arc::clone(edge)));
+    let house = Arc::new(Stomp {
+        edge: Arc::clone(edge),
+        rate: Arc::clone(rate),
+    });
     let ancestors = edge.origins.as_ancestors();
     let endpoint = Endpoint::new(settings, &ancestors, house, edge.tracker.clone());
     let endpoint = Arc::new(endpoint);
@@ -76,17 +85,28 @@ pub(in crate::edge) fn routes(edge: &Arc<Edge>, base: &str) -> Router<Arc<Edge>>
 struct HasTurn;
 
 /// The broker.
-struct Stomp(Arc<Edge>);
+struct Stomp {
+    edge: Arc<Edge>,
+    rate: Arc<RequestRate>,
+}
 
 impl Stomp {
-    fn peer(head: &Parts) -> Result<Arc<Peer>, Box<Response<Body>>> {
+    fn peer(head: &Parts) -> Result<Arc<Peer>, Refused> {
         let peer = head.extensions.get::<Arc<Peer>>().cloned();
         peer.ok_or_else(|| refuse(Code::Internal, "The peer is not known."))
     }
 }
 
-fn refuse(code: Code, words: &'static str) -> Box<Response<Body>> {
+fn refuse(code: Code, words: &'static str) -> Refused {
     Box::new(reply::problem(&Problem::new(code, words)))
+}
+
+/// The network has sent more requests than it may. The client of SockJS takes it, like every answer but 200 and 204, for
+/// the end of its session, and the page connects again.
+fn too_many(retry_after_ms: u64) -> Refused {
+    let detail = "Your network sends too many requests. Try again when Retry-After says.";
+    let problem = Problem::new(Code::RateLimited, detail).retry_after_ms(retry_after_ms);
+    Box::new(reply::problem(&problem))
 }
 
 /// Whether a browser sends this for a page of ours that hides where it is: a form of a page with
@@ -100,42 +120,67 @@ fn is_hidden_page_of_ours(headers: &HeaderMap) -> bool {
 }
 
 impl House for Stomp {
-    fn judge(&self, head: &Parts) -> Result<Caller, Box<Response<Body>>> {
-        let edge = &self.0;
+    fn caller(&self, head: &Parts) -> Result<Caller, Refused> {
+        let edge = &self.edge;
         let peer = Self::peer(head)?;
         let requester = Requester::new(edge, &peer, &head.headers);
-        if requester.origin == Verdict::Refused && !is_hidden_page_of_ours(&head.headers) {
-            let address = edge.settings.log_address.show(requester.address);
-            tracing::debug!(%address, "a page of another origin was refused; CORS_ORIGINS allows it");
-            let words = "Pages of this origin may not connect here. Add it to CORS_ORIGINS.";
-            return Err(refuse(Code::Forbidden, words));
-        }
-        // Whoever brings the secret of a session has it, whatever page he comes from.
+        let is_refused = requester.origin == Verdict::Refused;
+        // The secret of a session counts whatever page brings it.
         let cookies = head.headers.get_all(COOKIE).iter().next_back();
         let cookies = cookies.and_then(|line| line.to_str().ok());
         let cookie = edge.visitors.cookies().cookie_for(cookies).ok();
         Ok(Caller {
+            address: requester.address,
             network: Network::of(requester.address),
             claimant: edge.stranger(requester.address),
             socket: Some(Arc::clone(&peer.charge)),
             secret: cookie.and_then(|(value, is_brought)| is_brought.then_some(value)),
             origin: head.headers.get(ORIGIN).cloned(),
+            is_foreign: is_refused && !is_hidden_page_of_ours(&head.headers),
         })
     }
 
-    fn turn<'a>(&'a self, head: &'a Parts) -> BoxFuture<'a, Result<(), Box<Response<Body>>>> {
-        Box::pin(async {
-            if head.extensions.get::<HasTurn>().is_some() {
-                return Ok(());
+    fn admit<'a>(
+        &'a self,
+        head: &'a Parts,
+        caller: &'a Caller,
+        is_awaited: bool,
+    ) -> BoxFuture<'a, Result<(), Refused>> {
+        Box::pin(async move {
+            let networks = self.edge.visitors.networks(caller.address);
+            let counted = self.rate.take(&networks).await;
+            let has_turn = head.extensions.get::<HasTurn>().is_some();
+            // A refusal is work too: a network beyond its rate waits for it in its turn.
+            let goes_on = has_turn || (is_awaited && counted.is_ok());
+            if !goes_on {
+                let peer = Self::peer(head)?;
+                let turn = self.edge.request_turn(&peer, &head.headers).await;
+                turn.map_err(|refusal| Box::new(reply::refusal(refusal)))?;
             }
-            let peer = Self::peer(head)?;
-            let turn = self.0.request_turn(&peer, &head.headers).await;
-            turn.map_err(|refusal| Box::new(reply::refusal(refusal)))
+            counted.map_err(too_many)
         })
     }
 
-    fn enter(&self, head: &Parts, by_requests: bool) -> Result<Entrance, Box<Response<Body>>> {
-        let edge = &self.0;
+    fn judge(&self, caller: &Caller) -> Result<(), Refused> {
+        if !caller.is_foreign {
+            return Ok(());
+        }
+        let address = self.edge.settings.log_address.show(caller.address);
+        tracing::debug!(%address, "a page of another origin was refused; CORS_ORIGINS allows it");
+        let detail = "Pages of this origin may not connect here. Add it to CORS_ORIGINS.";
+        Err(refuse(Code::Forbidden, detail))
+    }
+
+    fn long_body<'a>(&'a self, caller: &'a Caller) -> BoxFuture<'a, ()> {
+        Box::pin(async {
+            if let Some(mut place) = self.edge.turns.read(caller.network) {
+                let _never_refused = place.turn().await;
+            }
+        })
+    }
+
+    fn enter(&self, head: &Parts, by_requests: bool) -> Result<Entrance, Refused> {
+        let edge = &self.edge;
         let peer = Self::peer(head)?;
         let requester = Requester::new(edge, &peer, &head.headers);
         let address = edge.settings.log_address.show(requester.address);
@@ -178,7 +223,7 @@ impl House for Stomp {
     }
 
     fn memory(&self) -> &Arc<Memory> {
-        self.0.app.memory()
+        self.edge.app.memory()
     }
 
     fn cookie(&self, head: &Parts) -> Option<HeaderValue> {
@@ -187,8 +232,8 @@ impl House for Stomp {
             return None;
         }
         let peer = Self::peer(head).ok()?;
-        let requester = Requester::new(&self.0, &peer, &head.headers);
-        let made = requester.with_cookie(self.0.visitors.cookies());
+        let requester = Requester::new(&self.edge, &peer, &head.headers);
+        let made = requester.with_cookie(self.edge.visitors.cookies());
         made.ok().and_then(|(_, cookie)| cookie)
     }
 }

@@ -288,7 +288,7 @@ settings! {
         http_per_min "HTTP_PER_MIN" []: u32 = "120", Rule::Between("0", "1000000"),
             "Requests of one user to REST in a minute, and as many at once; 0 is off.", "429 `rate_limited`";
         http_per_net "HTTP_PER_NET" []: u32 = "60000", Rule::Between("0", "10000000"),
-            "Requests from one network to REST in a minute, a sixth of them at once; what needs no secret has a fifth of it. 0 is off.", "429 `rate_limited`";
+            "Requests from one network to REST in a minute, a sixth of them at once; what needs no secret has a fifth of it, SockJS four times as much on each node. 0 is off.", "429 `rate_limited`";
         http_auth_per_min "HTTP_AUTH_PER_MIN" []: u32 = "10", Rule::Between("0", "1000000"),
             "Requests of one user, or with one token, to `/api/v1/auth/*` in a minute; 0 is off.", "429 `rate_limited`";
         http_auth_per_net "HTTP_AUTH_PER_NET" []: u32 = "2000", Rule::Between("0", "10000000"),

@@ -6,6 +6,7 @@
 //! its row, so commit order is `seq` order on every node.
 
 mod accounts;
+mod asking;
 mod checking;
 mod columns;
 mod connect;
@@ -69,6 +70,8 @@ pub struct PostgresStore {
     lanes: Vec<mpsc::Sender<Waiting>>,
     /// Whether the last batch of any lane failed.
     is_failing: Arc<AtomicBool>,
+    /// Whether the last question got no answer in time.
+    is_late: AtomicBool,
     stop: CancellationToken,
     /// What `close` waits for. A std mutex, held to take them out.
     running: Mutex<Vec<JoinHandle<()>>>,
@@ -111,6 +114,7 @@ impl PostgresStore {
             backlog: Backlog::new(settings.queue_bytes_max),
             lanes,
             is_failing,
+            is_late: AtomicBool::new(false),
             stop,
             running: Mutex::new(running),
         }))
@@ -123,25 +127,6 @@ impl PostgresStore {
 
     async fn client(&self) -> Result<Object, StoreError> {
         Ok(self.pool.get().await?)
-    }
-
-    /// Asks one question on a connection of the pool.
-    async fn ask(
-        &self,
-        statement: &str,
-        params: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, StoreError> {
-        let client = self.client().await?;
-        let answer = tokio::time::timeout(self.deadline, async {
-            let statement = client.prepare_cached(statement).await?;
-            client.query(&statement, params).await
-        });
-        if let Ok(answer) = answer.await {
-            return Ok(answer?);
-        }
-        // What comes late must not be read by the next one.
-        drop(Object::take(client));
-        Err(late())
     }
 }
 

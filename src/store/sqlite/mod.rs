@@ -8,6 +8,7 @@
 mod accounts;
 mod append;
 pub mod backup;
+mod checking;
 mod company;
 mod ledger;
 mod open;
@@ -21,7 +22,7 @@ mod writer;
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::TrySendError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -353,19 +354,7 @@ impl Store for SqliteStore {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        if self.is_failing.load(Ordering::Relaxed) {
-            return self.write(|unit| unit.probe()).await;
-        }
-        let place = Arc::clone(&self.place);
-        let is_failing = Arc::clone(&self.is_failing);
-        self.read(move |conn| {
-            // The next check reaches the writer, which looks after what is lost.
-            place
-                .look()
-                .inspect_err(|_| is_failing.store(true, Ordering::Relaxed))?;
-            Ok(conn.query_row("SELECT 1", [], |_| Ok(()))?)
-        })
-        .await
+        self.check_working().await
     }
 
     async fn close(&self) {

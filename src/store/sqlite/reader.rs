@@ -51,6 +51,19 @@ impl Readers {
         self.0.asked.notify_one();
         Ok(())
     }
+
+    /// Has a question answered before all that wait, however many do: whether the store answers must be found out
+    /// while clients ask too much of it. The caller bounds how many of these there are.
+    pub(super) fn ask_first(&self, question: Question) -> Result<(), StoreError> {
+        let mut waiting = self.0.lock();
+        if waiting.is_closed {
+            return Err(closed());
+        }
+        waiting.questions.push_front(question);
+        drop(waiting);
+        self.0.asked.notify_one();
+        Ok(())
+    }
 }
 
 impl Drop for Readers {

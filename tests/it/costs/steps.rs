@@ -19,6 +19,9 @@ const BODY: usize = 64 << 10;
 /// The largest head of a request of HTTP.
 const HEAD: usize = 16 << 10;
 
+/// The largest body of `xhr_send`: three times the longest frame, and 64 KiB.
+const SOCKJS_BODY: usize = 355 << 10;
+
 /// The same text again and again, up to a length in bytes.
 fn filled(pattern: &str, bytes: usize) -> String {
     pattern.repeat(bytes / pattern.len())
@@ -112,9 +115,11 @@ fn fragments_are_decoded_in_bounded_time() {
 fn strings_of_sockjs_are_read_and_written_in_bounded_time() {
     let read = |name: &str, body: String| {
         let cost = cpu::of(|| read_messages(body.as_bytes()).map(|messages| messages.len()));
-        hold(&format!("64 KiB of SockJS: {name}"), cost, 1.5)
+        hold(&format!("355 KiB of SockJS: {name}"), cost, 8.0)
     };
-    let array = |item: &str| format!("[{}\"\"]", filled(&format!("{item},"), BODY));
+    let text = |item: &str| format!("[\"{}\"]", filled(item, SOCKJS_BODY));
+    let array = |item: &str| format!("[{}\"\"]", filled(&format!("{item},"), SOCKJS_BODY));
+    let long = format!("\"{}\"", "x".repeat(85));
     let controls = filled("\u{1}", BODY);
     let written = cpu::of(|| {
         let mut out = String::new();
@@ -122,14 +127,14 @@ fn strings_of_sockjs_are_read_and_written_in_bounded_time() {
         out
     });
     all_hold([
-        read("escapes", format!("[\"{}\"]", filled("\\u0001", BODY))),
-        read(
-            "halves of pairs",
-            format!("[\"{}\"]", filled("\\ud800", BODY)),
-        ),
-        read("as many strings as may be", array("\"xxxxxxxxxxxxx\"")),
+        read("escapes", text("\\u0001")),
+        read("short escapes", text("\\n")),
+        read("pairs", text("\\ud83d\\ude00")),
+        read("halves of pairs", text("\\ud800")),
+        read("no end", text("\\ud800").replace(']', "")),
+        read("as many strings as may be", array(&long)),
         read("too many strings", array("\"\"")),
-        read("white space", format!("[{}", filled(" ", BODY))),
+        read("white space", format!("[{}", filled(" ", SOCKJS_BODY))),
         hold("64 KiB of controls written for SockJS", written, 6.5),
     ]);
 }
