@@ -105,7 +105,7 @@ impl Edge {
 
 /// Whether a request waits for the turn of its client before anything looks at it. Health does not
 /// wait, because the node would be taken out while it is busiest; below the paths of WebSocket and SockJS
-/// only what opens something waits (`sockjs`), so that sessions which are open go on.
+/// all waits but what an open session awaits of its owner (`sockjs`).
 fn waits_here(edge: &Edge, path: &str) -> bool {
     let is_below = |base: &String| {
         let below = path.strip_prefix(base.as_str());
