@@ -31,13 +31,14 @@ impl Session {
         is_due
     }
 
-    /// Ends a pause. What was held back comes before what is there now, unless the session has ended.
+    /// Ends a pause. What was held back comes before what is there now.
     pub fn resume(&mut self, now: Instant, mut held: VecDeque<Output>) {
-        if self.phase == Phase::Closed {
-            return;
-        }
         held.append(&mut self.outputs);
         self.outputs = held;
+        if self.phase == Phase::Closed {
+            // It ended before the pause: what says so, and closes it, is among what was held.
+            return;
+        }
         self.heart_beat.heard(now);
         if self.partial_since.is_some() {
             self.partial_since = Some(now);

@@ -131,3 +131,22 @@ async fn a_large_message_waits_for_the_turn_of_its_network_whatever_it_comes_in(
         client.receive("RECEIPT").await;
     }
 }
+
+#[tokio::test]
+async fn a_session_that_ends_behind_a_subscribe_that_waits_is_told_so() {
+    let node = Node::start(
+        AppSettings::default(),
+        EdgeSettings::new(SessionConfig::default()),
+    )
+    .await;
+    let mut client = node.connected(None).await;
+    client
+        .send("SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:r\n\n\0ACK\nsubscription:1\n\n")
+        .await;
+    node.wait_for(1).await;
+    node.give_turn().await;
+    client.receive("RECEIPT").await;
+    let error = client.receive("ERROR").await;
+    assert!(error.contains("Missing id"), "{error}");
+    assert_eq!(client.stream.read(&mut [0]).await.unwrap(), 0, "it ends");
+}
