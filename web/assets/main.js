@@ -82,7 +82,7 @@ function asTwo() {
         const isFirst = !pane.known;
         pane.known = userId;
         other.home = userId;
-        // Whoever has recalled a conversation before this visitor was here goes on with it.
+        // A conversation that was recalled before this visitor was here stays in view.
         if (isFirst && other.isReading) other.visitor.conversation(userId);
         else other.show(userId);
       }

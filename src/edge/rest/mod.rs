@@ -58,9 +58,9 @@ const BASE: &str = "/api/v1";
 /// What REST is made with beyond what the whole edge has.
 #[derive(Clone, Debug)]
 pub struct RestParts {
-    /// How often somebody may ask.
+    /// How often a client may ask.
     pub quota: Arc<dyn Quota>,
-    /// How often somebody may ask this node, whatever the others of the cluster count.
+    /// How often a client may ask this node, whatever the others of the cluster count.
     pub node_quota: Arc<dyn Quota>,
     /// Where the answers of requests with an `Idempotency-Key` are kept.
     pub kept: Arc<dyn AccountStore>,

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub struct SockJsSettings {
     /// After how long without a frame `h` goes out.
     pub heartbeat: Duration,
-    /// How long a session may be without anybody who receives.
+    /// How long a session may be without a request that receives.
     pub disconnect_after: Duration,
     /// A streamed answer ends after so many octets, so that browsers forget what they have read.
     pub response_bytes_max: usize,
@@ -21,7 +21,7 @@ pub struct SockJsSettings {
     pub cookie_needed: bool,
     /// The longest message, in octets.
     pub message_bytes_max: usize,
-    /// While so many octets wait in one direction, nothing more is taken in it.
+    /// While so many bytes wait in one direction, nothing more is taken in it.
     pub waiting_bytes_max: usize,
     /// How long nothing of a body may come that a client sends.
     pub stall: Duration,
@@ -32,11 +32,11 @@ pub struct SockJsSettings {
 pub(super) struct Limits {
     /// After how long without a frame `h` goes out.
     pub(super) heartbeat: Duration,
-    /// How long a session may be without anybody who receives.
+    /// How long a session may be without a request that receives.
     pub(super) disconnect_after: Duration,
-    /// A streamed answer ends after so many octets.
+    /// A streamed answer ends after so many bytes.
     pub(super) response_bytes_max: usize,
-    /// While so many octets wait in one direction, nothing more is taken in it.
+    /// While so many bytes wait in one direction, nothing more is taken in it.
     pub(super) waiting_bytes_max: usize,
 }
 

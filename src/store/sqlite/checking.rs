@@ -51,29 +51,29 @@ impl SqliteStore {
 #[cfg(test)]
 mod tests {
     use std::sync::{Condvar, Mutex};
+    use std::time::Duration;
 
     use super::*;
     use crate::store::Store as _;
     use crate::store::sqlite::SqliteSettings;
 
-    /// Keeps the readers busy until it is opened.
+    /// Lets so many questions through as it is told; the readers wait at it meanwhile.
     #[derive(Default)]
     struct Gate {
-        is_open: Mutex<bool>,
-        opened: Condvar,
+        free: Mutex<usize>,
+        freed: Condvar,
     }
 
     impl Gate {
-        fn wait(&self) {
-            let mut is_open = self.is_open.lock().unwrap();
-            while !*is_open {
-                is_open = self.opened.wait(is_open).unwrap();
-            }
+        fn pass(&self) {
+            let free = self.free.lock().unwrap();
+            let mut free = self.freed.wait_while(free, |free| *free == 0).unwrap();
+            *free -= 1;
         }
 
-        fn open(&self) {
-            *self.is_open.lock().unwrap() = true;
-            self.opened.notify_all();
+        fn let_through(&self, more: usize) {
+            *self.free.lock().unwrap() += more;
+            self.freed.notify_all();
         }
     }
 
@@ -86,36 +86,32 @@ mod tests {
         };
         let store = SqliteStore::open(&folder.path().join("db"), &settings).unwrap();
         let gate = Arc::new(Gate::default());
-        let order = Arc::new(Mutex::new(Vec::new()));
-        let ask = |name: usize| {
-            let (gate, order) = (Arc::clone(&gate), Arc::clone(&order));
+        let (begun, held) = std::sync::mpsc::channel();
+        let ask = || {
+            let (gate, begun) = (Arc::clone(&gate), begun.clone());
             let question: Question = Box::new(move |_| {
-                gate.wait();
-                order.lock().unwrap().push(name);
+                begun.send(()).unwrap();
+                gate.pass();
             });
             let threads = store.threads();
             threads.as_ref().unwrap().readers.ask(question)
         };
-        // The readers take some, the rest fills the queue.
-        let mut asked = 0;
-        while asked < 100 {
-            match ask(asked) {
-                Ok(()) => asked += 1,
-                Err(StoreError::Overloaded) => break,
-                Err(error) => panic!("{error}"),
-            }
+        for _ in 0..settings.readers {
+            ask().unwrap();
+            held.recv().unwrap();
         }
-        assert!(asked >= settings.queue_max);
+        for _ in 0..settings.queue_max {
+            ask().unwrap();
+        }
+        assert!(matches!(ask(), Err(StoreError::Overloaded)));
         let mut check = Box::pin(store.check());
         assert!(futures_util::poll!(&mut check).is_pending());
-        assert!(matches!(ask(asked), Err(StoreError::Overloaded)));
-        gate.open();
-        check.await.unwrap();
-        let before = order.lock().unwrap().len();
+        // One reader is free once. Any other question would keep it.
+        gate.let_through(1);
+        let checked = tokio::time::timeout(Duration::from_secs(20), check).await;
+        checked.expect("it waits behind other questions").unwrap();
+        gate.let_through(settings.readers + settings.queue_max);
         store.close().await;
-        let all = order.lock().unwrap().len();
-        assert!(all >= settings.queue_max, "{all}");
-        eprintln!("{before} of {all} were answered before the check was seen");
     }
 
     #[tokio::test]

@@ -10,6 +10,11 @@ use crate::edge::settings::EdgeSettings;
 use crate::policy::bucket::Rate;
 use crate::session::SessionConfig;
 
+async fn node() -> Node {
+    let settings = EdgeSettings::new(SessionConfig::default());
+    Node::start(AppSettings::default(), settings).await
+}
+
 fn beating() -> SessionConfig {
     SessionConfig {
         beat_out: Duration::from_millis(100),
@@ -73,11 +78,7 @@ async fn a_subscribe_beyond_the_rate_of_its_session_is_refused_before_it_waits()
 
 #[tokio::test(start_paused = true)]
 async fn a_connect_that_waits_too_long_is_refused_with_the_time_to_come_again() {
-    let node = Node::start(
-        AppSettings::default(),
-        EdgeSettings::new(SessionConfig::default()),
-    )
-    .await;
+    let node = node().await;
     let mut client = node.client(None).await;
     client.send("CONNECT\naccept-version:1.2\n\n").await;
     let refused = client.receive("ERROR").await;
@@ -87,11 +88,7 @@ async fn a_connect_that_waits_too_long_is_refused_with_the_time_to_come_again() 
 
 #[tokio::test]
 async fn a_session_that_says_goodbye_is_forgotten_in_its_turn() {
-    let node = Node::start(
-        AppSettings::default(),
-        EdgeSettings::new(SessionConfig::default()),
-    )
-    .await;
+    let node = node().await;
     let mut client = node.connected(None).await;
     client.send("DISCONNECT\nreceipt:bye\n\n").await;
     client.receive("RECEIPT").await;
@@ -102,11 +99,7 @@ async fn a_session_that_says_goodbye_is_forgotten_in_its_turn() {
 
 #[tokio::test]
 async fn a_large_message_waits_for_the_turn_of_its_network_whatever_it_comes_in() {
-    let node = Node::start(
-        AppSettings::default(),
-        EdgeSettings::new(SessionConfig::default()),
-    )
-    .await;
+    let node = node().await;
     let frame = format!(
         "SEND\ndestination:/topic/a\nreceipt:r\n\n{}\0",
         "x".repeat(60_000)
@@ -134,11 +127,7 @@ async fn a_large_message_waits_for_the_turn_of_its_network_whatever_it_comes_in(
 
 #[tokio::test]
 async fn a_session_that_ends_behind_a_subscribe_that_waits_is_told_so() {
-    let node = Node::start(
-        AppSettings::default(),
-        EdgeSettings::new(SessionConfig::default()),
-    )
-    .await;
+    let node = node().await;
     let mut client = node.connected(None).await;
     client
         .send("SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:r\n\n\0ACK\nsubscription:1\n\n")
