@@ -15,8 +15,9 @@ use crate::conformance_store::{complete, message, pair, visitor};
 /// How long three quarters of the messages may wait.
 const HELD_MAX: Duration = Duration::from_millis(50);
 
-/// As many messages as a visitor may have stored of 1 KiB each, in a fifth of 100 MiB.
-const MESSAGES: usize = 20_000;
+/// As many messages of 1 KiB as a visitor stores in 60 MiB: enough for others to have their turn ten times, also
+/// beside other tests.
+const MESSAGES: usize = 60_000;
 
 fn open(path: &Path) -> Arc<SqliteStore> {
     SqliteStore::open(path, &SqliteSettings::default()).unwrap()
@@ -94,12 +95,11 @@ async fn a_long_history_is_erased_while_others_write() {
         }
         assert!(waits.len() < 10_000, "it does not end");
     }
-    assert!(refused > 0, "none was refused");
+    assert!(refused >= 10, "{refused} were refused");
     let erased = tokio::time::timeout(Duration::from_secs(10), erasing).await;
     erased.expect("an end").unwrap().unwrap();
-    // In one transaction there would be one of these, and it would have waited for all of it. Beside other tests few
-    // of them find their turn in each step.
-    assert!(waits.len() >= 4, "{} messages meanwhile", waits.len());
+    // In one transaction there would be one of these, and it would have waited for all of it.
+    assert!(waits.len() >= 10, "{} messages meanwhile", waits.len());
     waits.sort_unstable();
     // A test beside others is held up by them now and then; a step that is too long would be so each time.
     let usual = waits[waits.len() * 3 / 4];
