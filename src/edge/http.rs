@@ -46,6 +46,11 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
         let (edge, router, peer) = (Arc::clone(&of_proxy), router.clone(), Arc::clone(&peer));
         let upload = Upload::begin();
         let request = request.map(|body| upload.watch(Body::new(body)));
+        if !peer.is_proxy {
+            let shown = edge.settings.log_address;
+            edge.unbelieved
+                .note(peer.address.ip(), request.headers(), shown);
+        }
         let answered = async move {
             if waits_here(&edge, request.uri().path())
                 && let Err(refusal) = edge.request_turn(&peer, request.headers()).await

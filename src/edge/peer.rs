@@ -83,10 +83,6 @@ impl<'a> Requester<'a> {
         let hops = headers.get_all(&FORWARDED_FOR).iter();
         let forwarded: Vec<_> = hops.map(|line| line.to_str().unwrap_or_default()).collect();
         let trusted = &edge.settings.trusted_proxies;
-        if !peer.is_proxy {
-            let shown = edge.settings.log_address;
-            edge.unbelieved.note(peer.address.ip(), headers, shown);
-        }
         let mut origins = headers.get_all(ORIGIN).iter();
         let asked = Asked {
             // Octets that are no text, and a second Origin, are as good as a foreign one.

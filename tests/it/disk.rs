@@ -118,16 +118,21 @@ async fn a_directory_that_cannot_be_looked_at_refuses_until_it_can() {
     let outer = tempfile::tempdir().unwrap();
     let (folder, aside) = (outer.path().join("data"), outer.path().join("aside"));
     fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::symlink(&folder, &aside).unwrap();
+    // In one step: the node may look at any time, and must never find nothing there.
+    let exchange = || {
+        let flags = rustix::fs::RenameFlags::EXCHANGE;
+        rustix::fs::renameat_with(rustix::fs::CWD, &folder, rustix::fs::CWD, &aside, flags)
+            .unwrap();
+    };
     let node = Node::start_in("node", &folder, &[]).await;
     let mut client = connected(&node).await;
     assert!(is_receipted(&mut client, 1).await);
     for number in [2, 4] {
-        fs::rename(&folder, &aside).unwrap();
-        std::os::unix::fs::symlink(&folder, &folder).unwrap();
+        exchange();
         assert!(!is_receipted(&mut client, number).await);
         until_not_ready(&node).await;
-        fs::remove_file(&folder).unwrap();
-        fs::rename(&aside, &folder).unwrap();
+        exchange();
         // Nothing has replaced the files meanwhile, so the node goes on without a restart.
         assert!(is_receipted(&mut client, number + 1).await);
         until_ready(&node).await;
