@@ -60,7 +60,6 @@ pub mod sockjs;
 mod stream;
 mod tcp;
 mod tls;
-mod turns;
 mod upload;
 mod websocket;
 mod wheel;
@@ -88,6 +87,7 @@ use crate::identity::Visitors;
 use crate::model::Network;
 use crate::session::SessionConfig;
 use crate::stomp::Version;
+use crate::turns::Turns;
 use admission::{Admission, Permit, Refusal, both};
 use charges::SocketCharge;
 use forwarded::Unbelieved;
@@ -95,7 +95,6 @@ use meters::Meters;
 use pace::Pace;
 use peer::Peer;
 use readiness::Readiness;
-use turns::Turns;
 use wheel::Wheel;
 
 /// Gives the text of `/metrics`.
@@ -202,7 +201,7 @@ impl Edge {
         let meters = Meters::new();
         Self {
             admission: Admission::new(settings, state.app.multiples()),
-            turns: Turns::new(),
+            turns: Arc::clone(state.app.turns()),
             unbelieved: Unbelieved::default(),
             exports: rest::Exports::default(),
             readiness: Readiness::new(Arc::clone(&state.health), tracker.clone()),
