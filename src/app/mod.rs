@@ -151,7 +151,7 @@ impl App {
         &self.settings.memory
     }
 
-    /// Who is served when all at once want something. Somebody has to give the turns.
+    /// In which order clients are served when they all want something at once. Turns come from [`Turns::give`].
     #[must_use]
     pub fn turns(&self) -> &Arc<Turns> {
         &self.turns
@@ -159,8 +159,7 @@ impl App {
 
     /// The turns in which messages of this session are delivered.
     fn deliveries<'a>(&'a self, live: &'a Live) -> Deliveries<'a> {
-        let activity = &live.activity;
-        Deliveries::new(&self.turns, activity.network(), activity.delivered())
+        Deliveries::new(&self.turns, live.activity.network(), &live.hub.delivered)
     }
 
     /// Networks with larger or smaller limits than others.

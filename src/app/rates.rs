@@ -5,8 +5,8 @@
 //! not heed the refusals is closed.
 
 use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU16};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,8 +32,6 @@ pub struct Activity {
     owns_sign_in: AtomicBool,
     /// Whether a message has been committed that keeps the visitor's row.
     is_kept: AtomicBool,
-    /// Deliveries to topics since its last turn.
-    delivered: AtomicU16,
     /// Where its client is.
     address: IpAddr,
     /// On what its buffers draw, with what they may have.
@@ -107,10 +105,6 @@ impl Activity {
         Network::of(self.address).widest()
     }
 
-    pub(super) fn delivered(&self) -> &AtomicU16 {
-        &self.delivered
-    }
-
     pub(super) fn new(speaker: Arc<Speaker>, address: IpAddr, settings: &AppSettings) -> Self {
         let (memory, multiples) = (&settings.memory, &settings.multiples);
         Self::of(speaker, address, memory, multiples)
@@ -127,7 +121,6 @@ impl Activity {
             speaking: Speaking::new(speaker),
             owns_sign_in: AtomicBool::new(false),
             is_kept: AtomicBool::new(false),
-            delivered: AtomicU16::new(0),
             address,
             memory: Arc::clone(memory),
             multiples: Arc::clone(multiples),

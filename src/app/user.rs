@@ -38,7 +38,8 @@ impl App {
         let id = self.broker.next_message_id();
         if is_this_session {
             // It is here by definition: there is nothing to be asked of other nodes.
-            self.broker.hub.topics.fan_out(&message, id).finish();
+            let deliveries = self.deliveries(live);
+            self.broker.publish_here(&message, id, deliveries).await;
         } else {
             // Awaited here and not in the outcome: the next SEND of this session must come after it.
             self.broker

@@ -15,7 +15,9 @@ use crate::bus::Incoming;
 use crate::hub::Delivery;
 use crate::hub::trace::Step;
 use crate::model::{Envelope, NodeId, Parcel, ParcelBody};
-use crate::turns::PIECE;
+
+/// How many deliveries of a message from another node are made in one go: about a millisecond.
+const PIECE: usize = 1_024;
 
 impl Broker {
     pub(super) async fn inbound_loop(self: Arc<Self>, mut incoming: mpsc::Receiver<Incoming>) {
@@ -88,7 +90,7 @@ impl Broker {
             Envelope::Topic(topic) => {
                 let id = self.next_message_id();
                 let mut fan_out = self.hub.topics.fan_out(&topic, id);
-                // Its sender is on another node, which lets them wait for their turns.
+                // Messages for people wait behind this one, so it goes on without turns, but lets others run.
                 while !fan_out.go_on(PIECE) {
                     yield_now().await;
                 }

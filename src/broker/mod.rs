@@ -246,21 +246,30 @@ impl Broker {
         message_id: String,
         deliveries: Deliveries<'_>,
     ) {
-        let mut fan_out = self.hub.topics.fan_out(&topic, message_id);
+        let reached = self.publish_here(&topic, message_id, deliveries).await;
+        if reached > 0 {
+            self.meters.local.increment(1);
+        }
+        if !self.settings.alone {
+            self.route_topic(topic).await;
+        }
+    }
+
+    /// Sends a message to the subscribers of a topic on this node. Returns how many they were.
+    pub async fn publish_here(
+        &self,
+        topic: &TopicMessage,
+        message_id: String,
+        deliveries: Deliveries<'_>,
+    ) -> usize {
+        let mut fan_out = self.hub.topics.fan_out(topic, message_id);
         loop {
             let before = fan_out.reached();
             let is_all = fan_out.go_on(deliveries.room());
             deliveries.made(fan_out.reached() - before).await;
             if is_all {
-                break;
+                return fan_out.reached();
             }
-        }
-        if fan_out.reached() > 0 {
-            self.meters.local.increment(1);
-        }
-        drop(fan_out);
-        if !self.settings.alone {
-            self.route_topic(topic).await;
         }
     }
 

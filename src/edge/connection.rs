@@ -236,7 +236,7 @@ impl Connection {
             Box::pin(self.connect(connect)).await;
             return Ok(());
         }
-        let Some(live) = self.attached.live() else {
+        let Some(live) = self.attached.live().cloned() else {
             debug_assert!(false, "a session asks for something before it is accepted");
             return Err(Ending::Gone);
         };
@@ -244,11 +244,11 @@ impl Connection {
         let bytes = event.bytes();
         // Boxed, so that the futures of requests take no room in idle connections.
         let (ticket, pending) = match event {
-            Event::Send(send) => (send.ticket, Box::pin(app.send(live, send)).await),
-            Event::Subscribe(it) => (it.ticket, Box::pin(app.subscribe(live, &it)).await),
-            Event::Unsubscribe(it) => (it.ticket, app.unsubscribe(live, &it)),
-            Event::Acknowledge(it) => (it.ticket, Box::pin(app.acknowledge(live, it)).await),
-            Event::Commit(it) => (it.ticket, Box::pin(app.commit(live, it)).await),
+            Event::Send(send) => (send.ticket, self.do_beside(app.send(&live, send)).await?),
+            Event::Subscribe(it) => (it.ticket, Box::pin(app.subscribe(&live, &it)).await),
+            Event::Unsubscribe(it) => (it.ticket, app.unsubscribe(&live, &it)),
+            Event::Acknowledge(it) => (it.ticket, Box::pin(app.acknowledge(&live, it)).await),
+            Event::Commit(it) => (it.ticket, self.do_beside(app.commit(&live, it)).await?),
             Event::Connect(_) => return Ok(()),
         };
         self.sends += u16::from(is_send);

@@ -89,7 +89,7 @@ use crate::session::SessionConfig;
 use crate::stomp::Version;
 use crate::turns::Turns;
 use admission::{Admission, Permit, Refusal, both};
-use charges::SocketCharge;
+use charges::{SocketCharge, TLS_BYTES};
 use forwarded::Unbelieved;
 use meters::Meters;
 use pace::Pace;
@@ -252,7 +252,9 @@ impl Edge {
         let (session, (charge, network)) = both(
             |eviction| self.admission.session(client, eviction),
             |eviction| match peer.is_proxy {
-                true => self.admit_client(client, eviction),
+                true => {
+                    self.admit_client(client, if peer.is_secure { TLS_BYTES } else { 0 }, eviction)
+                }
                 false => Ok((Arc::clone(&peer.charge), None)),
             },
         )?;
@@ -272,12 +274,13 @@ impl Edge {
     fn admit_client(
         &self,
         client: IpAddr,
+        more: u64,
         eviction: Eviction,
     ) -> Result<(Arc<SocketCharge>, Option<Box<Permit>>), Refusal> {
         let (memory, stranger) = (self.app.memory(), self.stranger(client));
         let (network, charge) = both(
             |wanted| self.admission.socket(&stranger, eviction.min(wanted)),
-            |wanted| SocketCharge::take(eviction.min(wanted), memory, &stranger, 0),
+            |wanted| SocketCharge::take(eviction.min(wanted), memory, &stranger, more),
         )?;
         let network = network.evictable(charge.whose());
         Ok((charge, Some(Box::new(network))))
@@ -289,7 +292,7 @@ impl Edge {
         self.admission.may_open(client)?;
         let (session, (charge, network)) = both(
             |eviction| self.admission.session(client, eviction),
-            |eviction| self.admit_client(client, eviction),
+            |eviction| self.admit_client(client, 0, eviction),
         )?;
         Ok(Places {
             _session: session.evictable(charge.whose()),

@@ -1,11 +1,12 @@
-//! How far messages are that are amid a list of subscriptions, while the list changes.
+//! Cursors: how far a message has been delivered through a list of subscriptions that may change meanwhile.
 //!
 //! Not here: the deliveries (`fan_out`). Invariant: a subscription that stands in its list from the beginning of a
 //! fan-out to its end is met exactly once, whatever is added and removed meanwhile.
 //!
 //! Lists grow at their end only and keep their order, so a cursor is a position, which moves down when something
-//! before it is removed. There is one only for a message that reaches more than is delivered in one go.
+//! before it is removed. Only a message that is delivered in several pieces has one.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,19 +20,16 @@ pub(super) struct Cursor {
     end: AtomicUsize,
 }
 
-/// The cursors of all lists.
+/// The cursors of all lists, by topic or pattern.
 #[derive(Debug, Default)]
 pub(super) struct Cursors {
     /// A std mutex: fan-outs add and remove theirs while they read the index.
-    all: Mutex<Vec<Arc<Cursor>>>,
+    lists: Mutex<HashMap<Box<str>, Vec<Arc<Cursor>>>>,
 }
 
-/// The cursors of one list while something is removed from it.
+/// The cursors of one list, while subscriptions are removed from it.
 #[derive(Debug)]
-pub(super) struct Amid<'a> {
-    cursors: &'a [Arc<Cursor>],
-    topic: &'a str,
-}
+pub(super) struct InList<'a>(&'a [Arc<Cursor>]);
 
 impl Cursor {
     /// What is left of the list.
@@ -54,32 +52,38 @@ impl Cursors {
             next: AtomicUsize::new(next),
             end: AtomicUsize::new(end),
         });
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push(Arc::clone(&cursor));
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let list = lists.entry(topic.into()).or_default();
+        list.push(Arc::clone(&cursor));
         cursor
+    }
+
+    pub(super) fn remove(&self, cursor: &Arc<Cursor>) {
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(list) = lists.get_mut(&cursor.topic) {
+            list.retain(|other| !Arc::ptr_eq(other, cursor));
+            if list.is_empty() {
+                lists.remove(&cursor.topic);
+            }
+        }
+    }
+
+    /// Those in the list of a topic, from which subscriptions are about to be removed.
+    pub(super) fn in_list(&mut self, topic: &str) -> InList<'_> {
+        let lists = self.lists.get_mut().unwrap_or_else(PoisonError::into_inner);
+        InList(lists.get(topic).map_or(&[], Vec::as_slice))
     }
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.all.lock().unwrap().is_empty()
-    }
-
-    pub(super) fn remove(&self, cursor: &Arc<Cursor>) {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|other| !Arc::ptr_eq(other, cursor));
-    }
-
-    /// Those in the list of a topic, whose subscriptions are about to be removed.
-    pub(super) fn amid<'a>(&'a mut self, topic: &'a str) -> Amid<'a> {
-        let cursors = self.all.get_mut().unwrap_or_else(PoisonError::into_inner);
-        Amid { cursors, topic }
+        self.lists.lock().unwrap().is_empty()
     }
 }
 
-impl Amid<'_> {
+impl InList<'_> {
     /// The subscription at this position was removed; those after it move down.
     pub(super) fn removed(&self, position: usize) {
-        for cursor in self.cursors.iter().filter(|it| *it.topic == *self.topic) {
+        for cursor in self.0 {
             let (next, end) = cursor.left();
             if position < next {
                 cursor.next.store(next - 1, Ordering::Relaxed);

@@ -126,6 +126,8 @@ pub(super) struct TopicDelivery<'a> {
     encoded: Vec<(Arc<Subscriber>, Framed)>,
     /// The body as windows keep it, charged to the node once for all of them.
     kept: Option<Bytes>,
+    /// Bytes that were encoded since [`TopicDelivery::take_encoded`] was asked.
+    encoded_bytes: usize,
 }
 
 impl<'a> TopicDelivery<'a> {
@@ -136,7 +138,13 @@ impl<'a> TopicDelivery<'a> {
             message_id,
             encoded: Vec::with_capacity(1),
             kept: None,
+            encoded_bytes: 0,
         }
+    }
+
+    /// How many bytes were encoded since this was asked before.
+    pub(super) fn take_encoded(&mut self) -> usize {
+        std::mem::take(&mut self.encoded_bytes)
     }
 
     /// The message as a subscription that acknowledges keeps it.
@@ -179,6 +187,7 @@ impl<'a> TopicDelivery<'a> {
             headers: &self.topic.headers,
             body: &self.topic.body,
         });
+        self.encoded_bytes += self.topic.body.len();
         if self.encoded.len() < FORMS_MAX {
             self.encoded.push((Arc::clone(subscriber), frame.clone()));
         }

@@ -1,7 +1,7 @@
 //! A message on its way to the subscriptions of its destination, a piece at a time.
 //!
 //! Not here: who subscribes (`topics`), when the next piece has its turn (`turns`). Invariants: a piece has at
-//! most as many deliveries as its caller allows, and nothing is locked between two; a subscription that stands all the while gets the
+//! most as many deliveries as its caller allows, fewer when much has to be encoded, and nothing is locked between two; a subscription that stands all the while gets the
 //! message once, and one that is removed gets nothing after that.
 
 use std::ops::Bound::{Excluded, Included, Unbounded};
@@ -13,15 +13,19 @@ use super::topics::{Index, Sink, Subscription, Topics};
 use crate::model::{Pattern, TopicMessage};
 use crate::policy::patterns::is_open_to_patterns;
 
-/// Goes on with each call of [`FanOut::go_on`]. Dropping it ends the message where it is.
+/// Encoding so many bytes takes about as long as a delivery of what is encoded already.
+const BYTES_LIKE_ONE: usize = 4 << 10;
+
+/// A message that is delivered piece by piece, one with each call of [`FanOut::go_on`]. The rest of one that is
+/// dropped is not delivered.
 #[derive(Debug)]
 #[must_use]
 pub struct FanOut<'a> {
     topics: &'a Topics,
     delivery: TopicDelivery<'a>,
-    /// The list in which it is, or the last one that it was through.
+    /// The list that is being delivered to, or was delivered to last.
     list: List,
-    /// Where it is in the list; none between two lists.
+    /// The position in that list; none when all of it was delivered to.
     cursor: Option<Arc<Cursor>>,
     reached: usize,
 }
@@ -110,8 +114,11 @@ impl<'a> FanOut<'a> {
         room: &mut usize,
     ) -> bool {
         let (next, end) = (self.cursor.as_ref()).map_or((0, list.len()), |cursor| cursor.left());
-        let until = end.min(next.saturating_add(*room));
-        for subscription in list.get(next..until).unwrap_or_default() {
+        let mut until = next;
+        for subscription in list.get(next..end).unwrap_or_default() {
+            if *room == 0 {
+                break;
+            }
             let subscriber = &subscription.subscriber;
             match &subscription.sink {
                 Sink::Outbox(outbox) => {
@@ -119,9 +126,10 @@ impl<'a> FanOut<'a> {
                 }
                 Sink::Window(window) => window.offer(self.delivery.content(subscriber)),
             }
+            until += 1;
+            *room = room.saturating_sub(1 + self.delivery.take_encoded() / BYTES_LIKE_ONE);
         }
         self.reached += until - next;
-        *room -= until - next;
         if until == end {
             if let Some(cursor) = self.cursor.take() {
                 index.cursors.remove(&cursor);

@@ -4,7 +4,7 @@
 //! from an inbox is put there under the lock of the inboxes, so that the order of decisions is the
 //! order of frames. A session without subscriptions keeps nothing for them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::delivery::{Delivery, Subscriber};
@@ -33,6 +33,8 @@ pub struct HubSession {
     pub visitor: Option<Arc<Unkept>>,
     /// What is to be written to it.
     pub outbox: Arc<Outbox>,
+    /// Deliveries of its messages to topics since the last turn of its network, transactions included.
+    pub delivered: AtomicU16,
     /// Whether its location was acknowledged. Set by the broker.
     attached: AtomicBool,
     /// It was let go: whoever waits for `attached` waits no longer. Set by the hub.
@@ -94,6 +96,7 @@ impl HubSession {
             since,
             visitor,
             outbox,
+            delivered: AtomicU16::new(0),
             attached: AtomicBool::new(false),
             is_gone: AtomicBool::new(false),
             attached_now: tokio::sync::Notify::new(),

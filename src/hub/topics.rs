@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::cursors::{Amid, Cursors};
+use super::cursors::{Cursors, InList};
 use super::delivery::{FORMS_MAX, Subscriber};
 use super::fan_out::FanOut;
 use super::outbox::Outbox;
@@ -32,7 +32,7 @@ pub(super) struct Index {
     /// For the removal of a session: the topics and patterns in which it stands, each once. Lists,
     /// because most sessions have one or two, and the names are those of the index.
     sessions: BTreeMap<SessionId, Vec<Arc<str>>>,
-    /// How far the messages are that are amid a list.
+    /// How far messages that are delivered in pieces have come.
     pub(super) cursors: Cursors,
 }
 
@@ -188,14 +188,15 @@ impl Index {
     fn retain(&mut self, topic: &str, keep: impl FnMut(&Subscription) -> bool) -> bool {
         if let Some(pattern) = pattern(topic) {
             let subscriptions = self.patterns.get_mut(&pattern);
-            let is_abandoned = retained(subscriptions, self.cursors.amid(pattern.as_str()), keep);
+            let is_abandoned =
+                retained(subscriptions, self.cursors.in_list(pattern.as_str()), keep);
             if is_abandoned {
                 self.patterns.remove(&pattern);
             }
             return is_abandoned;
         }
         let subscriptions = self.topics.get_mut(topic);
-        let is_abandoned = retained(subscriptions, self.cursors.amid(topic), keep);
+        let is_abandoned = retained(subscriptions, self.cursors.in_list(topic), keep);
         if is_abandoned {
             self.topics.remove(topic);
         }
@@ -206,7 +207,7 @@ impl Index {
 /// Keeps some of the subscriptions. Returns whether none are left.
 fn retained(
     subscriptions: Option<&mut Vec<Subscription>>,
-    amid: Amid<'_>,
+    cursors: InList<'_>,
     mut keep: impl FnMut(&Subscription) -> bool,
 ) -> bool {
     let Some(subscriptions) = subscriptions else {
@@ -217,7 +218,7 @@ fn retained(
         let stays = keep(subscription);
         match stays {
             true => kept += 1,
-            false => amid.removed(kept),
+            false => cursors.removed(kept),
         }
         stays
     });

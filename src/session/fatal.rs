@@ -103,7 +103,7 @@ impl Fatal {
     /// was understood, and only what it asked for is not granted.
     pub(super) fn as_refusal(&self) -> Option<Problem> {
         use Violation::{
-            InvalidDestination, ManyOwnSubscriptions, ManySubscriptions, NoPlace,
+            InvalidDestination, ManyAlikeSubscriptions, ManySubscriptions, NoPlace,
             SubscriptionNotFound, UnknownDestination, Unsupported,
         };
         let violation = self.0.violation?;
@@ -113,7 +113,7 @@ impl Fatal {
             Code::UnknownDestination
         } else if violation == SubscriptionNotFound {
             Code::NotFound
-        } else if matches!(violation, ManySubscriptions | ManyOwnSubscriptions) {
+        } else if matches!(violation, ManySubscriptions | ManyAlikeSubscriptions) {
             Code::LimitExceeded
         } else {
             return None;

@@ -11,9 +11,9 @@ use super::subscribe::{Asked, given_id, is_own};
 use crate::model::{Destination, Prefixes, UserQueue};
 use crate::stomp::{Command, Headers, Version};
 
-/// How many subscriptions a session may have to its own errors and replies. What is told there is
-/// written once for each of them, so that many would make much of little.
-const OWN_MAX: usize = 8;
+/// How many subscriptions a session may have to one destination. What is sent there is delivered once for each of
+/// them, so that many would make much of little. A message in a queue goes to one of them only.
+const SAME_MAX: usize = 8;
 
 /// About how much a subscription takes besides its texts, here and where its messages are routed.
 const ENTRY_BYTES: u32 = 256;
@@ -89,8 +89,8 @@ impl Subscriptions {
         if self.by_id.len() >= self.max as usize {
             return Err(Fatal::about(Violation::ManySubscriptions, self.max));
         }
-        if is_own(&asked.destination) && self.own() >= OWN_MAX {
-            return Err(Fatal::about(Violation::ManyOwnSubscriptions, OWN_MAX));
+        if self.alike(&asked.destination) >= SAME_MAX {
+            return Err(Fatal::about(Violation::ManyAlikeSubscriptions, SAME_MAX));
         }
         let is_shown =
             is_own(&asked.destination) && asked.destination.to_string() != *asked.written;
@@ -173,9 +173,13 @@ impl Subscriptions {
         }
     }
 
-    fn own(&self) -> usize {
+    /// How many get each message that is sent there.
+    fn alike(&self, to: &Destination) -> usize {
         let destinations = self.by_id.iter().map(|one| &one.destination);
-        destinations.filter(|to| is_own(to)).count()
+        match to {
+            Destination::Queue(_) => 0,
+            _ => destinations.filter(|other| *other == to).count(),
+        }
     }
 
     /// The subscriptions to this queue of the session itself, in the order of their ids.
@@ -259,20 +263,28 @@ mod tests {
     }
 
     #[test]
-    fn a_session_listens_to_itself_a_few_times_at_most() {
+    fn a_session_subscribes_to_one_destination_eight_times_at_most() {
         let mut subscriptions = Subscriptions::new(100);
         let mut add = |id: usize, to: &str| {
             let pairs = [("id", &*id.to_string()), ("destination", to)];
             add(&mut subscriptions, 1, Version::V1_2, &pairs)
         };
-        for id in 0..OWN_MAX {
-            let to = ["/user/queue/errors", "/user/queue/replies"][id % 2];
-            assert!(add(id, to).is_ok(), "{id}");
+        let all = [
+            "/topic/a",
+            "/topic/a/*",
+            "/user/queue/messages",
+            "/user/queue/errors",
+            "/user/queue/x",
+        ];
+        for (place, to) in all.iter().enumerate() {
+            for id in 0..SAME_MAX {
+                assert!(add(10 * place + id, to).is_ok(), "{to} {id}");
+            }
+            assert_eq!(add(99, to), Err("limit_exceeded".to_owned()), "{to}");
         }
-        for to in ["/user/queue/errors", "/user/queue/replies"] {
-            assert_eq!(add(OWN_MAX, to), Err("limit_exceeded".to_owned()));
+        for id in 0..=SAME_MAX {
+            assert!(add(100 + id, "/queue/work").is_ok(), "{id}");
         }
-        assert!(add(OWN_MAX, "/user/queue/messages").is_ok());
     }
 
     #[test]

@@ -149,9 +149,9 @@ violations! {
     ManySubscriptions Limit "limit_exceeded",
         "A session has at most {} subscriptions.",
         "there are MAX_SUBSCRIPTIONS; those of reply-to count";
-    ManyOwnSubscriptions Limit "limit_exceeded",
-        "A session has at most {} subscriptions to its errors and replies.",
-        "a session subscribes to its errors and replies again and again";
+    ManyAlikeSubscriptions Limit "limit_exceeded",
+        "A session has at most {} subscriptions to one destination.",
+        "a session subscribes to the same destination again and again; queues are excepted";
     ManyTransactions Limit "limit_exceeded",
         "A session has at most {} open transactions.",
         "BEGIN is beyond MAX_TRANSACTIONS";

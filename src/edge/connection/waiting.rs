@@ -1,5 +1,5 @@
-//! A connection whose CONNECT, SUBSCRIBE or large message waits for its turn: it reads nothing meanwhile, and does
-//! everything else.
+//! A connection whose CONNECT, SUBSCRIBE, large message or message for many waits for its turn: it reads nothing
+//! meanwhile, and does everything else.
 //!
 //! Not here: when the turn comes (`turns`). Invariants: heart-beats, pings, deliveries and answers go out while a
 //! connection waits, over every transport; the place in the queue is looked at even while a peer does not read,
@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::pin::pin;
 
+use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use super::outgoing::pull;
@@ -58,7 +59,7 @@ impl Connection {
         let Some(place) = place else {
             return Ok(None);
         };
-        Ok(self.wait(place).await?.err().map(|busy| {
+        Ok(self.take(place).await?.err().map(|busy| {
             let problem = reply::problem_of(busy.into());
             self.count_refusal(problem.code);
             Input::Refused(problem)
@@ -75,7 +76,7 @@ impl Connection {
         let network = self.network();
         match network.and_then(|network| self.edge.turns.read(network)) {
             // There is no refusal: the session is open, and keeps its place.
-            Some(place) => self.wait(place).await.map(drop),
+            Some(place) => self.take(place).await.map(drop),
             None => {
                 tokio::task::yield_now().await;
                 Ok(())
@@ -83,10 +84,30 @@ impl Connection {
         }
     }
 
-    async fn wait(&mut self, mut place: Place) -> Result<Result<(), Busy>, Ending> {
+    /// Does work that may wait for its turn: a message for many. What is done at once costs nothing here.
+    pub(super) async fn do_beside<T: Send>(
+        &mut self,
+        work: impl Future<Output = T> + Send,
+    ) -> Result<T, Ending> {
+        let mut work = Box::pin(work);
+        match (&mut work).now_or_never() {
+            Some(done) => Ok(done),
+            None => Box::pin(self.wait(work)).await,
+        }
+    }
+
+    /// Waits for the turn of a place.
+    async fn take(&mut self, mut place: Place) -> Result<Result<(), Busy>, Ending> {
+        self.wait(Box::pin(place.turn())).await
+    }
+
+    async fn wait<T>(
+        &mut self,
+        mut until: impl Future<Output = T> + Send + Unpin,
+    ) -> Result<T, Ending> {
         let mut held = Held::new(self.session.pause());
         let set_aside = self.clock.set_aside();
-        let outcome = self.wait_beside(&mut place, &mut held).await;
+        let outcome = self.wait_beside(&mut until, &mut held).await;
         self.clock.put_back(set_aside);
         // What was due meanwhile is looked at now.
         self.clock.session_at = Some(Instant::now());
@@ -95,17 +116,17 @@ impl Connection {
     }
 
     /// Waits, and does what happens meanwhile.
-    async fn wait_beside(
+    async fn wait_beside<T>(
         &mut self,
-        place: &mut Place,
+        until: &mut (impl Future<Output = T> + Send + Unpin),
         held: &mut Held,
-    ) -> Result<Result<(), Busy>, Ending> {
+    ) -> Result<T, Ending> {
         loop {
             self.clock.session_at = self.session.beat_at().map(Instant::from_std);
             self.clock.arm(self.edge.settings.ping_after);
             let happened = tokio::select! {
                 biased;
-                turn = place.turn() => return Ok(turn),
+                done = &mut *until => return Ok(done),
                 pulled = pull(self.outbox.as_deref(), &mut self.slow), if self.outbox.is_some() => {
                     Happened::Pulled(pulled)
                 }
@@ -117,9 +138,9 @@ impl Connection {
             let mut work = pin!(self.go_on_beside(happened, held));
             tokio::select! {
                 biased;
-                turn = place.turn() => {
+                done = &mut *until => {
                     work.await?;
-                    return Ok(turn);
+                    return Ok(done);
                 }
                 step = &mut work => step?,
             }

@@ -9,11 +9,16 @@ use std::sync::atomic::AtomicU16;
 use stompbox::broker::Broker;
 use stompbox::model::{Network, TopicMessage};
 use stompbox::turns::{Deliveries, Turns};
+use tokio_util::sync::CancellationToken;
 
 /// Publishes as a client on this machine does.
 pub(crate) async fn publish(broker: &Arc<Broker>, topic: TopicMessage, message_id: String) {
     let (turns, made) = (Turns::new(), AtomicU16::new(0));
     let network = Network::of(Ipv4Addr::LOCALHOST.into());
     let deliveries = Deliveries::new(&turns, network, &made);
-    broker.publish(topic, message_id, deliveries).await;
+    let never = CancellationToken::new();
+    tokio::select! {
+        () = broker.publish(topic, message_id, deliveries) => {}
+        () = turns.give(&never) => {}
+    }
 }

@@ -9,7 +9,9 @@ use tokio::sync::oneshot;
 
 use super::super::{Connection, Happened, Opened, UNSETTLED_MAX};
 use crate::app::AppSettings;
+use crate::edge::charges::TLS_BYTES;
 use crate::edge::harness::Node;
+use crate::edge::peer::Peer;
 use crate::edge::scratch::READ_BYTES;
 use crate::edge::settings::EdgeSettings;
 use crate::edge::settling::Settling;
@@ -110,4 +112,23 @@ async fn behind_64_unsettled_sends_one_read_waits_and_is_counted() {
     }
     drop(connection);
     assert!(memory.used() <= before, "what was covered is given back");
+}
+
+#[tokio::test]
+async fn a_client_behind_a_proxy_is_charged_for_the_tls_of_its_socket() {
+    let settings = EdgeSettings::new(SessionConfig::default());
+    let node = Node::start(AppSettings::default(), settings).await;
+    let memory = Arc::clone(node.edge.app.memory());
+    for (is_secure, expected) in [(false, 0), (true, TLS_BYTES)] {
+        let (_client, _stream, peer) = node.socket(true).await;
+        let peer = Peer {
+            is_secure,
+            ..Arc::into_inner(peer).unwrap()
+        };
+        let before = memory.used();
+        // What the proxy was charged for its socket is given back.
+        let places = node.edge.admit(&Arc::new(peer), [192, 0, 2, 7].into());
+        assert!(places.is_ok());
+        assert_eq!(memory.used() - before, expected, "{is_secure}");
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::app::AppSettings;
-use crate::edge::harness::Node;
+use crate::edge::harness::{Client, Node};
 use crate::edge::settings::EdgeSettings;
 use crate::policy::bucket::Rate;
 use crate::session::SessionConfig;
@@ -138,4 +138,62 @@ async fn a_session_that_ends_behind_a_subscribe_that_waits_is_told_so() {
     let error = client.receive("ERROR").await;
     assert!(error.contains("Missing id"), "{error}");
     assert_eq!(client.stream.read(&mut [0]).await.unwrap(), 0, "it ends");
+}
+
+/// A session that sends, and others with 32 subscriptions to its topic; every 256 deliveries take a turn.
+async fn writer_and_readers(node: &Node) -> (Client, Vec<Client>) {
+    let mut readers = Vec::new();
+    for _ in 0..4 {
+        let mut reader = node.connected(None).await;
+        // In one write, so that they are read at once and take one turn.
+        let subscribe =
+            |id| format!("SUBSCRIBE\nid:{id}\ndestination:/topic/a\nreceipt:{id}\n\n\0");
+        let all: String = (0..8).map(subscribe).collect();
+        reader.stream.write_all(all.as_bytes()).await.unwrap();
+        node.give_turn().await;
+        for _ in 0..8 {
+            reader.receive("RECEIPT").await;
+        }
+        readers.push(reader);
+    }
+    (node.connected(None).await, readers)
+}
+
+/// Messages of which the last one waits, and their receipts come but for the last.
+async fn the_last_one_waits(node: &Node, frames: &[String]) {
+    let (mut writer, _readers) = writer_and_readers(node).await;
+    for (number, frame) in frames.iter().enumerate() {
+        writer.send(frame).await;
+        if number < frames.len() - 1 {
+            let receipt = writer.receive("RECEIPT").await;
+            assert!(receipt.contains(&format!("r{number}\n")), "{receipt}");
+        }
+    }
+    node.wait_for(1).await;
+    for _ in 0..3 {
+        assert_eq!(writer.next().await, "", "a heart-beat");
+    }
+    node.give_turn().await;
+    let receipt = writer.receive("RECEIPT").await;
+    assert!(receipt.contains(&format!("r{}\n", frames.len() - 1)));
+}
+
+#[tokio::test]
+async fn a_session_whose_messages_reach_many_waits_for_its_turn_and_beats() {
+    let node = Node::start(AppSettings::default(), EdgeSettings::new(beating())).await;
+    let send = |number| format!("SEND\ndestination:/topic/a\nreceipt:r{number}\n\nhello");
+    let frames: Vec<_> = (0..8).map(send).collect();
+    the_last_one_waits(&node, &frames).await;
+}
+
+#[tokio::test]
+async fn messages_of_transactions_that_reach_many_wait_for_a_turn_too() {
+    let node = Node::start(AppSettings::default(), EdgeSettings::new(beating())).await;
+    let send = "SEND\ndestination:/topic/a\ntransaction:t\n\nhello\0";
+    let commit = |number| {
+        let end = format!("COMMIT\ntransaction:t\nreceipt:r{number}\n\n");
+        format!("BEGIN\ntransaction:t\n\n\0{send}{send}{end}")
+    };
+    let frames: Vec<_> = (0..4).map(commit).collect();
+    the_last_one_waits(&node, &frames).await;
 }
