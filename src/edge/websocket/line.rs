@@ -7,12 +7,13 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::incoming::{Incoming, Messages};
+use crate::edge::connection::TURN_BYTES;
 use crate::edge::duplex::{Duplex, PlainWire};
+use crate::edge::farewell::Farewell;
 use crate::edge::settings::MessageKind;
 use crate::edge::socket::{Gone, Received};
 use crate::edge::stream::Stream;
@@ -85,6 +86,10 @@ impl WebSocket {
             } = self;
             match duplex.poll_read(context, |octets| incoming.read(octets)) {
                 Poll::Ready(Ok(Some(received))) => break received,
+                // Others have their turn, although there is nothing to tell.
+                Poll::Ready(Ok(None)) if duplex.read_bytes() > usize::from(TURN_BYTES) => {
+                    break Received::Buffered;
+                }
                 Poll::Ready(Ok(None)) => {}
                 Poll::Ready(Err(_)) => break Received::Gone,
                 Poll::Pending => match incoming.unfinished() {
@@ -114,6 +119,11 @@ impl WebSocket {
             Poll::Ready(outcome) => outcome,
             Poll::Pending => Ok(()),
         }
+    }
+
+    /// How many bytes were read since the last call.
+    pub(in crate::edge) fn take_read(&mut self) -> usize {
+        self.duplex.take_read()
     }
 
     /// How many bytes were read and are not told.
@@ -151,8 +161,13 @@ impl WebSocket {
     }
 
     /// Says goodbye with a reason (none when the peer has said it already), and waits for the peer to
-    /// have read it, at most for `linger`.
-    pub(in crate::edge) async fn close(&mut self, reason: Option<&CloseReason>, linger: Duration) {
+    /// have read it as long as the farewell lasts.
+    pub(in crate::edge) async fn close(
+        &mut self,
+        reason: Option<&CloseReason>,
+        farewell: &mut Farewell,
+    ) {
+        let linger = farewell.linger;
         let goodbye = async {
             let frame = match reason {
                 Some(reason) => close_frame(reason.code, &reason.text),
@@ -165,10 +180,13 @@ impl WebSocket {
             while !self.incoming.is_over() && messages < AWAY_MESSAGES_MAX {
                 let _away = self.receive().await;
                 messages += 1;
+                if !farewell.dropped(self.duplex.take_read()).await {
+                    return Ok(());
+                }
             }
             if self.incoming.closed().is_none() {
                 // What the peer sends is not understood any more, only read away.
-                self.duplex.read_away().await;
+                self.duplex.read_away(farewell).await;
             }
             Ok::<_, Gone>(())
         };
