@@ -73,3 +73,6 @@ impl Farewell {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -195,3 +195,37 @@ impl WebSocket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_message_that_is_told_whole_comes_back_to_its_driver_after_each_32_kib() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, accepted) = tokio::join!(client, listener.accept());
+        let (mut client, stream) = (client.unwrap(), Stream::Plain(accepted.unwrap().0));
+        let mut message = vec![0x82, 0xff];
+        message.extend_from_slice(&100_000_u64.to_be_bytes());
+        message.resize(message.len() + 4 + 100_000, 0);
+        let mut socket = WebSocket::new(stream, &[], 1 << 20, MessageKind::Auto, Messages::Whole);
+        let read = async {
+            let mut most = 0;
+            loop {
+                let received = socket.receive().await;
+                most = most.max(socket.take_read());
+                if let Received::Octets { octets, .. } = received {
+                    return (octets.len(), most);
+                }
+            }
+        };
+        client.write_all(&message).await.unwrap();
+        let (bytes, most) = read.await;
+        assert_eq!(bytes, 100_000);
+        assert!(most <= (32 + 16) << 10, "{most} bytes");
+    }
+}
