@@ -247,8 +247,9 @@ impl Duplex {
         }
         while let Ok(bytes) = poll_fn(|context| self.poll_read(context, |bytes| bytes.len())).await
             && bytes > 0
-            && farewell.dropped(bytes).await
-        {}
+        {
+            farewell.dropped(bytes).await;
+        }
     }
 }
 

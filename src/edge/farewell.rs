@@ -1,22 +1,28 @@
 //! What a client sends after the goodbye: it is read and dropped, in the turns of its network.
 //!
 //! Not here: the goodbye itself, which each transport writes (`socket`). Invariants: after every 32 KiB that are
-//! dropped the client waits for its turn, as an open session does that sends much at once; after
-//! [`DROPPED_BYTES_MAX`] nothing more is read.
+//! dropped the client waits for its turn, as an open session does that sends much at once; after [`AT_ONCE_BYTES`] it
+//! also waits for [`PAUSE`].
 //!
 //! A socket that is dropped with bytes unread resets the connection, and takes the goodbye with it. So the node reads
-//! on until the client has closed. A client that ignores the goodbye can send as fast as it likes during that time,
-//! and 20 of them would keep the threads of the runtime busy for tens of milliseconds.
+//! on until the client has closed, or the time is over. A client that ignores the goodbye can send as fast as it likes
+//! during that time, and 20 of them would keep a processor busy. Nothing is lost by reading them slowly: the goodbye
+//! reaches them all the same.
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::time::sleep;
 
 use super::connection::TURN_BYTES;
 use super::turns::Turns;
 use crate::model::Network;
 
-/// How many bytes are dropped for one client. More than the kernels hold of a client that stops at the goodbye.
-pub(super) const DROPPED_BYTES_MAX: usize = 8 << 20;
+/// So much is dropped without a pause: what a client has mostly sent before it receives the goodbye.
+const AT_ONCE_BYTES: usize = 128 << 10;
+
+/// How long a client waits for each further 32 KiB.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long, and how much, the node reads of one client after the goodbye.
 #[derive(Debug)]
@@ -47,19 +53,18 @@ impl Farewell {
         }
     }
 
-    /// Counts bytes that were dropped, and waits for the turn of the network if those are many. Returns whether more
-    /// may be read. Dropped while it waits, it gives its place up.
-    pub(super) async fn dropped(&mut self, bytes: usize) -> bool {
+    /// Counts bytes that were dropped, and waits until more may be read. Dropped while it waits, it gives its place up.
+    pub(super) async fn dropped(&mut self, bytes: usize) {
         self.dropped = self.dropped.saturating_add(bytes);
         self.since_turn = self.since_turn.saturating_add(bytes);
-        if self.dropped >= DROPPED_BYTES_MAX {
-            return false;
+        if self.since_turn <= usize::from(TURN_BYTES) {
+            return;
         }
-        if self.since_turn > usize::from(TURN_BYTES) {
-            self.since_turn = 0;
-            self.give_way().await;
+        self.since_turn = 0;
+        if self.dropped > AT_ONCE_BYTES {
+            sleep(PAUSE).await;
         }
-        true
+        self.give_way().await;
     }
 
     async fn give_way(&self) {

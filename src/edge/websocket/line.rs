@@ -180,9 +180,7 @@ impl WebSocket {
             while !self.incoming.is_over() && messages < AWAY_MESSAGES_MAX {
                 let _away = self.receive().await;
                 messages += 1;
-                if !farewell.dropped(self.duplex.take_read()).await {
-                    return Ok(());
-                }
+                farewell.dropped(self.duplex.take_read()).await;
             }
             if self.incoming.closed().is_none() {
                 // What the peer sends is not understood any more, only read away.
