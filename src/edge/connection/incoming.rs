@@ -104,12 +104,11 @@ impl Connection {
     /// Counts what was read besides the octets of STOMP: control frames, the heads of fragments, what SockJS adds, and
     /// what is not told yet.
     async fn give_way_beside(&mut self, received: &Received) -> Step {
-        let told = match received {
-            Received::Octets { octets, .. } => octets.len(),
-            _ => 0,
-        };
-        let read = self.socket.take_read();
-        match read.saturating_sub(told) {
+        let mut read = self.socket.take_read();
+        if let Received::Octets { octets, .. } = received {
+            read = read.saturating_sub(octets.len());
+        }
+        match read {
             0 => Ok(()),
             beside => self.give_way(beside).await,
         }
