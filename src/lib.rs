@@ -27,6 +27,7 @@ pub mod store;
 // 3: this process.
 pub mod hub;
 pub mod identity;
+pub mod turns;
 
 // 4: puts a plan to work on hub, location, bus and store.
 pub mod broker;

@@ -62,7 +62,9 @@ fn fan_out(id: fn(usize) -> String) -> Made {
         topics.add(&message.destination, session, &id, subscriber(&id), sink);
     }
     Ok(Box::new(move || {
-        let reached = topics.fan_out(black_box(&message), "node-0-1-1".to_owned());
+        let reached = topics
+            .fan_out(black_box(&message), "node-0-1-1".to_owned())
+            .finish();
         assert_eq!(reached, SUBSCRIBERS);
         for outbox in &outboxes {
             pull(outbox);

@@ -46,6 +46,7 @@ use crate::identity::{Clock, Visitors};
 use crate::model::{AckMode, Code, Destination, Principal, Problem, SessionId, UserQueue};
 use crate::quota::Quota;
 use crate::session::{Reply, Send, Subscribe, Unsubscribe};
+use crate::turns::{Deliveries, Turns};
 
 /// The names under `/app/` that the service itself serves.
 pub const FEATURES: &[&str] = &["chat.send", "auth.refresh", "auth.upgrade"];
@@ -88,6 +89,8 @@ pub struct App {
     lives: Mutex<BTreeMap<SessionId, Live>>,
     accounts: Option<Arc<Accounts>>,
     clock: Clock,
+    /// Shared with the sockets, so that what a client sends and what it asks for wait in one rotation.
+    turns: Arc<Turns>,
 }
 
 impl std::fmt::Debug for App {
@@ -122,6 +125,7 @@ impl App {
             lives: Mutex::default(),
             accounts,
             clock,
+            turns: Turns::new(),
         });
         app.broker.spawn(Arc::clone(&app).count_stored());
         if let Some(accounts) = &app.accounts {
@@ -145,6 +149,18 @@ impl App {
     #[must_use]
     pub fn memory(&self) -> &Arc<Memory> {
         &self.settings.memory
+    }
+
+    /// Who is served when all at once want something. Somebody has to give the turns.
+    #[must_use]
+    pub fn turns(&self) -> &Arc<Turns> {
+        &self.turns
+    }
+
+    /// The turns in which messages of this session are delivered.
+    fn deliveries<'a>(&'a self, live: &'a Live) -> Deliveries<'a> {
+        let activity = &live.activity;
+        Deliveries::new(&self.turns, activity.network(), activity.delivered())
     }
 
     /// Networks with larger or smaller limits than others.

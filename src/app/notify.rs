@@ -89,7 +89,7 @@ impl App {
             body: Bytes::from(body.to_string()),
         };
         let id = self.broker.next_message_id();
-        self.broker.hub.topics.fan_out(&message, id) > 0
+        self.broker.hub.topics.fan_out(&message, id).finish() > 0
     }
 }
 

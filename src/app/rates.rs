@@ -5,8 +5,8 @@
 //! not heed the refusals is closed.
 
 use std::net::IpAddr;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU16};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::speaker::{Speaker, Speaking};
 use super::{App, AppSettings, Live};
 use crate::budget::{AgingAccount, Claimant, Memory, MemoryOwner, Multiples};
 use crate::identity::Handshake;
-use crate::model::{CloseReason, Code, Kind, Principal, Problem, RoomId, UserId};
+use crate::model::{CloseReason, Code, Kind, Network, Principal, Problem, RoomId, UserId};
 use crate::policy::bucket::{self, Level, Rate, Verdict};
 use crate::quota::Networks;
 
@@ -32,6 +32,8 @@ pub struct Activity {
     owns_sign_in: AtomicBool,
     /// Whether a message has been committed that keeps the visitor's row.
     is_kept: AtomicBool,
+    /// Deliveries to topics since its last turn.
+    delivered: AtomicU16,
     /// Where its client is.
     address: IpAddr,
     /// On what its buffers draw, with what they may have.
@@ -100,6 +102,15 @@ impl Live {
 }
 
 impl Activity {
+    /// The network whose turns its messages take.
+    pub(super) fn network(&self) -> Network {
+        Network::of(self.address).widest()
+    }
+
+    pub(super) fn delivered(&self) -> &AtomicU16 {
+        &self.delivered
+    }
+
     pub(super) fn new(speaker: Arc<Speaker>, address: IpAddr, settings: &AppSettings) -> Self {
         let (memory, multiples) = (&settings.memory, &settings.multiples);
         Self::of(speaker, address, memory, multiples)
@@ -116,6 +127,7 @@ impl Activity {
             speaking: Speaking::new(speaker),
             owns_sign_in: AtomicBool::new(false),
             is_kept: AtomicBool::new(false),
+            delivered: AtomicU16::new(0),
             address,
             memory: Arc::clone(memory),
             multiples: Arc::clone(multiples),

@@ -25,7 +25,7 @@ impl App {
         };
         let id = self.broker.next_message_id();
         // Awaited here and not in the outcome: the next SEND of this session must come after it.
-        self.broker.publish(topic, id).await;
+        self.broker.publish(topic, id, self.deliveries(live)).await;
         handed_over(remaining)
     }
 

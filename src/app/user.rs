@@ -38,10 +38,12 @@ impl App {
         let id = self.broker.next_message_id();
         if is_this_session {
             // It is here by definition: there is nothing to be asked of other nodes.
-            self.broker.hub.topics.fan_out(&message, id);
+            self.broker.hub.topics.fan_out(&message, id).finish();
         } else {
             // Awaited here and not in the outcome: the next SEND of this session must come after it.
-            self.broker.publish(message, id).await;
+            self.broker
+                .publish(message, id, self.deliveries(live))
+                .await;
         }
         handed_over(remaining)
     }

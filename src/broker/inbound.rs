@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::{Broker, Reviews, lock};
@@ -14,12 +15,13 @@ use crate::bus::Incoming;
 use crate::hub::Delivery;
 use crate::hub::trace::Step;
 use crate::model::{Envelope, NodeId, Parcel, ParcelBody};
+use crate::turns::PIECE;
 
 impl Broker {
     pub(super) async fn inbound_loop(self: Arc<Self>, mut incoming: mpsc::Receiver<Incoming>) {
         while let Some(incoming) = incoming.recv().await {
             match incoming {
-                Incoming::Payload(payload) => self.receive(payload),
+                Incoming::Payload(payload) => self.receive(payload).await,
                 Incoming::Interrupted => {
                     self.repair();
                     self.notices.want(Reviews::everybody());
@@ -28,7 +30,7 @@ impl Broker {
         }
     }
 
-    fn receive(self: &Arc<Self>, payload: Bytes) {
+    async fn receive(self: &Arc<Self>, payload: Bytes) {
         let parcel = match Parcel::decode(payload) {
             Ok(parcel) => parcel,
             Err(error) => {
@@ -63,7 +65,7 @@ impl Broker {
                 // A topic would be delivered twice; a conversation would notice by itself.
                 if !numbered.is_some_and(|numbered| numbered.repetition) {
                     for envelope in envelopes {
-                        self.accept(envelope, &parcel.sender);
+                        self.accept(envelope, &parcel.sender).await;
                     }
                 }
                 if numbered.is_some_and(|numbered| numbered.gap)
@@ -76,7 +78,7 @@ impl Broker {
         }
     }
 
-    fn accept(self: &Arc<Self>, envelope: Envelope, sender: &NodeId) {
+    async fn accept(self: &Arc<Self>, envelope: Envelope, sender: &NodeId) {
         match envelope {
             Envelope::Message(message) => {
                 let received = Step::Received(sender.clone());
@@ -85,7 +87,11 @@ impl Broker {
             }
             Envelope::Topic(topic) => {
                 let id = self.next_message_id();
-                self.hub.topics.fan_out(&topic, id);
+                let mut fan_out = self.hub.topics.fan_out(&topic, id);
+                // Its sender is on another node, which lets them wait for their turns.
+                while !fan_out.go_on(PIECE) {
+                    yield_now().await;
+                }
             }
             Envelope::Control(control) => self.obey(&control),
         }

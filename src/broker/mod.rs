@@ -53,6 +53,7 @@ use crate::model::{
 };
 use crate::policy::patterns::PATTERNS_MAX;
 use crate::store::{Store, StoreError};
+use crate::turns::Deliveries;
 
 /// How long an ending node waits for its router.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
@@ -237,12 +238,27 @@ impl Broker {
 
     /// Sends a message to the subscribers of a topic, here and on other nodes: of its name, and of the
     /// patterns that it matches. What goes to `/user/<user id>/<rest>` goes to the nodes where that
-    /// user has sessions. Resolves when it was handed to the local sessions and to the bus.
-    pub async fn publish(self: &Arc<Self>, topic: TopicMessage, message_id: String) {
-        let reached = self.hub.topics.fan_out(&topic, message_id);
-        if reached > 0 {
+    /// user has sessions. Resolves when it was handed to the local sessions and to the bus. If it reaches many,
+    /// others have their turn meanwhile.
+    pub async fn publish(
+        self: &Arc<Self>,
+        topic: TopicMessage,
+        message_id: String,
+        deliveries: Deliveries<'_>,
+    ) {
+        let mut fan_out = self.hub.topics.fan_out(&topic, message_id);
+        loop {
+            let before = fan_out.reached();
+            let is_all = fan_out.go_on(deliveries.room());
+            deliveries.made(fan_out.reached() - before).await;
+            if is_all {
+                break;
+            }
+        }
+        if fan_out.reached() > 0 {
             self.meters.local.increment(1);
         }
+        drop(fan_out);
         if !self.settings.alone {
             self.route_topic(topic).await;
         }

@@ -25,6 +25,7 @@ use crate::budget::{
 use crate::model::Network;
 use crate::policy::bucket::{self, Level, Rate, Verdict};
 use crate::quota::quarters;
+use crate::turns::Busy;
 
 /// How many sockets beyond the WebSockets there may be: requests, keep-alive, handshakes.
 const OTHER_SOCKETS_MAX: usize = 1_024;
@@ -53,6 +54,12 @@ pub(super) enum Refusal {
     Busy,
     /// Too many connections of one network.
     Network,
+}
+
+impl From<Busy> for Refusal {
+    fn from(_: Busy) -> Self {
+        Self::Busy
+    }
 }
 
 /// Takes two things, or neither. Others lose something for one only when the other is held or, when both are short,

@@ -15,8 +15,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::connection::TURN_BYTES;
-use super::turns::Turns;
 use crate::model::Network;
+use crate::turns::Turns;
 
 /// So much is dropped without a pause: what a client has mostly sent before it receives the goodbye.
 const AT_ONCE_BYTES: usize = 128 << 10;

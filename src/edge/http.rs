@@ -94,7 +94,7 @@ impl Edge {
     /// proxy has none, because its client was not known then.
     ///
     /// # Errors
-    /// As [`Turns::arrive`](super::turns::Turns::arrive).
+    /// As [`Turns::arrive`](crate::turns::Turns::arrive).
     pub(super) async fn request_turn(
         &self,
         peer: &Peer,
@@ -104,7 +104,7 @@ impl Edge {
             return Ok(());
         }
         let client = Requester::new(self, peer, headers).address;
-        self.turns.arrive(client).await
+        Ok(self.turns.arrive(client).await?)
     }
 }
 

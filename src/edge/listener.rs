@@ -174,8 +174,8 @@ impl Door {
         };
         // Of a proxy the client is known later, at its request.
         if !peer.is_proxy {
-            if let Err(refusal) = self.edge.turns.arrive(peer.address.ip()).await {
-                return self.refuse(stream, peer.address.ip(), refusal);
+            if let Err(busy) = self.edge.turns.arrive(peer.address.ip()).await {
+                return self.refuse(stream, peer.address.ip(), busy.into());
             }
             peer.turn = Mutex::new(Some(Instant::now()));
         }

@@ -62,7 +62,6 @@ pub mod sockjs;
 mod stream;
 mod tcp;
 mod tls;
-mod turns;
 mod upload;
 mod websocket;
 mod wheel;
@@ -90,6 +89,7 @@ use crate::identity::Visitors;
 use crate::model::Network;
 use crate::session::SessionConfig;
 use crate::stomp::Version;
+use crate::turns::Turns;
 use admission::{Admission, Permit, Refusal, both};
 use charges::SocketCharge;
 use forwarded::Unbelieved;
@@ -97,7 +97,6 @@ use meters::Meters;
 use pace::Pace;
 use peer::Peer;
 use readiness::Readiness;
-use turns::Turns;
 use wheel::Wheel;
 
 /// Gives the text of `/metrics`.
@@ -204,7 +203,7 @@ impl Edge {
         let meters = Meters::new();
         Self {
             admission: Admission::new(settings, state.app.multiples()),
-            turns: Turns::new(),
+            turns: Arc::clone(state.app.turns()),
             unbelieved: Unbelieved::default(),
             exports: rest::Exports::default(),
             readiness: Readiness::new(Arc::clone(&state.health), tracker.clone()),

@@ -5,7 +5,6 @@
 //! own echo; each such form is encoded once.
 
 use std::borrow::Cow;
-use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -120,11 +119,11 @@ impl Delivery {
 /// A SEND to a topic on its way to the subscribers of this node.
 #[derive(Debug)]
 pub(super) struct TopicDelivery<'a> {
-    topic: &'a TopicMessage,
+    pub(super) topic: &'a TopicMessage,
     message_id: String,
     /// The forms that are encoded. Subscriptions that are alike mostly share their [`Subscriber`],
     /// so that it is found by where it lies, and compared only where it lies elsewhere.
-    encoded: Vec<(&'a Subscriber, Framed)>,
+    encoded: Vec<(Arc<Subscriber>, Framed)>,
     /// The body as windows keep it, charged to the node once for all of them.
     kept: Option<Bytes>,
 }
@@ -156,9 +155,9 @@ impl<'a> TopicDelivery<'a> {
     }
 
     /// The frame for a subscription.
-    pub(super) fn frame(&mut self, subscriber: &'a Subscriber) -> Framed {
+    pub(super) fn frame(&mut self, subscriber: &Arc<Subscriber>) -> Framed {
         let mut encoded = self.encoded.iter();
-        match encoded.find(|(known, _)| ptr::eq(*known, subscriber)) {
+        match encoded.find(|(known, _)| Arc::ptr_eq(known, subscriber)) {
             Some((_, frame)) => frame.clone(),
             None => self.unlike(subscriber),
         }
@@ -166,9 +165,9 @@ impl<'a> TopicDelivery<'a> {
 
     /// The frame for a subscription that shares its form with none before it, or does not know it.
     #[inline(never)]
-    fn unlike(&mut self, subscriber: &'a Subscriber) -> Framed {
+    fn unlike(&mut self, subscriber: &Arc<Subscriber>) -> Framed {
         let mut encoded = self.encoded.iter();
-        if let Some((_, frame)) = encoded.find(|(known, _)| *known == subscriber) {
+        if let Some((_, frame)) = encoded.find(|(known, _)| known == subscriber) {
             return frame.clone();
         }
         let frame = framed(&Message {
@@ -181,7 +180,7 @@ impl<'a> TopicDelivery<'a> {
             body: &self.topic.body,
         });
         if self.encoded.len() < FORMS_MAX {
-            self.encoded.push((subscriber, frame.clone()));
+            self.encoded.push((Arc::clone(subscriber), frame.clone()));
         }
         frame
     }

@@ -4,7 +4,9 @@
 //! an await. Order of locks where two are needed: index, then the session's subscriptions, then
 //! window, then outbox.
 
+mod cursors;
 pub mod delivery;
+pub mod fan_out;
 pub mod flusher;
 pub mod outbox;
 pub mod session;
@@ -18,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use delivery::{Delivery, Shown, Subscriber};
+pub use fan_out::FanOut;
 pub use flusher::Flusher;
 pub use outbox::{Frames, Mark, Outbox, OutboxLimits, Place, Pulled};
 pub use session::HubSession;

@@ -1,18 +1,19 @@
 //! Who subscribes to what is fanned out on this node: `/topic/**` by name and by pattern, and the
 //! keys of users and of sessions.
 //!
-//! Not here: which other nodes want a topic (`location`). Invariants: a subscription stands in the
+//! Not here: how a message goes through the lists (`fan_out`), which other nodes want a topic (`location`). Invariants: a subscription stands in the
 //! index of its topic exactly as long as it stands in that of its session; as long as nobody
 //! subscribes with wildcards, nothing is compared with a pattern.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::delivery::{FORMS_MAX, Subscriber, TopicDelivery};
+use super::cursors::{Amid, Cursors};
+use super::delivery::{FORMS_MAX, Subscriber};
+use super::fan_out::FanOut;
 use super::outbox::Outbox;
 use super::window::Window;
 use crate::model::{Pattern, SessionId, TopicMessage, is_pattern};
-use crate::policy::patterns::is_open_to_patterns;
 
 /// The index of topic subscriptions.
 #[derive(Debug, Default)]
@@ -21,26 +22,28 @@ pub struct Topics {
 }
 
 #[derive(Debug, Default)]
-struct Index {
+pub(super) struct Index {
     /// Asked by name only, never gone through. Names are long and alike at the beginning, so that a
     /// hash costs less than a search that compares them.
-    topics: HashMap<Arc<str>, Vec<Subscription>>,
+    pub(super) topics: HashMap<Arc<str>, Vec<Subscription>>,
     /// The subscriptions with wildcards. A list in the order of their texts: a message is compared
     /// with each, and there are few.
-    patterns: BTreeMap<Pattern, Vec<Subscription>>,
+    pub(super) patterns: BTreeMap<Pattern, Vec<Subscription>>,
     /// For the removal of a session: the topics and patterns in which it stands, each once. Lists,
     /// because most sessions have one or two, and the names are those of the index.
     sessions: BTreeMap<SessionId, Vec<Arc<str>>>,
+    /// How far the messages are that are amid a list.
+    pub(super) cursors: Cursors,
 }
 
 #[derive(Debug)]
-struct Subscription {
+pub(super) struct Subscription {
     session: SessionId,
     /// The same text as in the subscriber, where that one has it.
     id: Arc<str>,
     /// Shared by those of the topic that are alike, so that a fan-out need not compare texts.
-    subscriber: Arc<Subscriber>,
-    sink: Sink,
+    pub(super) subscriber: Arc<Subscriber>,
+    pub(super) sink: Sink,
 }
 
 /// Where the messages of a subscription go.
@@ -152,26 +155,14 @@ impl Topics {
         self.read().patterns.len()
     }
 
-    /// Queues a message for every subscription here that its destination is, or that matches it,
-    /// encoded once per form. Returns how many there were.
-    pub fn fan_out(&self, message: &TopicMessage, message_id: String) -> usize {
-        let index = self.read();
-        let mut delivery = TopicDelivery::new(message, message_id);
-        let mut reached = 0;
-        if let Some(subscriptions) = index.topics.get(&*message.destination) {
-            reached += deliver(subscriptions, &mut delivery);
-        }
-        if !index.patterns.is_empty() && is_open_to_patterns(&message.destination) {
-            for (pattern, subscriptions) in &index.patterns {
-                if pattern.matches(&message.destination) {
-                    reached += deliver(subscriptions, &mut delivery);
-                }
-            }
-        }
-        reached
+    /// Begins to queue a message for every subscription here that its destination is, or that matches it,
+    /// encoded once per form.
+    #[must_use]
+    pub fn fan_out<'a>(&'a self, message: &'a TopicMessage, message_id: String) -> FanOut<'a> {
+        FanOut::new(self, message, message_id)
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Index> {
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Index> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -196,13 +187,15 @@ impl Index {
     /// gone with the last.
     fn retain(&mut self, topic: &str, keep: impl FnMut(&Subscription) -> bool) -> bool {
         if let Some(pattern) = pattern(topic) {
-            let is_abandoned = retained(self.patterns.get_mut(&pattern), keep);
+            let subscriptions = self.patterns.get_mut(&pattern);
+            let is_abandoned = retained(subscriptions, self.cursors.amid(pattern.as_str()), keep);
             if is_abandoned {
                 self.patterns.remove(&pattern);
             }
             return is_abandoned;
         }
-        let is_abandoned = retained(self.topics.get_mut(topic), keep);
+        let subscriptions = self.topics.get_mut(topic);
+        let is_abandoned = retained(subscriptions, self.cursors.amid(topic), keep);
         if is_abandoned {
             self.topics.remove(topic);
         }
@@ -213,12 +206,21 @@ impl Index {
 /// Keeps some of the subscriptions. Returns whether none are left.
 fn retained(
     subscriptions: Option<&mut Vec<Subscription>>,
-    keep: impl FnMut(&Subscription) -> bool,
+    amid: Amid<'_>,
+    mut keep: impl FnMut(&Subscription) -> bool,
 ) -> bool {
     let Some(subscriptions) = subscriptions else {
         return false;
     };
-    subscriptions.retain(keep);
+    let mut kept = 0;
+    subscriptions.retain(|subscription| {
+        let stays = keep(subscription);
+        match stays {
+            true => kept += 1,
+            false => amid.removed(kept),
+        }
+        stays
+    });
     subscriptions.is_empty()
 }
 
@@ -231,18 +233,6 @@ fn shared(subscriptions: &[Subscription], subscriber: Subscriber) -> Arc<Subscri
         Some(known) => Arc::clone(known),
         None => Arc::new(subscriber),
     }
-}
-
-fn deliver<'a>(subscriptions: &'a [Subscription], delivery: &mut TopicDelivery<'a>) -> usize {
-    for subscription in subscriptions {
-        match &subscription.sink {
-            Sink::Outbox(outbox) => {
-                outbox.push(delivery.frame(&subscription.subscriber));
-            }
-            Sink::Window(window) => window.offer(delivery.content(&subscription.subscriber)),
-        }
-    }
-    subscriptions.len()
 }
 
 /// The pattern that a text is, if it has wildcards. What follows a rest can never match; it stands

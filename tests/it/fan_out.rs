@@ -5,10 +5,13 @@
 //! counted at RabbitMQ, by a queue of the test's own.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU16;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::poll;
 use stompbox::broker::{Broker, BrokerSettings, Parts, TooManyPatterns};
 use stompbox::bus::memory::{MemoryBus, MemoryExchange};
 use stompbox::bus::queue::QueueSettings;
@@ -16,14 +19,18 @@ use stompbox::bus::queue::memory::MemoryQueues;
 use stompbox::bus::rabbitmq::{RabbitBus, RabbitSettings};
 use stompbox::hub::{Hub, HubSession, Outbox, OutboxLimits, Pulled, Shown, Sink, Subscriber};
 use stompbox::location::{Location, LocationSettings, MemoryCluster, RedisLocation};
-use stompbox::model::{Destination, Incarnation, NodeId, SessionId, TopicMessage, UnixMillis};
+use stompbox::model::{
+    Destination, Incarnation, Network, NodeId, SessionId, TopicMessage, UnixMillis,
+};
 use stompbox::stomp::Version;
 use stompbox::store::MemoryStore;
+use stompbox::turns::{Deliveries, PIECE, Turns};
 use stompbox::websocket::Framed;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::support::publisher::publish;
 use crate::support::rabbitmq::{RabbitMq, Spy};
 use crate::support::redis::Redis;
 
@@ -106,7 +113,7 @@ impl Node {
             headers: Vec::new(),
             body: Bytes::copy_from_slice(text.as_bytes()),
         };
-        self.broker.publish(message, format!("m-{text}")).await;
+        publish(&self.broker, message, format!("m-{text}")).await;
     }
 }
 
@@ -369,5 +376,47 @@ async fn a_node_takes_so_many_patterns_and_one_more_when_another_has_gone() {
     sleep(Duration::from_secs(60)).await;
     let refused = one.subscribe("/topic/a/*", plain()).await;
     assert_eq!(refused, Err(TooManyPatterns));
+    end.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_for_many_goes_on_in_turns_and_locks_nothing_meanwhile() {
+    let end = CancellationToken::new();
+    let broker = alone(2, &end).await;
+    let (one, other) = (
+        Guest::new(&broker, "one", 1).await,
+        Guest::new(&broker, "other", 2).await,
+    );
+    let sink = Sink::Outbox(Arc::clone(&one.session.outbox));
+    for number in 0..3 * PIECE - 1 {
+        let subscriber = Subscriber {
+            version: Version::V1_2,
+            id: Some("s".into()),
+            shown: Shown::Canonical,
+        };
+        let topics = &broker.hub.topics;
+        let id = format!("s{number}");
+        topics.add("/topic/x", one.session.id, &id, subscriber, sink.clone());
+    }
+    let (turns, made) = (Turns::new(), AtomicU16::new(0));
+    while turns.may_go_on() {}
+    let topic = TopicMessage {
+        destination: "/topic/x".into(),
+        headers: Vec::new(),
+        body: Bytes::from_static(b"hi"),
+    };
+    let network = Network::of(Ipv4Addr::LOCALHOST.into());
+    let deliveries = Deliveries::new(&turns, network, &made);
+    let mut publishing = Box::pin(broker.publish(topic, "m1".to_owned(), deliveries));
+    assert!(poll!(&mut publishing).is_pending());
+    assert_eq!(one.take().len(), PIECE);
+    other.subscribe("/topic/x", Shown::Canonical).await.unwrap();
+    assert!(poll!(&mut publishing).is_pending() && one.take().is_empty());
+    tokio::join!(publishing, async {
+        let (giving, last) = (turns.give(&end), sleep(Duration::from_secs(1)));
+        tokio::select! { () = giving => {}, () = last => {} }
+    });
+    assert_eq!(one.take().len(), 2 * PIECE - 1);
+    other.gets_nothing();
     end.cancel();
 }

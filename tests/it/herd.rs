@@ -1,7 +1,7 @@
 //! All clients of a node are cut off at once and come back in the same moment: all are let in with their
 //! subscriptions, as who they were, and a newcomer from elsewhere is not behind them.
 //!
-//! Not here: the order in which sockets are served (`edge::turns`), figures of a quiet machine (docs/bench.md).
+//! Not here: the order in which sockets are served (`turns`), figures of a quiet machine (docs/bench.md).
 
 use std::net::Ipv4Addr;
 use std::process::Stdio;

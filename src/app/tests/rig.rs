@@ -91,14 +91,17 @@ impl Rig {
                 VisitorSettings::default(),
                 Arc::clone(&clock),
             );
-            nodes.push(App::new(
+            let app = App::new(
                 broker.await.unwrap(),
                 Arc::new(visitors),
                 None,
                 quota,
                 shape.settings.clone(),
                 Arc::clone(&clock),
-            ));
+            );
+            let (turns, end) = (Arc::clone(app.turns()), end.clone());
+            tracker.spawn(async move { turns.give(&end).await });
+            nodes.push(app);
         }
         let clients = AtomicU64::new(1);
         Self { nodes, clients }

@@ -12,13 +12,12 @@ use tokio::time::Instant;
 
 use super::outgoing::pull;
 use super::{Connection, Ending, Happened, Step, std_now};
-use crate::edge::admission::Refusal;
 use crate::edge::reply;
 use crate::edge::settling::next_settled;
-use crate::edge::turns::Place;
 use crate::hub::Outbox;
 use crate::model::Network;
 use crate::session::{Event, Input, Output};
+use crate::turns::{Busy, Place};
 use crate::websocket::Framed;
 
 /// What the session asked for and what waits with it.
@@ -59,8 +58,8 @@ impl Connection {
         let Some(place) = place else {
             return Ok(None);
         };
-        Ok(self.wait(place).await?.err().map(|refusal| {
-            let problem = reply::problem_of(refusal);
+        Ok(self.wait(place).await?.err().map(|busy| {
+            let problem = reply::problem_of(busy.into());
             self.count_refusal(problem.code);
             Input::Refused(problem)
         }))
@@ -84,7 +83,7 @@ impl Connection {
         }
     }
 
-    async fn wait(&mut self, mut place: Place) -> Result<Result<(), Refusal>, Ending> {
+    async fn wait(&mut self, mut place: Place) -> Result<Result<(), Busy>, Ending> {
         let mut held = Held::new(self.session.pause());
         let set_aside = self.clock.set_aside();
         let outcome = self.wait_beside(&mut place, &mut held).await;
@@ -100,7 +99,7 @@ impl Connection {
         &mut self,
         place: &mut Place,
         held: &mut Held,
-    ) -> Result<Result<(), Refusal>, Ending> {
+    ) -> Result<Result<(), Busy>, Ending> {
         loop {
             self.clock.session_at = self.session.beat_at().map(Instant::from_std);
             self.clock.arm(self.edge.settings.ping_after);

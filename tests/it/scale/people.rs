@@ -20,6 +20,8 @@ use tokio::time::Instant;
 use super::cluster::Cluster;
 use super::model::Traffic;
 
+use crate::support::publisher::publish;
+
 /// So long nothing more is written before it is counted: everything has arrived.
 pub(super) const QUIET: Duration = Duration::from_secs(1);
 
@@ -159,7 +161,7 @@ impl Crowd {
                 broker.append(append, None, None).await.unwrap();
             }
             if let Some(topic) = published {
-                broker.publish(topic, format!("m{number}")).await;
+                publish(&broker, topic, format!("m{number}")).await;
             }
         }
     }

@@ -238,7 +238,7 @@ async fn publish_to(life: &Life, to: String, name: &str) -> Published {
         headers: Vec::new(),
         body: text.clone().into(),
     };
-    life.broker.publish(topic, text.clone()).await;
+    crate::support::publisher::publish(&life.broker, topic, text.clone()).await;
     (to, text)
 }
 

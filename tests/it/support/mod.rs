@@ -15,6 +15,7 @@ pub(crate) mod page;
 pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
+pub(crate) mod publisher;
 pub(crate) mod rabbitmq;
 pub(crate) mod redis;
 pub(crate) mod sheet;

@@ -1,5 +1,7 @@
 //! Turns with time that is advanced: nobody is served but by a batch.
 
+use std::sync::atomic::AtomicU16;
+
 use futures_util::poll;
 
 use super::batch::BATCH_MAX;
@@ -76,8 +78,8 @@ async fn arrivals_and_connects_that_wait_too_long_are_told_to_come_again() {
     let turns = busy_node();
     let began = Instant::now();
     let mut connect = turns.connect(network(1)).unwrap();
-    assert_eq!(turns.arrive(at(1)).await, Err(Refusal::Busy));
-    assert_eq!(connect.turn().await, Err(Refusal::Busy));
+    assert_eq!(turns.arrive(at(1)).await, Err(Busy));
+    assert_eq!(connect.turn().await, Err(Busy));
     assert_eq!(began.elapsed(), WAIT_MAX);
     drop(connect);
     assert!(turns.let_go(BATCH_MIN).is_none(), "nobody is left");
@@ -120,9 +122,30 @@ async fn a_node_that_ends_lets_open_sessions_go_on_and_sends_arrivals_away() {
     let (arrival, left, ()) = tokio::join!(turns.arrive(at(1)), turns.leave(network(1)), async {
         turns.close()
     });
-    assert_eq!((arrival, left), (Err(Refusal::Busy), ()));
+    assert_eq!((arrival, left), (Err(Busy), ()));
     assert_eq!(connect.turn().await, Ok(()));
     assert_eq!(subscribe.turn().await, Ok(()));
-    assert_eq!(turns.arrive(at(1)).await, Err(Refusal::Busy));
+    assert_eq!(turns.arrive(at(1)).await, Err(Busy));
     assert!(turns.may_go_on() && turns.connect(network(1)).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_messages_reach_many_waits_for_its_turn_behind_other_networks() {
+    let (turns, made) = (busy_node(), AtomicU16::new(0));
+    let deliveries = Deliveries::new(&turns, network(1), &made);
+    // Messages that reach few wait for nothing until they are many.
+    for _ in 0..PIECE / 2 - 1 {
+        assert!(poll!(Box::pin(deliveries.made(2))).is_ready());
+    }
+    assert_eq!(deliveries.room(), 2);
+    let mut sender = Box::pin(deliveries.made(2));
+    assert!(poll!(&mut sender).is_pending());
+    let mut other = turns.connect(network(2)).unwrap();
+    let mut own = turns.connect(network(1)).unwrap();
+    let _batch = turns.let_go(2).unwrap();
+    assert!(has_turn(&mut other).await);
+    assert!(poll!(&mut sender).is_pending() && has_turn(&mut own).await);
+    assert_eq!(deliveries.room(), PIECE);
+    let _batch = turns.let_go(1).unwrap();
+    assert!(poll!(&mut sender).is_ready());
 }

@@ -2,7 +2,7 @@
 //!
 //! Not here: how many may go at a time and how long they wait (`turns`). Invariants: a network is served once before
 //! any network that waits is served twice; in a network that always has work of every step, each step gets at
-//! least a quarter of the turns that no lost connection needs.
+//! least a fifth of the turns that no lost connection needs.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -18,14 +18,22 @@ pub(super) enum Step {
     Connect,
     /// What one read of an open session asks for: its SUBSCRIBEs, or the rest of a large message.
     Read,
+    /// Go on with messages for many subscribers.
+    Send,
     /// Serve an accepted socket, or a request.
     Arrive,
 }
 
-/// Which step is served first in each of four turns of a network. What has begun comes before what arrives,
-/// so that a herd is let in as fast as it can be served to the end, and CONNECT comes before what is read. But
-/// arrivals and what is read each come first once, so that neither waits for ever.
-const FIRST: [Step; 4] = [Step::Connect, Step::Arrive, Step::Connect, Step::Read];
+/// Which step is served first in each of five turns of a network. What has begun comes before what arrives,
+/// so that a herd is let in as fast as it can be served to the end, and CONNECT comes before what is read. But each
+/// other step comes first once, so that none waits for ever.
+const FIRST: [Step; 5] = [
+    Step::Connect,
+    Step::Arrive,
+    Step::Send,
+    Step::Connect,
+    Step::Read,
+];
 
 /// The queues of all networks. A network is of the widest level, because a customer with an IPv6 /48 has many
 /// narrower ones.
@@ -42,6 +50,7 @@ struct Waiting<T> {
     leaving: VecDeque<T>,
     connecting: VecDeque<T>,
     reading: VecDeque<T>,
+    sending: VecDeque<T>,
     arriving: VecDeque<T>,
     /// The index in [`FIRST`] of the next turn.
     turn: usize,
@@ -86,7 +95,7 @@ impl<T> Queues<T> {
     pub(super) fn len(&self) -> usize {
         let lengths = self.order.iter().filter_map(|network| {
             let it = self.waiting.get(network)?;
-            let begun = it.connecting.len() + it.reading.len();
+            let begun = it.connecting.len() + it.reading.len() + it.sending.len();
             Some(it.leaving.len() + begun + it.arriving.len())
         });
         lengths.sum()
@@ -104,6 +113,7 @@ impl<T> Waiting<T> {
             leaving: VecDeque::new(),
             connecting: VecDeque::new(),
             reading: VecDeque::new(),
+            sending: VecDeque::new(),
             arriving: VecDeque::new(),
             turn: 0,
         }
@@ -114,6 +124,7 @@ impl<T> Waiting<T> {
             Step::Leave => &mut self.leaving,
             Step::Connect => &mut self.connecting,
             Step::Read => &mut self.reading,
+            Step::Send => &mut self.sending,
             Step::Arrive => &mut self.arriving,
         }
     }
@@ -124,15 +135,16 @@ impl<T> Waiting<T> {
         }
         let first = FIRST[self.turn];
         self.turn = (self.turn + 1) % FIRST.len();
-        [first, Step::Connect, Step::Read, Step::Arrive]
-            .into_iter()
-            .find_map(|step| self.queue(step).pop_front())
+        let then = [Step::Connect, Step::Read, Step::Send, Step::Arrive];
+        let mut steps = std::iter::once(first).chain(then);
+        steps.find_map(|step| self.queue(step).pop_front())
     }
 
     fn is_empty(&self) -> bool {
         self.leaving.is_empty()
             && self.connecting.is_empty()
             && self.reading.is_empty()
+            && self.sending.is_empty()
             && self.arriving.is_empty()
     }
 }
@@ -158,10 +170,18 @@ mod tests {
         order
     }
 
+    const ALL: [Step; 5] = [
+        Step::Leave,
+        Step::Connect,
+        Step::Read,
+        Step::Send,
+        Step::Arrive,
+    ];
+
     #[test]
     fn networks_are_served_in_turn_whatever_they_wait_for() {
-        for herd in [Step::Leave, Step::Connect, Step::Read, Step::Arrive] {
-            for other in [Step::Leave, Step::Connect, Step::Read, Step::Arrive] {
+        for herd in ALL {
+            for other in ALL {
                 let items = [
                     (at(1), herd),
                     (at(1), herd),
@@ -196,11 +216,11 @@ mod tests {
 
     #[test]
     fn connect_comes_before_what_is_read_and_no_step_starves() {
-        let steps = [Step::Read, Step::Arrive, Step::Connect];
-        let items: Vec<_> = (0..30).map(|index| (at(1), steps[index % 3])).collect();
-        let served: Vec<_> = order(&items).into_iter().map(|index| index % 3).collect();
-        assert_eq!(served[..8], [2, 1, 2, 0, 2, 1, 2, 0]);
+        let steps = [Step::Read, Step::Send, Step::Arrive, Step::Connect];
+        let items: Vec<_> = (0..40).map(|index| (at(1), steps[index % 4])).collect();
+        let served: Vec<_> = order(&items).into_iter().map(|index| index % 4).collect();
+        assert_eq!(served[..10], [3, 2, 1, 3, 0, 3, 2, 1, 3, 0]);
         // Without CONNECTs their turns are those of what is read.
-        assert_eq!(served[20..28], [0, 1, 0, 0, 0, 1, 0, 1]);
+        assert_eq!(served[25..30], [0, 2, 1, 0, 0]);
     }
 }

@@ -15,7 +15,8 @@
 //!
 //! The later steps of an arrival (CONNECT, the SUBSCRIBEs of one read) and the end of a lost connection wait here
 //! too: clients answer in bursts, and thousands of such tasks that are ready at once are as bad as thousands of
-//! sockets. So do the requests of HTTP, and clients that send more at once than is taken in one go.
+//! sockets. So do the requests of HTTP, clients that send more at once than is taken in one go, and messages for more
+//! subscribers than are served in one go (`deliveries`).
 //!
 //! What becomes of a wait that is long depends on the step. An arrival and a CONNECT hold nothing that is worth
 //! keeping: after [`WAIT_MAX`] their client is told to come again. A session that is open keeps its place for
@@ -23,6 +24,7 @@
 //! once at a time.
 
 mod batch;
+mod deliveries;
 mod queues;
 #[cfg(test)]
 mod tests;
@@ -35,17 +37,21 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::admission::Refusal;
 use crate::model::Network;
 use batch::{BATCH_MIN, Batch, Turn, next_size};
+pub use deliveries::{Deliveries, PIECE};
 use queues::{Queues, Step};
 
 /// How long an arrival or a CONNECT may wait; then its client is told to come again.
 const WAIT_MAX: Duration = Duration::from_secs(15);
 
+/// The node did not get round to a client within [`WAIT_MAX`], or ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy;
+
 /// Everything that waits for its turn.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub struct Turns {
     /// A std mutex: held for a push or a pop, never across an await.
     state: Mutex<State>,
     /// Wakes [`Turns::give`].
@@ -62,7 +68,7 @@ struct State {
 
 /// The place of one task in the queues. Dropping it gives the place up.
 #[derive(Debug)]
-pub(super) struct Place {
+pub struct Place {
     turn: oneshot::Receiver<Turn>,
     /// When it is given up; none for a step that keeps its place.
     until: Option<Instant>,
@@ -72,8 +78,8 @@ impl Place {
     /// Waits for the turn. Poll it until it is ready: the next batch waits for that. Safe to drop and call again.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] after [`WAIT_MAX`] if it is a CONNECT. When the node ends nobody waits any more.
-    pub(super) async fn turn(&mut self) -> Result<(), Refusal> {
+    /// [`Busy`] after [`WAIT_MAX`] if it is a CONNECT. When the node ends nobody waits any more.
+    pub async fn turn(&mut self) -> Result<(), Busy> {
         let taken = match self.until {
             Some(until) => timeout_at(until, &mut self.turn).await,
             None => Ok((&mut self.turn).await),
@@ -86,7 +92,9 @@ impl Place {
 }
 
 impl Turns {
-    pub(super) fn new() -> Arc<Self> {
+    /// Turns of a node that is idle.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
                 free: BATCH_MIN,
@@ -100,15 +108,15 @@ impl Turns {
     /// Waits until the node has time for a socket, or a request, of this client.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] after [`WAIT_MAX`], or when the node ends.
-    pub(super) async fn arrive(&self, client: IpAddr) -> Result<(), Refusal> {
+    /// [`Busy`] after [`WAIT_MAX`], or when the node ends.
+    pub async fn arrive(&self, client: IpAddr) -> Result<(), Busy> {
         let turn = {
             let mut state = self.lock();
             if state.take_free() {
                 return Ok(());
             }
             if state.is_closed {
-                return Err(Refusal::Busy);
+                return Err(Busy);
             }
             state.push(Network::of(client), Step::Arrive)
         };
@@ -121,14 +129,21 @@ impl Turns {
 
     /// Waits until the node has time to forget the session of a lost connection. Without this the tasks of a
     /// herd that is cut off would all be ready in the same moment.
-    pub(super) async fn leave(&self, network: Network) {
+    pub async fn leave(&self, network: Network) {
         if let Some(place) = self.place(network, Step::Leave) {
             let _closed = place.await;
         }
     }
 
+    /// Waits for the turn of a session whose messages reach many.
+    async fn send(&self, network: Network) {
+        if let Some(turn) = self.place(network, Step::Send) {
+            let _closed = turn.await;
+        }
+    }
+
     /// Whether a connection may do at once what opens things: CONNECT, SUBSCRIBE. If not, take a place.
-    pub(super) fn may_go_on(&self) -> bool {
+    pub fn may_go_on(&self) -> bool {
         let mut state = self.lock();
         let may_go = state.is_closed || state.take_free();
         drop(state);
@@ -140,7 +155,7 @@ impl Turns {
     }
 
     /// A place for the CONNECT of this network; none if it may go at once.
-    pub(super) fn connect(&self, network: Network) -> Option<Place> {
+    pub fn connect(&self, network: Network) -> Option<Place> {
         let turn = self.place(network, Step::Connect)?;
         let until = Some(Instant::now() + WAIT_MAX);
         Some(Place { turn, until })
@@ -148,7 +163,7 @@ impl Turns {
 
     /// A place for what a session of this network has sent at once: its SUBSCRIBEs, or more bytes than are taken in
     /// one go. None if they may go at once.
-    pub(super) fn read(&self, network: Network) -> Option<Place> {
+    pub fn read(&self, network: Network) -> Option<Place> {
         let turn = self.place(network, Step::Read)?;
         Some(Place { turn, until: None })
     }
@@ -166,7 +181,7 @@ impl Turns {
     }
 
     /// Gives turns until `shutdown`.
-    pub(super) async fn give(&self, shutdown: &CancellationToken) {
+    pub async fn give(&self, shutdown: &CancellationToken) {
         let mut size = BATCH_MIN;
         loop {
             tokio::select! {
@@ -206,7 +221,7 @@ impl Turns {
 
     /// Gives one turn. Returns whether a client waited for it.
     #[cfg(test)]
-    pub(super) fn give_one(&self) -> bool {
+    pub fn give_one(&self) -> bool {
         self.let_go(1).is_some() || {
             self.lock().free = 0;
             false
@@ -215,7 +230,7 @@ impl Turns {
 
     /// How many wait.
     #[cfg(test)]
-    pub(super) fn waiting(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.lock().queues.len()
     }
 
@@ -247,7 +262,7 @@ impl State {
     }
 }
 
-fn busy() -> Refusal {
+fn busy() -> Busy {
     metrics::counter!("connections_refused_busy_total").increment(1);
-    Refusal::Busy
+    Busy
 }
