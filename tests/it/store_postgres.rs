@@ -169,13 +169,7 @@ async fn a_take_over_in_flight_is_waited_for(store: &PostgresStore, url: &str) {
     // Inside a transaction the list of connections stays what it was when it was first asked for.
     let watcher = connect(url).await;
     let begin = Instant::now();
-    while watcher
-        .query_one(waits, &[])
-        .await
-        .unwrap()
-        .get::<_, i64>(0)
-        == 0
-    {
+    while watcher.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
         assert!(
             begin.elapsed() < Duration::from_secs(20),
             "it does not wait"
