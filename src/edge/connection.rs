@@ -25,6 +25,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
+pub(super) use self::incoming::TURN_BYTES;
 use self::outgoing::pull;
 use super::attached::Attached;
 use super::charges::End;

@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_rustls::server::TlsStream;
 
+use super::farewell::Farewell;
 use super::scratch;
 use super::socket::Gone;
 use super::stream::Stream;
@@ -34,14 +35,13 @@ const WRITE_SLICES: usize = 16;
 /// Whether the peer is still there.
 type Taken = std::result::Result<(), Gone>;
 
-/// More than what may be on its way when we say goodbye, and no more.
-pub(super) const AWAY_BYTES_MAX: usize = 8 << 20;
-
 /// The two directions.
 #[derive(Debug)]
 pub(super) struct Duplex {
     ways: Ways,
     is_framed: bool,
+    /// How many bytes were read since [`Duplex::take_read`].
+    read_bytes: u32,
     /// What is given and not written, the first perhaps in part.
     waiting: VecDeque<Bytes>,
     waiting_bytes: usize,
@@ -93,6 +93,7 @@ impl Duplex {
         Self {
             ways,
             is_framed,
+            read_bytes: 0,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
         }
@@ -128,8 +129,20 @@ impl Duplex {
                 Ways::Tls(stream) => Pin::new(&mut **stream).poll_read(context, &mut buffer),
             };
             ready!(read)?;
+            let bytes = u32::try_from(buffer.filled().len()).unwrap_or(u32::MAX);
+            self.read_bytes = self.read_bytes.saturating_add(bytes);
             Poll::Ready(Ok(take(buffer.filled_mut())))
         })
+    }
+
+    /// How many bytes were read since the last call of [`Duplex::take_read`].
+    pub(super) fn read_bytes(&self) -> usize {
+        self.read_bytes as usize
+    }
+
+    /// The same; counts from 0 again.
+    pub(super) fn take_read(&mut self) -> usize {
+        std::mem::take(&mut self.read_bytes) as usize
     }
 
     /// Takes what a writer has left, before everything else.
@@ -222,10 +235,9 @@ impl Duplex {
         }
     }
 
-    /// Says that nothing more comes from here, and reads to the end of what comes from there: a socket
-    /// that is dropped with octets unread resets the connection, and takes the goodbye with it. Whoever
-    /// goes on writing is listened to up to a bound. The caller bounds the time.
-    pub(super) async fn read_away(&mut self) {
+    /// Shuts this direction down, and reads and drops what the peer still sends, as far as the farewell goes. The
+    /// caller bounds the time.
+    pub(super) async fn read_away(&mut self, farewell: &mut Farewell) {
         let ended = match &mut self.ways {
             Ways::Plain(_, wire) => SockRef::from(wire.half.as_ref()).shutdown(Shutdown::Write),
             Ways::Tls(stream) => stream.shutdown().await,
@@ -233,19 +245,18 @@ impl Duplex {
         if ended.is_err() {
             return;
         }
-        let mut away = 0;
-        while away < AWAY_BYTES_MAX
-            && let Ok(octets) =
-                poll_fn(|context| self.poll_read(context, |octets| octets.len())).await
-            && octets > 0
+        while let Ok(bytes) = poll_fn(|context| self.poll_read(context, |bytes| bytes.len())).await
+            && bytes > 0
         {
-            away += octets;
+            farewell.dropped(bytes).await;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::AsyncReadExt as _;
     use tokio::net::TcpListener;
 
@@ -272,7 +283,8 @@ mod tests {
                 duplex.write(octets).await.unwrap();
             }
             duplex.flush().await.unwrap();
-            duplex.read_away().await;
+            let mut farewell = Farewell::without_turns(Duration::ZERO);
+            duplex.read_away(&mut farewell).await;
         };
         let reading = async {
             let mut octets = Vec::new();

@@ -200,7 +200,7 @@ impl Door {
             return;
         };
         if let Some(charge) = self.afford_refusal(client) {
-            let told = self.clone().tell(stream, refusal, (permit, charge));
+            let told = self.clone().tell(stream, client, refusal, (permit, charge));
             self.edge.tracker.spawn(told);
         }
     }
@@ -223,6 +223,7 @@ impl Door {
     async fn tell(
         self,
         stream: TcpStream,
+        client: IpAddr,
         refusal: Refusal,
         _held: (OwnedSemaphorePermit, Option<Arc<SocketCharge>>),
     ) {
@@ -232,7 +233,7 @@ impl Door {
             };
             match self.language {
                 Language::Http(_) => http::refuse(stream, refusal, REFUSAL_TIMEOUT).await,
-                Language::Stomp => tcp::refuse(&self.edge, stream, refusal).await,
+                Language::Stomp => tcp::refuse(&self.edge, stream, client, refusal).await,
             }
         };
         if tokio::time::timeout(REFUSAL_TIMEOUT, told).await.is_err() {

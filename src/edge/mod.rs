@@ -15,6 +15,7 @@
 //! websocket, tcp  octets of one client                      socket     one variant per transport
 //! duplex    both directions of an open connection           scratch    memory for reading
 //! body, upload, paced  requests and answers of HTTP, in bounded memory and time (patience)
+//! farewell  what a client sends after the goodbye
 //! charges   what sockets and answers draw on the byte account
 //! connection  one task per connection: socket, session, app, outbox
 //! ```
@@ -30,6 +31,7 @@ mod connection;
 mod cors;
 mod duplex;
 mod ending;
+mod farewell;
 mod forwarded;
 mod handshake;
 #[cfg(test)]

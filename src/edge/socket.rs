@@ -4,11 +4,11 @@
 //! was written goes out, then the close with its reason, then a moment for the peer's own.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::duplex::PlainWire;
+use super::farewell::Farewell;
 use super::sockjs::SockJs;
 use super::tcp::Tcp;
 use super::websocket::WebSocket;
@@ -134,6 +134,15 @@ impl Socket {
         }
     }
 
+    /// How many bytes of a stream were read since the last call. Requests take turns of their own.
+    pub(super) fn take_read(&mut self) -> usize {
+        match self {
+            Self::WebSocket(socket) => socket.take_read(),
+            Self::SockJs(socket) => socket.take_read(),
+            Self::Tcp(socket) => socket.take_read(),
+        }
+    }
+
     /// Waits for the next message. Safe to drop and call again.
     pub(super) async fn receive(&mut self) -> Received {
         match self {
@@ -216,13 +225,13 @@ impl Socket {
         }
     }
 
-    /// Flushes, says goodbye, and waits for the peer's own goodbye for a while.
-    pub(super) async fn close(&mut self, reason: Option<&CloseReason>, linger: Duration) {
+    /// Flushes, says goodbye, and waits for the peer's own goodbye as long as the farewell lasts.
+    pub(super) async fn close(&mut self, reason: Option<&CloseReason>, farewell: &mut Farewell) {
         match self {
-            Self::WebSocket(socket) => socket.close(reason, linger).await,
-            Self::SockJs(socket) => socket.close(reason, linger).await,
+            Self::WebSocket(socket) => socket.close(reason, farewell).await,
+            Self::SockJs(socket) => socket.close(reason, farewell).await,
             // An ERROR frame has said why; TCP itself knows no reasons.
-            Self::Tcp(socket) => socket.close(linger).await,
+            Self::Tcp(socket) => socket.close(farewell).await,
         }
     }
 }

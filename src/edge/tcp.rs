@@ -4,8 +4,8 @@
 //! is read goes to the session as it came.
 
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout};
@@ -14,13 +14,14 @@ use super::Edge;
 use super::admission::Refusal;
 use super::connection::{Connection, Opened};
 use super::duplex::{Duplex, PlainWire};
+use super::farewell::Farewell;
 use super::peer::Peer;
 use super::reply;
 use super::socket::{Gone, Received, Socket};
 use super::stream::Stream;
 use crate::hub::{Unwritten, Wire};
 use crate::identity::{Handshake, client_address};
-use crate::model::CloseReason;
+use crate::model::{CloseReason, Network};
 use crate::session::{Input, Output, Session};
 use crate::websocket::Framed;
 
@@ -32,7 +33,7 @@ pub(super) async fn serve(edge: Arc<Edge>, stream: Stream, peer: Arc<Peer>) {
         Ok(permits) => permits,
         Err(refusal) => {
             tracing::debug!(address = %shown, ?refusal, "a TCP connection was refused");
-            let told = Box::pin(refuse(&edge, stream, refusal));
+            let told = Box::pin(refuse(&edge, stream, address, refusal));
             if timeout(edge.settings.linger, told).await.is_err() {
                 tracing::debug!("a refused client did not listen");
             }
@@ -51,7 +52,7 @@ pub(super) async fn serve(edge: Arc<Edge>, stream: Stream, peer: Arc<Peer>) {
 }
 
 /// Tells somebody who does not come in why, in an ERROR frame. The caller bounds the time.
-pub(super) async fn refuse(edge: &Edge, stream: Stream, refusal: Refusal) {
+pub(super) async fn refuse(edge: &Edge, stream: Stream, client: IpAddr, refusal: Refusal) {
     let problem = reply::problem_of(refusal);
     let reason = CloseReason::from_problem(&problem);
     let now = Instant::now().into_std();
@@ -66,7 +67,9 @@ pub(super) async fn refuse(edge: &Edge, stream: Stream, refusal: Refusal) {
             return;
         }
     }
-    socket.close(edge.settings.linger).await;
+    let network = Some(Network::of(client));
+    let mut farewell = Farewell::new(&edge.turns, network, edge.settings.linger);
+    socket.close(&mut farewell).await;
 }
 
 /// An open TCP connection.
@@ -91,6 +94,11 @@ impl Tcp {
     /// Takes back what a writer has left.
     pub(super) fn put_back(&mut self, unwritten: Unwritten) {
         self.0.put_back(unwritten);
+    }
+
+    /// How many bytes were read since the last call.
+    pub(super) fn take_read(&mut self) -> usize {
+        self.0.take_read()
     }
 
     /// Waits for the next octets. Safe to drop and call again.
@@ -123,11 +131,12 @@ impl Tcp {
         self.flush().await
     }
 
-    /// Writes what was taken, then the end; waits at most for `linger` for the peer's own end.
-    pub(super) async fn close(&mut self, linger: Duration) {
+    /// Writes what was taken, then the end; waits for the peer's own end as long as the farewell lasts.
+    pub(super) async fn close(&mut self, farewell: &mut Farewell) {
+        let linger = farewell.linger;
         let goodbye = async {
             if self.flush().await.is_ok() {
-                self.0.read_away().await;
+                self.0.read_away(farewell).await;
             }
         };
         if timeout(linger, goodbye).await.is_err() {

@@ -157,7 +157,6 @@ impl Topics {
 
     /// Begins to queue a message for every subscription here that its destination is, or that matches it,
     /// encoded once per form.
-    #[must_use]
     pub fn fan_out<'a>(&'a self, message: &'a TopicMessage, message_id: String) -> FanOut<'a> {
         FanOut::new(self, message, message_id)
     }
@@ -189,14 +188,14 @@ impl Index {
         if let Some(pattern) = pattern(topic) {
             let subscriptions = self.patterns.get_mut(&pattern);
             let is_abandoned =
-                retained(subscriptions, self.cursors.in_list(pattern.as_str()), keep);
+                retained(subscriptions, &self.cursors.in_list(pattern.as_str()), keep);
             if is_abandoned {
                 self.patterns.remove(&pattern);
             }
             return is_abandoned;
         }
         let subscriptions = self.topics.get_mut(topic);
-        let is_abandoned = retained(subscriptions, self.cursors.in_list(topic), keep);
+        let is_abandoned = retained(subscriptions, &self.cursors.in_list(topic), keep);
         if is_abandoned {
             self.topics.remove(topic);
         }
@@ -207,7 +206,7 @@ impl Index {
 /// Keeps some of the subscriptions. Returns whether none are left.
 fn retained(
     subscriptions: Option<&mut Vec<Subscription>>,
-    cursors: InList<'_>,
+    cursors: &InList<'_>,
     mut keep: impl FnMut(&Subscription) -> bool,
 ) -> bool {
     let Some(subscriptions) = subscriptions else {

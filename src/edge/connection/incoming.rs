@@ -18,7 +18,7 @@ use crate::session::Input;
 const PIECE_BYTES: usize = 4 << 10;
 
 /// After so many bytes of one client others have their turn.
-const TURN_BYTES: u16 = 32 << 10;
+pub(in crate::edge) const TURN_BYTES: u16 = 32 << 10;
 
 impl Connection {
     pub(super) async fn received(&mut self, received: Received) -> Step {
@@ -26,6 +26,7 @@ impl Connection {
         if let Some(slow) = &mut self.slow {
             slow.was_read();
         }
+        self.give_way_beside(&received).await?;
         match received {
             Received::Octets { octets, empty } => {
                 self.clock.unfinished_at = None;
@@ -98,6 +99,19 @@ impl Connection {
             self.give_way(piece.len()).await?;
         }
         Ok(())
+    }
+
+    /// Counts what was read besides the octets of STOMP: control frames, the heads of fragments, what SockJS adds, and
+    /// what is not told yet.
+    async fn give_way_beside(&mut self, received: &Received) -> Step {
+        let mut read = self.socket.take_read();
+        if let Received::Octets { octets, .. } = received {
+            read = read.saturating_sub(octets.len());
+        }
+        match read {
+            0 => Ok(()),
+            beside => self.give_way(beside).await,
+        }
     }
 
     /// Lets others have their turn after every [`TURN_BYTES`], however small the pieces are that they come in.

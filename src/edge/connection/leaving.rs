@@ -6,6 +6,7 @@
 use tokio::time::timeout;
 
 use super::{Connection, Ending, Step, std_now};
+use crate::edge::farewell::Farewell;
 use crate::edge::settling::next_settled;
 use crate::model::{CloseReason, Code};
 use crate::session::Input;
@@ -58,6 +59,7 @@ impl Connection {
             Some(outbox) => Some(outbox.take_over().await),
             None => None,
         };
+        let mut farewell = Farewell::new(&self.edge.turns, self.network(), linger);
         let goodbye = async {
             if matches!(ending, Ending::Gone) {
                 return;
@@ -70,7 +72,7 @@ impl Connection {
             {
                 tracing::debug!("a peer did not take what was left");
             }
-            self.socket.close(reason.as_ref(), linger).await;
+            self.socket.close(reason.as_ref(), &mut farewell).await;
         };
         futures_util::future::join(goodbye, self.attached.detach()).await;
         drop(outbox);

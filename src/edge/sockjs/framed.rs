@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::session::bytes_of;
 use crate::budget::{Lease, Memory};
+use crate::edge::farewell::Farewell;
 use crate::edge::socket::{Gone, Received};
 use crate::edge::websocket::WebSocket;
 use crate::model::CloseReason;
@@ -97,6 +98,11 @@ impl FramedSocket {
         self.socket.buffered()
     }
 
+    /// How many bytes were read since the last call.
+    pub(super) fn take_read(&mut self) -> usize {
+        self.socket.take_read()
+    }
+
     pub(super) fn is_amid_message(&self) -> bool {
         self.socket.is_amid_message()
     }
@@ -140,15 +146,15 @@ impl FramedSocket {
         self.beats = beats;
     }
 
-    pub(super) async fn close(&mut self, reason: Option<&CloseReason>, linger: Duration) {
+    pub(super) async fn close(&mut self, reason: Option<&CloseReason>, farewell: &mut Farewell) {
         if let Some(reason) = reason {
             let frame = close_frame(reason.code, &reason.text);
             // Who does not take the frame does not take the close either, and is left below.
-            let said = timeout(linger, self.write(frame.into())).await;
+            let said = timeout(farewell.linger, self.write(frame.into())).await;
             if !matches!(said, Ok(Ok(()))) {
                 tracing::debug!("a peer did not take the last frame");
             }
         }
-        self.socket.close(reason, linger).await;
+        self.socket.close(reason, farewell).await;
     }
 }

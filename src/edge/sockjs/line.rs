@@ -4,13 +4,13 @@
 //! gives its name back.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::framed::FramedSocket;
 use super::registry::Sessions;
 use super::session::HttpSession;
+use crate::edge::farewell::Farewell;
 use crate::edge::socket::{Gone, Received};
 use crate::edge::websocket::WebSocket;
 use crate::model::CloseReason;
@@ -96,6 +96,15 @@ impl Line {
         }
     }
 
+    /// How many bytes of a WebSocket were read since the last call.
+    pub(in crate::edge) fn take_read(&mut self) -> usize {
+        match self {
+            Self::Framed(line) => line.take_read(),
+            Self::Raw(socket) => socket.take_read(),
+            Self::Http(_) => 0,
+        }
+    }
+
     /// Waits for the next message. Safe to drop and call again.
     pub(in crate::edge) async fn receive(&mut self) -> Received {
         match self {
@@ -146,15 +155,19 @@ impl Line {
     }
 
     /// Flushes and says goodbye, unless the peer has said it.
-    pub(in crate::edge) async fn close(&mut self, reason: Option<&CloseReason>, linger: Duration) {
+    pub(in crate::edge) async fn close(
+        &mut self,
+        reason: Option<&CloseReason>,
+        farewell: &mut Farewell,
+    ) {
         match self {
-            Self::Framed(line) => line.close(reason, linger).await,
-            Self::Raw(socket) => socket.close(reason, linger).await,
+            Self::Framed(line) => line.close(reason, farewell).await,
+            Self::Raw(socket) => socket.close(reason, farewell).await,
             Self::Http(line) => {
                 if let Some(reason) = reason {
                     line.session.close(reason.code, &reason.text);
                     let heard = line.session.close_is_heard();
-                    if timeout(linger, heard).await.is_err() {
+                    if timeout(farewell.linger, heard).await.is_err() {
                         tracing::debug!("a peer did not ask for the close in time");
                     }
                 }

@@ -32,6 +32,7 @@ use super::line::Line;
 use super::owner::Caller;
 use super::settings::SockJsSettings;
 use crate::budget::{Memory, MemorySettings};
+use crate::edge::farewell::Farewell;
 use crate::edge::paced::Paced;
 use crate::edge::socket::Received;
 use crate::edge::stream::Stream;
@@ -84,7 +85,8 @@ impl Channel {
             code,
             text: reason.to_owned().into(),
         };
-        self.0.close(Some(&reason), LINGER).await;
+        let mut farewell = Farewell::without_turns(LINGER);
+        self.0.close(Some(&reason), &mut farewell).await;
     }
 }
 

@@ -8,7 +8,6 @@
 //! must not end the sessions of all who listen.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -25,6 +24,7 @@ use super::owner::Caller;
 use super::rate::RequestRate;
 use crate::budget::Memory;
 use crate::edge::connection::{Connection, Opened};
+use crate::edge::farewell::Farewell;
 use crate::edge::handshake::{self, Opening};
 use crate::edge::origin::Verdict;
 use crate::edge::peer::{Peer, Requester};
@@ -258,6 +258,11 @@ impl SockJs {
         self.0.is_amid_message()
     }
 
+    /// How many bytes of a WebSocket were read since the last call.
+    pub(in crate::edge) fn take_read(&mut self) -> usize {
+        self.0.take_read()
+    }
+
     /// How many bytes of a WebSocket were read and are not told.
     pub(in crate::edge) fn buffered(&self) -> usize {
         self.0.buffered()
@@ -294,8 +299,12 @@ impl SockJs {
     }
 
     /// Flushes and says goodbye, unless the peer has said it.
-    pub(in crate::edge) async fn close(&mut self, reason: Option<&CloseReason>, linger: Duration) {
-        self.0.close(reason, linger).await;
+    pub(in crate::edge) async fn close(
+        &mut self,
+        reason: Option<&CloseReason>,
+        farewell: &mut Farewell,
+    ) {
+        self.0.close(reason, farewell).await;
     }
 }
 

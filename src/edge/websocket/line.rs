@@ -7,12 +7,13 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::incoming::{Incoming, Messages};
+use crate::edge::connection::TURN_BYTES;
 use crate::edge::duplex::{Duplex, PlainWire};
+use crate::edge::farewell::Farewell;
 use crate::edge::settings::MessageKind;
 use crate::edge::socket::{Gone, Received};
 use crate::edge::stream::Stream;
@@ -85,6 +86,10 @@ impl WebSocket {
             } = self;
             match duplex.poll_read(context, |octets| incoming.read(octets)) {
                 Poll::Ready(Ok(Some(received))) => break received,
+                // Others have their turn, although there is nothing to tell.
+                Poll::Ready(Ok(None)) if duplex.read_bytes() > usize::from(TURN_BYTES) => {
+                    break Received::Buffered;
+                }
                 Poll::Ready(Ok(None)) => {}
                 Poll::Ready(Err(_)) => break Received::Gone,
                 Poll::Pending => match incoming.unfinished() {
@@ -114,6 +119,11 @@ impl WebSocket {
             Poll::Ready(outcome) => outcome,
             Poll::Pending => Ok(()),
         }
+    }
+
+    /// How many bytes were read since the last call.
+    pub(in crate::edge) fn take_read(&mut self) -> usize {
+        self.duplex.take_read()
     }
 
     /// How many bytes were read and are not told.
@@ -151,8 +161,13 @@ impl WebSocket {
     }
 
     /// Says goodbye with a reason (none when the peer has said it already), and waits for the peer to
-    /// have read it, at most for `linger`.
-    pub(in crate::edge) async fn close(&mut self, reason: Option<&CloseReason>, linger: Duration) {
+    /// have read it as long as the farewell lasts.
+    pub(in crate::edge) async fn close(
+        &mut self,
+        reason: Option<&CloseReason>,
+        farewell: &mut Farewell,
+    ) {
+        let linger = farewell.linger;
         let goodbye = async {
             let frame = match reason {
                 Some(reason) => close_frame(reason.code, &reason.text),
@@ -165,15 +180,50 @@ impl WebSocket {
             while !self.incoming.is_over() && messages < AWAY_MESSAGES_MAX {
                 let _away = self.receive().await;
                 messages += 1;
+                farewell.dropped(self.duplex.take_read()).await;
             }
             if self.incoming.closed().is_none() {
                 // What the peer sends is not understood any more, only read away.
-                self.duplex.read_away().await;
+                self.duplex.read_away(farewell).await;
             }
             Ok::<_, Gone>(())
         };
         if timeout(linger, goodbye).await.is_err() {
             tracing::debug!("a peer did not close in time");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_message_that_is_told_whole_comes_back_to_its_driver_after_each_32_kib() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, accepted) = tokio::join!(client, listener.accept());
+        let (mut client, stream) = (client.unwrap(), Stream::Plain(accepted.unwrap().0));
+        let mut message = vec![0x82, 0xff];
+        message.extend_from_slice(&100_000_u64.to_be_bytes());
+        message.resize(message.len() + 4 + 100_000, 0);
+        let mut socket = WebSocket::new(stream, &[], 1 << 20, MessageKind::Auto, Messages::Whole);
+        let read = async {
+            let mut most = 0;
+            loop {
+                let received = socket.receive().await;
+                most = most.max(socket.take_read());
+                if let Received::Octets { octets, .. } = received {
+                    return (octets.len(), most);
+                }
+            }
+        };
+        client.write_all(&message).await.unwrap();
+        let (bytes, most) = read.await;
+        assert_eq!(bytes, 100_000);
+        assert!(most <= (32 + 16) << 10, "{most} bytes");
     }
 }

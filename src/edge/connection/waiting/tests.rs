@@ -1,12 +1,17 @@
 //! A connection over TCP on a node whose turns are given by the test.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::app::AppSettings;
+use crate::edge::connection::{Connection, Opened};
 use crate::edge::harness::{Client, Node};
-use crate::edge::settings::EdgeSettings;
+use crate::edge::settings::{EdgeSettings, MessageKind};
+use crate::edge::socket::Socket;
+use crate::edge::websocket::{Messages, WebSocket};
+use crate::identity::Handshake;
 use crate::policy::bucket::Rate;
 use crate::session::SessionConfig;
 
@@ -196,4 +201,34 @@ async fn messages_of_transactions_that_reach_many_wait_for_a_turn_too() {
     };
     let frames: Vec<_> = (0..4).map(commit).collect();
     the_last_one_waits(&node, &frames).await;
+}
+
+#[tokio::test]
+async fn a_client_that_ignores_its_error_waits_for_the_turn_of_its_network() {
+    let node = node().await;
+    let mut client = node.connected(None).await;
+    client.send("ACK\nsubscription:1\n\n").await;
+    client.receive("ERROR").await;
+    client.stream.write_all(&[b'x'; 100_000]).await.unwrap();
+    node.wait_for(1).await;
+}
+
+#[tokio::test]
+async fn a_long_message_that_is_told_only_whole_waits_for_the_turn_of_its_network() {
+    let node = node().await;
+    let (mut client, stream, peer) = node.socket(false).await;
+    let address = peer.address.ip();
+    let opened = Opened {
+        handshake: Handshake::without_page(address),
+        subprotocol: None,
+        permits: node.edge.admit(&peer, address).unwrap(),
+    };
+    let mut unfinished = vec![0x82, 0xff];
+    unfinished.extend_from_slice(&300_000_u64.to_be_bytes());
+    unfinished.resize(unfinished.len() + 4 + 100_000, 0);
+    client.write_all(&unfinished).await.unwrap();
+    let socket = WebSocket::new(stream, &[], 350_000, MessageKind::Auto, Messages::Whole);
+    let socket = Socket::WebSocket(Box::new(socket));
+    Connection::spawn(Arc::clone(&node.edge), socket, opened);
+    node.wait_for(1).await;
 }
