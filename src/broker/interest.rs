@@ -147,10 +147,11 @@ impl State {
             .awaited
             .iter()
             .chain(retried)
-            .chain(told.map(|(topic, _)| topic));
-        let with_generation = |topic: &Box<str>| {
+            .chain(told.map(|(topic, _)| topic))
+            .map(|name| &**name);
+        let with_generation = |topic: &str| {
             let generation = self.topics.get(topic)?.generation;
-            Some((Destination::Topic((**topic).into()), generation))
+            Some((Destination::Topic(topic.into()), generation))
         };
         names.filter_map(with_generation).collect()
     }

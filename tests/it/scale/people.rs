@@ -116,7 +116,9 @@ impl Crowd {
             let writing = self.send(cluster, stored, (from, device), to);
             cluster.tracker.spawn(writing);
         }
-        tokio::time::sleep(QUIET).await;
+        // Whole seconds in all, in which what happens once a second happens as often.
+        let whole = Duration::from_secs(u64::from(seconds)) + QUIET;
+        tokio::time::sleep_until(began + whole).await;
     }
 
     /// The first user writes to the second, or into their room, and it arrives.
