@@ -39,6 +39,18 @@ async fn a_visitor_becomes_a_member_on_the_connection_that_he_has() {
         && document.querySelector('#pane-second .may .grant.no') !== null";
     browser.wait_for(&page, may).await;
 
+    // Permissions for what is not offered are not shown.
+    let tags = "document.querySelectorAll('#pane-first .may .grant').length";
+    assert_eq!(browser.evaluate(&page, tags).await, 3);
+    Sheet::of(&mut browser, &page, LEFT).await;
+    let listed = "document.querySelector('#sheet .permissions').innerText";
+    let listed = browser.evaluate(&page, listed).await.to_string();
+    assert!(listed.contains("Write to people"), "{listed}");
+    for unknown in ["may_", "room", "Upload"] {
+        assert!(!listed.contains(unknown), "{unknown}: {listed}");
+    }
+    browser.press_escape(&page).await;
+
     // The account is kept in this browser, and so is what was written before it.
     browser
         .evaluate(&page, "window.old = true, location.reload()")
