@@ -38,17 +38,22 @@ pub(super) enum DoorError {
 
 /// Why the system refuses a port, and what to do about it.
 fn remedy(error: &io::Error, other_port: &str) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => format!("another process has the port: {other_port}"),
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address: choose one that it has (`ip address` \
-             lists them), 127.0.0.1 for this machine alone, or 0.0.0.0 for all of its addresses"
-            .to_owned(),
-        io::ErrorKind::PermissionDenied => "the system keeps this port for privileged programs, as Linux does with \
-             those below 1024: choose a higher one, or grant CAP_NET_BIND_SERVICE (in a systemd unit \
-             AmbientCapabilities=CAP_NET_BIND_SERVICE)"
-            .to_owned(),
-        _ => format!("choose another address with --host, or another port: {other_port}"),
+    let kind = error.kind();
+    if kind == io::ErrorKind::AddrInUse {
+        return format!("another process has the port: {other_port}");
     }
+    if kind == io::ErrorKind::AddrNotAvailable {
+        return "this machine has no such address: choose one that it has (`ip address` lists them), \
+                127.0.0.1 for this machine alone, or 0.0.0.0 for all of its addresses"
+            .to_owned();
+    }
+    if kind == io::ErrorKind::PermissionDenied {
+        return "the system keeps this port for privileged programs, as Linux does with those below \
+                1024: choose a higher one, or grant CAP_NET_BIND_SERVICE (in a systemd unit \
+                AmbientCapabilities=CAP_NET_BIND_SERVICE)"
+            .to_owned();
+    }
+    format!("choose another address with --host, or another port: {other_port}")
 }
 
 /// The open doors.
