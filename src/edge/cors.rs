@@ -28,15 +28,12 @@ pub(super) async fn guard(
     let Some(origin) = request.headers().get(ORIGIN).cloned() else {
         return next.run(request).await;
     };
-    let verdict = match request.extensions().get::<Arc<Peer>>() {
-        Some(peer) => Requester::new(&edge, peer, request.headers()).origin,
-        None => Verdict::Refused,
+    let Some(peer) = request.extensions().get::<Arc<Peer>>() else {
+        return reply::problem(&Problem::new(Code::Internal, "The request has no peer."));
     };
-    match verdict {
-        Verdict::Refused => {
-            let words = "Pages of this origin may not use this server. Add it to CORS_ORIGINS.";
-            reply::problem(&Problem::new(Code::Forbidden, words))
-        }
+    let requester = Requester::new(&edge, peer, request.headers());
+    match requester.origin {
+        Verdict::Refused => reply::problem(&requester.refused_origin()),
         Verdict::Listed => {
             let is_preflight = request.method() == Method::OPTIONS
                 && request

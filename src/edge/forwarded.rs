@@ -1,10 +1,11 @@
-//! `X-Forwarded-For` from a peer that is not trusted: most likely a proxy that nobody told us of.
+//! `X-Forwarded-For` and `X-Forwarded-Proto` from a peer that is not trusted: most likely a proxy that nobody told us of.
 //!
 //! Not here: what a trusted proxy says (`peer`). Invariant: what such a header says is never believed, each
 //! peer is logged at most once a minute, and at most [`PEERS_MAX`] of them are remembered.
 //!
 //! All clients behind such a proxy are one network for every limit, which shows as refusals that nobody
-//! understands. Anybody can send the header, so the log is bounded.
+//! understands. Pages that came by https to a proxy are foreign to a server that believes it is asked by http.
+//! Anybody can send the headers, so the log is bounded.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,7 +18,12 @@ use tokio::time::Instant;
 
 use super::address::AddressLog;
 
-static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The headers of proxies.
+static HEADERS: [HeaderName; 3] = [
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-proto"),
+    FORWARDED,
+];
 
 /// For how long a peer is not logged again.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -35,16 +41,17 @@ pub(super) struct Unbelieved {
 impl Unbelieved {
     /// A peer that is no trusted proxy has sent these headers.
     pub(super) fn note(&self, peer: IpAddr, headers: &HeaderMap, shown: AddressLog) {
-        if !headers.contains_key(&FORWARDED_FOR) && !headers.contains_key(FORWARDED) {
+        if !HEADERS.iter().any(|name| headers.contains_key(name)) {
             return;
         }
         metrics::counter!("forwarded_headers_ignored_total").increment(1);
         if self.is_to_be_logged(peer) {
             tracing::warn!(
                 peer = %shown.show(peer),
-                "X-Forwarded-For is ignored, because this peer is not in TRUSTED_PROXIES. If it is your \
-                 proxy, add its address there: until then all clients behind it count as one network and \
-                 share its limits"
+                "X-Forwarded-For and X-Forwarded-Proto are ignored, because this peer is not in \
+                 TRUSTED_PROXIES. If it is your proxy, add its address there: until then all clients \
+                 behind it count as one network and share its limits, and pages that came by https are \
+                 refused"
             );
         }
     }

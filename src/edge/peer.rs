@@ -17,6 +17,7 @@ use super::admission::Permit;
 use super::charges::SocketCharge;
 use super::origin::{Asked, Verdict};
 use crate::identity::{Handshake, RandomUnavailable, VisitorCookies, client_address};
+use crate::model::{Code, Problem};
 
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -72,6 +73,8 @@ pub(super) struct Requester<'a> {
     pub(super) origin: Verdict,
     /// Whether it came by TLS.
     pub(super) secure: bool,
+    /// Whether the Origin would be this server's own if what the peer says of TLS were believed.
+    is_behind_untrusted_tls: bool,
 }
 
 impl<'a> Requester<'a> {
@@ -93,12 +96,34 @@ impl<'a> Requester<'a> {
             host: only(headers, &HOST),
             secure,
         };
+        let origin = edge.origins.judge(asked);
+        let by_tls = Asked {
+            secure: true,
+            ..asked
+        };
         Self {
             headers,
             address: client_address(peer.address.ip(), &forwarded, trusted),
-            origin: edge.origins.judge(asked),
+            origin,
             secure,
+            is_behind_untrusted_tls: origin == Verdict::Refused
+                && !secure
+                && !peer.is_proxy
+                && last(headers, &FORWARDED_PROTO).is_some()
+                && edge.origins.judge(by_tls) == Verdict::Same,
         }
+    }
+
+    /// The refusal of a page whose origin may not talk to this server, and what to do about it.
+    pub(super) fn refused_origin(&self) -> Problem {
+        let detail = match self.is_behind_untrusted_tls {
+            true => {
+                "The page came by https, but this server takes the request for http: it ignores X-Forwarded-Proto, \
+                 because the proxy is not trusted. Add the address of the proxy to TRUSTED_PROXIES."
+            }
+            false => "Pages of this origin may not use this server. Add it to CORS_ORIGINS.",
+        };
+        Problem::new(Code::Forbidden, detail)
     }
 
     /// The origin of the page that has sent it, where that is this server's own.

@@ -85,7 +85,8 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Ask the node of this configuration whether it is ready; exit code 0 when it is
+    /// Ask the node of this configuration whether it is ready; exit code 0 when it is, 1 when it
+    /// is not, 3 when it does not answer
     Health,
     /// Accounts of a running node
     User {
@@ -302,6 +303,9 @@ fn show(text: &str) -> ExitCode {
     }
 }
 
+/// The exit code when the node does not answer.
+const NO_ANSWER: u8 = 3;
+
 /// Asks over HTTP, as an orchestrator would: for images that hold no other client.
 fn health(config: &Config) -> ExitCode {
     let address = address(config);
@@ -314,7 +318,7 @@ fn health(config: &Config) -> ExitCode {
         }
         Err(error) => {
             let _ = writeln!(io::stderr().lock(), "stompbox: {address}: {error}");
-            ExitCode::FAILURE
+            ExitCode::from(NO_ANSWER)
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Not here: what is done with those who come (`edge`). Invariant: a node that cannot open every
 //! door that it was told to open does not start, and says in one line why.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -16,23 +17,43 @@ use crate::edge::{Certificates, Listeners, TlsError};
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DoorError {
     #[error(
-        "SERVER_HOST, SERVER_PORT: cannot listen on {address}: {error}; another process may have \
-         the port: choose one with --port, or --port 0 for any that is free"
+        "SERVER_HOST, SERVER_PORT: cannot listen on {address}: {error}; {}",
+        remedy(error, "choose one with --port, or --port 0 for any that is free")
     )]
     Http {
         address: SocketAddr,
-        error: std::io::Error,
+        error: io::Error,
     },
     #[error(
-        "SERVER_HOST, STOMP_TCP_PORT: cannot listen on {address}: {error}; another process may \
-         have the port: choose another, or 0 for no STOMP over TCP"
+        "SERVER_HOST, STOMP_TCP_PORT: cannot listen on {address}: {error}; {}",
+        remedy(error, "choose another, or 0 for no STOMP over TCP")
     )]
     Stomp {
         address: SocketAddr,
-        error: std::io::Error,
+        error: io::Error,
     },
     #[error("TLS_CERT, TLS_KEY: {0}")]
     Tls(#[from] TlsError),
+}
+
+/// Why the system refuses a port, and what to do about it.
+fn remedy(error: &io::Error, other_port: &str) -> String {
+    let kind = error.kind();
+    if kind == io::ErrorKind::AddrInUse {
+        return format!("another process has the port: {other_port}");
+    }
+    if kind == io::ErrorKind::AddrNotAvailable {
+        return "this machine has no such address: choose one that it has (`ip address` lists them), \
+                127.0.0.1 for this machine alone, or 0.0.0.0 for all of its addresses"
+            .to_owned();
+    }
+    if kind == io::ErrorKind::PermissionDenied {
+        return "the system keeps this port for privileged programs, as Linux does with those below \
+                1024: choose a higher one, or grant CAP_NET_BIND_SERVICE (in a systemd unit \
+                AmbientCapabilities=CAP_NET_BIND_SERVICE)"
+            .to_owned();
+    }
+    format!("choose another address with --host, or another port: {other_port}")
 }
 
 /// The open doors.
@@ -60,7 +81,7 @@ const BACKLOG: u32 = 4_096;
 const BACKLOG_MAX_FILE: &str = "/proc/sys/net/core/somaxconn";
 
 /// Listens with the backlog that the system allows.
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -140,6 +161,28 @@ mod tests {
         assert_eq!(short_of("128\n"), Some(128));
         assert_eq!(short_of("4096\n"), None);
         assert_eq!(short_of(""), None);
+    }
+
+    #[tokio::test]
+    async fn each_reason_for_a_refused_port_has_its_remedy() {
+        let says = |address: SocketAddr, error: io::Error, expected: &str| {
+            let text = DoorError::Http { address, error }.to_string();
+            assert!(text.contains(expected), "{text}");
+            assert_eq!(
+                text.contains("another process"),
+                expected == "--port 0",
+                "{text}"
+            );
+        };
+        // An address of a network for documentation, which no machine has.
+        let absent = (std::net::Ipv4Addr::new(192, 0, 2, 1), 0).into();
+        says(absent, listen(absent).unwrap_err(), "has no such address");
+        let first = listen((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let taken = first.local_addr().unwrap();
+        says(taken, listen(taken).unwrap_err(), "--port 0");
+        // The tests may run as root, who is refused no port.
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        says(taken, denied, "CAP_NET_BIND_SERVICE");
     }
 
     #[cfg(target_os = "linux")]

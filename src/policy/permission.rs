@@ -73,7 +73,7 @@ actions! {
     CreateRoom "create_room" No Yes Yes Yes "Make a room.";
     ManageRoom "manage_room" No Limited Limited Yes "Change a room; a member where he has the role.";
     Upload "upload" No Yes Yes Yes "Upload a file.";
-    ManyDevices "many_devices" No Yes Yes Yes "Be signed in on several devices; a visitor has one, with up to 3 tabs.";
+    ManyDevices "many_devices" No Yes Yes Yes "Be signed in on several devices; a visitor has one browser, with up to `SESSIONS_VISITOR` sessions (10).";
     ManageAccount "manage_account" No Yes Yes Yes "Have a password, sign-ins, and a name of his own.";
     Moderate "moderate" No No No Yes "Mute, ban, and read the audit.";
     Administer "administer" No No No Yes "Make accounts, change roles, ask for routes and traces.";

@@ -127,6 +127,14 @@ fn a_mistake_stops_the_start_with_one_line() {
 }
 
 #[test]
+fn health_of_a_node_that_is_away_is_exit_code_3() {
+    let port = crate::support::ports::free().to_string();
+    let asked = stompbox(&[("SERVER_PORT", &port)], &["health"]);
+    assert_eq!(asked.status.code(), Some(3), "{asked:?}");
+    assert!(text(&asked.stderr).contains(&port), "{asked:?}");
+}
+
+#[test]
 fn a_command_line_that_cannot_be_understood_is_exit_code_2() {
     for arguments in [
         &["serve", "now"][..],

@@ -179,7 +179,9 @@ async fn a_proxy_that_is_not_trusted_is_logged_once() {
     }
     let output = node.output_with("TRUSTED_PROXIES").await;
     assert_eq!(
-        output.matches("X-Forwarded-For is ignored").count(),
+        output
+            .matches("X-Forwarded-For and X-Forwarded-Proto are ignored")
+            .count(),
         1,
         "{output}"
     );

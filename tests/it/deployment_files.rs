@@ -285,6 +285,16 @@ fn a_real_nginx_takes_its_file() {
 }
 
 #[test]
+fn the_readme_names_the_version_of_rust_that_is_needed() {
+    let manifest = read("Cargo.toml");
+    let line = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("rust-version = "));
+    let needed = format!("needs Rust {} or later", line.unwrap().trim_matches('"'));
+    assert!(read("README.md").contains(&needed), "{needed}");
+}
+
+#[test]
 fn the_image_is_built_from_what_is_there_and_runs_as_nobody_in_particular() {
     let image = read("Dockerfile");
     let stages: Vec<&str> = image.split("\nFROM ").collect();

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::support::chromium::Browser;
+use crate::support::chromium::{Browser, PLAIN_NAME};
 use crate::support::node::Node;
-use crate::support::page::{GUEST, LEFT, RIGHT};
+use crate::support::page::{GUEST, LEFT, RIGHT, talk};
+use crate::support::proxy::{Network, Proxy};
 
 const DESK: (u32, u32) = (1280, 860);
 const PHONE: (u32, u32) = (390, 844);
@@ -220,6 +221,57 @@ async fn what_is_written_while_the_node_restarts_is_sent_afterwards_once() {
     LEFT.writes(&mut browser, &page, "Good to see you").await;
     RIGHT.reads(&mut browser, &page, "Good to see you").await;
     drop(node);
+}
+
+#[tokio::test]
+async fn plain_http_under_another_name_has_history_and_permissions_after_a_reload() {
+    let node = Node::start("page", &[]).await;
+    let mut browser = Browser::start().await;
+    let url = format!("http://{PLAIN_NAME}:{}/", node.address().port());
+    let page = browser.open(&url, DESK, false).await;
+    LEFT.is_ready(&mut browser, &page).await;
+    RIGHT.is_ready(&mut browser, &page).await;
+    assert_eq!(browser.evaluate(&page, "isSecureContext").await, false);
+    talk(&mut browser, &page, LEFT, RIGHT, "From the sofa").await;
+
+    browser
+        .evaluate(&page, "window.old = true, location.reload()")
+        .await;
+    let reloaded = "!window.old && document.querySelector('#pane-first[data-state=connected]')";
+    browser.wait_for(&page, reloaded).await;
+    LEFT.knows_stored(&mut browser, &page, "From the sofa")
+        .await;
+    let may = "document.querySelector('#pane-first .may .grant')";
+    browser.wait_for(&page, may).await;
+    assert_eq!(browser.complaints(), [] as [String; 0]);
+}
+
+#[tokio::test]
+async fn a_silent_line_shows_reconnecting_and_is_replaced() {
+    let node = Node::start("page", &[]).await;
+    let proxy = Proxy::to(node.address().port()).await;
+    let mut browser = Browser::start().await;
+    let url = format!("http://127.0.0.1:{}/", proxy.port());
+    let page = browser.open(&url, DESK, false).await;
+    LEFT.is_ready(&mut browser, &page).await;
+    RIGHT.is_ready(&mut browser, &page).await;
+
+    // A heart-beat that is only late ends nothing.
+    let opened = browser.sockets_opened(&page).await;
+    proxy.set(Network::Blackhole);
+    LEFT.is(&mut browser, &page, "reconnecting").await;
+    proxy.set(Network::Pass);
+    LEFT.is(&mut browser, &page, "connected").await;
+    assert_eq!(browser.sockets_opened(&page).await, opened);
+
+    // Beyond the patience of this wait the browser would still wait for the answer to its close.
+    proxy.set(Network::Blackhole);
+    LEFT.is(&mut browser, &page, "offline").await;
+    RIGHT.is(&mut browser, &page, "offline").await;
+    proxy.set(Network::Pass);
+    LEFT.is(&mut browser, &page, "connected").await;
+    RIGHT.is(&mut browser, &page, "connected").await;
+    talk(&mut browser, &page, LEFT, RIGHT, "Here again").await;
 }
 
 #[tokio::test]

@@ -39,6 +39,18 @@ async fn a_visitor_becomes_a_member_on_the_connection_that_he_has() {
         && document.querySelector('#pane-second .may .grant.no') !== null";
     browser.wait_for(&page, may).await;
 
+    // Permissions for what is not offered are not shown.
+    let tags = "document.querySelectorAll('#pane-first .may .grant').length";
+    assert_eq!(browser.evaluate(&page, tags).await, 3);
+    Sheet::of(&mut browser, &page, LEFT).await;
+    let listed = "document.querySelector('#sheet .permissions').innerText";
+    let listed = browser.evaluate(&page, listed).await.to_string();
+    assert!(listed.contains("Write to people"), "{listed}");
+    for unknown in ["may_", "room", "Upload"] {
+        assert!(!listed.contains(unknown), "{unknown}: {listed}");
+    }
+    browser.press_escape(&page).await;
+
     // The account is kept in this browser, and so is what was written before it.
     browser
         .evaluate(&page, "window.old = true, location.reload()")
@@ -48,6 +60,16 @@ async fn a_visitor_becomes_a_member_on_the_connection_that_he_has() {
     LEFT.is_kind(&mut browser, &page, "member").await;
     LEFT.knows_stored(&mut browser, &page, "As a visitor").await;
     assert_eq!(LEFT.address(&mut browser, &page).await, was);
+    // The right side recalls messages that carry the name of a visitor, and one of the right visitor is
+    // answered by the member: the newest name is shown.
+    RIGHT.reads(&mut browser, &page, "As a member").await;
+    let titled = "document.querySelector('#pane-first h2').textContent === 'Mina'";
+    browser.wait_for(&page, titled).await;
+    let order = "import('/assets/words.js').then(({call, nameOf}) => {
+        call('user_x', 'Guest abcd', 1); call('user_x', 'Late', 30); call('user_x', 'Early', 20);
+        return nameOf('user_x');
+    })";
+    assert_eq!(browser.evaluate(&page, order).await, "Late");
     assert_eq!(browser.complaints(), [] as [String; 0]);
 }
 

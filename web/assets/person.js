@@ -9,7 +9,10 @@ import { hasWords, nameOf, words } from './words.js';
 const MARKS = { yes: '✓', limited: '◐', no: '✕' };
 
 /** What is short enough to stand under the name. */
-const TAGS = ['send_direct', 'keep_history', 'many_devices', 'upload', 'create_room'];
+const TAGS = ['send_direct', 'keep_history', 'many_devices'];
+
+/** What the server knows permissions for and offers nothing of yet. */
+const NOT_OFFERED = new Set(['create_room', 'manage_room', 'upload']);
 
 /** What somebody may do, in a word each. */
 export function tags(permissions) {
@@ -48,8 +51,9 @@ export function person(pane) {
 }
 
 function permissions(list) {
-  if (list.length === 0) return [];
-  const items = list.map(({ action, grant, about }) => {
+  const offered = list.filter(({ action }) => !NOT_OFFERED.has(action));
+  if (offered.length === 0) return [];
+  const items = offered.map(({ action, grant, about }) => {
     const text = hasWords(`may_${action}`) ? words(`may_${action}`) : about;
     const limit = grant === 'limited' && hasWords(`limited_${action}`)
       ? words(`limited_${action}`)

@@ -20,6 +20,12 @@ const TOKEN_CODES = new Set([4401, 4410]);
 /** A session that lived less than this does not try a new access token once more. */
 const SETTLED_MS = 5_000;
 
+/** How much later than agreed a heart-beat of the server may come before it counts as missed. */
+const HEARTBEAT_GRACE_MS = 2_000;
+
+/** How often to look whether one is missed. */
+const LOOK_EVERY_MS = 1_000;
+
 const NOTIFICATIONS = '/user/queue/notifications';
 const REFRESH = '/app/auth.refresh';
 
@@ -45,7 +51,7 @@ export class Visitor extends EventTarget {
     this.identity = new Identity({ key, fresh });
     this.identity.addEventListener('refreshed', () => this.#present());
     this.identity.addEventListener('ended', () => this.#ended());
-    /** connecting, connected, offline, replaced, closed */
+    /** connecting, connected, reconnecting (a heart-beat is missed), offline, replaced, closed */
     this.state = 'connecting';
     this.reason = '';
     this.node = null;
@@ -54,13 +60,15 @@ export class Visitor extends EventTarget {
     this.count = 0;
     this.hurried = false;
     this.client = new Client({
-      brokerURL: `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/ws-chat`,
+      webSocketFactory: () => this.#open(),
       reconnectDelay: RETRY_FIRST_MS,
       maxReconnectDelay: RETRY_MAX_MS,
       reconnectTimeMode: ReconnectionTimeMode.EXPONENTIAL,
       connectionTimeout: 10_000,
       heartbeatIncoming: 10_000,
       heartbeatOutgoing: 25_000,
+      // A line that is dead answers no close: without this the browser waits a minute for the answer.
+      discardWebsocketOnCommFailure: true,
       beforeConnect: () => this.#beforeConnect(),
       onConnect: (frame) => this.#connected(frame),
       onStompError: (frame) => this.#refused(frame),
@@ -147,6 +155,31 @@ export class Visitor extends EventTarget {
     return this.conversations.get(peer);
   }
 
+  /** A socket that notes when the server was last heard. */
+  #open() {
+    const url = `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/ws-chat`;
+    const socket = new WebSocket(url, this.client.stompVersions.protocolVersions());
+    socket.addEventListener('message', () => this.#heard());
+    return socket;
+  }
+
+  #heard() {
+    this.heardAt = Date.now();
+    if (this.state === 'reconnecting') this.#become('connected');
+  }
+
+  /** Shows a missed heart-beat at once. STOMP.js gives the connection up after the second one. */
+  #watch(beat) {
+    clearInterval(this.watching);
+    const [every = 0] = (beat ?? '').split(',').map(Number);
+    if (!every) return;
+    const patience = Math.max(every, this.client.heartbeatIncoming) + HEARTBEAT_GRACE_MS;
+    this.watching = setInterval(() => {
+      const isLate = Date.now() - this.heardAt > patience;
+      if (isLate && this.state === 'connected') this.#become('reconnecting');
+    }, LOOK_EVERY_MS);
+  }
+
   async #beforeConnect() {
     if (this.hurried) {
       // The node is going; its clients should not arrive at another all at once.
@@ -192,6 +225,7 @@ export class Visitor extends EventTarget {
     this.client.subscribe('/user/queue/errors', (frame) => this.#problem(JSON.parse(frame.body)));
     this.client.subscribe(NOTIFICATIONS, (frame) => this.#notified(JSON.parse(frame.body)));
     this.#become('connected');
+    this.#watch(headers['heart-beat']);
     if (headers.proof !== 'new') this.#recall(was !== userId);
     // What was written while there was no connection, and what no receipt has come for.
     for (const message of this.mine.values()) {
@@ -249,7 +283,8 @@ export class Visitor extends EventTarget {
       this.#received(body);
       return null;
     }
-    const { peer, message } = this.#read(body);
+    // All of it was written before this connection: what has been learnt since is newer.
+    const { peer, message } = this.#read(body, Math.min(Date.parse(body.timestamp), this.connectedAt - 1));
     const list = this.conversation(peer);
     list.push(message);
     list.sort((one, other) => place(one) - place(other));
@@ -289,16 +324,17 @@ export class Visitor extends EventTarget {
       return;
     }
     if (this.seen.has(body.id)) return;
-    const { peer, message } = this.#read(body);
+    const { peer, message } = this.#read(body, Date.now());
     const began = sentAt.get(body.client_id);
     if (began !== undefined) message.tookMs = performance.now() - began;
     this.conversation(peer).push(message);
     this.#tell('message', { peer, message });
   }
 
-  #read({ id, client_id: clientId, echo: own, from, from_name: name, to, message, timestamp, seq }) {
+  /** @param since since when its sender is known to have the name that it carries */
+  #read({ id, client_id: clientId, echo: own, from, from_name: name, to, message, timestamp, seq }, since) {
     this.seen.add(id);
-    if (!own) call(from, name);
+    if (!own) call(from, name, since);
     return {
       peer: own ? to : from,
       message: { id, clientId, to, text: message, own, at: new Date(timestamp), state: 'stored', seq },
@@ -345,6 +381,7 @@ export class Visitor extends EventTarget {
 
   #closed({ code, reason }) {
     this.hurried = code === 1012;
+    clearInterval(this.watching);
     if (!FINAL_CODES.has(code)) {
       this.#become('offline');
       return;

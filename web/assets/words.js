@@ -52,22 +52,27 @@ export function fill(root) {
 /** Tells everybody that somebody is called otherwise now. */
 export const names = new EventTarget();
 
-/** What people with a name of their own are called, by their address. */
+/** What people with a name of their own are called, and since when that is known, by their address. */
 const called = new Map();
 
 /** The server's names for visitors, which are said in the language of the page instead. */
 const OF_A_VISITOR = /^(Guest|손님) \w{4}$/;
 
-/** Somebody has this name. */
-export function call(userId, name) {
-  if (!userId || called.get(userId) === name || (OF_A_VISITOR.test(name) && !called.has(userId))) return;
-  called.set(userId, name);
-  names.dispatchEvent(new Event('change'));
+/**
+ * A user has this name. Of several names the newest counts, in whatever order they are learnt: earlier
+ * messages carry the names of their time.
+ * @param since when the user had it, in milliseconds; now, if nothing is given
+ */
+export function call(userId, name, since = Date.now()) {
+  const known = called.get(userId);
+  if (!userId || (!known && OF_A_VISITOR.test(name)) || known?.since > since) return;
+  called.set(userId, { name, since });
+  if (known?.name !== name) names.dispatchEvent(new Event('change'));
 }
 
 /** What somebody is called: by his own name, or as the server calls visitors, by his address. */
 export function nameOf(userId) {
   if (!userId) return words('new_visitor');
-  const own = called.get(userId);
+  const own = called.get(userId)?.name;
   return own && !OF_A_VISITOR.test(own) ? own : words('guest', { id: userId.slice(-4) });
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT_LANGUAGE, AUTHORIZATION};
+use axum::http::request::Parts;
 
 use super::csrf;
 use super::route::{Route, Who};
@@ -59,7 +60,8 @@ pub(super) struct Caller {
 
 impl Caller {
     /// Reads what a request presents to this route. Nothing is judged yet.
-    pub(super) fn read(edge: &Edge, peer: &Peer, headers: &HeaderMap, who: Who) -> Self {
+    pub(super) fn read(edge: &Edge, peer: &Peer, parts: &Parts, who: Who) -> Self {
+        let headers = &parts.headers;
         let requester = Requester::new(edge, peer, headers);
         let handshake = requester.without_cookie();
         let cookie = csrf::visitor_of(edge.visitors.cookies(), headers);
@@ -71,7 +73,8 @@ impl Caller {
             who.takes_visitors(),
             headers.contains_key(AUTHORIZATION),
         ) {
-            match csrf::check(&requester, headers, edge.settings.csrf_enabled) {
+            let is_enabled = edge.settings.csrf_enabled;
+            match csrf::check(&requester, &parts.method, headers, is_enabled) {
                 Ok(()) => credential = Credential::Visitor(secret.clone()),
                 Err(problem) => cookie_refused = Some(problem),
             }

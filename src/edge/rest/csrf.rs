@@ -4,9 +4,13 @@
 //! The cookie `sb_csrf` can be read by scripts of this origin alone, and comes back in the header
 //! `X-CSRF-Token`. Not here: the cookie `sb_vid` itself (`identity::secret`). Invariant: the visitor's
 //! cookie opens nothing here without an allowed Origin and, while `CSRF_ENABLED`, that header.
+//!
+//! A GET of the page itself has no `Origin`, and over plain HTTP under a name that is not localhost no
+//! `Sec-Fetch-Site` either. The header proves such a request: a page of another origin cannot add it
+//! without a preflight, which carries its `Origin` and is refused.
 
-use axum::http::HeaderMap;
-use axum::http::header::{COOKIE, HeaderName};
+use axum::http::header::{COOKIE, HeaderName, ORIGIN};
+use axum::http::{HeaderMap, Method};
 use subtle::ConstantTimeEq as _;
 
 use crate::edge::peer::Requester;
@@ -18,6 +22,8 @@ const CSRF_COOKIE: &str = "sb_csrf";
 
 /// The header in which it comes back.
 pub(super) static CSRF_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
+
+static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// How long the cookie lives; the page asks for another one then.
 const CSRF_LIFE_S: u32 = 86_400;
@@ -31,10 +37,11 @@ pub(super) fn visitor_of(cookies: &VisitorCookies, headers: &HeaderMap) -> Optio
 /// Whether a request may rely on its cookies.
 pub(super) fn check(
     requester: &Requester<'_>,
+    method: &Method,
     headers: &HeaderMap,
     is_enabled: bool,
 ) -> Result<(), Problem> {
-    if !requester.without_cookie().from_page {
+    if !requester.without_cookie().from_page && !is_proven_read(method, headers) {
         let words = "A cookie counts only for a page of an allowed origin. Send the header \
                      'Authorization' instead.";
         return Err(Problem::new(Code::Forbidden, words));
@@ -49,6 +56,20 @@ pub(super) fn check(
         return Err(Problem::new(Code::Forbidden, words));
     }
     Ok(())
+}
+
+/// Whether the header proves that a script of this origin sent a read without `Origin`. Browsers send
+/// `Origin` with every other method, and `Sec-Fetch-Site` wherever the connection is trustworthy.
+fn is_proven_read(method: &Method, headers: &HeaderMap) -> bool {
+    let is_read = matches!(*method, Method::GET | Method::HEAD);
+    let mut sites = headers.get_all(&SEC_FETCH_SITE).iter();
+    let has_token = headers
+        .get(&CSRF_HEADER)
+        .is_some_and(|sent| !sent.is_empty());
+    is_read
+        && has_token
+        && !headers.contains_key(ORIGIN)
+        && sites.all(|site| site.as_bytes() == b"same-origin")
 }
 
 /// The cookie with a new value.

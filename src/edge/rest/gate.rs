@@ -48,7 +48,7 @@ async fn answer(
     counted: &mut Option<Counted>,
 ) -> Result<Reply, Problem> {
     let peer = peer(&parts.extensions)?;
-    let mut caller = Caller::read(&edge, &peer, &parts.headers, route.who);
+    let mut caller = Caller::read(&edge, &peer, &parts, route.who);
     let (address, socket) = (caller.handshake.address, Arc::clone(&caller.socket));
     count_network(&edge, &route, &caller, counted).await?;
     let body = match route.takes {

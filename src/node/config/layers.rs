@@ -58,14 +58,36 @@ const FOREIGN: [(&str, &str); 9] = [
     ),
 ];
 
-/// The variables of an environment that somebody may believe to be settings: one warning each.
+/// The shortest name of a variable that may be a misspelt setting, in letters: the environment has many
+/// short names that are near each other and not meant for this program.
+const MISSPELT_LETTERS_MIN: usize = 7;
+
+/// How many letters of a misspelt name may be wrong.
+const MISSPELT_DISTANCE_MAX: usize = 2;
+
+/// The variables of an environment that look like settings and are none: one warning each.
 #[must_use]
 pub fn not_used(environment: &BTreeMap<String, String>) -> Vec<String> {
     let set = |name: &str| environment.get(name).is_some_and(|value| !value.is_empty());
     let found = FOREIGN.iter().filter(|(name, _)| set(name));
-    found
-        .map(|(name, instead)| format!("{name} is not used: {instead}"))
-        .collect()
+    let foreign = found.map(|(name, instead)| format!("{name} is not used: {instead}"));
+    let names = environment.keys().filter(|name| set(name));
+    let misspelt = names.filter_map(|name| {
+        let meant = meant_by(name)?;
+        Some(format!("{name} is not used: did you mean {meant}?"))
+    });
+    foreign.chain(misspelt).collect()
+}
+
+/// The setting that a variable was probably meant to be.
+fn meant_by(name: &str) -> Option<&'static str> {
+    let is_foreign = || FOREIGN.iter().any(|(foreign, _)| *foreign == name);
+    let is_setting = || TABLE.iter().any(|row| is_name_of(row, name));
+    if name.len() < MISSPELT_LETTERS_MIN || is_foreign() || is_setting() {
+        return None;
+    }
+    let (distance, known) = nearest(name)?;
+    (distance <= MISSPELT_DISTANCE_MAX && known.len() >= MISSPELT_LETTERS_MIN).then_some(known)
 }
 
 /// The winning text of every setting that was written somewhere.
@@ -245,17 +267,20 @@ fn found(text: &str, secret: bool) -> String {
 
 /// The nearest name of a setting, as the end of a sentence.
 fn did_you_mean(name: &str) -> String {
+    match nearest(name) {
+        Some((distance, known)) if distance <= 1 + known.len() / 4 => {
+            format!("; did you mean {known}?")
+        }
+        _ => "; `stompbox config print` lists them all".to_owned(),
+    }
+}
+
+/// The nearest name of a setting, and how many letters are different.
+fn nearest(name: &str) -> Option<(usize, &'static str)> {
     let names = TABLE
         .iter()
         .flat_map(|row| std::iter::once(&row.name).chain(row.aliases));
-    let nearest = names
-        .map(|known| (distance(name, known), known))
-        .min()
-        .filter(|(distance, known)| *distance <= 1 + known.len() / 4);
-    match nearest {
-        Some((_, known)) => format!("; did you mean {known}?"),
-        None => "; `stompbox config print` lists them all".to_owned(),
-    }
+    names.map(|known| (distance(name, known), *known)).min()
 }
 
 /// How many letters have to be put in, left out or changed (Levenshtein).

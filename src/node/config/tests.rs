@@ -338,6 +338,48 @@ fn every_row_of_the_table_is_sound() {
 }
 
 #[test]
+fn misspelt_variables_are_told_about() {
+    let told = |name: &str| not_used(&sources(Path::new("."), &[(name, "1")], &[]).environment);
+    for (name, meant) in [
+        ("MEMORY_LIMT", "MEMORY_LIMIT"),
+        ("MEMORYLIMIT", "MEMORY_LIMIT"),
+        ("SERVER_PROT", "SERVER_PORT"),
+        ("JWT_SECRETS", "JWT_SECRET"),
+    ] {
+        assert_eq!(
+            told(name),
+            [format!("{name} is not used: did you mean {meant}?")]
+        );
+    }
+    // Settings, their aliases and files, and what an environment has anyway.
+    for name in [
+        "MEMORY_LIMIT",
+        "GATEWAY_ID",
+        "JWT_SECRET_FILE",
+        "PROT",
+        "LOGNAME",
+        "HOSTNAME",
+        "HOSTTYPE",
+        "SHELL_SESSION_ID",
+        "XDG_DATA_DIRS",
+        "SSH_CLIENT",
+        "LANGUAGE",
+        "COLORTERM",
+        "RUST_LOG",
+        "REDIS_PORT",
+        "MAILCHECK",
+        "OLDPWD",
+    ] {
+        let of_others = told(name)
+            .into_iter()
+            .filter(|line| line.contains("did you mean"));
+        assert_eq!(of_others.collect::<Vec<_>>(), [] as [String; 0]);
+    }
+    let empty = sources(Path::new("."), &[("MEMORY_LIMT", "")], &[]).environment;
+    assert_eq!(not_used(&empty), [] as [String; 0]);
+}
+
+#[test]
 fn variables_of_other_systems_are_told_about() {
     let environment = [
         ("NATS_URL", "nats://x"),

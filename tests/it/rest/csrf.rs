@@ -110,6 +110,58 @@ async fn a_cookie_counts_with_an_allowed_origin_and_the_token() {
 }
 
 #[tokio::test]
+async fn a_read_without_origin_and_fetch_metadata_is_proven_by_the_token() {
+    // A browser on plain HTTP under a name that is not localhost sends neither on a GET.
+    for (csrf, origin) in [("true", "true"), ("false", "true"), ("true", "false")] {
+        let mut settings = OPEN.to_vec();
+        settings.extend([("CSRF_ENABLED", csrf), ("ALLOW_NO_ORIGIN", origin)]);
+        let node = Node::start("rest-csrf-plain", &settings).await;
+        let browser = Browser::new(&node).await;
+        let (cookie, token) = (browser.cookie.as_str(), browser.token.as_str());
+        let evil = "Origin: http://evil.example";
+        let read = async |route: &str, headers: &[&str], status: u16| {
+            let answer = ask(node.address(), route, headers).await;
+            assert_eq!(
+                answer.status, status,
+                "{csrf} {route} {headers:?}: {answer:?}"
+            );
+        };
+        for path in ["me", "me/export", "me/permissions"] {
+            let route = format!("GET /api/v1/{path}");
+            read(&route, &[cookie, token], 200).await;
+            read(&route, &[cookie], 403).await;
+            read(&route, &[cookie, "X-CSRF-Token:"], 403).await;
+            read(&route, &[cookie, token, evil], 403).await;
+            read(&route, &[cookie, token, "Origin: null"], 403).await;
+            for site in ["cross-site", "same-site", "none"] {
+                let site = format!("Sec-Fetch-Site: {site}");
+                read(&route, &[cookie, token, &site], 403).await;
+            }
+        }
+        if csrf == "true" {
+            let wrong = "X-CSRF-Token: 00000000000000000000000000000000";
+            read("GET /api/v1/me", &[cookie, wrong], 403).await;
+        }
+        // Browsers send `Origin` with every request that changes something.
+        assert_eq!(link(&node, &[cookie, token]).await.status, 403);
+        // A page of another origin would have to ask first whether it may send the header.
+        let asks = [
+            evil,
+            "Access-Control-Request-Method: GET",
+            "Access-Control-Request-Headers: x-csrf-token",
+        ];
+        let preflight = ask(node.address(), "OPTIONS /api/v1/me/export", &asks).await;
+        assert_eq!(preflight.status, 403);
+        for allows in [
+            "access-control-allow-origin",
+            "access-control-allow-headers",
+        ] {
+            assert_eq!(preflight.header(allows), None, "{preflight:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_upgrade_by_the_cookie_takes_the_cookie_back() {
     let node = Node::start("rest-csrf-upgrade", &OPEN).await;
     let browser = Browser::new(&node).await;
@@ -158,4 +210,26 @@ async fn the_token_can_be_switched_off_and_the_origin_cannot() {
             .status,
         403
     );
+}
+
+#[tokio::test]
+async fn https_behind_an_untrusted_proxy_names_trusted_proxies() {
+    let node = Node::start("rest-proto", &OPEN).await;
+    let own = format!("Origin: https://{}", node.address());
+    let by_tls = "X-Forwarded-Proto: https";
+    let refused = async |headers: &[&str]| {
+        let answer = link(&node, headers).await;
+        assert_eq!(answer.status, 403, "{answer:?}");
+        answer.json()["detail"].as_str().unwrap().to_owned()
+    };
+    assert!(refused(&[&own, by_tls]).await.contains("TRUSTED_PROXIES"));
+    assert!(refused(&[&own]).await.contains("CORS_ORIGINS"));
+    let foreign = "Origin: https://evil.example";
+    assert!(refused(&[foreign, by_tls]).await.contains("CORS_ORIGINS"));
+    // Once the proxy is trusted, the page is this server's own.
+    let mut settings = OPEN.to_vec();
+    settings.push(("TRUSTED_PROXIES", "127.0.0.1"));
+    let node = Node::start("rest-proto-trusted", &settings).await;
+    let own = format!("Origin: https://{}", node.address());
+    assert_eq!(link(&node, &[&own, by_tls]).await.status, 401);
 }

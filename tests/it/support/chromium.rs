@@ -25,7 +25,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a condition is looked at again.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-const FLAGS: [&str; 12] = [
+/// A name of this machine that browsers do not take for it: what is at home in plain HTTP under it is not in
+/// a secure context, as on a phone in the same network.
+pub(crate) const PLAIN_NAME: &str = "stompbox.test";
+
+const FLAGS: [&str; 13] = [
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -37,6 +41,7 @@ const FLAGS: [&str; 12] = [
     "--disable-sync",
     "--hide-scrollbars",
     "--lang=en-US",
+    "--host-resolver-rules=MAP stompbox.test 127.0.0.1",
     "--remote-debugging-port=0",
 ];
 
