@@ -61,8 +61,7 @@ pub(super) fn open(edge: &Arc<Edge>, mut request: Request) -> Response<Body> {
     let address = edge.settings.log_address.show(requester.address);
     if requester.origin == super::origin::Verdict::Refused {
         tracing::debug!(%address, "a page of another origin was refused; CORS_ORIGINS allows it");
-        let words = "Pages of this origin may not connect here. Add it to CORS_ORIGINS.";
-        return reply::problem(&Problem::new(Code::Forbidden, words));
+        return reply::problem(&requester.refused_origin());
     }
     let permits = match edge.admit(&peer, requester.address) {
         Ok(permits) => permits,

@@ -226,6 +226,18 @@ async fn https_behind_an_untrusted_proxy_names_trusted_proxies() {
     assert!(refused(&[&own]).await.contains("CORS_ORIGINS"));
     let foreign = "Origin: https://evil.example";
     assert!(refused(&[foreign, by_tls]).await.contains("CORS_ORIGINS"));
+    // The handshake of a WebSocket, which is what the page tries first.
+    let upgrade = [
+        own.as_str(),
+        by_tls,
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ];
+    let answer = ask(node.address(), "GET /ws-chat", &upgrade).await;
+    assert_eq!(answer.status, 403, "{answer:?}");
+    assert!(answer.body.contains("TRUSTED_PROXIES"), "{answer:?}");
     // Once the proxy is trusted, the page is this server's own.
     let mut settings = OPEN.to_vec();
     settings.push(("TRUSTED_PROXIES", "127.0.0.1"));
