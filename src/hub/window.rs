@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::delivery::Subscriber;
 use super::outbox::{Outbox, OutboxLimits};
 use crate::bus::queue::{Settler, Tag};
-use crate::model::{AckMode, CloseReason, SessionId};
+use crate::model::{AckMode, CloseReason, MessageHeaders, SessionId};
 
 pub(super) use ids::{UnsettledIds, hash};
 pub(super) use kept::Kept;
@@ -40,7 +40,7 @@ pub struct Content {
     /// `content-type`, where it is not among the headers.
     pub content_type: Option<&'static str>,
     /// Other headers.
-    pub headers: Vec<(Box<str>, Box<str>)>,
+    pub headers: MessageHeaders,
     /// Any octets.
     pub body: Bytes,
     /// Whether the body is charged to the node once for all who keep it.

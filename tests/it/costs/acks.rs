@@ -62,7 +62,7 @@ impl Full {
                     destination: "/topic/x".into(),
                     message_id: message_id(number, n).into(),
                     content_type: None,
-                    headers: Vec::new().into(),
+                    headers: Vec::new(),
                     body: Bytes::from_static(b"x"),
                     is_shared: false,
                     redelivered: false,
