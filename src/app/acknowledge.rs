@@ -11,10 +11,6 @@ use crate::session::{Acknowledge, Delivered, Reply};
 
 impl App {
     /// Takes an ACK or a NACK. Await the call before the next request of the session.
-    #[expect(
-        clippy::unused_async,
-        reason = "as every request; a queue may become slow to answer one day"
-    )]
     pub async fn acknowledge(self: &Arc<Self>, live: &Live, acknowledge: Acknowledge) -> Pending {
         let Acknowledge { verdict, of, .. } = acknowledge;
         let Ok(settled) = live.hub.settle(&of, verdict) else {
@@ -25,7 +21,10 @@ impl App {
         {
             return refused(problem);
         }
+        // A cumulative answer settles many messages, and one to be delivered again costs as much as a delivery.
+        let count = settled.count;
         let told = self.broker.settle_window(settled, verdict);
+        self.deliveries(live).made(count).await;
         Box::pin(async move {
             told.await;
             Ok(Reply::default())

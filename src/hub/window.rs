@@ -1,7 +1,7 @@
 //! The window of a subscription that acknowledges: what was delivered and is not settled, and what
 //! waits because too much is.
 //!
-//! Not here: which window an ACK means (`windows`), queues of other nodes (`bus::queue`), frames of
+//! Not here: which window an ACK means (`windows`), what it settles (`settling`), queues of other nodes (`bus::queue`), frames of
 //! ACK (`session`). Invariant: at most `prefetch` messages are unsettled, and what waits is bounded:
 //! nothing is queued for a closed window.
 //!
@@ -10,7 +10,9 @@
 //! messages. Any other window is offered what is published, whether it has a place or not.
 
 mod frame;
+mod ids;
 mod kept;
+mod settling;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,10 +23,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::delivery::Subscriber;
 use super::outbox::{Outbox, OutboxLimits};
-use crate::bus::queue::{NACKS_MAX, Settler, Tag};
-use crate::model::{AckMode, CloseReason, MessageHeaders, SessionId, Verdict};
+use crate::bus::queue::{Settler, Tag};
+use crate::model::{AckMode, CloseReason, MessageHeaders, SessionId};
 
+pub(super) use ids::{UnsettledIds, hash};
 pub(super) use kept::Kept;
+pub use settling::Settled;
 
 /// A message as a subscription that acknowledges keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +87,8 @@ pub struct Window {
     limits: OutboxLimits,
     /// What all windows of the session keep together.
     kept: Arc<Kept>,
+    /// The unsettled messages of the session by their ids, where answers name those.
+    ids: Option<Arc<UnsettledIds>>,
     /// Of a window that a consumer feeds.
     fed: Option<Fed>,
     /// A std mutex: decisions are short, and frames are queued in the order in which they are made.
@@ -118,28 +124,12 @@ struct Entry {
     nacks: u8,
 }
 
-/// What an ACK or a NACK has settled, and what is left to do about it.
-#[derive(Debug, Default)]
-pub struct Settled {
-    /// Whether anything was outstanding.
-    pub is_effective: bool,
-    /// Whether a message had gone out for which no answer had come. An answer that is not expected
-    /// and has no effect may be counted against whoever gives it.
-    pub is_expected: bool,
-    /// What the engine of the queue is to be told.
-    pub told: Option<(Arc<dyn Settler>, Vec<Tag>)>,
-    /// A window that goes on when the outbox has room ([`Window::release_later`]).
-    pub waiting: Option<Arc<Window>>,
-    /// The ids of the messages.
-    pub(super) message_ids: Vec<Box<str>>,
-}
-
 impl Window {
     pub(super) fn new(
         number: u64,
         session: SessionId,
         outbox: Arc<Outbox>,
-        kept: Arc<Kept>,
+        (kept, ids): (Arc<Kept>, Option<Arc<UnsettledIds>>),
         opening: Opening<'_>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -152,6 +142,7 @@ impl Window {
             subscriber: opening.subscriber,
             limits: opening.limits,
             kept,
+            ids,
             fed: opening.is_fed.then(Fed::default),
             state: Mutex::default(),
         })
@@ -244,93 +235,6 @@ impl Window {
         self.lock().unsettled.len()
     }
 
-    /// Whether a message with this number went out.
-    pub(super) fn has_issued(&self, n: u64) -> bool {
-        (1..=self.lock().issued).contains(&n)
-    }
-
-    /// The number of the first outstanding message with this id.
-    pub(super) fn outstanding(&self, message_id: &str) -> Option<u64> {
-        let state = self.lock();
-        let mut entries = state.unsettled.iter();
-        let found = entries.find(|(_, entry)| &*entry.content.message_id == message_id);
-        found.map(|(n, _)| *n)
-    }
-
-    /// Settles the message with this number, and in the mode `client` those before it.
-    pub(super) fn settle(self: &Arc<Self>, n: u64, verdict: Verdict) -> Settled {
-        let mut state = self.lock();
-        let mut settled = Settled::default();
-        if !state.unsettled.contains_key(&n) {
-            return settled;
-        }
-        settled.is_effective = true;
-        let these: Vec<Entry> = match self.mode {
-            AckMode::ClientIndividual => state.unsettled.remove(&n).into_iter().collect(),
-            AckMode::Auto | AckMode::Client => {
-                let later = state.unsettled.split_off(&(n + 1));
-                let these = std::mem::replace(&mut state.unsettled, later);
-                these.into_values().collect()
-            }
-        };
-        let mut tags = Vec::new();
-        let mut again = Vec::new();
-        for mut entry in these {
-            self.kept.settled(&entry);
-            settled.message_ids.push(entry.content.message_id.clone());
-            if let Some(tag) = entry.content.tag {
-                tags.push(tag);
-                continue;
-            }
-            entry.nacks += 1;
-            if verdict == Verdict::Requeue && entry.nacks < NACKS_MAX {
-                entry.content.redelivered = true;
-                again.push(entry);
-            }
-        }
-        for entry in again.into_iter().rev() {
-            self.kept.wait(&entry);
-            state.backlog.push_front(entry);
-        }
-        if !tags.is_empty() {
-            settled.told = state.settler.clone().map(|settler| (settler, tags));
-        }
-        settled.waiting = self.release(&mut state).then(|| Arc::clone(self));
-        self.kept.relax(false);
-        if let Some(fed) = &self.fed {
-            fed.freed.notify_waiters();
-        }
-        settled
-    }
-
-    /// Nothing of it is queued any more; what its queue gave it goes back. Returns the ids of what
-    /// was not settled.
-    pub(super) fn close(&self) -> Vec<Box<str>> {
-        let (unsettled, backlog, settler) = {
-            let mut state = self.lock();
-            state.is_closed = true;
-            (
-                std::mem::take(&mut state.unsettled),
-                std::mem::take(&mut state.backlog),
-                state.settler.take(),
-            )
-        };
-        for entry in &backlog {
-            self.kept.waits_no_more(entry);
-        }
-        if let Some(fed) = &self.fed {
-            fed.closed.cancel();
-        }
-        drop(settler);
-        let ids = unsettled.into_values().map(|entry| {
-            self.kept.settled(&entry);
-            entry.content.message_id
-        });
-        let ids = ids.collect();
-        self.kept.relax(false);
-        ids
-    }
-
     fn has_place(&self, state: &State) -> bool {
         state.unsettled.len() < self.prefetch as usize
     }
@@ -378,18 +282,14 @@ impl Window {
         }
         self.kept.handed(&entry);
         let n = state.issued;
+        if let Some(ids) = &self.ids {
+            ids.insert(&entry.content.message_id, self.number, n);
+        }
         state.unsettled.insert(n, entry);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Window {
-    /// A window that nobody closed: what it counted is given back.
-    fn drop(&mut self) {
-        let _ids = self.close();
     }
 }
 

@@ -9,13 +9,12 @@
 //! | 1.1 | the first outstanding one that fits, of the subscription | `message-id`, `subscription` |
 //! | 1.0 | the first outstanding one that fits | `message-id`, perhaps `subscription` |
 
-use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::outbox::Outbox;
-use super::window::{Kept, Opening, Settled, Window};
-use crate::model::{AckMode, SessionId, Verdict};
+use super::window::{self, Kept, Opening, Settled, UnsettledIds, Window, hash};
+use crate::model::{SessionId, Verdict};
 use crate::session::Delivered;
 use crate::stomp::Version;
 
@@ -28,9 +27,14 @@ const RECENT_MAX: usize = 1_024;
 pub(super) struct Windows {
     /// The number of the youngest.
     last: u64,
+    /// In the order of their numbers.
     open: Vec<Arc<Window>>,
+    /// The hash of a subscription id and the number of its window, where answers name the subscription.
+    subscriptions: BTreeSet<(u64, u64)>,
     kept: Arc<Kept>,
-    /// Hashes of message ids, the oldest first.
+    /// Made with the first window whose messages are named by their ids.
+    ids: Option<Arc<UnsettledIds>>,
+    /// Hashes of message ids, the oldest first. Two ids that share one only make an error pass unnoticed.
     recent: VecDeque<u64>,
 }
 
@@ -53,6 +57,8 @@ impl Windows {
         Self {
             last: 0,
             open: Vec::new(),
+            subscriptions: BTreeSet::new(),
+            ids: None,
             kept: Kept::new(outbox),
             recent: VecDeque::new(),
         }
@@ -71,15 +77,24 @@ impl Windows {
         opening: Opening<'_>,
     ) -> Arc<Window> {
         self.last += 1;
+        let ids = (opening.subscriber.version < Version::V1_2).then(|| {
+            self.subscriptions.insert((hash(opening.id), self.last));
+            Arc::clone(self.ids.get_or_insert_default())
+        });
         let (outbox, kept) = (Arc::clone(outbox), Arc::clone(&self.kept));
-        let window = Window::new(self.last, session, outbox, kept, opening);
+        let window = Window::new(self.last, session, outbox, (kept, ids), opening);
         self.open.push(Arc::clone(&window));
         window
     }
 
     /// Takes the windows out for which this holds; the caller closes them.
     pub(super) fn take(&mut self, mut which: impl FnMut(&Window) -> bool) -> Vec<Arc<Window>> {
-        self.open.extract_if(.., |window| which(window)).collect()
+        let taken: Vec<_> = self.open.extract_if(.., |window| which(window)).collect();
+        for window in &taken {
+            self.subscriptions
+                .remove(&(hash(&window.id), window.number));
+        }
+        taken
     }
 
     /// Closes a window that was taken out. What its queue gave it goes back.
@@ -107,7 +122,7 @@ impl Windows {
         for message_id in std::mem::take(&mut settled.message_ids) {
             self.remember(version, &message_id);
         }
-        settled.is_expected = self.kept.answered() || settled.is_effective;
+        settled.is_expected = self.kept.answered() || settled.is_effective();
         Ok(settled)
     }
 
@@ -115,7 +130,7 @@ impl Windows {
         match of {
             Delivered::Ack(ack) => {
                 let (number, n) = read(ack).ok_or(NeverIssued)?;
-                match self.open.iter().find(|window| window.number == number) {
+                match self.window(number) {
                     Some(window) if window.has_issued(n) => Ok(Meant::Outstanding(window, n)),
                     Some(_) => Err(NeverIssued),
                     None if (1..=self.last).contains(&number) => Ok(Meant::Past),
@@ -126,19 +141,53 @@ impl Windows {
                 message_id,
                 subscription,
             } => {
-                let fits = |window: &&Arc<Window>| {
-                    window.mode != AckMode::Auto
-                        && subscription.as_deref().is_none_or(|id| *id == *window.id)
+                let hash = hash(message_id);
+                let found = match subscription {
+                    None => self.next(hash, message_id, (0, 0), u64::MAX),
+                    Some(id) => self.first_of(id, hash, message_id),
                 };
-                let found = self.open.iter().filter(fits).find_map(|window| {
-                    let n = window.outstanding(message_id)?;
-                    Some(Meant::Outstanding(window, n))
-                });
                 match found {
-                    Some(found) => Ok(found),
-                    None if self.recent.contains(&hash(message_id)) => Ok(Meant::Past),
+                    Some((window, n)) => Ok(Meant::Outstanding(window, n)),
+                    None if self.recent.contains(&hash) => Ok(Meant::Past),
                     None => Err(NeverIssued),
                 }
+            }
+        }
+    }
+
+    /// The open window with this number.
+    fn window(&self, number: u64) -> Option<&Arc<Window>> {
+        let at = self
+            .open
+            .binary_search_by_key(&number, |window| window.number);
+        self.open.get(at.ok()?)
+    }
+
+    /// The first outstanding message with this id of one subscription. It has one window, or for a moment a second one that is being closed.
+    fn first_of(&self, id: &str, hash: u64, message_id: &str) -> Option<(&Arc<Window>, u64)> {
+        let same = window::hash(id);
+        let mut numbers = self.subscriptions.range((same, 0)..=(same, u64::MAX));
+        numbers.find_map(|(_, number)| {
+            let found = self.next(hash, message_id, (*number, 0), *number)?;
+            (*found.0.id == *id).then_some(found)
+        })
+    }
+
+    /// The first outstanding message with this id at or after `from`, in windows up to `last`.
+    fn next(
+        &self,
+        hash: u64,
+        message_id: &str,
+        mut from: (u64, u64),
+        last: u64,
+    ) -> Option<(&Arc<Window>, u64)> {
+        let ids = self.ids.as_ref()?;
+        loop {
+            let (number, n) = ids.next(hash, from).filter(|(number, _)| *number <= last)?;
+            // Another id may have the same hash.
+            match self.window(number) {
+                Some(window) if window.is_outstanding(n, message_id) => return Some((window, n)),
+                Some(_) | None => from = (number, n + 1),
             }
         }
     }
@@ -164,14 +213,6 @@ fn read(ack: &str) -> Option<(u64, u64)> {
     };
     let (window, n) = ack.split_once('.')?;
     Some((number(window)?, number(n)?))
-}
-
-/// A hash that is the same for the life of the process; two ids that share one only make an error
-/// pass unnoticed.
-fn hash(message_id: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    message_id.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -87,6 +87,15 @@ pub(super) async fn open(
     // Of PostgreSQL nobody can tell.
     let is_returning = matches!(&config.database, Database::Sqlite(path) if path.exists());
     let (store, accounts) = open_store(config, tracker).await?;
+    if let Database::Sqlite(path) = &config.database
+        && kept.has_run_before
+        && !is_returning
+    {
+        tracing::warn!(
+            path = %path.display(),
+            "a node has run in this data directory, but its database is not there: a new, empty one is begun"
+        );
+    }
     let node = kept.node.clone();
     let Mode::Cluster { redis, rabbitmq } = &config.mode else {
         let exchange = MemoryExchange::new(LONE_INCOMING);

@@ -53,6 +53,8 @@ pub struct Kept {
     pub node: NodeId,
     /// The secret of the service: `JWT_SECRET`, else the one made once by a single node.
     pub secret: Secret,
+    /// Whether a node has run in this data directory before.
+    pub has_run_before: bool,
 }
 
 /// Makes the data directory, and reads or makes what is kept in it.
@@ -62,6 +64,8 @@ pub struct Kept {
 pub fn open(config: &Config) -> Result<Kept, KeptError> {
     let directory = &config.settings.data_dir;
     make_directory(directory)?;
+    let made_once = ["server-id", "jwt-secret"];
+    let has_run_before = made_once.iter().any(|file| directory.join(file).exists());
     let node = match &config.settings.server_id {
         Some(node) => node.clone(),
         None => kept_name(&directory.join("server-id"))?,
@@ -71,7 +75,11 @@ pub fn open(config: &Config) -> Result<Kept, KeptError> {
         // A cluster without JWT_SECRET was refused when the configuration was read.
         (None, Mode::Alone | Mode::Cluster { .. }) => kept_secret(&directory.join("jwt-secret"))?,
     };
-    Ok(Kept { node, secret })
+    Ok(Kept {
+        node,
+        secret,
+        has_run_before,
+    })
 }
 
 /// What a node that has run here knows itself by; nothing is made.
@@ -97,6 +105,7 @@ pub fn known(config: &Config) -> Result<Kept, KeptError> {
     Ok(Kept {
         node: node.ok_or_else(broken)?,
         secret,
+        has_run_before: true,
     })
 }
 

@@ -1,13 +1,17 @@
-//! The files of the store while a node runs: deleted, replaced, out of reach. What is not stored gets no
+//! The files of the store while a node runs: deleted, replaced, shortened, out of reach. What is not stored gets no
 //! RECEIPT, and readiness says so.
 //!
-//! Not here: a full disk as the engine sees it (`store_sqlite`).
+//! Not here: a full disk as the engine sees it (`store_sqlite`), what a start makes of the files (`starts`).
+
+mod starts;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use stompbox::model::RoomId;
+use stompbox::store::sqlite::backup;
 use stompbox::store::{SqliteSettings, SqliteStore, Store};
 
 use crate::conformance_store::{complete, message, pair};
@@ -193,4 +197,136 @@ async fn files_that_were_moved_away_and_back_stay_refused_until_a_restart() {
     assert_eq!(complete(store.as_ref(), room).await, 1);
     store.append(message(&pair, "two")).await.unwrap();
     store.close().await;
+}
+
+/// Cuts a file to so many bytes where it is.
+fn shorten(path: &Path, bytes: u64) {
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(bytes).unwrap();
+}
+
+fn stored_messages(path: &Path) -> u32 {
+    let conn = rusqlite::Connection::open(path).unwrap();
+    let count = "SELECT count(*) FROM messages";
+    conn.query_row(count, [], |row| row.get(0)).unwrap()
+}
+
+#[tokio::test]
+async fn a_database_shortened_in_place_ends_receipts_and_keeps_its_log() {
+    for bytes in [0, 40_960] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stompbox.db");
+        Node::start_in("node", folder.path(), &[])
+            .await
+            .stop()
+            .await;
+        let node = Node::start_in("node", folder.path(), &[]).await;
+        let mut client = connected(&node).await;
+        assert!(is_receipted(&mut client, 1).await);
+        let log = fs::read(beside(&path, "-wal")).unwrap();
+        assert!(fs::metadata(&path).unwrap().len() > bytes);
+        shorten(&path, bytes);
+        assert!(!is_receipted(&mut client, 2).await);
+        until_not_ready(&node).await;
+        assert!(!is_receipted(&mut client, 3).await);
+        until_not_ready(&node).await;
+        let output = node.output_with("start the node again").await;
+        assert!(output.contains("was shortened"), "{output}");
+        node.stop().await;
+        // Nothing was copied into what is left of the database, so the log has what was receipted.
+        assert_eq!(fs::metadata(&path).unwrap().len(), bytes);
+        assert_eq!(fs::read(beside(&path, "-wal")).unwrap(), log);
+        let refused = Node::try_start_in("node", folder.path(), &[]).await;
+        let output = refused.expect_err("it starts").output;
+        assert!(output.contains("restore"), "{output}");
+        assert_eq!(fs::metadata(&path).unwrap().len(), bytes);
+        assert_eq!(fs::read(beside(&path, "-wal")).unwrap(), log);
+    }
+}
+
+#[tokio::test]
+async fn a_log_shortened_in_place_ends_receipts_and_is_rescued_from_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("stompbox.db");
+    for number in [1, 2] {
+        let node = Node::start_in("node", folder.path(), &[]).await;
+        let mut client = connected(&node).await;
+        assert!(is_receipted(&mut client, number).await);
+        if number == 1 {
+            node.stop().await;
+            continue;
+        }
+        shorten(&beside(&path, "-wal"), 0);
+        for refused in 3..=5 {
+            assert!(!is_receipted(&mut client, refused).await);
+            until_not_ready(&node).await;
+        }
+        let output = node.output_with("was copied from memory").await;
+        assert!(output.contains("was shortened"), "{output}");
+        node.kill().await;
+    }
+    // What was in the database before is whole, and the copy has the rest.
+    Node::start_in("node", folder.path(), &[])
+        .await
+        .stop()
+        .await;
+    assert_eq!(stored_messages(&path), 1);
+    backup::restore(&beside(&path, ".rescued"), &path).unwrap();
+    Node::start_in("node", folder.path(), &[])
+        .await
+        .stop()
+        .await;
+    assert_eq!(stored_messages(&path), 2);
+}
+
+#[tokio::test]
+async fn an_idle_node_notices_a_shortened_file_by_its_readiness_alone() {
+    for ending in ["", "-wal"] {
+        let node = Node::start("node", &[]).await;
+        shorten(&beside(&node.data_dir().join("stompbox.db"), ending), 0);
+        until_not_ready(&node).await;
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_the_node_empties_itself_is_no_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chat.db");
+    let settings = SqliteSettings {
+        wal_bytes_max: 1 << 20,
+        ..SqliteSettings::default()
+    };
+    let store = SqliteStore::open(&path, &settings).unwrap();
+    let pair = pair("emptied");
+    let text = "x".repeat(60_000);
+    let mut emptied = 0;
+    for _ in 0..10 {
+        // Together more than the bound.
+        let appends = join_all((0..40).map(|_| store.append(message(&pair, &text))));
+        let checks = join_all((0..200).map(|_| store.check()));
+        let (stored, checked) = tokio::join!(appends, checks);
+        stored.into_iter().for_each(|stored| drop(stored.unwrap()));
+        checked.into_iter().for_each(Result::unwrap);
+        // What was beyond the bound was copied back before this.
+        store.append(message(&pair, "small")).await.unwrap();
+        let bytes = fs::metadata(beside(&path, "-wal")).unwrap().len();
+        emptied += u32::from(bytes <= settings.wal_bytes_max);
+    }
+    assert!(emptied > 0, "the log never became shorter");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_store_that_ends_copies_nothing_into_a_shortened_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chat.db");
+    let settings = SqliteSettings::default();
+    SqliteStore::open(&path, &settings).unwrap().close().await;
+    let store = SqliteStore::open(&path, &settings).unwrap();
+    store.append(message(&pair("ends"), "one")).await.unwrap();
+    let log = fs::read(beside(&path, "-wal")).unwrap();
+    shorten(&path, 4_096);
+    store.close().await;
+    assert_eq!(fs::metadata(&path).unwrap().len(), 4_096);
+    assert_eq!(fs::read(beside(&path, "-wal")).unwrap(), log);
 }

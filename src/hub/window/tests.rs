@@ -135,7 +135,7 @@ fn every_verdict_means_what_its_mode_says_in_every_version() {
             };
             assert_eq!(shown(&session), (1..=4).map(plain).collect::<Vec<_>>());
             let settled = session.settle(&named(version, 3, 3), verdict).unwrap();
-            assert!(settled.is_effective && settled.is_expected && settled.told.is_none());
+            assert!(settled.is_effective() && settled.is_expected && settled.told.is_none());
             let again: Vec<_> = expected
                 .iter()
                 .zip(5..)
@@ -200,7 +200,7 @@ fn an_answer_that_comes_again_has_no_effect_and_one_to_nothing_is_an_error() {
         let ack = |of: &Delivered| {
             let settled = session.settle(of, Verdict::Ack);
             assert_eq!(session.is_issued(of), settled.is_ok(), "{version} {of:?}");
-            settled.map(|settled| (settled.is_effective, settled.is_expected))
+            settled.map(|settled| (settled.is_effective(), settled.is_expected))
         };
         assert_eq!(ack(&named(version, 1, 1)), Err(NeverIssued));
         let window = session.open_window(opening(AckMode::ClientIndividual, version, 10));

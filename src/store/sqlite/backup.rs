@@ -12,7 +12,8 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, params};
 
 use super::open::{
-    beside, bring_up_to_date, check, create_private, damaged, lock, named, newest_schema, schema,
+    beside, bring_up_to_date, check, create_private, damaged, lock, named, newest_schema,
+    refuse_without_database, schema,
 };
 use crate::store::StoreError;
 
@@ -21,6 +22,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the file that was there before is called after [`restore`].
 const BEFORE: &str = ".before-restore";
+
+/// What a copy from memory is called after [`rescue`].
+const RESCUED: &str = ".rescued";
 
 /// Copies the database to a new file, while a node may work with it: what was committed when this
 /// begins is in the copy. Returns its octets.
@@ -67,6 +71,26 @@ pub fn restore(from: &Path, to: &Path) -> Result<Option<PathBuf>, StoreError> {
     replaced.map(|()| had_one.then_some(before))
 }
 
+/// Copies a database whose log was shortened to a new file beside it, from what the connection that wrote it still has in
+/// memory. Returns where it is.
+///
+/// # Errors
+/// When not everything is in memory any more, or the new file is there already or cannot be written.
+pub(super) fn rescue(from: &Connection, path: &Path) -> Result<PathBuf, StoreError> {
+    let to = beside(path, RESCUED);
+    refuse_to_overwrite(&to)?;
+    let aside = aside(&to)?;
+    let copied = connect(&aside)
+        .and_then(|mut copy| copy_pages(from, &mut copy).map(|()| copy))
+        .map_err(|err| named(&to, &err.to_string()))
+        .and_then(|copy| check(&copy).map_err(|found| damaged(&to, &found)))
+        .and_then(|()| sync(&aside).map_err(|err| named(&to, &err.to_string())))
+        .and_then(|_| fs::hard_link(&aside, &to).map_err(|err| named(&to, &err.to_string())))
+        .and_then(|()| sync_directory(&to));
+    remove_aside(&aside);
+    copied.map(|()| to)
+}
+
 /// Brings the schema of a database up to date that no node is working with, and makes it when there
 /// is none. Returns the version before (0 when there was none) and now.
 ///
@@ -74,6 +98,7 @@ pub fn restore(from: &Path, to: &Path) -> Result<Option<PathBuf>, StoreError> {
 /// When a node has the database, or it is damaged or cannot be written.
 pub fn migrate(path: &Path) -> Result<(i64, i64), StoreError> {
     let _lock = lock(path)?;
+    refuse_without_database(path)?;
     create_private(path).map_err(|err| named(path, &err.to_string()))?;
     let mut conn = connect(path).map_err(|err| damaged(path, &err.to_string()))?;
     check(&conn).map_err(|found| damaged(path, &found))?;
@@ -92,6 +117,7 @@ fn copy(
     if !from.is_file() {
         return Err(named(from, "there is none"));
     }
+    refuse_without_database(from)?;
     let unreadable = |err: rusqlite::Error| damaged(from, &err.to_string());
     let source = connect(from).map_err(unreadable)?;
     source

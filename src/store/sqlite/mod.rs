@@ -21,7 +21,6 @@ mod writer;
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::TrySendError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -40,6 +39,7 @@ use super::{
 };
 use crate::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 use append::AppendJob;
+use checking::Failures;
 use place::Place;
 use reader::{Question, Readers};
 pub use settings::SqliteSettings;
@@ -50,8 +50,8 @@ pub struct SqliteStore {
     path: PathBuf,
     store_id: String,
     backlog: Backlog,
-    /// Whether the last transaction failed; then `check` tries one instead of only reading.
-    is_failing: Arc<AtomicBool>,
+    /// While one of them is not over, `check` writes instead of only reading.
+    failures: Arc<Failures>,
     place: Arc<Place>,
     /// `None` after `close`. A std mutex, held for the moment of a `try_send`: it also makes the
     /// place in the queue the order of the calls.
@@ -93,13 +93,13 @@ impl SqliteStore {
     pub fn open(path: &Path, settings: &SqliteSettings) -> Result<Arc<Self>, StoreError> {
         settings.check()?;
         let opened = open::open(path, settings)?;
-        let is_failing = Arc::new(AtomicBool::new(false));
-        let place = Arc::new(Place::of(path)?);
+        let failures = Arc::<Failures>::default();
+        let place = Arc::new(Place::of(path, settings.wal_bytes_max)?);
         let mut handles = Vec::new();
         let state = writer::State {
             store_id: opened.store_id.clone(),
             position: opened.position,
-            is_failing: Arc::clone(&is_failing),
+            failures: Arc::clone(&failures),
             place: Arc::clone(&place),
         };
         let (writer, handle) = writer::start(opened.writer, state, settings)?;
@@ -110,7 +110,7 @@ impl SqliteStore {
             path: path.to_owned(),
             store_id: opened.store_id,
             backlog: Backlog::new(settings.queue_bytes_max),
-            is_failing,
+            failures,
             place,
             threads: Mutex::new(Some(Threads {
                 writer,

@@ -41,6 +41,7 @@ pub(super) fn open(path: &Path, settings: &SqliteSettings) -> Result<Opened, Sto
         }
         _ => named(path, &err.to_string()),
     };
+    refuse_without_database(path)?;
     create_private(path).map_err(|err| named(path, &err.to_string()))?;
     let mut writer = open_writer(path, settings).map_err(name)?;
     check(&writer).map_err(|found| damaged(path, &found))?;
@@ -50,6 +51,9 @@ pub(super) fn open(path: &Path, settings: &SqliteSettings) -> Result<Opened, Sto
     let readers = (0..settings.readers)
         .map(|_| open_reader(path, settings))
         .collect::<Result<_, _>>()
+        .map_err(name)?;
+    writer
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
         .map_err(name)?;
     Ok(Opened {
         lock,
@@ -132,6 +136,41 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
+/// Refuses a log without its database: SQLite would begin a new database and delete the log, which may hold what was
+/// receipted. So it does with a database of no bytes.
+///
+/// # Errors
+/// When there is a log, and the database is missing or empty.
+pub(super) fn refuse_without_database(path: &Path) -> Result<(), StoreError> {
+    let bytes = |path: &Path| match path.metadata() {
+        Ok(found) => Ok(Some(found.len())),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(named(path, &err.to_string())),
+    };
+    let what = match bytes(path)? {
+        None => "it is missing",
+        Some(0) => "it is empty",
+        Some(_) => return Ok(()),
+    };
+    for ending in ["-wal", "-journal"] {
+        let log = beside(path, ending);
+        // A first start that was cut short leaves an empty database with a journal of it.
+        let is_orphan = match bytes(&log)? {
+            None => false,
+            Some(bytes) => what == "it is missing" || (ending == "-wal" && bytes > 0),
+        };
+        if is_orphan {
+            let log = log.display();
+            let detail = format!(
+                "{what}, but {log} is there and may hold messages; put the database back, or restore a \
+                 backup, or move {log} away to begin with a new database"
+            );
+            return Err(named(path, &detail));
+        }
+    }
+    Ok(())
+}
+
 /// Creates the file for its owner alone, before SQLite would create it for everybody; the files
 /// beside it get the same mode from SQLite.
 pub(super) fn create_private(path: &Path) -> io::Result<()> {
@@ -151,6 +190,8 @@ fn open_writer(path: &Path, settings: &SqliteSettings) -> Result<Connection, rus
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     prepare(&conn, settings)?;
+    // Until the file was checked: who fails before leaves its log as it was.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.pragma_update(None, "journal_mode", "WAL")?;
     // FULL syncs the log at every commit: what is receipted survives a power cut.
     conn.pragma_update(None, "synchronous", "FULL")?;

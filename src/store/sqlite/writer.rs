@@ -4,17 +4,19 @@
 //! before the transaction that holds it is on disk. Idle, a job commits alone and at once; under
 //! load a batch shares one sync of the disk.
 
+mod saving;
+
 use std::cell::{Cell, RefCell, RefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rusqlite::{Connection, Error, params};
+use rusqlite::{Connection, Error, ErrorCode, Row, params};
 use tokio::sync::oneshot;
 
 use super::SqliteSettings;
+use super::checking::Failures;
 use super::company::wait_for_company;
 use super::ledger::Ledger;
 use super::place::Place;
@@ -31,7 +33,7 @@ const GATHER: Duration = Duration::from_millis(3);
 /// So many are worth a commit at once.
 const GATHERED_ENOUGH: usize = 64;
 
-/// What a check writes after a failure: a large message's worth, so that a disk on which only
+/// What a check writes after a failure, about: a large message's worth, so that a disk on which only
 /// small ones still fit counts as full.
 const PROBE_BYTES: u32 = 65_536;
 
@@ -89,13 +91,18 @@ impl<'a> Unit<'a> {
         Ok(())
     }
 
-    /// Writes something and takes it away again, to find out whether there is room.
-    pub(super) fn probe(&self) -> Result<(), Error> {
+    /// Writes something, to find out whether there is room. Its value ends with this.
+    pub(super) fn put_probe(&self, value: &str) -> Result<(), Error> {
         self.conn.execute(
-            "INSERT INTO meta (key, value) VALUES ('probe', printf('%.*c', $1, 'x')) \
+            "INSERT INTO meta (key, value) VALUES ('probe', printf('%.*c', $1, 'x') || $2) \
              ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            params![PROBE_BYTES],
+            params![PROBE_BYTES, value],
         )?;
+        Ok(())
+    }
+
+    /// Takes it away again.
+    pub(super) fn remove_probe(&self) -> Result<(), Error> {
         self.conn
             .execute("DELETE FROM meta WHERE key = 'probe'", [])
             .map(drop)
@@ -193,7 +200,7 @@ where
 pub(super) struct State {
     pub(super) store_id: String,
     pub(super) position: i64,
-    pub(super) is_failing: Arc<AtomicBool>,
+    pub(super) failures: Arc<Failures>,
     pub(super) place: Arc<Place>,
 }
 
@@ -270,7 +277,8 @@ impl Writer {
             }
             self.bound_the_log();
         }
-        if self.state.place.is_lost() {
+        // Whatever is wrong with the files may have happened after the last batch.
+        if self.state.place.look().is_err() {
             self.save_the_log();
         } else if let Err(err) = self.checkpoint() {
             tracing::warn!(%err, "the write-ahead log stays for the next start");
@@ -281,26 +289,14 @@ impl Writer {
     /// before the commit is answered: what went into a file that was deleted meanwhile is not stored.
     fn commit_in_place(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
         self.state.place.look()?;
-        self.commit(batch)?;
-        self.state.place.look()
-    }
-
-    /// Only the log was deleted: what it holds goes into the database at once, so that what was receipted
-    /// survives also a kill.
-    fn save_the_log(&mut self) {
-        let place = &self.state.place;
-        if self.is_saved || !place.is_lost() {
-            return;
-        }
-        self.is_saved = true;
-        if !place.has_lost_its_log_only() {
-            return;
-        }
-        match self.checkpoint() {
-            Ok(true) => tracing::warn!("the deleted write-ahead log was copied into the database"),
-            Ok(false) => tracing::error!("the deleted write-ahead log was copied only in part"),
-            Err(err) => tracing::error!(%err, "the deleted write-ahead log could not be copied"),
-        }
+        self.commit(batch)
+            .map_err(|error| match error.sqlite_error_code() {
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                    self.state.place.is_damaged(&error)
+                }
+                _ => error.into(),
+            })?;
+        self.state.place.look_after_writing()
     }
 
     /// All or nothing. Dropping the transaction on the way out rolls it back.
@@ -335,16 +331,11 @@ impl Writer {
     }
 
     fn note(&self, committed: &Result<(), StoreError>) {
-        let was_failing = self
-            .state
-            .is_failing
-            .swap(committed.is_err(), Ordering::Relaxed);
-        match committed {
-            // Logged when it was found.
-            Err(_) if self.state.place.is_lost() => {}
-            Err(err) => tracing::error!(%err, "a batch could not be written"),
-            Ok(()) if was_failing => tracing::info!("writing works again"),
-            Ok(()) => {}
+        let Err(err) = committed else { return };
+        self.state.failures.note();
+        // What is lost was logged when it was found.
+        if !self.state.place.is_lost() {
+            tracing::error!(%err, "a batch could not be written");
         }
     }
 
@@ -378,9 +369,11 @@ impl Writer {
 
     /// Copies the log back and empties it; `false` when somebody was in the way.
     fn checkpoint(&self) -> Result<bool, Error> {
-        self.conn
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-                row.get(0).map(|busy: i64| busy == 0)
-            })
+        let copied = || {
+            let pragma = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let is_free = |row: &Row<'_>| row.get(0).map(|busy: i64| busy == 0);
+            self.conn.query_row(pragma, [], is_free)
+        };
+        self.state.place.shrink_the_log(copied)
     }
 }

@@ -119,7 +119,7 @@ fn a_conversation_goes_through_the_window_of_its_subscription() {
     let id = |seq| MessageId(seq).to_string();
     assert_eq!(shown(&session), [format!("{} 1.1", id(1))]);
     let nack = session.settle(&Delivered::Ack("1.1".into()), Verdict::Requeue);
-    assert!(nack.unwrap().is_effective);
+    assert!(nack.unwrap().is_effective());
     assert_eq!(shown(&session), [format!("{} 1.2 redelivered", id(1))]);
     // What is repaired waits until there is room in the window.
     assert!(session.raise(room, 40));
