@@ -20,7 +20,7 @@ use super::wire::{Session, Target};
 pub(crate) const PEOPLE: u8 = 200;
 /// How often each of them sends a message.
 const EVERY: Duration = Duration::from_secs(1);
-/// How long somebody waits for a new connection.
+/// How long a person waits for a new connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What happened, in microseconds since the people came.
@@ -155,7 +155,7 @@ pub(crate) struct Report {
     pub(crate) disordered: usize,
     pub(crate) refused: usize,
     pub(crate) cut: usize,
-    /// Why something was refused or somebody cut.
+    /// Why something was refused, or a person was cut off.
     pub(crate) reason: Option<String>,
 }
 

@@ -93,6 +93,12 @@ impl Live {
         self.activity.claimant()
     }
 
+    /// About how many bytes are kept of the conversations of its user.
+    #[must_use]
+    pub fn inbox_bytes(&self) -> usize {
+        self.hub.inbox_bytes()
+    }
+
     /// Gives back what its buffers keep for the next burst. For the timer of its connection.
     pub fn rest(&self) {
         self.hub.rest();

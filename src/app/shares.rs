@@ -177,7 +177,7 @@ impl Shares {
             .collect()
     }
 
-    /// The session speaks for somebody else, to whose shares everything counts from now on.
+    /// The session speaks for another user, to whose shares everything counts from now on.
     pub(super) fn identify(&self, session: SessionId, claimant: &Claimant) {
         let mut sessions = self.lock();
         let Some(of_session) = sessions.get_mut(&session) else {

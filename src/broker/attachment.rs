@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 
 use super::{Broker, lock};
 use crate::hub::{HubSession, Subscriber, Window};
@@ -84,9 +85,9 @@ impl Broker {
         }
     }
 
-    /// Subscribes a session to its user's direct messages, through a window if it acknowledges. The inbox stands when this returns, so
-    /// that an UNSUBSCRIBE that follows finds it. When the future has resolved, what is committed
-    /// from then on reaches the session; the RECEIPT is due when its location is acknowledged too
+    /// Subscribes a session to its user's direct messages, through a window if it acknowledges. The inbox stands
+    /// when this returns, so that an UNSUBSCRIBE that follows finds it. When the future has resolved, what is
+    /// committed from then on reaches the session; the RECEIPT is due when its location is acknowledged too
     /// ([`HubSession::attached`]).
     ///
     /// # Errors
@@ -142,6 +143,8 @@ impl Broker {
             for room in behind {
                 self.fetch(room, user.clone());
             }
+            // A user may have many sessions, inboxes and conversations.
+            yield_now().await;
         }
         self.hub.compared(user, heads.position);
         Ok(())

@@ -29,7 +29,7 @@ pub use place::PatternSubscriber;
 #[error("there are too many different subscriptions with wildcards already")]
 pub struct TooManyPatterns;
 
-/// So many topics that nobody wants any more are kept in case somebody comes back. Beyond that a topic goes
+/// So many topics that nobody wants any more are kept in case a subscriber comes back. Beyond that a topic goes
 /// with its last subscriber, so that a client who subscribes to ever new names leaves little behind.
 const LINGERING_MAX: usize = 10_000;
 

@@ -6,10 +6,10 @@
 //! Whatever the bus or location lose, delay, double or reorder, the inboxes of `routing` keep the
 //! order, and repair finds what is missing.
 //!
-//! The parts: [`notices`] has people looked at again, [`commits`] hands to the store and delivers what is committed, [`router`] looks locations up and publishes, [`inbound`] takes what other nodes
-//! publish, [`repair`] asks the store what was missed, [`lease`] keeps this node registered and
-//! known, [`interest`] the topics that this node wants, [`attachment`] the sessions, [`consume`] the
-//! consumers of queues.
+//! The parts: [`notices`] has people looked at again, [`commits`] hands to the store and delivers what is
+//! committed, [`router`] looks locations up and publishes, [`inbound`] takes what other nodes publish, [`repair`]
+//! asks the store what was missed, [`lease`] keeps this node registered and known, [`interest`] the topics that
+//! this node wants, [`attachment`] the sessions, [`consume`] the consumers of queues.
 
 pub mod attachment;
 pub mod commits;

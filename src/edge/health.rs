@@ -1,7 +1,8 @@
 //! Whether this node can do its work, as orchestrators and people ask it.
 //!
-//! Not here: how the parts are checked; `node` implements [`HealthSource`], and how often (`readiness`). Invariant: not ready
-//! only without a store, without memory or while draining; everything else is "degraded" and stays in service.
+//! Not here: how the parts are checked; `node` implements [`HealthSource`], and how often (`readiness`). Invariant:
+//! not ready only without a store, without memory or while draining; everything else is "degraded" and stays in
+//! service.
 
 use std::time::Duration;
 

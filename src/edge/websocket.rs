@@ -1,7 +1,7 @@
 //! The WebSocket endpoint: from an HTTP request to a socket that a connection is driven over.
 //!
-//! Not here: STOMP (`connection`), an open WebSocket (`line`). Invariant: who may not come in is told so in HTTP, before the
-//! upgrade; after it the HTTP side keeps no memory.
+//! Not here: STOMP (`connection`), an open WebSocket (`line`). Invariant: who may not come in is told so in HTTP,
+//! before the upgrade; after it the HTTP side keeps no memory.
 
 mod incoming;
 mod line;

@@ -1,8 +1,8 @@
 //! A message on its way to the subscriptions of its destination, a piece at a time.
 //!
-//! Not here: who subscribes (`topics`), when the next piece has its turn (`turns`). Invariants: a piece has at
-//! most as many deliveries as its caller allows, fewer when much has to be encoded, and nothing is locked between two; a subscription that stands all the while gets the
-//! message once, and one that is removed gets nothing after that.
+//! Not here: who subscribes (`topics`), when the next piece has its turn (`turns`). Invariants: a piece has at most
+//! as many deliveries as its caller allows, fewer when much has to be encoded, and nothing is locked between two; a
+//! subscription that stands all the while gets the message once, and one that is removed gets nothing after that.
 
 use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! Who subscribes to what is fanned out on this node: `/topic/**` by name and by pattern, and the
 //! keys of users and of sessions.
 //!
-//! Not here: how a message goes through the lists (`fan_out`), which other nodes want a topic (`location`). Invariants: a subscription stands in the
-//! index of its topic exactly as long as it stands in that of its session; as long as nobody
-//! subscribes with wildcards, nothing is compared with a pattern.
+//! Not here: how a message goes through the lists (`fan_out`), which other nodes want a topic (`location`).
+//! Invariants: a subscription stands in the index of its topic exactly as long as it stands in that of its session;
+//! as long as nobody subscribes with wildcards, nothing is compared with a pattern.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -35,7 +35,7 @@ impl Visitors {
         let record = self.store().user(user).await.map_err(store_away)?;
         let mut now = self.now();
         match (&record, principal.made_at) {
-            // The identity may have passed to somebody else by now: it is their time that counts.
+            // The identity may have passed to another holder by now: it is their time that counts.
             (Some(record), _) if !is_held(record, principal) => return Ok(()),
             // An end is later than its beginning, so that the two are never taken for one.
             (Some(record), _) => now = now.max(record.last_seen.after(Duration::from_millis(1))),

@@ -89,6 +89,12 @@ impl<T> Inbox<T> {
         }
     }
 
+    /// How many conversations it keeps.
+    #[must_use]
+    pub fn conversations(&self) -> usize {
+        self.conversations.len()
+    }
+
     /// Gives the baseline: the heads read after the location was acknowledged. Returns the
     /// conversations in which something arrived that is above it.
     pub fn settle(&mut self, heads: impl IntoIterator<Item = (RoomId, u64)>) -> Vec<RoomId> {

@@ -176,9 +176,9 @@ impl Subscriptions {
     /// How many get each message that is sent there.
     fn alike(&self, to: &Destination) -> usize {
         let destinations = self.by_id.iter().map(|one| &one.destination);
-        match to {
-            Destination::Queue(_) => 0,
-            _ => destinations.filter(|other| *other == to).count(),
+        match matches!(to, Destination::Queue(_)) {
+            true => 0,
+            false => destinations.filter(|other| *other == to).count(),
         }
     }
 

@@ -7,7 +7,7 @@
 pub mod accounts;
 mod alike;
 mod backlog;
-mod lives;
+mod lifetimes;
 pub mod memory;
 pub mod postgres;
 mod rows;
@@ -15,8 +15,8 @@ mod sql;
 pub mod sqlite;
 
 pub use accounts::AccountStore;
-use lives::unkept_before;
-pub use lives::{ENDED_LIFE, StoredSlot, VISIT_LIFE};
+use lifetimes::unkept_before;
+pub use lifetimes::{ENDED_LIFE, StoredSlot, VISIT_LIFE};
 pub use memory::MemoryStore;
 pub use postgres::{PostgresSettings, PostgresStore};
 pub use sqlite::{SqliteSettings, SqliteStore};

@@ -2,7 +2,7 @@
 //!
 //! Not here: how many may go at a time and how long they wait (`turns`). Invariants: a network is served once before
 //! any network that waits is served twice; in a network that always has work of every step, each step gets at
-//! least a fifth of the turns that no lost connection needs.
+//! least a fifth of the turns that are not needed for lost connections.
 
 use std::collections::{HashMap, VecDeque};
 

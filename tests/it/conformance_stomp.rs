@@ -1,5 +1,5 @@
-//! The conformance table: what STOMP 1.0, 1.1 and 1.2 say, and what RabbitMQ, Spring and SockJS add,
-//! one case per sentence, on each version that it is about, over WebSocket, SockJS (its WebSocket and its streams) and TCP.
+//! The conformance table: what STOMP 1.0, 1.1 and 1.2 say, and what RabbitMQ, Spring and SockJS add, one case per
+//! sentence, on each version that it is about, over WebSocket, SockJS (its WebSocket and its streams) and TCP.
 //!
 //! The sections are files; each has a table of cases and a test per transport, in which
 //! its cases run beside each other on one node. `CONFORMANCE_ONLY=part-of-an-id` runs some of them.

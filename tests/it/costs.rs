@@ -6,6 +6,7 @@
 //! the score of a password (`identity::accounts::strength`), sign-ins (`login_flood`), the handshake
 //! of TLS (`edge_tls`).
 
+mod deliveries;
 mod requests;
 mod steps;
 

@@ -1,4 +1,5 @@
-//! Attacks by requests: heads that do not end, pages without end, many requests in one moment, JSON that is dear to parse.
+//! Attacks by requests: heads that do not end, pages without end, many requests in one moment, JSON that is dear to
+//! parse.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

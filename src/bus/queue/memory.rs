@@ -2,8 +2,8 @@
 //!
 //! Not here: anything durable; a restart forgets. Invariants: nothing runs by itself: what is due is
 //! done by the next call, so an engine that nobody uses costs nothing; what waits in a queue waits
-//! because no consumer may have more; all queues together hold a bounded number of octets. The lock of
-//! the queues is taken before that of a pool and never by somebody who holds one.
+//! because no consumer may have more; all queues together hold a bounded number of bytes. The lock of
+//! the queues is taken before that of a pool and never by a task that holds one.
 
 mod line;
 mod state;

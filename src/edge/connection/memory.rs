@@ -5,12 +5,13 @@
 //! for [`BASE_BYTES`], or the session is about to end.
 //!
 //! It keeps frames and messages that are incomplete, what was read and not looked at, transactions,
-//! subscriptions, and requests whose outcome is not known. It counts them after each piece of what it has
+//! subscriptions with how far each is in every conversation, and requests whose outcome is not known. It counts them after each piece of what it has
 //! read, so between two counts at most one piece more is there.
 
 use std::sync::{Arc, Weak};
 
 use super::{Connection, Step};
+use crate::app::Live;
 use crate::budget::{Chunks, Claimant, Evict, Lease, Memory};
 use crate::hub::Outbox;
 use crate::model::{CloseReason, Code, Problem};
@@ -91,7 +92,8 @@ impl Connection {
     /// About how many bytes are kept for the client.
     fn kept_bytes(&self) -> usize {
         let unsettled = self.unsettled.as_ref().map_or(0, |it| it.bytes());
-        self.session.kept_bytes() + self.socket.buffered() + unsettled
+        let inboxes = self.attached.live().map_or(0, Live::inbox_bytes);
+        self.session.kept_bytes() + self.socket.buffered() + unsettled + inboxes
     }
 
     fn is_covered(&mut self, bytes: usize) -> bool {

@@ -1,6 +1,6 @@
 //! One endpoint: requests below its base, answered.
 //!
-//! Not here: who may come in and what a session is for (the [`House`]). Invariants: every request is counted
+//! Not here: who may come in and what a session is for (the [`SessionHandler`]). Invariants: every request is counted
 //! for its network and judged before anything is done for it; without a turn go only the one request that
 //! receives and the one that sends of an open session, both of its owner; a session is opened by a request that
 //! receives.
@@ -15,7 +15,7 @@ use axum::http::request::Parts;
 use axum::http::{Method, Response, StatusCode};
 use tokio_util::task::TaskTracker;
 
-use super::house::House;
+use super::handler::SessionHandler;
 use super::line::{HttpLine, Line};
 use super::owner::{Caller, Owner};
 use super::pages::{self, IframePage};
@@ -36,7 +36,7 @@ pub(super) struct Endpoint {
     settings: SockJsSettings,
     iframe: IframePage,
     sessions: Arc<Sessions>,
-    house: Arc<dyn House>,
+    handler: Arc<dyn SessionHandler>,
     tracker: TaskTracker,
 }
 
@@ -55,14 +55,14 @@ impl Endpoint {
     pub(super) fn new(
         settings: SockJsSettings,
         ancestors: &str,
-        house: Arc<dyn House>,
+        handler: Arc<dyn SessionHandler>,
         tracker: TaskTracker,
     ) -> Self {
         Self {
             iframe: IframePage::new(&settings.client_url, ancestors),
             settings,
             sessions: Arc::default(),
-            house,
+            handler,
             tracker,
         }
     }
@@ -77,17 +77,17 @@ impl Endpoint {
 
     async fn try_answer(self: &Arc<Self>, below: &str, request: Request) -> Answer {
         let (head, body) = request.into_parts();
-        let caller = self.house.caller(&head)?;
+        let caller = self.handler.caller(&head)?;
         let place = place(below);
         // Held until the answer begins: meanwhile no other request of the session passes in its direction.
         let pass = place
             .as_ref()
             .and_then(|place| self.pass(place, &caller, &head.method));
-        self.house.admit(&head, &caller, pass.is_some()).await?;
+        self.handler.admit(&head, &caller, pass.is_some()).await?;
         let Some(place) = place else {
             return Ok(answers::not_found());
         };
-        self.house.judge(&caller)?;
+        self.handler.judge(&caller)?;
         let is_get = matches!(head.method, Method::GET | Method::HEAD);
         match place {
             Place::Greeting if is_get => Ok(pages::greeting()),
@@ -134,7 +134,7 @@ impl Endpoint {
         };
         let headers = response.headers_mut();
         answers::share(headers, &head.headers, caller.origin.as_ref());
-        if is_get && let Some(cookie) = self.house.cookie(head) {
+        if is_get && let Some(cookie) = self.handler.cookie(head) {
             headers.append(axum::http::header::SET_COOKIE, cookie);
         }
         response
@@ -154,17 +154,17 @@ impl Endpoint {
         }
         let upgrade = upgrade::asked(&mut request)?;
         let (head, _) = request.into_parts();
-        let entrance = self.house.enter(&head, false)?;
-        let response = upgrade.answer(entrance.set_cookie);
+        let admitted = self.handler.enter(&head, false)?;
+        let response = upgrade.answer(admitted.set_cookie);
         let endpoint = Arc::clone(self);
-        let mut lease = self.house.memory().lease(&caller.claimant);
-        let charge = entrance.charge;
+        let mut lease = self.handler.memory().lease(&caller.claimant);
+        let charge = admitted.charge;
         if let Some(charge) = &charge {
             lease.set_evictable(charge.whose());
         }
         let task = self.tracker.spawn(async move {
             if let Some(line) = endpoint.opened(upgrade, is_framed, lease).await {
-                (entrance.serve)(line).await;
+                (admitted.serve)(line).await;
             }
         });
         if let Some(charge) = charge {
@@ -250,22 +250,22 @@ impl Endpoint {
         let body = match self.sessions.find(name) {
             Some(session) => attached(session, &framing, caller).await?,
             None => {
-                let entrance = self.house.enter(head, true)?;
-                let account = Account::open(self.house.memory(), &caller.claimant);
+                let admitted = self.handler.enter(head, true)?;
+                let account = Account::open(self.handler.memory(), &caller.claimant);
                 let session = HttpSession::new(
                     self.settings.limits(),
-                    Owner::new(caller, entrance.given),
+                    Owner::new(caller, admitted.given),
                     account.map_err(sending::no_memory)?,
                 );
-                if let Some(charge) = entrance.charge {
+                if let Some(charge) = admitted.charge {
                     charge.ends_by(End::Requests(session.whose()));
                 }
                 match self.sessions.insert(name, &session) {
                     Ok(()) => {
-                        set_cookie = entrance.set_cookie;
+                        set_cookie = admitted.set_cookie;
                         let sessions = Arc::clone(&self.sessions);
                         let line = HttpLine::new(Arc::clone(&session), sessions, name, transport);
-                        self.tracker.spawn((entrance.serve)(Line::Http(line)));
+                        self.tracker.spawn((admitted.serve)(Line::Http(line)));
                         receiver::of_session(session, framing.clone())
                     }
                     // Another request has opened it meanwhile.
@@ -303,7 +303,7 @@ impl Endpoint {
         let Some(session) = session.filter(|it| it.belongs_to(caller)) else {
             return Err(Box::new(answers::not_found()));
         };
-        let within = (self.house.as_ref(), &self.settings);
+        let within = (self.handler.as_ref(), &self.settings);
         sending::send((&session, caller), within, head, body, by_form).await?;
         if !by_form {
             return Ok(answers::taken());

@@ -12,7 +12,7 @@ use axum::http::request::Parts;
 use bytes::Bytes;
 
 use super::answers;
-use super::house::{House, Refused as Refusal};
+use super::handler::{Refused as Refusal, SessionHandler};
 use super::owner::Caller;
 use super::session::{HttpSession, Pushed, bytes_of};
 use super::settings::SockJsSettings;
@@ -26,7 +26,7 @@ const LONG_BYTES: usize = 32 << 10;
 /// Reads the messages of a request and gives them to its session. `is_form`: they may be a field of a form.
 pub(super) async fn send(
     (session, caller): (&HttpSession, &Caller),
-    (house, settings): (&dyn House, &SockJsSettings),
+    (handler, settings): (&dyn SessionHandler, &SockJsSettings),
     head: &Parts,
     body: Body,
     is_form: bool,
@@ -38,12 +38,12 @@ pub(super) async fn send(
         bytes_max: settings.request_bytes_max(),
         stall: settings.stall,
     };
-    let memory = house.memory();
+    let memory = handler.memory();
     let lease = || Some(caller.lease(memory));
     let read = body::read(body, body::announced(&head.headers), limits, lease);
     let mut read = read.await.map_err(unread)?;
     if read.bytes.len() > LONG_BYTES {
-        house.long_body(caller).await;
+        handler.long_body(caller).await;
     }
     let messages = messages(&read.bytes, is_form && is_of_form(head)).map_err(|error| {
         session.note_broken();

@@ -27,7 +27,7 @@ use tower::ServiceExt as _;
 
 use super::answers;
 use super::endpoint::{Endpoint, path_from};
-use super::house::{Entrance, House, Refused};
+use super::handler::{Admitted, Refused, SessionHandler};
 use super::line::Line;
 use super::owner::Caller;
 use super::settings::SockJsSettings;
@@ -126,8 +126,8 @@ impl Service {
     fn routes(self, tracker: &TaskTracker) -> Router {
         let below = self.base.len();
         let memory = Memory::new(MemorySettings { bytes_max: 0 });
-        let house = Arc::new(Open(Arc::clone(&self.run), memory));
-        let endpoint = Endpoint::new(self.settings, "*", house, tracker.clone());
+        let handler = Arc::new(Open(Arc::clone(&self.run), memory));
+        let endpoint = Endpoint::new(self.settings, "*", handler, tracker.clone());
         let endpoint = Arc::new(endpoint);
         let base = self.base;
         let answer = any(async move |request: Request| {
@@ -197,10 +197,10 @@ async fn serve_socket(stream: TcpStream, address: IpAddr, router: Router) {
     }
 }
 
-/// A house that everybody may enter. Nothing is counted in it.
+/// A handler that lets every client in and counts nothing.
 struct Open(Run, Arc<Memory>);
 
-impl House for Open {
+impl SessionHandler for Open {
     fn caller(&self, head: &Parts) -> Result<Caller, Refused> {
         let address = head.extensions.get::<IpAddr>();
         let address = address.copied().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
@@ -227,9 +227,9 @@ impl House for Open {
         Box::pin(std::future::ready(()))
     }
 
-    fn enter(&self, _: &Parts, _: bool) -> Result<Entrance, Refused> {
+    fn enter(&self, _: &Parts, _: bool) -> Result<Admitted, Refused> {
         let run = Arc::clone(&self.0);
-        Ok(Entrance {
+        Ok(Admitted {
             set_cookie: None,
             given: None,
             charge: None,

@@ -1,4 +1,4 @@
-//! STOMP over SockJS: the broker as the house behind an endpoint.
+//! STOMP over SockJS: the broker as the handler behind an endpoint.
 //!
 //! Not here: STOMP (`session`), what drives it (`connection`). Invariant: a session over SockJS gets
 //! its identity, its places and its end exactly as one over WebSocket does.
@@ -18,7 +18,7 @@ use axum::routing::any;
 use futures_util::future::BoxFuture;
 
 use super::endpoint::{Endpoint, path_from};
-use super::house::{Entrance, House, Refused};
+use super::handler::{Admitted, Refused, SessionHandler};
 use super::line::Line;
 use super::owner::Caller;
 use super::rate::RequestRate;
@@ -46,12 +46,12 @@ pub(in crate::edge) fn routes(
     rate: &Arc<RequestRate>,
 ) -> Router<Arc<Edge>> {
     let settings = edge.settings.sockjs_of_stomp();
-    let house = Arc::new(Stomp {
+    let handler = Arc::new(Stomp {
         edge: Arc::clone(edge),
         rate: Arc::clone(rate),
     });
     let ancestors = edge.origins.as_ancestors();
-    let endpoint = Endpoint::new(settings, &ancestors, house, edge.tracker.clone());
+    let endpoint = Endpoint::new(settings, &ancestors, handler, edge.tracker.clone());
     let endpoint = Arc::new(endpoint);
     let below = base.len();
     let edge = Arc::clone(edge);
@@ -119,7 +119,7 @@ fn is_hidden_page_of_ours(headers: &HeaderMap) -> bool {
     is(&ORIGIN, "null") && is(&SEC_FETCH_SITE, "same-origin")
 }
 
-impl House for Stomp {
+impl SessionHandler for Stomp {
     fn caller(&self, head: &Parts) -> Result<Caller, Refused> {
         let edge = &self.edge;
         let peer = Self::peer(head)?;
@@ -179,7 +179,7 @@ impl House for Stomp {
         })
     }
 
-    fn enter(&self, head: &Parts, by_requests: bool) -> Result<Entrance, Refused> {
+    fn enter(&self, head: &Parts, by_requests: bool) -> Result<Admitted, Refused> {
         let edge = &self.edge;
         let peer = Self::peer(head)?;
         let requester = Requester::new(edge, &peer, &head.headers);
@@ -211,7 +211,7 @@ impl House for Stomp {
             permits,
         };
         let edge = Arc::clone(edge);
-        Ok(Entrance {
+        Ok(Admitted {
             set_cookie,
             given,
             charge: Some(Arc::clone(&opened.permits.charge)),

@@ -1,7 +1,7 @@
 //! The state behind the lock of an outbox: what waits, what is in hand, and whose turn it is.
 //!
-//! Not here: locking and waking (`outbox`), the byte account (`lease`). Invariant: what is counted as waiting is what was pushed and has not gone
-//! out, in the hands of a writer or not.
+//! Not here: locking and waking (`outbox`), the byte account (`lease`). Invariant: what is counted as waiting is
+//! what was pushed and has not gone out, in the hands of a writer or not.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,7 +39,7 @@ pub(super) struct Queue {
     pub(super) rare: Option<Box<Rare>>,
 }
 
-/// What an outbox has of which somebody waits, or that holds much.
+/// What an outbox has only while a task waits for room, or while it holds much.
 #[derive(Debug, Default)]
 pub(super) struct Rare {
     /// Allocated when the first waiter arrives.
@@ -69,7 +69,7 @@ pub(in crate::hub) enum Turn {
 /// What is kept for those who wait for the driver.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    /// How many frames went out since somebody waits.
+    /// How many frames went out since the first task waits.
     pub(super) pulled: u64,
     /// Wakes them.
     pub(super) moved: Arc<Notify>,
@@ -92,7 +92,7 @@ impl Queue {
         }
     }
 
-    /// Drops what waits and queues nothing more. What somebody writes just now is dropped when they leave.
+    /// Drops what waits and queues nothing more. What is being written now is dropped when the writer leaves.
     pub(super) fn end(&mut self, reason: CloseReason) {
         self.frames = Frames::new();
         self.bytes = 0;

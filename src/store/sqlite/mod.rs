@@ -1,9 +1,8 @@
 //! The embedded engine: one SQLite file, for one process.
 //!
-//! Not here: the writer's thread and its group commit (`writer`), the readers' threads (`reader`),
-//! what is written (`append`, `visits`, `accounts`), copies (`backup`). Invariant: every change goes through the one writer, so
-//! commit order is the order of the queue; a commit is on disk (WAL, `synchronous=FULL`) before it
-//! is answered.
+//! Not here: the writer's thread and its group commit (`writer`), the readers' threads (`reader`), what is written
+//! (`append`, `visits`, `accounts`), copies (`backup`). Invariant: every change goes through the one writer, so
+//! commit order is the order of the queue; a commit is on disk (WAL, `synchronous=FULL`) before it is answered.
 
 mod accounts;
 mod append;

@@ -90,7 +90,7 @@ fn frames_are_decoded_in_bounded_time() {
 
 #[test]
 fn fragments_are_decoded_in_bounded_time() {
-    // A text message in pieces of one octet, masked with zeros, up to what heads may take.
+    // A text message in pieces of one byte, masked with zeros, up to what heads may take.
     let mut octets = b"\x01\x81\0\0\0\0x".to_vec();
     while octets.len() + 7 <= BODY {
         octets.extend(b"\x00\x81\0\0\0\0x");
@@ -104,11 +104,7 @@ fn fragments_are_decoded_in_bounded_time() {
         }
         assert!(pieces > 9_000, "{pieces}");
     });
-    all_hold([hold(
-        "64 KiB of WebSocket in pieces of an octet",
-        cost,
-        0.75,
-    )]);
+    all_hold([hold("64 KiB of WebSocket in pieces of a byte", cost, 0.75)]);
 }
 
 #[test]

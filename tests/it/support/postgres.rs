@@ -18,10 +18,10 @@ use tokio_postgres::{Client, NoTls};
 /// How long a server may take to answer on a loaded machine.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The watchdog: it makes the server, starts it, and ends it when its own input ends, which the
-/// kernel sees to when the test's process is gone. Arguments: the programs, the server's directory,
-/// its port. A shell starts what is in the background deaf to QUIT, so a server that has just begun
-/// needs TERM; one that runs would wait at TERM for its clients, so it needs QUIT. Only the making is not synced; the server itself syncs as in production.
+/// The watchdog: it makes the server, starts it, and ends it when its own input ends, which the kernel sees to when
+/// the test's process is gone. Arguments: the programs, the server's directory, its port. A shell starts what is in
+/// the background deaf to QUIT, so a server that has just begun needs TERM; one that runs would wait at TERM for
+/// its clients, so it needs QUIT. Only the making is not synced; the server itself syncs as in production.
 const WATCHDOG: &str = r#"
 "$1/initdb" -D "$2/data" -A trust -U stompbox -E UTF8 --locale=C --no-sync \
     </dev/null >"$2/log" 2>&1

@@ -20,7 +20,7 @@ use crate::edge::charges::SocketCharge;
 pub(super) type Refused = Box<Response<Body>>;
 
 /// The service behind an endpoint.
-pub(super) trait House: Send + Sync + 'static {
+pub(super) trait SessionHandler: Send + Sync + 'static {
     /// The client that sends this request. Nothing is judged yet.
     fn caller(&self, head: &Parts) -> Result<Caller, Refused>;
 
@@ -41,7 +41,7 @@ pub(super) trait House: Send + Sync + 'static {
     fn long_body<'a>(&'a self, caller: &'a Caller) -> BoxFuture<'a, ()>;
 
     /// Makes room for a session that this request opens, by requests or by WebSocket.
-    fn enter(&self, head: &Parts, by_requests: bool) -> Result<Entrance, Refused>;
+    fn enter(&self, head: &Parts, by_requests: bool) -> Result<Admitted, Refused>;
 
     /// What everything draws on that is buffered for clients.
     fn memory(&self) -> &Arc<Memory>;
@@ -54,7 +54,7 @@ pub(super) trait House: Send + Sync + 'static {
 pub(super) type Serve = Box<dyn FnOnce(Line) -> BoxFuture<'static, ()> + Send>;
 
 /// A session that may open.
-pub(super) struct Entrance {
+pub(super) struct Admitted {
     /// A cookie that the opening answer sets.
     pub(super) set_cookie: Option<HeaderValue>,
     /// The secret that this cookie holds.
