@@ -39,14 +39,20 @@ pub(super) struct Interests {
     state: Mutex<State>,
     /// Wakes those who wait for an answer.
     answered: Notify,
+    /// Held while location is asked: what is wanted meanwhile goes together with the next question.
+    asking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     generation: u64,
     topics: BTreeMap<Box<str>, Interest>,
-    /// How many of them nobody wants any more.
-    lingering: usize,
+    /// The names of those among them that something is to be done about, so that nobody has to go through all: not
+    /// answered yet, refused, without a subscriber, and with a place.
+    awaited: BTreeSet<Box<str>>,
+    refused: BTreeSet<Box<str>>,
+    abandoned: BTreeSet<Box<str>>,
+    places: BTreeSet<Box<str>>,
     /// Withdrawn and not acknowledged yet.
     withdrawn: BTreeMap<Box<str>, u64>,
 }
@@ -61,7 +67,7 @@ struct Interest {
     lingers: bool,
     /// The place of a pattern among those of this node. It lives as long as the interest, so that a client
     /// who comes and goes does not fill the table of the cluster with patterns that linger.
-    place: Option<PatternPlace>,
+    place: Option<Box<PatternPlace>>,
 }
 
 /// What location has said to an interest.
@@ -79,19 +85,22 @@ impl State {
     /// Notes an interest. Returns whether location has to be told.
     fn want(&mut self, broker: &Arc<Broker>, topic: &str, by: Option<PatternSubscriber>) -> bool {
         let next = self.generation + 1;
-        let place = |by| PatternPlace::new(broker, topic, by);
+        let place = |by| Box::new(PatternPlace::new(broker, topic, by));
         let interest = match self.topics.entry(topic.into()) {
-            Entry::Vacant(vacant) => vacant.insert(Interest {
-                generation: next,
-                answer: Answer::Awaited,
-                abandoned_at: None,
-                lingers: true,
-                place: by.map(place),
-            }),
+            Entry::Vacant(vacant) => {
+                self.awaited.insert(topic.into());
+                vacant.insert(Interest {
+                    generation: next,
+                    answer: Answer::Awaited,
+                    abandoned_at: None,
+                    lingers: true,
+                    place: by.map(place),
+                })
+            }
             Entry::Occupied(known) => {
                 let interest = known.into_mut();
                 if interest.abandoned_at.take().is_some() {
-                    self.lingering = self.lingering.saturating_sub(1);
+                    self.abandoned.remove(topic);
                     interest.lingers = true;
                     interest.place = by.map(place).or(interest.place.take());
                 } else if let (Some(held), Some(by)) = (&mut interest.place, by) {
@@ -100,23 +109,60 @@ impl State {
                 interest
             }
         };
+        if interest.place.is_some() {
+            self.places.insert(topic.into());
+        }
         if interest.answer == Answer::Refused {
             interest.generation = next;
             interest.answer = Answer::Awaited;
+            self.refused.remove(topic);
+            self.awaited.insert(topic.into());
         }
         let is_new = interest.generation == next;
         self.generation = if is_new { next } else { self.generation };
         is_new
     }
 
+    /// Location has answered, or nobody asks it.
+    fn answered(&mut self, topic: &str, answer: Answer) {
+        if let Some(interest) = self.topics.get_mut(topic) {
+            interest.answer = answer;
+            self.awaited.remove(topic);
+            if answer == Answer::Refused {
+                self.refused.insert(topic.into());
+            }
+        }
+    }
+
+    /// What location is to be told: all, or what it has not acknowledged.
+    fn untold(
+        &self,
+        everything: bool,
+        is_retried: impl Fn(&str) -> bool,
+    ) -> Vec<(Destination, u64)> {
+        let retried = self.refused.iter().filter(|topic| is_retried(topic));
+        let all = everything.then_some(&self.topics).into_iter().flatten();
+        let told = all.filter(|(_, interest)| interest.answer == Answer::Acknowledged);
+        let names = self
+            .awaited
+            .iter()
+            .chain(retried)
+            .chain(told.map(|(topic, _)| topic));
+        let with_generation = |topic: &Box<str>| {
+            let generation = self.topics.get(topic)?.generation;
+            Some((Destination::Topic((**topic).into()), generation))
+        };
+        names.filter_map(with_generation).collect()
+    }
+
     fn place(&self, pattern: &str) -> Option<&PatternPlace> {
-        self.topics.get(pattern)?.place.as_ref()
+        self.topics.get(pattern)?.place.as_deref()
     }
 
     /// Passes the place of a pattern to the next subscriber when its holder has left. Returns whether it has a holder.
     fn pass_place_on(&mut self, pattern: &str) -> bool {
         let interest = self.topics.get_mut(pattern);
-        let place = interest.and_then(|it| it.place.as_mut());
+        let place = interest.and_then(|it| it.place.as_deref_mut());
         place.is_some_and(PatternPlace::pass_on)
     }
 }
@@ -170,22 +216,20 @@ impl Broker {
 
     /// This node wants no more patterns: whoever waits for this one is told as well.
     fn refuse(&self, topic: &str) {
-        if let Some(interest) = lock(&self.interest.state).topics.get_mut(topic) {
-            interest.answer = Answer::Refused;
-        }
+        lock(&self.interest.state).answered(topic, Answer::Refused);
         self.interest.answered.notify_waiters();
     }
 
     /// Nobody here wants the topic any more, for the moment.
     pub fn abandon(&self, topic: &str) {
         let mut state = lock(&self.interest.state);
-        let lingers = state.lingering < LINGERING_MAX;
+        let lingers = state.abandoned.len() < LINGERING_MAX;
         let Some(interest) = state.topics.get_mut(topic) else {
             return;
         };
         interest.lingers &= lingers;
         if interest.abandoned_at.replace(Instant::now()).is_none() {
-            state.lingering += 1;
+            state.abandoned.insert(topic.into());
         }
     }
 
@@ -215,17 +259,10 @@ impl Broker {
 
     /// Registers interests: all, lingering ones included, or those that are not acknowledged yet.
     pub(super) async fn register_interests(&self, everything: bool) -> Result<(), LocationError> {
+        let _asking = self.interest.asking.lock().await;
         let has_room = self.hub.topics.patterns() <= self.settings.patterns_max;
-        let wants: Vec<(Destination, u64)> = lock(&self.interest.state)
-            .topics
-            .iter()
-            .filter(|(topic, interest)| match interest.answer {
-                Answer::Awaited => true,
-                Answer::Acknowledged => everything,
-                Answer::Refused => has_room && self.hub.topics.is_wanted(topic),
-            })
-            .map(|(topic, interest)| (Destination::Topic((**topic).into()), interest.generation))
-            .collect();
+        let is_retried = |topic: &str| has_room && self.hub.topics.is_wanted(topic);
+        let wants = lock(&self.interest.state).untold(everything, is_retried);
         if wants.is_empty() {
             return Ok(());
         }
@@ -240,13 +277,15 @@ impl Broker {
         {
             let mut state = lock(&self.interest.state);
             for (topic, generation) in wants {
-                let interest = state.topics.get_mut(topic.to_string().as_str());
-                if let Some(interest) = interest.filter(|i| i.generation == generation) {
-                    interest.answer = if refused.contains(&topic) {
-                        Answer::Refused
-                    } else {
-                        Answer::Acknowledged
-                    };
+                let answer = match refused.contains(&topic) {
+                    true => Answer::Refused,
+                    false => Answer::Acknowledged,
+                };
+                let topic = topic.to_string();
+                let interest = state.topics.get(topic.as_str());
+                if interest.is_some_and(|it| it.generation == generation) {
+                    state.refused.remove(topic.as_str());
+                    state.answered(&topic, answer);
                 }
             }
         }
@@ -260,14 +299,23 @@ impl Broker {
             let mut state = lock(&self.interest.state);
             let State {
                 topics,
+                awaited,
+                refused,
+                abandoned,
+                places,
                 withdrawn,
-                lingering,
                 ..
             } = &mut *state;
-            topics.retain(|topic, interest| {
-                if let Some(place) = &mut interest.place {
-                    place.pass_on();
-                }
+            for pattern in places.iter() {
+                let place = topics
+                    .get_mut(pattern)
+                    .and_then(|it| it.place.as_deref_mut());
+                place.map(PatternPlace::pass_on);
+            }
+            abandoned.retain(|topic| {
+                let Some(interest) = topics.get(topic) else {
+                    return false;
+                };
                 // What was refused is not known to the others, so it need not linger.
                 let linger = match interest.answer {
                     Answer::Refused => Duration::ZERO,
@@ -278,8 +326,11 @@ impl Broker {
                     .abandoned_at
                     .is_some_and(|at| at.elapsed() >= linger && !self.hub.topics.is_wanted(topic));
                 if lingered {
-                    *lingering = lingering.saturating_sub(1);
                     withdrawn.insert(topic.clone(), interest.generation);
+                    topics.remove(topic);
+                    for names in [&mut *awaited, refused, places] {
+                        names.remove(topic);
+                    }
                 }
                 !lingered
             });

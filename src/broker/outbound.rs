@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::hub::Delivery;
-use crate::model::{Control, Envelope, TopicMessage};
+use crate::model::{Control, Envelope, TopicMessage, headers};
 
 /// How many envelopes travel in one parcel: with the largest message well under what the bus takes
 /// in one piece, and at the usual sizes near the 16 kB that cost RabbitMQ no more than one message.
@@ -51,11 +51,7 @@ impl Outbound {
         match self {
             Self::Message { delivery, .. } => AROUND + delivery.message.text.len(),
             Self::Topic { topic, .. } => {
-                let headers = topic
-                    .headers
-                    .iter()
-                    .map(|(name, value)| name.len() + value.len());
-                AROUND + topic.body.len() + headers.sum::<usize>()
+                AROUND + topic.body.len() + headers::text_bytes(&topic.headers)
             }
             Self::Control(_) => AROUND,
         }

@@ -72,6 +72,10 @@ impl Topics {
             Some(known) if **known == *id => Arc::clone(known),
             _ => id.into(),
         };
+        if subscriptions.is_empty() {
+            // A list that grows by itself has places for four, and most topics have one.
+            subscriptions.reserve_exact(1);
+        }
         subscriptions.push(Subscription {
             session,
             id,

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::delivery::Subscriber;
 use super::outbox::{Outbox, OutboxLimits};
 use crate::bus::queue::{NACKS_MAX, Settler, Tag};
-use crate::model::{AckMode, CloseReason, SessionId, Verdict};
+use crate::model::{AckMode, CloseReason, MessageHeaders, SessionId, Verdict};
 
 pub(super) use kept::Kept;
 
@@ -36,7 +36,7 @@ pub struct Content {
     /// `content-type`, where it is not among the headers.
     pub content_type: Option<&'static str>,
     /// Other headers.
-    pub headers: Vec<(Box<str>, Box<str>)>,
+    pub headers: MessageHeaders,
     /// Any octets.
     pub body: Bytes,
     /// Whether the body is charged to the node once for all who keep it.

@@ -16,6 +16,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::headers::MessageHeaders;
 use super::ids::{Incarnation, MessageId, NodeId, RoomId, SessionId, UserId};
 use super::message::StoredMessage;
 use super::time::UnixMillis;
@@ -50,7 +51,7 @@ pub struct TopicMessage {
     /// The whole destination, such as `/topic/news`.
     pub destination: Box<str>,
     /// The headers that travel with it (not those of the protocol), in the order of the SEND.
-    pub headers: Vec<(Box<str>, Box<str>)>,
+    pub headers: MessageHeaders,
     /// The body, any octets.
     pub body: Bytes,
 }

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::model::{
-    AckMode, CloseReason, Destination, Kind, NodeId, Prefixes, Problem, Proof, QueueArguments,
-    SessionId, UserId, Verdict,
+    AckMode, CloseReason, Destination, Kind, MessageHeaders, NodeId, Prefixes, Problem, Proof,
+    QueueArguments, SessionId, UserId, Verdict, headers,
 };
 use crate::stomp::{Limits, Version};
 
@@ -255,9 +255,7 @@ impl Step {
 
 impl Send {
     fn bytes(&self) -> usize {
-        let headers = self.headers.iter();
-        let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
-        size_of::<Self>() + headers + self.body.len()
+        size_of::<Self>() + headers::kept_bytes(&self.headers) + self.body.len()
     }
 }
 
@@ -303,7 +301,7 @@ pub struct Send {
     /// Where to.
     pub destination: Destination,
     /// Other headers, first of a repeated name only, unescaped, in order.
-    pub headers: Vec<(Box<str>, Box<str>)>,
+    pub headers: MessageHeaders,
     /// Any octets.
     pub body: Bytes,
 }

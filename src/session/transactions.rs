@@ -13,10 +13,11 @@ use super::fatal::{Fatal, Violation};
 use super::receipts::{Asked, Request};
 use super::requests::short;
 use super::subscribe::ID_BYTES_MAX;
+use crate::model::headers as sent;
 use crate::stomp::Headers;
 
 /// About how much a step, or a transaction without any, takes besides its texts and its body.
-const STEP_BYTES: usize = 256;
+const STEP_BYTES: usize = 2 * size_of::<Step>() + 64;
 
 /// The transactions of a session that are open.
 #[derive(Debug, Default)]
@@ -26,12 +27,15 @@ pub(super) struct Transactions {
     /// keep must not grow with the number of names that he gives it.
     frames: usize,
     bytes: usize,
+    /// What the headers take besides their texts.
+    headers_bytes: usize,
 }
 
 #[derive(Debug)]
 struct Transaction {
     steps: Vec<Step>,
     bytes: usize,
+    headers_bytes: usize,
     /// When something was done with it last.
     touched: Instant,
 }
@@ -48,6 +52,7 @@ impl Transactions {
         let transaction = Transaction {
             steps: Vec::new(),
             bytes: 0,
+            headers_bytes: 0,
             touched: now,
         };
         self.open.insert(id.into(), transaction);
@@ -75,6 +80,11 @@ impl Transactions {
         self.frames += 1;
         self.bytes += bytes;
         transaction.bytes += bytes;
+        if let Step::Send(send) = &step {
+            let more = sent::kept_bytes(&send.headers) - sent::text_bytes(&send.headers);
+            self.headers_bytes += more;
+            transaction.headers_bytes += more;
+        }
         transaction.steps.push(step);
         Ok(())
     }
@@ -83,12 +93,13 @@ impl Transactions {
         let ended = self.open.remove(id).ok_or_else(|| unknown(id))?;
         self.frames -= ended.steps.len();
         self.bytes -= ended.bytes;
+        self.headers_bytes -= ended.headers_bytes;
         Ok(ended.steps)
     }
 
     /// About how many bytes all of them take, with what a step takes besides its texts and its body.
     pub(super) fn kept_bytes(&self) -> usize {
-        self.bytes + (self.frames + self.open.len()) * STEP_BYTES
+        self.bytes + self.headers_bytes + (self.frames + self.open.len()) * STEP_BYTES
     }
 
     /// Whether what is kept is within the limits.
@@ -198,11 +209,7 @@ fn unknown(id: &str) -> Fatal {
 /// The octets that are kept of a step.
 fn bytes(step: &Step) -> usize {
     match step {
-        Step::Send(send) => {
-            let headers = send.headers.iter();
-            let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
-            send.body.len() + headers
-        }
+        Step::Send(send) => send.body.len() + sent::text_bytes(&send.headers),
         Step::Acknowledge(acknowledge) => acks::bytes(&acknowledge.of),
     }
 }
@@ -254,6 +261,24 @@ mod tests {
         let mut add = |id, body| message(all.add(id, Some(step(body)), now, LIMITS));
         assert_eq!(add("a", "123456"), None, "there is room again");
         assert!(add("a", "").unwrap().contains("at most 10 octets"));
+    }
+
+    #[test]
+    fn headers_without_texts_are_kept_bytes_as_well() {
+        let now = Instant::now();
+        let mut all = Transactions::default();
+        assert!(all.begin("a", now, LIMITS).is_ok());
+        let begun = all.kept_bytes();
+        let many = Step::Send(Send {
+            ticket: NOT_COMMITTED,
+            destination: Destination::App("x".into()),
+            headers: vec![("".into(), "".into()); 60],
+            body: "".into(),
+        });
+        assert!(all.add("a", Some(many), now, LIMITS).is_ok());
+        assert!(all.kept_bytes() >= begun + 60 * 64, "{}", all.kept_bytes());
+        assert!(all.end("a").is_ok());
+        assert_eq!(all.kept_bytes(), 0);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicU16;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::poll;
+use futures_util::{FutureExt as _, poll};
 use stompbox::broker::{Broker, BrokerSettings, Parts, TooManyPatterns};
 use stompbox::bus::memory::{MemoryBus, MemoryExchange};
 use stompbox::bus::queue::QueueSettings;
@@ -26,10 +26,13 @@ use stompbox::stomp::Version;
 use stompbox::store::MemoryStore;
 use stompbox::turns::{Deliveries, PIECE, Turns};
 use stompbox::websocket::Framed;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::costs::{all_hold, hold};
+use crate::support::cpu;
 use crate::support::publisher::publish;
 use crate::support::rabbitmq::{RabbitMq, Spy};
 use crate::support::redis::Redis;
@@ -419,4 +422,22 @@ async fn a_message_for_many_goes_on_in_turns_and_locks_nothing_meanwhile() {
     assert_eq!(one.take().len(), 2 * PIECE - 1);
     other.gets_nothing();
     end.cancel();
+}
+
+#[tokio::test]
+async fn a_new_topic_costs_as_much_however_many_there_are() {
+    let end = CancellationToken::new();
+    let broker = alone(2, &end).await;
+    let mut names = 0..;
+    let mut want = |count| {
+        for number in names.by_ref().take(count) {
+            let topic = format!("/topic/user.{number}");
+            let wanted = unconstrained(broker.want(&topic)).now_or_never();
+            assert_eq!(wanted, Some(Ok(())), "a node alone answers at once");
+        }
+    };
+    want(50_000);
+    let cost = cpu::of(|| want(1_000));
+    end.cancel();
+    all_hold([hold("1,000 new topics beside 50,000", cost, 4.0)]);
 }

@@ -20,8 +20,7 @@ use tokio::time::Instant;
 use self::line::Place;
 use self::state::{ConsumerId, State};
 use super::{
-    Consumer, MESSAGE_COST_BYTES, QueueError, QueueMessage, QueueSettings, Queues, Scarce, Sent,
-    Settler, Tag, Wish,
+    Consumer, QueueError, QueueMessage, QueueSettings, Queues, Scarce, Sent, Settler, Tag, Wish,
 };
 use crate::budget::{Claimant, Evict, Eviction, Memory, Pool, Tallies};
 use crate::model::{QueueArguments, Verdict};
@@ -130,7 +129,7 @@ impl Queues for MemoryQueues {
     ) -> Result<Sent, QueueError> {
         self.check()?;
         let wish = Wish::new(arguments, by, &self.shared.settings)?;
-        let cost = message.octets().saturating_add(MESSAGE_COST_BYTES);
+        let cost = message.kept_bytes();
         // Before the queue, for which another client may lose one.
         let portion = self.shared.bytes.take(by, cost);
         let portion = portion.map_err(|why| QueueError::Share {

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub use arguments::{Made, Wish};
 
 use crate::budget::{Claimant, Memory, Pool, PoolSettings, Refused};
-use crate::model::{Kind, QueueArguments, Verdict};
+use crate::model::{Kind, MessageHeaders, QueueArguments, Verdict, headers};
 
 /// A message of a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct QueueMessage {
     /// The header `message-id` of MESSAGE; stays the same when it is redelivered.
     pub id: Box<str>,
     /// The headers that travel, in the order of the SEND.
-    pub headers: Vec<(Box<str>, Box<str>)>,
+    pub headers: MessageHeaders,
     /// Any octets.
     pub body: Bytes,
     /// Whether it shall survive a restart of the engine, where the engine can.
@@ -98,9 +98,20 @@ impl QueueMessage {
     /// What it counts for in the octets of its queue: headers and body.
     #[must_use]
     pub fn octets(&self) -> u64 {
-        let headers = self.headers.iter();
-        let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
+        let headers = headers::text_bytes(&self.headers);
         u64::try_from(headers + self.id.len() + self.body.len()).unwrap_or(u64::MAX)
+    }
+}
+
+impl QueueMessage {
+    /// What it takes in the memory of a node.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        let texts = headers::text_bytes(&self.headers);
+        let more = headers::kept_bytes(&self.headers) - texts;
+        let more = u64::try_from(more).unwrap_or(u64::MAX);
+        self.octets()
+            .saturating_add(more)
+            .saturating_add(MESSAGE_COST_BYTES)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::budget::{Memory, MemorySettings, Refused};
+use crate::bus::queue::MESSAGE_COST_BYTES;
 
 fn at(address: &str, user: &str, kind: Kind) -> Claimant {
     Claimant {
