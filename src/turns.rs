@@ -30,7 +30,9 @@ mod queues;
 mod tests;
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
@@ -88,6 +90,13 @@ impl Place {
             Ok(_turn) => Ok(()),
             Err(_) => Err(busy()),
         }
+    }
+}
+
+impl Place {
+    /// The turn of a step that keeps its place. Poll it until it is ready: the next batch waits for that.
+    pub fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.turn).poll(context).map(drop)
     }
 }
 
@@ -165,6 +174,12 @@ impl Turns {
     /// one go. None if they may go at once.
     pub fn read(&self, network: Network) -> Option<Place> {
         let turn = self.place(network, Step::Read)?;
+        Some(Place { turn, until: None })
+    }
+
+    /// A place for what a silent client of this network has begun to send. None if it may be read at once.
+    pub fn request(&self, network: Network) -> Option<Place> {
+        let turn = self.place(network, Step::Arrive)?;
         Some(Place { turn, until: None })
     }
 

@@ -21,6 +21,7 @@ use super::admission::Refusal;
 use super::charges::HTTP_BYTES;
 use super::paced::Paced;
 use super::peer::{Peer, Requester};
+use super::read_turns::ReadTurns;
 use super::stream::Stream;
 use super::upload::Upload;
 use super::{Edge, reply};
@@ -39,7 +40,8 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
     let request_timeout = settings.request_timeout;
     let http = http(settings.header_read_timeout);
     let of_proxy = Arc::clone(&edge);
-    let stream = Paced::new(stream, settings.outbox_stall, Some(Arc::clone(&peer)));
+    let turns = ReadTurns::of(&edge.turns, &peer);
+    let stream = Paced::new(stream, settings.outbox_stall, Some(Arc::clone(&peer))).read_in(turns);
     let charged = Arc::clone(&peer);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Arc::clone(&peer));

@@ -15,8 +15,10 @@
 //! websocket, tcp  octets of one client                      socket     one variant per transport
 //! duplex    both directions of an open connection           scratch    memory for reading
 //! body, upload, paced  requests and answers of HTTP, in bounded memory and time (patience)
+//! read_turns  when bytes of HTTP are read
 //! farewell  what a client sends after the goodbye
 //! charges   what sockets and answers draw on the byte account
+//! exposition  the text of `/metrics`, for all who ask at once
 //! connection  one task per connection: socket, session, app, outbox
 //! ```
 
@@ -31,6 +33,7 @@ mod connection;
 mod cors;
 mod duplex;
 mod ending;
+mod exposition;
 mod farewell;
 mod forwarded;
 mod handshake;
@@ -48,6 +51,7 @@ mod page;
 mod patience;
 mod peer;
 mod proxy_head;
+mod read_turns;
 mod readiness;
 mod reply;
 mod rest;
@@ -92,6 +96,7 @@ use crate::stomp::Version;
 use crate::turns::Turns;
 use admission::{Admission, Permit, Refusal, both};
 use charges::{SocketCharge, TLS_BYTES};
+use exposition::Exposition;
 use forwarded::Unbelieved;
 use meters::Meters;
 use pace::Pace;
@@ -109,7 +114,7 @@ pub struct EdgeState {
     app: Arc<App>,
     visitors: Arc<Visitors>,
     health: Arc<dyn HealthSource>,
-    metrics: MetricsText,
+    exposition: Exposition,
     rest: RestParts,
     certificates: Option<Arc<Certificates>>,
 }
@@ -134,7 +139,7 @@ impl EdgeState {
             app,
             visitors,
             health,
-            metrics,
+            exposition: Exposition::new(metrics),
             rest,
             certificates: None,
         })

@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::charges::KERNEL_BYTES;
 use super::patience::Patience;
 use super::peer::Peer;
+use super::read_turns::ReadTurns;
 use super::send_buffer::{Narrowness, SLICE_BYTES, SendBuffer, is_nearly_sent};
 use super::stream::Stream;
 use crate::budget::Memory;
@@ -36,6 +37,8 @@ pub(super) struct Paced {
     /// Where the charge is; none for services that have no account.
     peer: Option<Arc<Peer>>,
     patience: Patience,
+    /// When bytes of the peer are read; at once without it.
+    turns: Option<ReadTurns>,
     /// There while the peer takes nothing.
     blocked: Option<Blocked>,
     /// The bytes of answers since the kernel had sent what was written, and when the last were written.
@@ -107,10 +110,32 @@ impl Paced {
             },
             peer,
             patience: Patience::with_reader(stall),
+            turns: None,
             blocked: None,
             written: 0,
             wrote_at: Instant::now(),
             charged: 0,
+        }
+    }
+
+    /// The same, whose bytes are read in these turns.
+    pub(super) fn read_in(mut self, turns: Option<ReadTurns>) -> Self {
+        self.turns = turns;
+        self
+    }
+
+    /// Whether its peer has a turn to be read.
+    fn poll_may_read(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match (&mut self.turns, &self.socket.stream) {
+            (Some(turns), Some(stream)) => turns.poll_read(stream.socket(), context),
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// Takes a turn that has come while the connection does not read.
+    fn take_turn(&mut self, context: &mut Context<'_>) {
+        if let Some(turns) = &mut self.turns {
+            let _read_later = turns.poll_turn(context);
         }
     }
 
@@ -241,9 +266,14 @@ impl AsyncRead for Paced {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<Result<()>> {
         let this = self.get_mut();
+        ready!(this.poll_may_read(context));
         let before = buffer.filled().len();
         let read = this.socket.with(|it| it.poll_read(context, buffer));
-        let is_new = buffer.filled().len() > before;
+        let bytes = buffer.filled().len() - before;
+        if let Some(turns) = &mut this.turns {
+            turns.note(bytes, read.is_pending());
+        }
+        let is_new = bytes > 0;
         if is_new && this.written > 0 && this.blocked.is_none() {
             this.forget_written();
         }
@@ -258,6 +288,7 @@ impl AsyncWrite for Paced {
         bytes: &[u8],
     ) -> Poll<Result<usize>> {
         let this = self.get_mut();
+        this.take_turn(context);
         let Poll::Ready(room) = this.poll_room(context) else {
             return this.wait(context).map(Err);
         };
@@ -272,6 +303,7 @@ impl AsyncWrite for Paced {
         slices: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
         let this = self.get_mut();
+        this.take_turn(context);
         let Poll::Ready(room) = this.poll_room(context) else {
             return this.wait(context).map(Err);
         };
@@ -287,6 +319,7 @@ impl AsyncWrite for Paced {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         let this = self.get_mut();
+        this.take_turn(context);
         let flushed = this.socket.with(|it| it.poll_flush(context));
         this.watch(context, flushed, |()| 0)
     }

@@ -56,6 +56,17 @@ impl Peer {
         { turn }.take().is_some_and(|at| at.elapsed() < TURN_FOR)
     }
 
+    /// Whether a request that comes now would have the turn of its socket.
+    pub(super) fn has_turn(&self) -> bool {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        turn.is_some_and(|at| at.elapsed() < TURN_FOR)
+    }
+
+    /// The socket has its turn now.
+    pub(super) fn note_turn(&self) {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
     /// Gives up what the socket holds as that of a proxy, once it is held as that of its client.
     pub(super) fn give_up(&self) {
         self.charge.shrink(u64::MAX);

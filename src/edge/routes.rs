@@ -55,8 +55,8 @@ async fn metrics(State(edge): State<Arc<Edge>>, request: Request) -> Response<Bo
         return reply::problem(&Problem::new(Code::Internal, "The peer is not known."));
     };
     let client = Requester::new(&edge, peer, request.headers()).address;
-    let Ok(body) = charges::body((edge.metrics)().into(), || edge.lease(client, &peer.charge))
-    else {
+    let text = edge.exposition.text().await;
+    let Ok(body) = charges::body(text, || edge.lease(client, &peer.charge)) else {
         return reply::refusal(Refusal::Memory);
     };
     let mut response = Response::new(body);

@@ -25,7 +25,7 @@ fn busy_node() -> Arc<Turns> {
 /// Whether the place has its turn now.
 async fn has_turn(place: &mut Place) -> bool {
     let mut turn = std::pin::pin!(place.turn());
-    poll!(&mut turn) == std::task::Poll::Ready(Ok(()))
+    poll!(&mut turn) == Poll::Ready(Ok(()))
 }
 
 #[tokio::test(start_paused = true)]
@@ -52,7 +52,7 @@ async fn a_network_that_is_cut_off_does_not_delay_arrivals_of_another() {
     let mut other = Box::pin(turns.arrive(at(2)));
     assert!(poll!(&mut own).is_pending() && poll!(&mut other).is_pending());
     let _batch = turns.let_go(2).unwrap();
-    assert_eq!(poll!(&mut other), std::task::Poll::Ready(Ok(())));
+    assert_eq!(poll!(&mut other), Poll::Ready(Ok(())));
     assert!(poll!(&mut own).is_pending(), "behind its own old sessions");
 }
 
