@@ -126,8 +126,8 @@ pub(super) struct TopicDelivery<'a> {
     encoded: Vec<(Arc<Subscriber>, Framed)>,
     /// The body as windows keep it, charged to the node once for all of them.
     kept: Option<Bytes>,
-    /// Bytes that were encoded since [`TopicDelivery::take_encoded`] was asked.
-    encoded_bytes: usize,
+    /// Bytes that were encoded. The caller takes them out.
+    pub(super) encoded_bytes: usize,
 }
 
 impl<'a> TopicDelivery<'a> {
@@ -140,11 +140,6 @@ impl<'a> TopicDelivery<'a> {
             kept: None,
             encoded_bytes: 0,
         }
-    }
-
-    /// How many bytes were encoded since this was asked before.
-    pub(super) fn take_encoded(&mut self) -> usize {
-        std::mem::take(&mut self.encoded_bytes)
     }
 
     /// The message as a subscription that acknowledges keeps it.

@@ -13,8 +13,8 @@ use super::topics::{Index, Sink, Subscription, Topics};
 use crate::model::{Pattern, TopicMessage};
 use crate::policy::patterns::is_open_to_patterns;
 
-/// Encoding so many bytes takes about as long as a delivery of what is encoded already.
-const BYTES_LIKE_ONE: usize = 4 << 10;
+/// A piece ends after so many bytes were encoded, which takes about as long as the other deliveries of a piece.
+const ENCODED_MAX: usize = 512 << 10;
 
 /// A message that is delivered piece by piece, one with each call of [`FanOut::go_on`]. The rest of one that is
 /// dropped is not delivered.
@@ -114,11 +114,9 @@ impl<'a> FanOut<'a> {
         room: &mut usize,
     ) -> bool {
         let (next, end) = (self.cursor.as_ref()).map_or((0, list.len()), |cursor| cursor.left());
+        let most = end.min(next.saturating_add(*room));
         let mut until = next;
-        for subscription in list.get(next..end).unwrap_or_default() {
-            if *room == 0 {
-                break;
-            }
+        for subscription in list.get(next..most).unwrap_or_default() {
             let subscriber = &subscription.subscriber;
             match &subscription.sink {
                 Sink::Outbox(outbox) => {
@@ -127,9 +125,15 @@ impl<'a> FanOut<'a> {
                 Sink::Window(window) => window.offer(self.delivery.content(subscriber)),
             }
             until += 1;
-            *room = room.saturating_sub(1 + self.delivery.take_encoded() / BYTES_LIKE_ONE);
+            if self.delivery.encoded_bytes > ENCODED_MAX {
+                break;
+            }
         }
         self.reached += until - next;
+        *room -= until - next;
+        if std::mem::take(&mut self.delivery.encoded_bytes) > ENCODED_MAX {
+            *room = 0;
+        }
         if until == end {
             if let Some(cursor) = self.cursor.take() {
                 index.cursors.remove(&cursor);

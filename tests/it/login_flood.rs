@@ -1,10 +1,10 @@
 //! More sign-ins than the machine can hash: the chat goes on, memory is bounded, and the excess is told
 //! when to come back.
 //!
-//! What the chat is compared with is the chat beside the same generator, which then floods a sink that answers
-//! at once, while a thread of the priority of the hashes keeps a core busy with nothing. The aim is that the chat's p99
-//! is at most twice that, by the medians of several rounds. On two cores that is missed. Invariant: the ratio does not
-//! become worse than what is reached.
+//! What the chat is compared with is the chat beside the same generator, which then floods a sink that answers at
+//! once, while a thread of the priority of the hashes keeps a core busy with nothing. The aim is that the chat's p99
+//! is at most twice that, of all rounds together: of one round it is the second largest of 200. On two cores that is
+//! missed. Invariant: the ratio does not become worse than what is reached.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,8 +21,7 @@ use crate::support::api::{Member, PASSWORD, post};
 use crate::support::client::Client;
 use crate::support::node::Node;
 
-/// For how long the chat is measured beside the sink, and beside the node, in each round: some 200 messages, of which
-/// the slowest does not count.
+/// For how long the chat is measured beside the sink, and beside the node, in each round: some 200 messages.
 const SPAN: Duration = Duration::from_secs(4);
 
 /// How much the chat's p99 may grow beside the sign-ins. The aim is 2; 1.8 to 2.7 times were measured.
@@ -179,20 +178,19 @@ async fn a_hundred_and_ten_logins_a_second_leave_the_chat_alone() {
     for _ in 0..ROUNDS {
         let busy = BusyCore::new();
         let drained = flood_beside(sink, SPAN);
-        quiet.push(p99(&latencies(&mut pair, Instant::now() + SPAN).await));
+        quiet.extend(latencies(&mut pair, Instant::now() + SPAN).await);
         assert_eq!(drained.join().unwrap().signed_in, 0);
         drop(busy);
         let flooding = flood_beside(node.address(), SPAN);
-        loud.push(p99(&latencies(&mut pair, Instant::now() + SPAN).await));
+        loud.extend(latencies(&mut pair, Instant::now() + SPAN).await);
         let answers = flooding.join().unwrap();
         all.signed_in += answers.signed_in;
         all.wrong += answers.wrong;
         all.refused += answers.refused;
     }
-    eprintln!("p99 of the rounds: {quiet:?} beside a sink and a busy core, {loud:?} beside them");
     let [quiet, loud] = [quiet, loud].map(|mut spans: Vec<Duration>| {
         spans.sort_unstable();
-        spans[ROUNDS / 2]
+        p99(&spans)
     });
     let ratio = loud.as_secs_f64() / quiet.as_secs_f64();
     let grown = peak_mib(&node) - before_mib;

@@ -60,6 +60,8 @@ fn crowd(nodes: u32, users: usize, per_lookup: f64) {
     let (counts, crowd) = run(async {
         let cluster = Cluster::start(nodes as usize, LOOKUP).await;
         let crowd = Crowd::gather(&cluster, users).await;
+        // Between two ticks, so that whole seconds have as many of what happens once a second.
+        tokio::time::sleep(Duration::from_millis(500)).await;
         let before = cluster.counts();
         crowd
             .write(&cluster, per_lookup / LOOKUP.as_secs_f64(), SECONDS)
