@@ -264,12 +264,13 @@ impl Broker {
     ) -> usize {
         let mut fan_out = self.hub.topics.fan_out(topic, message_id);
         loop {
-            let before = fan_out.reached();
-            let is_all = fan_out.go_on(deliveries.room());
-            deliveries.made(fan_out.reached() - before).await;
-            if is_all {
+            let (before, room) = (fan_out.reached(), deliveries.room());
+            if fan_out.go_on(room) {
+                deliveries.made(fan_out.reached() - before).await;
                 return fan_out.reached();
             }
+            // A piece is over with its room, or because so much was encoded that it took as long.
+            deliveries.made(room).await;
         }
     }
 

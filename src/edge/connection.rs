@@ -245,11 +245,20 @@ impl Connection {
         let bytes = event.bytes();
         // Boxed, so that the futures of requests take no room in idle connections.
         let (ticket, pending) = match event {
-            Event::Send(send) => (send.ticket, self.do_beside(app.send(&live, send)).await?),
+            Event::Send(it) => {
+                let (ticket, sent) = (it.ticket, async move { app.send(&live, it).await });
+                (ticket, self.do_beside(sent).await?)
+            }
             Event::Subscribe(it) => (it.ticket, Box::pin(app.subscribe(&live, &it)).await),
             Event::Unsubscribe(it) => (it.ticket, app.unsubscribe(&live, &it)),
-            Event::Acknowledge(it) => (it.ticket, Box::pin(app.acknowledge(&live, it)).await),
-            Event::Commit(it) => (it.ticket, self.do_beside(app.commit(&live, it)).await?),
+            Event::Acknowledge(it) => {
+                let (ticket, told) = (it.ticket, async move { app.acknowledge(&live, it).await });
+                (ticket, self.do_beside(told).await?)
+            }
+            Event::Commit(it) => {
+                let (ticket, done) = (it.ticket, async move { app.commit(&live, it).await });
+                (ticket, self.do_beside(done).await?)
+            }
             Event::Connect(_) => return Ok(()),
         };
         self.sends += u16::from(is_send);

@@ -49,7 +49,8 @@ impl<'a> FanOut<'a> {
         }
     }
 
-    /// Queues the message for the next subscriptions, at most so many. Returns whether that was all.
+    /// Queues the message for the next subscriptions: at most so many, fewer when much has to be encoded. Returns
+    /// whether that was all.
     pub fn go_on(&mut self, most: usize) -> bool {
         let topics = self.topics;
         let index = topics.read();
@@ -65,7 +66,7 @@ impl<'a> FanOut<'a> {
 
     /// All of it at once: for a message to one session or user. Returns how many subscriptions it was for.
     pub fn finish(mut self) -> usize {
-        self.go_on(usize::MAX);
+        while !self.go_on(usize::MAX) {}
         self.reached
     }
 

@@ -17,8 +17,14 @@ pub fn text_bytes(headers: &[(Box<str>, Box<str>)]) -> usize {
     lengths.sum()
 }
 
+/// About how much memory they take besides their texts.
+#[must_use]
+pub fn list_bytes(headers: &[(Box<str>, Box<str>)]) -> usize {
+    headers.len() * HEADER_BYTES
+}
+
 /// About how much memory they take.
 #[must_use]
 pub fn kept_bytes(headers: &[(Box<str>, Box<str>)]) -> usize {
-    text_bytes(headers) + headers.len() * HEADER_BYTES
+    text_bytes(headers) + list_bytes(headers)
 }

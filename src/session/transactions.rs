@@ -81,7 +81,7 @@ impl Transactions {
         self.bytes += bytes;
         transaction.bytes += bytes;
         if let Step::Send(send) = &step {
-            let more = sent::kept_bytes(&send.headers) - sent::text_bytes(&send.headers);
+            let more = sent::list_bytes(&send.headers);
             self.headers_bytes += more;
             transaction.headers_bytes += more;
         }

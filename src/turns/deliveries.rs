@@ -35,9 +35,7 @@ impl<'a> Deliveries<'a> {
     /// How many may be made in one go now.
     #[must_use]
     pub fn room(&self) -> usize {
-        PIECE
-            .saturating_sub(usize::from(self.made.load(Ordering::Relaxed)))
-            .max(1)
+        PIECE.saturating_sub(usize::from(self.made.load(Ordering::Relaxed)))
     }
 
     /// So many more were made. Waits for the next turn of the network, once they are [`PIECE`].

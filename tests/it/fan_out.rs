@@ -424,6 +424,45 @@ async fn a_message_for_many_goes_on_in_turns_and_locks_nothing_meanwhile() {
     end.cancel();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_large_message_that_is_encoded_for_each_goes_on_in_turns_too() {
+    let end = CancellationToken::new();
+    let broker = alone(2, &end).await;
+    let one = Guest::new(&broker, "one", 1).await;
+    for number in 0..20 {
+        let id = format!("s{number}");
+        let subscriber = Subscriber {
+            version: Version::V1_2,
+            id: Some(id.as_str().into()),
+            shown: Shown::Canonical,
+        };
+        let sink = Sink::Outbox(Arc::clone(&one.session.outbox));
+        let topics = &broker.hub.topics;
+        topics.add("/topic/x", one.session.id, &id, subscriber, sink);
+    }
+    let (turns, made) = (Turns::new(), AtomicU16::new(0));
+    while turns.may_go_on() {}
+    let topic = TopicMessage {
+        destination: "/topic/x".into(),
+        headers: Vec::new(),
+        body: Bytes::from(vec![b'x'; 64 << 10]),
+    };
+    let network = Network::of(Ipv4Addr::LOCALHOST.into());
+    let deliveries = Deliveries::new(&turns, network, &made);
+    let mut publishing = Box::pin(broker.publish(topic, "m1".to_owned(), deliveries));
+    let mut pieces = Vec::new();
+    let giving = turns.give(&end);
+    tokio::pin!(giving);
+    while poll!(&mut publishing).is_pending() {
+        pieces.push(one.take().len());
+        assert!(poll!(&mut giving).is_pending());
+    }
+    pieces.push(one.take().len());
+    pieces.retain(|piece| *piece > 0);
+    assert_eq!(pieces, [9, 9, 2], "half a MiB in one go");
+    end.cancel();
+}
+
 #[tokio::test]
 async fn a_new_topic_costs_as_much_however_many_there_are() {
     let end = CancellationToken::new();

@@ -101,17 +101,11 @@ impl QueueMessage {
         let headers = headers::text_bytes(&self.headers);
         u64::try_from(headers + self.id.len() + self.body.len()).unwrap_or(u64::MAX)
     }
-}
 
-impl QueueMessage {
     /// What it takes in the memory of a node.
     pub(super) fn kept_bytes(&self) -> u64 {
-        let texts = headers::text_bytes(&self.headers);
-        let more = headers::kept_bytes(&self.headers) - texts;
-        let more = u64::try_from(more).unwrap_or(u64::MAX);
-        self.octets()
-            .saturating_add(more)
-            .saturating_add(MESSAGE_COST_BYTES)
+        let kept = headers::kept_bytes(&self.headers) + self.id.len() + self.body.len();
+        u64::try_from(kept).map_or(u64::MAX, |kept| kept.saturating_add(MESSAGE_COST_BYTES))
     }
 }
 

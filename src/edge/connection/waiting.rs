@@ -84,16 +84,23 @@ impl Connection {
         }
     }
 
-    /// Does work that may wait for its turn: a message for many. What is done at once costs nothing here.
-    pub(super) async fn do_beside<T: Send>(
+    /// Does work that may wait for its turn: a message for many. What is done at once costs nothing here. What was
+    /// begun is done to its end, also when the session ends meanwhile: a transaction is whole.
+    pub(super) async fn do_beside<T: Send + 'static>(
         &mut self,
-        work: impl Future<Output = T> + Send,
+        work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Ending> {
         let mut work = Box::pin(work);
-        match (&mut work).now_or_never() {
-            Some(done) => Ok(done),
-            None => Box::pin(self.wait(work)).await,
+        if let Some(done) = (&mut work).now_or_never() {
+            return Ok(done);
         }
+        let waited = Box::pin(self.wait(&mut work)).await;
+        if waited.is_err() {
+            self.edge.tracker.spawn(async move {
+                let _nobody_is_told = work.await;
+            });
+        }
+        waited
     }
 
     /// Waits for the turn of a place.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::app::AppSettings;
@@ -14,6 +15,7 @@ use crate::edge::websocket::{Messages, WebSocket};
 use crate::identity::Handshake;
 use crate::policy::bucket::Rate;
 use crate::session::SessionConfig;
+use crate::turns::PIECE;
 
 async fn node() -> Node {
     let settings = EdgeSettings::new(SessionConfig::default());
@@ -201,6 +203,73 @@ async fn messages_of_transactions_that_reach_many_wait_for_a_turn_too() {
     };
     let frames: Vec<_> = (0..4).map(commit).collect();
     the_last_one_waits(&node, &frames).await;
+}
+
+#[tokio::test]
+async fn an_ack_of_many_messages_waits_for_its_turn_and_the_session_beats() {
+    let many = Rate {
+        capacity: 1_000,
+        per_10_min: 1_000,
+    };
+    let settings = AppSettings {
+        rate_visitor: many,
+        rate_network: many,
+        rate_frames: many,
+        ..AppSettings::default()
+    };
+    let node = Node::start(settings, EdgeSettings::new(beating())).await;
+    let (mut writer, _readers) = writer_and_readers(&node).await;
+    let mut reader = node.connected(None).await;
+    reader
+        .send(
+            "SUBSCRIBE\nid:w\ndestination:/topic/w\nack:client\nprefetch-count:300\nreceipt:s\n\n",
+        )
+        .await;
+    node.give_turn().await;
+    reader.receive("RECEIPT").await;
+    let mut last = String::new();
+    for _ in 0..PIECE {
+        writer.send("SEND\ndestination:/topic/w\n\nhello").await;
+        last = reader.receive("MESSAGE").await;
+        if node.edge.turns.waiting() > 0 {
+            node.give_turn().await;
+        }
+    }
+    let ack = last
+        .lines()
+        .find_map(|line| line.strip_prefix("ack:"))
+        .unwrap();
+    reader.send(&format!("ACK\nid:{ack}\nreceipt:a\n\n")).await;
+    node.wait_for(1).await;
+    for _ in 0..3 {
+        assert_eq!(reader.next().await, "", "a heart-beat");
+    }
+    node.give_turn().await;
+    reader.receive("RECEIPT").await;
+}
+
+#[tokio::test]
+async fn a_transaction_is_done_to_its_end_when_its_session_ends_while_it_waits() {
+    let node = Node::start(AppSettings::default(), EdgeSettings::new(beating())).await;
+    let (mut writer, mut readers) = writer_and_readers(&node).await;
+    // Nine messages of 32 deliveries each: the ninth comes after a turn.
+    let send = "SEND\ndestination:/topic/a\ntransaction:t\n\nhello\0".repeat(9);
+    writer
+        .send(&format!(
+            "BEGIN\ntransaction:t\n\n\0{send}COMMIT\ntransaction:t\n\n"
+        ))
+        .await;
+    node.wait_for(1).await;
+    // It does not read, and its beats find nobody.
+    SockRef::from(&writer.stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(writer);
+    node.wait_for(2).await;
+    node.give_turns();
+    for _ in 0..9 * 8 {
+        readers[0].receive("MESSAGE").await;
+    }
 }
 
 #[tokio::test]
