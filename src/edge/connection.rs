@@ -215,6 +215,7 @@ impl Connection {
     }
 
     /// Hands a request to the app. What it says comes later, except for CONNECT.
+    #[expect(clippy::async_yields_async, reason = "the unsettled await it")]
     async fn handle(&mut self, event: Event) -> Step {
         self.edge.meters.received(&event);
         if matches!(event, Event::Connect(_) | Event::Subscribe(_)) {

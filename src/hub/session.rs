@@ -1,8 +1,8 @@
 //! One session as the hub knows it: its user, its outbox, its inboxes, its windows.
 //!
-//! Not here: the protocol (`session`), the socket (`edge`), the inboxes (`inboxes`). Invariant: what goes into the outbox
-//! from an inbox is put there under the lock of the inboxes, so that the order of decisions is the
-//! order of frames. A session without subscriptions keeps nothing for them.
+//! Not here: the protocol (`session`), the socket (`edge`), the inboxes (`inboxes`). Invariant: what goes into the
+//! outbox from an inbox is put there under the lock of the inboxes, so that the order of decisions is the order of
+//! frames. A session without subscriptions keeps nothing for them.
 
 mod inboxes;
 

@@ -1,9 +1,9 @@
 //! The window of a subscription that acknowledges: what was delivered and is not settled, and what
 //! waits because too much is.
 //!
-//! Not here: which window an ACK means (`windows`), what it settles (`settling`), queues of other nodes (`bus::queue`), frames of
-//! ACK (`session`). Invariant: at most `prefetch` messages are unsettled, and what waits is bounded:
-//! nothing is queued for a closed window.
+//! Not here: which window an ACK means (`windows`), what it settles (`settling`), queues of other nodes
+//! (`bus::queue`), frames of ACK (`session`). Invariant: at most `prefetch` messages are unsettled, and what waits
+//! is bounded: nothing is queued for a closed window.
 //!
 //! A window of a `/queue/**` is fed by a consumer that waits for a place before each message
 //! ([`Window::place`]), so that nothing ever waits here; it keeps the tags, the engine keeps the

@@ -1,7 +1,7 @@
 //! The windows of one session: which of them an ACK or a NACK means.
 //!
-//! Not here: what settling does to a window (`window`). Invariant: whoever answers a message that he
-//! was sent is never told that there was none; whoever answers one that he was not sent is.
+//! Not here: what settling does to a window (`window`). Invariant: a client that answers a message
+//! it was sent is never told that there was none; one that answers a message it was not sent is.
 //!
 //! | version | an answer names | by |
 //! |---|---|---|
@@ -163,7 +163,8 @@ impl Windows {
         self.open.get(at.ok()?)
     }
 
-    /// The first outstanding message with this id of one subscription. It has one window, or for a moment a second one that is being closed.
+    /// The first outstanding message with this id of one subscription. It has one window, or for a moment a second
+    /// one that is being closed.
     fn first_of(&self, id: &str, hash: u64, message_id: &str) -> Option<(&Arc<Window>, u64)> {
         let same = window::hash(id);
         let mut numbers = self.subscriptions.range((same, 0)..=(same, u64::MAX));

@@ -37,8 +37,8 @@ impl HealthSource for Parts {
     }
 }
 
-/// Checks the store, and what a cluster needs besides: the location, and whether the bus is up. Each part has a deadline
-/// of its own, so that one that hangs does not make the others look down.
+/// Checks the store, and what a cluster needs besides: the location, and whether the bus is up. Each part has a
+/// deadline of its own, so that one that hangs does not make the others look down.
 async fn look(
     store: impl Future<Output = Result<(), StoreError>>,
     cluster: Option<(impl Future<Output = bool>, bool)>,

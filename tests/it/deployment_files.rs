@@ -5,21 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use futures_util::{SinkExt as _, StreamExt as _};
 use serde_yaml_ng::Value;
 use stompbox::node::config::{Config, Database, Mode, Sources, TABLE};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
-use crate::support::nginx::{self, Nginx};
-use crate::support::node::Node;
+use crate::support::nginx::{self};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -322,124 +314,4 @@ fn the_image_is_built_from_what_is_there_and_runs_as_nobody_in_particular() {
         "Rust {version}"
     );
     assert!(Path::new(&root()).join(".dockerignore").is_file());
-}
-
-/// One HTTP exchange; the whole answer.
-async fn get(address: SocketAddr, path: &str, headers: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let request =
-        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    timeout(Duration::from_secs(20), stream.read_to_end(&mut answer))
-        .await
-        .unwrap()
-        .unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-/// Connects by STOMP through this address; the CONNECTED frame.
-async fn connected(address: SocketAddr, headers: &[(&'static str, &str)]) -> String {
-    let mut request = format!("ws://{address}/ws-chat")
-        .into_client_request()
-        .unwrap();
-    for (name, value) in headers {
-        request.headers_mut().insert(*name, value.parse().unwrap());
-    }
-    let stream = TcpStream::connect(address).await.unwrap();
-    let opening = tokio_tungstenite::client_async(request, stream);
-    let (mut socket, answer) = timeout(Duration::from_secs(20), opening)
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(answer.status(), 101);
-    let frame = "CONNECT\naccept-version:1.2\nhost:stompbox\nheart-beat:0,0\n\n\0";
-    socket.send(Message::text(frame)).await.unwrap();
-    let answer = timeout(Duration::from_secs(20), socket.next())
-        .await
-        .unwrap();
-    let text = answer.unwrap().unwrap().into_text().unwrap().to_string();
-    assert!(text.starts_with("CONNECTED\n"), "{text}");
-    text
-}
-
-/// The value of a header of a frame.
-fn header<'a>(frame: &'a str, name: &str) -> Option<&'a str> {
-    let mut lines = frame.lines();
-    lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-}
-
-#[tokio::test]
-async fn nginx_stands_in_front_of_two_nodes() {
-    let trusted = ("TRUSTED_PROXIES", "127.0.0.1");
-    let a = Node::start("node-a", &[("SERVER_ID", "node-a"), trusted]).await;
-    let b = Node::start("node-b", &[("SERVER_ID", "node-b"), trusted]).await;
-    let nginx = Nginx::start(&[a.address(), b.address()]).await;
-    let front = nginx.address();
-
-    let health = get(front, "/api/v1/health/ready", "").await;
-    assert!(health.starts_with("HTTP/1.1 200 "), "{health}");
-
-    // A page that nginx serves is of the same origin as the service behind it: Host is passed on.
-    let origin = format!("http://{front}");
-    let mut met = BTreeSet::new();
-    for _ in 0..6 {
-        let frame = connected(front, &[("origin", &origin)]).await;
-        met.insert(header(&frame, "node").unwrap().to_owned());
-    }
-    let both = BTreeSet::from(["node-a".to_owned(), "node-b".to_owned()]);
-    assert_eq!(met, both, "connections are spread over the nodes");
-
-    // A page of another origin stays out, through nginx as without.
-    let refused = get(
-        front,
-        "/ws-chat",
-        "Origin: http://evil.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
-    )
-    .await;
-    assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
-
-    // One node ends: those that come now are served by the other.
-    let ended = a.stop().await;
-    assert!(ended.status.success(), "{}", ended.output);
-    for _ in 0..4 {
-        let frame = connected(front, &[("origin", &origin)]).await;
-        assert_eq!(header(&frame, "node"), Some("node-b"));
-    }
-}
-
-#[tokio::test]
-async fn behind_nginx_a_client_cannot_choose_its_address() {
-    // With one connection allowed per network, a client that names another address in each request
-    // would get two if its word counted.
-    let node = Node::start(
-        "node",
-        &[
-            ("TRUSTED_PROXIES", "127.0.0.1"),
-            ("CONNECTIONS_PER_NET", "1"),
-        ],
-    )
-    .await;
-    let nginx = Nginx::start(&[node.address(), node.address()]).await;
-    let open = |spoofed: &'static str| {
-        let address = nginx.address();
-        async move {
-            let mut request = format!("ws://{address}/ws-chat")
-                .into_client_request()
-                .unwrap();
-            let headers = request.headers_mut();
-            headers.insert("x-forwarded-for", spoofed.parse().unwrap());
-            let stream = TcpStream::connect(address).await.unwrap();
-            tokio_tungstenite::client_async(request, stream).await
-        }
-    };
-    let first = open("192.0.2.1").await;
-    assert!(first.is_ok(), "{:?}", first.err());
-    let second = open("192.0.2.2").await;
-    let refusal = second
-        .err()
-        .map(|error| error.to_string())
-        .unwrap_or_default();
-    assert!(refusal.contains("429"), "'{refusal}'");
 }

@@ -4,9 +4,9 @@
 //! be written (`hub::outbox`). Invariant: whenever the task waits, everything that it keeps is covered but
 //! for [`BASE_BYTES`], or the session is about to end.
 //!
-//! It keeps frames and messages that are incomplete, what was read and not looked at, transactions,
-//! subscriptions with how far each is in every conversation, and requests whose outcome is not known. It counts them after each piece of what it has
-//! read, so between two counts at most one piece more is there.
+//! It keeps frames and messages that are incomplete, what was read and not looked at, transactions, subscriptions
+//! with how far each is in every conversation, and requests whose outcome is not known. It counts them after each
+//! piece of what it has read, so between two counts at most one piece more is there.
 
 use std::sync::{Arc, Weak};
 

@@ -1,6 +1,6 @@
 //! REST of coming in with an account: registering, signing in and out, tokens.
 //!
-//! Not here: what is right (`identity::accounts`), passwords (`passwords`). Invariant: whoever changed by a request
+//! Not here: what is right (`identity::accounts`), passwords (`passwords`). Invariant: a user who changed by a request
 //! is looked at again on every node before its answer goes out.
 
 use axum::http::StatusCode;

@@ -111,7 +111,7 @@ impl Endpoint {
         let Place::Session { session, transport } = place else {
             return None;
         };
-        if caller.is_foreign || method.as_str() != transport.method() {
+        if caller.refused.is_some() || method.as_str() != transport.method() {
             return None;
         }
         let direction = match transport {

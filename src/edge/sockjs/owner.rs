@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::budget::{Claimant, Lease, Memory};
 use crate::edge::charges::SocketCharge;
-use crate::model::Network;
+use crate::model::{Network, Problem};
 
 /// Who sends a request.
 #[derive(Clone)]
@@ -32,8 +32,8 @@ pub(super) struct Caller {
     pub(super) secret: Option<String>,
     /// The page that sends it.
     pub(super) origin: Option<HeaderValue>,
-    /// Whether that page may not talk to this endpoint.
-    pub(super) is_foreign: bool,
+    /// The refusal of that page, if it may not talk to this endpoint.
+    pub(super) refused: Option<Box<Problem>>,
 }
 
 impl Caller {
@@ -46,7 +46,7 @@ impl Caller {
             socket: None,
             secret: None,
             origin: None,
-            is_foreign: false,
+            refused: None,
         }
     }
 

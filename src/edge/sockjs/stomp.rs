@@ -101,8 +101,8 @@ fn refuse(code: Code, words: &'static str) -> Refused {
     Box::new(reply::problem(&Problem::new(code, words)))
 }
 
-/// The network has sent more requests than it may. The client of SockJS takes it, like every answer but 200 and 204, for
-/// the end of its session, and the page connects again.
+/// The network has sent more requests than it may. The client of SockJS takes it, like every answer but 200 and
+/// 204, for the end of its session, and the page connects again.
 fn too_many(retry_after_ms: u64) -> Refused {
     let detail = "Your network sends too many requests. Try again when Retry-After says.";
     let problem = Problem::new(Code::RateLimited, detail).retry_after_ms(retry_after_ms);
@@ -136,7 +136,8 @@ impl SessionHandler for Stomp {
             socket: Some(Arc::clone(&peer.charge)),
             secret: cookie.and_then(|(value, is_brought)| is_brought.then_some(value)),
             origin: head.headers.get(ORIGIN).cloned(),
-            is_foreign: is_refused && !is_hidden_page_of_ours(&head.headers),
+            refused: (is_refused && !is_hidden_page_of_ours(&head.headers))
+                .then(|| Box::new(requester.refused_origin())),
         })
     }
 
@@ -162,13 +163,12 @@ impl SessionHandler for Stomp {
     }
 
     fn judge(&self, caller: &Caller) -> Result<(), Refused> {
-        if !caller.is_foreign {
+        let Some(problem) = &caller.refused else {
             return Ok(());
-        }
+        };
         let address = self.edge.settings.log_address.show(caller.address);
-        tracing::debug!(%address, "a page of another origin was refused; CORS_ORIGINS allows it");
-        let detail = "Pages of this origin may not connect here. Add it to CORS_ORIGINS.";
-        Err(refuse(Code::Forbidden, detail))
+        tracing::debug!(%address, detail = &*problem.detail, "a page of another origin was refused");
+        Err(Box::new(reply::problem(problem)))
     }
 
     fn long_body<'a>(&'a self, caller: &'a Caller) -> BoxFuture<'a, ()> {

@@ -71,8 +71,8 @@ pub fn restore(from: &Path, to: &Path) -> Result<Option<PathBuf>, StoreError> {
     replaced.map(|()| had_one.then_some(before))
 }
 
-/// Copies a database whose log was shortened to a new file beside it, from what the connection that wrote it still has in
-/// memory. Returns where it is.
+/// Copies a database whose log was shortened to a new file beside it, from what the connection that wrote it still
+/// has in memory. Returns where it is.
 ///
 /// # Errors
 /// When not everything is in memory any more, or the new file is there already or cannot be written.

@@ -238,6 +238,11 @@ async fn https_behind_an_untrusted_proxy_names_trusted_proxies() {
     let answer = ask(node.address(), "GET /ws-chat", &upgrade).await;
     assert_eq!(answer.status, 403, "{answer:?}");
     assert!(answer.body.contains("TRUSTED_PROXIES"), "{answer:?}");
+    // And SockJS, which it tries next.
+    let headers = [own.as_str(), by_tls, "Content-Length: 0"];
+    let answer = ask(node.address(), "POST /ws-chat/000/abc/xhr", &headers).await;
+    assert_eq!(answer.status, 403, "{answer:?}");
+    assert!(answer.body.contains("TRUSTED_PROXIES"), "{answer:?}");
     // Once the proxy is trusted, the page is this server's own.
     let mut settings = OPEN.to_vec();
     settings.push(("TRUSTED_PROXIES", "127.0.0.1"));

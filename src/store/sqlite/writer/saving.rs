@@ -1,7 +1,7 @@
 //! What is saved of a log that was deleted or shortened while the node ran.
 //!
-//! Not here: how that is noticed (`place`). Invariant: it happens once, and nothing is copied into a database that is not
-//! whole.
+//! Not here: how that is noticed (`place`). Invariant: it happens once, and nothing is copied into a database that
+//! is not whole.
 
 use super::Writer;
 use crate::store::sqlite::backup;
