@@ -3,9 +3,12 @@
 //! The first octet picks how the rest is cut. Shared by the fuzz target and by the test that replays the
 //! corpus.
 
-use stompbox::websocket::{Decoder, FRAGMENTS_BYTES, Found, Violation};
+use stompbox::websocket::{Decoder, Found, HEADS_BYTES, HEADS_PER_PAYLOAD, Violation};
 
 const MESSAGE_BYTES_MAX: usize = 4_096;
+
+/// What one message takes on the wire at most.
+const WIRE_BYTES_MAX: usize = MESSAGE_BYTES_MAX * (1 + HEADS_PER_PAYLOAD) + HEADS_BYTES;
 
 /// Checks one input; panics when something does not hold.
 pub(crate) fn check(input: &[u8]) {
@@ -79,7 +82,7 @@ fn decode(octets: &[u8], size: usize) -> Seen {
             !seen.messages.is_empty()
                 || seen.ponged > 0
                 || !seen.pongs.is_empty()
-                || spent <= MESSAGE_BYTES_MAX + FRAGMENTS_BYTES + size,
+                || spent <= WIRE_BYTES_MAX + size,
             "nothing goes on without an end"
         );
     }

@@ -53,6 +53,8 @@ pub(super) enum Received {
     Closed(u16),
     /// A message longer than any frame may be.
     TooLarge,
+    /// A message in fragments of hardly any octets.
+    Fragments,
     /// Messages for which the byte account has nothing left.
     NoMemory,
     /// A text message that is not UTF-8.

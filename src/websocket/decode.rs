@@ -11,8 +11,12 @@ use super::utf8::Utf8;
 /// What a control frame holds at most (RFC 6455 section 5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
 
-/// Room on the wire for the heads of fragments: nobody cuts a message into pieces of a few octets.
-pub const FRAGMENTS_BYTES: usize = 64 << 10;
+/// The heads of a message's frames may take so many octets, and [`HEADS_PER_PAYLOAD`] for each octet of payload. Nobody
+/// cuts a long message into pieces of one or two octets, and an empty piece costs as much to look at as a full one.
+pub const HEADS_BYTES: usize = 4 << 10;
+
+/// Octets of heads for each octet of payload.
+pub const HEADS_PER_PAYLOAD: usize = 2;
 
 /// The longest head of a client's frame: two octets, eight of length, four of key.
 const HEAD_BYTES_MAX: usize = 14;
@@ -49,6 +53,9 @@ pub enum Violation {
     /// A message is longer than any may be: close with 1009.
     #[error("a message is longer than any may be")]
     TooLong,
+    /// A message is in pieces of hardly any octets: close with 1002.
+    #[error("a message is in too many fragments for what it holds")]
+    Fragments,
 }
 
 /// An incremental decoder of a client's frames. Every idle connection has one, so it is packed. Its
@@ -71,8 +78,8 @@ pub struct Decoder {
     message_bytes_max: u32,
     /// Octets of the payload of the message at hand, with those that its last frame announces.
     message_bytes: u32,
-    /// What the message at hand has cost on the wire.
-    wire_bytes: u32,
+    /// Octets of the heads of its frames.
+    heads_bytes: u32,
     /// What there is of a head that is not whole.
     head: [u8; HEAD_BYTES_MAX],
     head_length: u8,
@@ -131,7 +138,7 @@ impl Decoder {
             rest: 0,
             message_bytes_max: small(message_bytes_max),
             message_bytes: 0,
-            wire_bytes: 0,
+            heads_bytes: 0,
             head: [0; HEAD_BYTES_MAX],
             head_length: 0,
             key: [0; 4],
@@ -220,7 +227,11 @@ impl Decoder {
         if self.message_bytes > self.message_bytes_max {
             return Err(Violation::TooLong);
         }
-        self.spend(u32::from(head.bytes))?;
+        self.heads_bytes = self.heads_bytes.saturating_add(u32::from(head.bytes));
+        let heads_max = self.message_bytes.saturating_mul(small(HEADS_PER_PAYLOAD));
+        if self.heads_bytes > heads_max.saturating_add(small(HEADS_BYTES)) {
+            return Err(Violation::Fragments);
+        }
         self.frame = Frame::Data { is_final, begins };
         self.payload_of(head);
         Ok(())
@@ -255,7 +266,6 @@ impl Decoder {
             return Ok(None);
         }
         let piece = self.unmasked(octets);
-        self.spend(small(piece.len()))?;
         if self.message == Message::Text && !self.utf8.take(piece) {
             return Err(Violation::NotUtf8);
         }
@@ -274,7 +284,7 @@ impl Decoder {
             }
             self.message = Message::None;
             self.message_bytes = 0;
-            self.wire_bytes = 0;
+            self.heads_bytes = 0;
         } else if piece.is_empty() && !begins {
             // A fragment without octets says nothing.
             return Ok(None);
@@ -319,18 +329,6 @@ impl Decoder {
         self.key_at = unmask(piece, self.key, self.key_at);
         self.rest -= piece.len() as u64;
         piece
-    }
-
-    /// Counts octets on the wire that belong to the message at hand.
-    fn spend(&mut self, octets: u32) -> Result<(), Violation> {
-        self.wire_bytes = self.wire_bytes.saturating_add(octets);
-        let max = self
-            .message_bytes_max
-            .saturating_add(small(FRAGMENTS_BYTES));
-        match self.wire_bytes > max {
-            true => Err(Violation::TooLong),
-            false => Ok(()),
-        }
     }
 }
 

@@ -23,7 +23,8 @@
 //! | a close holds nothing, or a code that may be sent and text | 5.5.1, 7.4 | [`Violation::Malformed`] |
 //! | a message goes on until its last frame, and only then begins another | 5.4 | [`Violation::Malformed`] |
 //! | text is UTF-8 | 8.1 | [`Violation::NotUtf8`] |
-//! | a message is no longer than the limit, on the wire no longer than some room more | 10.4 | [`Violation::TooLong`] |
+//! | a message is no longer than the limit | 10.4 | [`Violation::TooLong`] |
+//! | the heads of its fragments take little more than what they hold | 10.4 | [`Violation::Fragments`] |
 
 mod alive;
 mod close;
@@ -38,5 +39,5 @@ mod utf8;
 
 pub use alive::{alive_bytes, counted};
 pub use close::{REASON_BYTES_MAX, close_frame};
-pub use decode::{CONTROL_BYTES_MAX, Decoder, FRAGMENTS_BYTES, Found, Violation};
+pub use decode::{CONTROL_BYTES_MAX, Decoder, Found, HEADS_BYTES, HEADS_PER_PAYLOAD, Violation};
 pub use framed::Framed;

@@ -15,6 +15,7 @@ pub(super) enum Seen {
     /// What was not text.
     NotUtf8,
     TooLong,
+    Fragments,
 }
 
 /// Decodes pieces; the last entry is a violation, if there is one.
@@ -49,6 +50,7 @@ pub(super) fn decode(bytes_max: usize, pieces: &mut [Vec<u8>]) -> (Vec<Seen>, bo
                         Violation::Malformed(words) => Seen::Broken(words),
                         Violation::NotUtf8 => Seen::NotUtf8,
                         Violation::TooLong => Seen::TooLong,
+                        Violation::Fragments => Seen::Fragments,
                     });
                     return (seen, true);
                 }
@@ -270,10 +272,25 @@ fn a_message_of_empty_fragments_ends_somewhere() {
         let mut ping = frame(0x89, b"not counted");
         assert!(decoder.next(&mut &mut ping[..]).is_ok());
         let mut empty = frame(0x00, b"");
-        decoder.next(&mut &mut empty[..]) == Err(Violation::TooLong)
+        decoder.next(&mut &mut empty[..]) == Err(Violation::Fragments)
     });
-    let most = (100 + FRAGMENTS_BYTES) / 6;
-    assert_eq!(refused_after, Some(most), "six octets each");
+    assert_eq!(refused_after, Some(HEADS_BYTES / 6), "six octets each");
+}
+
+#[test]
+fn a_short_message_may_come_octet_by_octet_and_a_long_one_in_small_pieces() {
+    let in_pieces = |length: usize, piece: usize| {
+        let payload = vec![b'x'; length];
+        let mut frames: Vec<_> = (payload.chunks(piece))
+            .enumerate()
+            .map(|(index, piece)| frame(if index == 0 { 0x02 } else { 0 }, piece))
+            .collect();
+        frames.push(frame(0x80, b""));
+        decode(1 << 20, &mut frames).0
+    };
+    assert_eq!(in_pieces(600, 1), [message(&[b'x'; 600])]);
+    assert_eq!(in_pieces(100_000, 3), [message(&[b'x'; 100_000])]);
+    assert_eq!(in_pieces(100_000, 1), [Seen::Fragments]);
 }
 
 #[test]

@@ -61,6 +61,10 @@ impl Connection {
                 let words = "A WebSocket message is longer than any frame may be.";
                 self.refuse(Problem::new(Code::PayloadTooLarge, words), None);
             }
+            Received::Fragments => {
+                let words = "A WebSocket message is in too many fragments; send it in larger ones.";
+                self.refuse(Problem::new(Code::BadRequest, words), None);
+            }
             Received::NoMemory => {
                 let detail = "Your network uses its share of this node's memory. Reconnect later.";
                 self.refuse(Problem::new(Code::LimitExceeded, detail), None);

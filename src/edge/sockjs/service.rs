@@ -65,6 +65,7 @@ impl Channel {
                 | Received::Buffered => {}
                 Received::Closed(_)
                 | Received::TooLarge
+                | Received::Fragments
                 | Received::NoMemory
                 | Received::NotUtf8
                 | Received::Malformed

@@ -230,6 +230,7 @@ fn refused(violation: Violation) -> Received {
         }
         Violation::NotUtf8 => Received::NotUtf8,
         Violation::TooLong => Received::TooLarge,
+        Violation::Fragments => Received::Fragments,
     }
 }
 
