@@ -176,8 +176,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ),
     attack(
         "unacknowledged",
-        "250 subscriptions in each session that never acknowledge, and 8 kB SENDs to them as fast as the socket \
-         accepts them",
+        "240 subscriptions in each session, eight to each of 30 topics, that never acknowledge, and 8 kB SENDs to \
+         them as fast as the socket accepts them",
     ),
     attack(
         "never reading",

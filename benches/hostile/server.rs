@@ -165,8 +165,10 @@ impl Attackers {
             &target.to_string(),
             &request_bytes.to_string(),
         ])?;
-        let child = Command::new("nice")
-            .args(["-n", "19"])
+        // A process of nice 19 would keep its processor for a whole slice, and what it wakes there waits for it. One
+        // that runs only when nothing else does gives way at once, as attackers on machines of their own would.
+        let child = Command::new("chrt")
+            .args(["--idle", "0"])
             .arg(program.get_program())
             .args(program.get_args())
             .stdin(Stdio::null())
@@ -178,7 +180,7 @@ impl Attackers {
 
 impl Drop for Attackers {
     fn drop(&mut self) {
-        // `nice` becomes the attackers, so this ends them.
+        // `chrt` becomes the attackers, so this ends them.
         let _ended = self.0.kill();
         let _ended = self.0.wait();
     }

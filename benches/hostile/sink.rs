@@ -62,9 +62,9 @@ async fn swallow(mut stream: TcpStream) -> Outcome<()> {
         if is_websocket {
             if !is_connected {
                 is_connected = true;
-                let length = u8::try_from(CONNECTED.len())?;
-                stream.write_all(&[0x81, length]).await?;
-                stream.write_all(CONNECTED).await?;
+                // In one piece: whoever reads half of it gives up, and the attack on the sink would be a weak one.
+                let head = [0x81, u8::try_from(CONNECTED.len())?];
+                stream.write_all(&[&head, CONNECTED].concat()).await?;
             }
         } else if arrived.starts_with(b"GET /ws-chat HTTP/1.1\r\nHost") {
             is_websocket = true;

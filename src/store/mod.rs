@@ -1,14 +1,14 @@
 //! The contract of the store: users, visitors' secrets, conversations and their messages.
 //!
-//! Not here: who may write (`policy`), where messages go (`broker`).
-//! Invariant: the store is the truth and linearizable. What is committed is on disk (fsync); no
-//! reader ever sees `seq` n of a conversation without n - 1, and commit order is `seq` order.
+//! Not here: who may write (`policy`), where messages go (`broker`). Invariant: the store is the truth and linearizable;
+//! what is committed is on disk (fsync); no reader ever sees `seq` n without n - 1; commit order is `seq` order.
 
 pub mod accounts;
 mod alike;
 mod backlog;
 mod lifetimes;
 pub mod memory;
+mod pace;
 pub mod postgres;
 mod rows;
 mod sql;
@@ -126,22 +126,22 @@ pub struct Range {
     pub through: u64,
 }
 
-/// A user as the store knows him.
+/// A user as the store knows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserRecord {
-    /// His address.
+    /// Their address.
     pub user_id: UserId,
     /// Visitor or member.
     pub kind: Kind,
     /// Loose or firm.
     pub standing: Standing,
-    /// His shown name.
+    /// The name that others see.
     pub name: String,
-    /// The fingerprint under which he was created.
+    /// The fingerprint under which they were created.
     pub client_identifier: ClientIdentifier,
-    /// When he was created.
+    /// When they were created.
     pub created_at: UnixMillis,
-    /// When he last connected or disconnected.
+    /// When they last connected or disconnected.
     pub last_seen: UnixMillis,
     /// Whether something depends on the row. One of a visitor that is not kept goes an hour after
     /// `last_seen`.

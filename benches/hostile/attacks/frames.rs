@@ -95,13 +95,19 @@ pub(super) async fn transactions(attacker: &mut Attacker) -> Outcome<()> {
 /// Subscriptions that never acknowledge.
 pub(super) async fn unacknowledged(attacker: &mut Attacker) -> Outcome<()> {
     let mut session = attacker.connected().await?;
-    for number in 0..250 {
-        let frame = format!(
-            "SUBSCRIBE\nid:{number}\ndestination:/topic/held\nack:client\nprefetch-count:1\n\n\0"
-        );
-        write_frame(&mut session.stream, frame.as_bytes()).await?;
-    }
     let mut bytes = Vec::new();
-    put_text(&mut bytes, &send("/topic/held", &"x".repeat(8 << 10)));
+    for topic in 0..30 {
+        // As many as one session may have to one topic.
+        for number in 0..8 {
+            let frame = format!(
+                "SUBSCRIBE\nid:{topic}-{number}\ndestination:/topic/held.{topic}\nack:client\nprefetch-count:1\n\n\0"
+            );
+            write_frame(&mut session.stream, frame.as_bytes()).await?;
+        }
+        put_text(
+            &mut bytes,
+            &send(&format!("/topic/held.{topic}"), &"x".repeat(8 << 10)),
+        );
+    }
     repeat(session.stream, &bytes, None).await
 }

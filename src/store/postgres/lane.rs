@@ -14,6 +14,7 @@ use std::time::Duration;
 use deadpool_postgres::{Object, Pool, PoolError};
 use futures_util::future::{join4, join5};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::{Instant, sleep};
 use tokio_postgres::Row;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,7 @@ use super::keys::{KNOWN, Key, key, known_messages};
 use super::late;
 use crate::model::{RoomId, StoredMessage};
 use crate::store::alike::{epoch, placed};
+use crate::store::pace::Pace;
 use crate::store::rows::{room, unsigned};
 use crate::store::{Append, Appended, StoreError};
 
@@ -31,9 +33,9 @@ use crate::store::{Append, Appended, StoreError};
 /// at once, a connection that was cut while idle.
 const ATTEMPTS_MAX: u32 = 6;
 
-/// After a batch of so many the next one waits for [`GATHER`], because more are on their way: a
-/// transaction costs PostgreSQL as much as ten messages. Whoever writes alone never waits.
-const BUSY_BATCH: usize = 2;
+/// While messages come as fast as this in a second, a batch waits for [`GATHER`], because more are on their way: a
+/// transaction costs PostgreSQL as much as ten messages.
+const FAST: u32 = 500;
 const GATHER: Duration = Duration::from_millis(4);
 
 /// So many are worth a transaction at once.
@@ -89,7 +91,7 @@ impl Lane {
     /// Ends when the store is dropped, or stopped and everything queued is answered.
     pub(super) async fn run(self, mut waiting: mpsc::Receiver<Waiting>, stop: CancellationToken) {
         let mut batch = Vec::with_capacity(self.batch_max);
-        let mut is_busy = false;
+        let mut pace = Pace::new(FAST, Instant::now().into_std());
         loop {
             tokio::select! {
                 biased;
@@ -98,15 +100,15 @@ impl Lane {
                     if count == 0 {
                         return;
                     }
-                    if is_busy && count < GATHERED_ENOUGH {
-                        tokio::time::sleep(GATHER).await;
+                    if pace.is_fast() && count < GATHERED_ENOUGH {
+                        sleep(GATHER).await;
                         while batch.len() < self.batch_max
                             && let Ok(next) = waiting.try_recv()
                         {
                             batch.push(next);
                         }
                     }
-                    is_busy = batch.len() >= BUSY_BATCH;
+                    pace.count(batch.len(), Instant::now().into_std());
                     self.settle(&mut batch).await;
                 }
             }
@@ -155,7 +157,7 @@ impl Lane {
                     tracing::debug!(%err, attempt, "a batch is tried again");
                     // Nodes that met once should not meet again: each waits for a time of its own.
                     let spread = rand::random_range(1..=10 * u64::from(attempt));
-                    tokio::time::sleep(Duration::from_millis(spread)).await;
+                    sleep(Duration::from_millis(spread)).await;
                     attempt += 1;
                 }
                 outcome => return outcome,

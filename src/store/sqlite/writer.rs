@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Error, ErrorCode, Row, params};
 use tokio::sync::oneshot;
@@ -21,13 +21,14 @@ use super::company::wait_for_company;
 use super::ledger::Ledger;
 use super::place::Place;
 use crate::store::StoreError;
+use crate::store::pace::Pace;
 
 /// How long readers are waited for when the log is beyond its bound.
 const READERS_WAIT: Duration = Duration::from_millis(250);
 
-/// After a batch of so many the next one waits for [`GATHER`], because more are on their way: half as
-/// many commits cost half as many syncs. Whoever writes alone never waits.
-const BUSY_BATCH: usize = 3;
+/// While jobs come as fast as this in a second, a batch waits for [`GATHER`], because more are on their way: half as
+/// many commits cost half as many syncs.
+const FAST: u32 = 1_000;
 const GATHER: Duration = Duration::from_millis(3);
 
 /// So many are worth a commit at once.
@@ -259,16 +260,16 @@ impl Writer {
     /// Ends when every sender is gone and the queue is empty.
     fn run(&mut self, jobs: &Receiver<Box<dyn Job>>, batch_max: usize) {
         let mut batch = Vec::with_capacity(batch_max);
-        let mut is_busy = false;
+        let mut pace = Pace::new(FAST, Instant::now());
         while let Ok(first) = jobs.recv() {
             batch.push(first);
             batch.extend(jobs.try_iter().take(batch_max - 1));
             wait_for_company(jobs, &mut batch, batch_max);
-            if is_busy && batch.len() < GATHERED_ENOUGH {
+            if pace.is_fast() && batch.len() < GATHERED_ENOUGH {
                 gather();
                 batch.extend(jobs.try_iter().take(batch_max - batch.len()));
             }
-            is_busy = batch.len() >= BUSY_BATCH;
+            pace.count(batch.len(), Instant::now());
             let committed = self.commit_in_place(&mut batch);
             self.note(&committed);
             self.save_the_log();
