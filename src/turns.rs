@@ -91,9 +91,7 @@ impl Place {
             Err(_) => Err(busy()),
         }
     }
-}
 
-impl Place {
     /// The turn of a step that keeps its place. Poll it until it is ready: the next batch waits for that.
     pub fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
         Pin::new(&mut self.turn).poll(context).map(drop)
@@ -205,6 +203,10 @@ impl Turns {
             }
             while let Some(batch) = self.let_go(size) {
                 size = next_size(size, batch.ran().await);
+                // Those who wait may be so many that there is always a next batch.
+                if shutdown.is_cancelled() {
+                    return self.close();
+                }
             }
         }
     }

@@ -165,8 +165,8 @@ impl Attackers {
             &target.to_string(),
             &request_bytes.to_string(),
         ])?;
-        // A process of nice 19 would keep its processor for a whole slice, and what it wakes there waits for it. One
-        // that runs only when nothing else does gives way at once, as attackers on machines of their own would.
+        // SCHED_IDLE gives way at once to what an attacker wakes, as if attackers were on another machine. A process of
+        // nice 19 would first use up its time slice.
         let child = Command::new("chrt")
             .args(["--idle", "0"])
             .arg(program.get_program())

@@ -62,7 +62,7 @@ async fn swallow(mut stream: TcpStream) -> Outcome<()> {
         if is_websocket {
             if !is_connected {
                 is_connected = true;
-                // In one piece: whoever reads half of it gives up, and the attack on the sink would be a weak one.
+                // In one write: an attacker that reads a part of it gives up, and the baseline would be too low.
                 let head = [0x81, u8::try_from(CONNECTED.len())?];
                 stream.write_all(&[&head, CONNECTED].concat()).await?;
             }

@@ -15,9 +15,7 @@ use crate::bus::Incoming;
 use crate::hub::Delivery;
 use crate::hub::trace::Step;
 use crate::model::{Envelope, NodeId, Parcel, ParcelBody};
-
-/// How many deliveries of a message from another node are made in one go: about a millisecond.
-const PIECE: usize = 1_024;
+use crate::turns::PIECE;
 
 impl Broker {
     pub(super) async fn inbound_loop(self: Arc<Self>, mut incoming: mpsc::Receiver<Incoming>) {

@@ -36,10 +36,11 @@ use super::settling::{Settled, Settling, Unsettled, next_settled};
 use super::slow_reader::SlowReader;
 use super::socket::{Received, Socket};
 use super::{Edge, Places};
+use crate::app::Pending;
 use crate::hub::{Outbox, Pulled};
 use crate::identity::Handshake;
 use crate::model::{Code, Problem};
-use crate::session::{Connect, Event, Input, Output, Session};
+use crate::session::{Connect, Event, Input, Output, Session, Ticket};
 use crate::stomp::Version;
 use crate::websocket::Framed;
 
@@ -215,7 +216,6 @@ impl Connection {
     }
 
     /// Hands a request to the app. What it says comes later, except for CONNECT.
-    #[expect(clippy::async_yields_async, reason = "the unsettled await it")]
     async fn handle(&mut self, event: Event) -> Step {
         self.edge.meters.received(&event);
         if matches!(event, Event::Connect(_) | Event::Subscribe(_)) {
@@ -233,35 +233,13 @@ impl Connection {
             let settled = next_settled(&mut self.unsettled).await;
             self.settled(settled);
         }
-        let app = Arc::clone(&self.edge.app);
         if let Event::Connect(connect) = event {
             Box::pin(self.connect(connect)).await;
             return Ok(());
         }
-        let Some(live) = self.attached.live().cloned() else {
-            debug_assert!(false, "a session asks for something before it is accepted");
-            return Err(Ending::Gone);
-        };
         let is_send = matches!(event, Event::Send(_) | Event::Commit(_));
         let bytes = event.bytes();
-        // Boxed, so that the futures of requests take no room in idle connections.
-        let (ticket, pending) = match event {
-            Event::Send(it) => {
-                let (ticket, sent) = (it.ticket, async move { app.send(&live, it).await });
-                (ticket, self.do_beside(sent).await?)
-            }
-            Event::Subscribe(it) => (it.ticket, Box::pin(app.subscribe(&live, &it)).await),
-            Event::Unsubscribe(it) => (it.ticket, app.unsubscribe(&live, &it)),
-            Event::Acknowledge(it) => {
-                let (ticket, told) = (it.ticket, async move { app.acknowledge(&live, it).await });
-                (ticket, self.do_beside(told).await?)
-            }
-            Event::Commit(it) => {
-                let (ticket, done) = (it.ticket, async move { app.commit(&live, it).await });
-                (ticket, self.do_beside(done).await?)
-            }
-            Event::Connect(_) => return Ok(()),
-        };
+        let (ticket, pending) = self.begin(event).await?;
         self.sends += u16::from(is_send);
         let mut settling = Settling {
             ticket,
@@ -277,24 +255,32 @@ impl Connection {
         Ok(())
     }
 
-    /// Counts a SUBSCRIBE in the rate of its session before it waits for anything. Returns the refusal, if it is
-    /// one too many.
-    fn count_opening(&mut self, event: &Event) -> Option<Input<'static>> {
-        let (Event::Subscribe(it), Some(live)) = (event, self.attached.live()) else {
-            return None;
+    /// Begins a request of an accepted session. Its outcome comes later.
+    #[expect(clippy::async_yields_async, reason = "the unsettled await it")]
+    async fn begin(&mut self, event: Event) -> Result<(Ticket, Pending), Ending> {
+        let app = Arc::clone(&self.edge.app);
+        let Some(live) = self.attached.live().cloned() else {
+            debug_assert!(false, "a session asks for something before it is accepted");
+            return Err(Ending::Gone);
         };
-        let problem = self.edge.app.count_subscribe(live).err()?;
-        self.count_refusal(problem.code);
-        Some(Input::Settled {
-            ticket: it.ticket,
-            outcome: Err(problem),
+        // Boxed, so that the futures of requests take no room in idle connections.
+        Ok(match event {
+            Event::Send(it) => {
+                let (ticket, sent) = (it.ticket, async move { app.send(&live, it).await });
+                (ticket, self.do_beside(sent).await?)
+            }
+            Event::Subscribe(it) => (it.ticket, Box::pin(app.subscribe(&live, &it)).await),
+            Event::Unsubscribe(it) => (it.ticket, app.unsubscribe(&live, &it)),
+            Event::Acknowledge(it) => {
+                let (ticket, told) = (it.ticket, async move { app.acknowledge(&live, it).await });
+                (ticket, self.do_beside(told).await?)
+            }
+            Event::Commit(it) => {
+                let (ticket, done) = (it.ticket, async move { app.commit(&live, it).await });
+                (ticket, self.do_beside(done).await?)
+            }
+            Event::Connect(_) => return Err(Ending::Gone),
         })
-    }
-
-    /// Whether what one read opens may be done at once.
-    fn take_turn(&mut self) -> bool {
-        self.has_turn = self.edge.turns.may_go_on();
-        self.has_turn
     }
 
     async fn connect(&mut self, connect: Connect) {

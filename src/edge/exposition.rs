@@ -58,9 +58,10 @@ impl Exposition {
             return last.text.clone();
         }
         sleep_until(last.next_at).await;
-        last.number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
         let began = Instant::now();
         last.text = (self.render)().into();
+        last.number = number;
         last.next_at = tokio::time::Instant::now() + rest(began.elapsed());
         last.text.clone()
     }

@@ -1,5 +1,5 @@
-//! `X-Forwarded-For` and `X-Forwarded-Proto` from a peer that is not trusted: most likely a proxy that nobody told
-//! us of.
+//! `X-Forwarded-For` and `X-Forwarded-Proto` from a peer that is not trusted: most likely a
+//! proxy that is missing in TRUSTED_PROXIES.
 //!
 //! Not here: what a trusted proxy says (`peer`). Invariant: what such a header says is never believed, each
 //! peer is logged at most once a minute, and at most [`PEERS_MAX`] of them are remembered.

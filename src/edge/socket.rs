@@ -53,7 +53,7 @@ pub(super) enum Received {
     Closed(u16),
     /// A message longer than any frame may be.
     TooLarge,
-    /// A message in fragments of hardly any octets.
+    /// A message in too many fragments for what it holds.
     Fragments,
     /// Messages for which the byte account has nothing left.
     NoMemory,

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use super::window::Content;
+use crate::model::headers::kept_bytes;
 use crate::model::{StoredMessage, TopicMessage, UserId, UserQueue};
 use crate::stomp::{Message, Version, encode};
 use crate::websocket::{Framed, counted};
@@ -126,7 +127,7 @@ pub(super) struct TopicDelivery<'a> {
     encoded: Vec<(Arc<Subscriber>, Framed)>,
     /// The body as windows keep it, charged to the node once for all of them.
     kept: Option<Bytes>,
-    /// Bytes that were encoded. The caller takes them out.
+    /// Bytes of bodies and headers that were encoded or copied. The caller takes them out.
     pub(super) encoded_bytes: usize,
 }
 
@@ -144,6 +145,8 @@ impl<'a> TopicDelivery<'a> {
 
     /// The message as a subscription that acknowledges keeps it.
     pub(super) fn content(&mut self, subscriber: &Subscriber) -> Content {
+        // The headers are copied now, the body when a frame of this subscription is encoded.
+        self.encoded_bytes += self.topic.body.len() + kept_bytes(&self.topic.headers);
         let body = (self.kept).get_or_insert_with(|| counted(self.topic.body.clone()));
         Content {
             destination: subscriber.shown.shared(&self.topic.destination),
@@ -182,7 +185,7 @@ impl<'a> TopicDelivery<'a> {
             headers: &self.topic.headers,
             body: &self.topic.body,
         });
-        self.encoded_bytes += self.topic.body.len();
+        self.encoded_bytes += self.topic.body.len() + kept_bytes(&self.topic.headers);
         if self.encoded.len() < FORMS_MAX {
             self.encoded.push((Arc::clone(subscriber), frame.clone()));
         }

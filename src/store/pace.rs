@@ -1,34 +1,38 @@
-//! How fast work comes to a store, so that it waits for more only when more is on its way.
+//! Whether work comes to a store so fast that a batch should wait for more of it.
 //!
-//! Not here: how long it waits then (`sqlite::writer`, `postgres::lane`). Invariant: it is a rate and not the size of a batch, because a busy
-//! machine makes batches of a few messages that came apart, and nothing more would come for whoever waited then.
+//! Not here: how long it waits then (`sqlite::writer`, `postgres::lane`). Invariant: the rate decides, not the size of a
+//! batch. On a busy machine messages that came apart are read together, and nothing follows them.
 
 use std::time::{Duration, Instant};
 
-/// A rate is that of about so long.
+/// The rate is counted over windows of this length, one after the other.
 const WINDOW: Duration = Duration::from_millis(50);
 
-/// Counts jobs in windows one after the other.
+/// The rate at which jobs come.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// From so many in a second on they come fast.
+    /// The lowest rate that is fast, in jobs per second.
     fast_per_second: u32,
+    /// When the window began.
     began: Instant,
+    /// The jobs in this window.
     jobs: usize,
-    is_fast: bool,
+    /// Whether the window before was fast.
+    was_fast: bool,
 }
 
 impl Pace {
+    /// The first window begins now.
     pub(super) fn new(fast_per_second: u32, now: Instant) -> Self {
         Self {
             fast_per_second,
             began: now,
             jobs: 0,
-            is_fast: false,
+            was_fast: false,
         }
     }
 
-    /// So many jobs more.
+    /// Counts the jobs of a batch.
     pub(super) fn count(&mut self, jobs: usize, now: Instant) {
         self.jobs += jobs;
         let took = now.saturating_duration_since(self.began);
@@ -36,13 +40,13 @@ impl Pace {
             return;
         }
         let jobs = u32::try_from(self.jobs).unwrap_or(u32::MAX);
-        self.is_fast = f64::from(jobs) / took.as_secs_f64() >= f64::from(self.fast_per_second);
+        self.was_fast = f64::from(jobs) / took.as_secs_f64() >= f64::from(self.fast_per_second);
         (self.began, self.jobs) = (now, 0);
     }
 
-    /// Whether they came fast in the last window that is over.
-    pub(super) fn is_fast(&self) -> bool {
-        self.is_fast
+    /// Whether jobs come fast: they did in the last window, and that was just now.
+    pub(super) fn is_fast(&self, now: Instant) -> bool {
+        self.was_fast && now.saturating_duration_since(self.began) < 2 * WINDOW
     }
 }
 
@@ -50,7 +54,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// Whether batches of so many, so far apart, are fast after a second of them.
+    /// Whether batches of this many jobs, this far apart, are fast after a second.
     fn is_fast(jobs: usize, apart: Duration) -> bool {
         let mut now = Instant::now();
         let mut pace = Pace::new(1_000, now);
@@ -58,7 +62,7 @@ mod tests {
             now += apart;
             pace.count(jobs, now);
         }
-        pace.is_fast()
+        pace.is_fast(now)
     }
 
     #[test]
@@ -78,9 +82,11 @@ mod tests {
             now += Duration::from_millis(1);
             pace.count(5, now);
         }
-        assert!(pace.is_fast());
-        now += Duration::from_secs(1);
+        assert!(pace.is_fast(now));
+        // The next job comes alone, and nothing was counted since.
+        now += 2 * WINDOW;
+        assert!(!pace.is_fast(now));
         pace.count(1, now);
-        assert!(!pace.is_fast());
+        assert!(!pace.is_fast(now));
     }
 }

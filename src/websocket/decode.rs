@@ -11,11 +11,11 @@ use super::utf8::Utf8;
 /// What a control frame holds at most (RFC 6455 section 5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
 
-/// The heads of a message's frames may take so many octets, and [`HEADS_PER_PAYLOAD`] for each octet of payload. Nobody
-/// cuts a long message into pieces of one or two octets, and an empty piece costs as much to look at as a full one.
+/// The heads of a message's frames may take so many bytes, and [`HEADS_PER_PAYLOAD`] for each byte of payload. No client
+/// cuts a long message into pieces of one or two bytes, and decoding an empty fragment costs as much as a full one.
 pub const HEADS_BYTES: usize = 4 << 10;
 
-/// Octets of heads for each octet of payload.
+/// Bytes of heads for each byte of payload.
 pub const HEADS_PER_PAYLOAD: usize = 2;
 
 /// The longest head of a client's frame: two octets, eight of length, four of key.
@@ -53,7 +53,7 @@ pub enum Violation {
     /// A message is longer than any may be: close with 1009.
     #[error("a message is longer than any may be")]
     TooLong,
-    /// A message is in pieces of hardly any octets: close with 1002.
+    /// A message is in too many fragments for what it holds: close with 1002.
     #[error("a message is in too many fragments for what it holds")]
     Fragments,
 }
@@ -78,7 +78,7 @@ pub struct Decoder {
     message_bytes_max: u32,
     /// Octets of the payload of the message at hand, with those that its last frame announces.
     message_bytes: u32,
-    /// Octets of the heads of its frames.
+    /// Bytes of the heads of its frames.
     heads_bytes: u32,
     /// What there is of a head that is not whole.
     head: [u8; HEAD_BYTES_MAX],

@@ -274,11 +274,11 @@ fn a_message_of_empty_fragments_ends_somewhere() {
         let mut empty = frame(0x00, b"");
         decoder.next(&mut &mut empty[..]) == Err(Violation::Fragments)
     });
-    assert_eq!(refused_after, Some(HEADS_BYTES / 6), "six octets each");
+    assert_eq!(refused_after, Some(HEADS_BYTES / 6), "six bytes each");
 }
 
 #[test]
-fn a_short_message_may_come_octet_by_octet_and_a_long_one_in_small_pieces() {
+fn a_short_message_may_come_byte_by_byte_and_a_long_one_in_small_pieces() {
     let in_pieces = |length: usize, piece: usize| {
         let payload = vec![b'x'; length];
         let mut frames: Vec<_> = (payload.chunks(piece))

@@ -7,6 +7,7 @@
 mod engines;
 mod limits;
 mod members;
+mod model;
 mod people;
 mod races;
 mod reach;

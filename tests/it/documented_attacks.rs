@@ -117,8 +117,11 @@ const KNOWN: KnownMiss = KnownMiss {
 #[test]
 fn committed_figures_keep_every_bound() {
     let figures = figures();
-    // What was not measured yet is named by `cargo bench --bench hostile -- --check`, which fails then.
-    let objections = bounds::missed(&figures, "after", KNOWN_MISSES);
+    // Without any figures `cargo bench --bench hostile -- --check` fails, and this has nothing to judge.
+    if figures.get("after").is_none() {
+        return;
+    }
+    let objections = bounds::objections(&figures, "after", KNOWN_MISSES);
     assert!(objections.is_empty(), "\n{}", objections.join("\n"));
 }
 

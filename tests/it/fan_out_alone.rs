@@ -53,14 +53,18 @@ async fn alone(patterns_max: usize, end: &CancellationToken) -> Arc<Broker> {
     started.await.unwrap()
 }
 
+async fn two_guests(broker: &Arc<Broker>) -> (Guest, Guest) {
+    (
+        Guest::new(broker, "one", 1).await,
+        Guest::new(broker, "other", 2).await,
+    )
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_node_takes_so_many_patterns_and_one_more_when_another_has_gone() {
     let end = CancellationToken::new();
     let broker = alone(2, &end).await;
-    let (one, other) = (
-        Guest::new(&broker, "one", 1).await,
-        Guest::new(&broker, "other", 2).await,
-    );
+    let (one, other) = two_guests(&broker).await;
     let plain = || Shown::Canonical;
     for pattern in ["/topic/a/*", "/topic/b/*"] {
         one.subscribe(pattern, plain()).await.unwrap();
@@ -88,10 +92,7 @@ async fn a_node_takes_so_many_patterns_and_one_more_when_another_has_gone() {
 async fn a_message_for_many_goes_on_in_turns_and_locks_nothing_meanwhile() {
     let end = CancellationToken::new();
     let broker = alone(2, &end).await;
-    let (one, other) = (
-        Guest::new(&broker, "one", 1).await,
-        Guest::new(&broker, "other", 2).await,
-    );
+    let (one, other) = two_guests(&broker).await;
     let sink = Sink::Outbox(Arc::clone(&one.session.outbox));
     for number in 0..3 * PIECE - 1 {
         let subscriber = Subscriber {

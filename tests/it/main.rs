@@ -36,6 +36,7 @@ mod documented_destinations;
 mod documented_performance;
 mod documented_protocol;
 mod drain;
+mod edge_handshake;
 mod edge_http;
 mod edge_proxy_protocol;
 mod edge_tcp;

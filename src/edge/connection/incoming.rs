@@ -58,25 +58,26 @@ impl Connection {
                 self.session.handle_input(std_now(), Input::Ponged);
             }
             Received::TooLarge => {
-                let words = "A WebSocket message is longer than any frame may be.";
-                self.refuse(Problem::new(Code::PayloadTooLarge, words), None);
+                let detail = "A WebSocket message is longer than any frame may be.";
+                self.refuse(Problem::new(Code::PayloadTooLarge, detail), None);
             }
             Received::Fragments => {
-                let words = "A WebSocket message is in too many fragments; send it in larger ones.";
-                self.refuse(Problem::new(Code::BadRequest, words), None);
+                let detail =
+                    "A WebSocket message is in too many fragments; send it in larger ones.";
+                self.refuse(Problem::new(Code::BadRequest, detail), None);
             }
             Received::NoMemory => {
                 let detail = "Your network uses its share of this node's memory. Reconnect later.";
                 self.refuse(Problem::new(Code::LimitExceeded, detail), None);
             }
             Received::NotUtf8 => {
-                let words = "A text message is not UTF-8; send other octets as binary messages.";
+                let detail = "A text message is not UTF-8; send other octets as binary messages.";
                 let reason = CloseReason::of(1007, "bad_request");
-                self.refuse(Problem::new(Code::BadRequest, words), Some(reason));
+                self.refuse(Problem::new(Code::BadRequest, detail), Some(reason));
             }
             Received::Malformed => {
-                let words = "The WebSocket frames break RFC 6455.";
-                self.refuse(Problem::new(Code::BadRequest, words), None);
+                let detail = "The WebSocket frames break RFC 6455.";
+                self.refuse(Problem::new(Code::BadRequest, detail), None);
             }
             Received::Closed(code) => return Err(Ending::Theirs(code)),
             Received::Gone => return Err(Ending::Gone),
@@ -134,9 +135,9 @@ impl Connection {
             self.clock.unfinished_at = None;
         }
         if !self.idle.admit(Instant::now(), count) {
-            let words = "Too many messages without a STOMP frame.";
+            let detail = "Too many messages without a STOMP frame.";
             self.refuse(
-                Problem::new(Code::RateLimited, words).retry_after_ms(10_000),
+                Problem::new(Code::RateLimited, detail).retry_after_ms(10_000),
                 None,
             );
         }

@@ -3,7 +3,7 @@
 //! Not here: which ways there are (`ending`), how the goodbye travels (`socket`). Invariant: what was said before the
 //! end goes out before the goodbye, as far as the peer takes it.
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Connection, Ending, Step, std_now};
 use crate::edge::farewell::Farewell;
@@ -14,17 +14,13 @@ use crate::session::Input;
 impl Connection {
     /// The node ends: what was accepted is finished, then the client is told to come back.
     pub(super) async fn drain(&mut self) -> Step {
-        let linger = self.edge.settings.linger;
-        let finished = async {
-            while self.unsettled.is_some() {
-                let settled = next_settled(&mut self.unsettled).await;
-                self.settled(settled);
-                self.perform().await?;
-            }
-            Ok::<_, Ending>(())
-        };
-        if let Ok(step) = timeout(linger, finished).await {
-            step?;
+        // Only outcomes are waited for so long: what is being done is never cut off.
+        let until = Instant::now() + self.edge.settings.linger;
+        while self.unsettled.is_some()
+            && let Ok(settled) = timeout_at(until, next_settled(&mut self.unsettled)).await
+        {
+            self.settled(settled);
+            self.perform().await?;
         }
         let reason = CloseReason::RESTART;
         self.session.handle_input(

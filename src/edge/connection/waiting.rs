@@ -42,6 +42,26 @@ impl Held {
 }
 
 impl Connection {
+    /// Counts a SUBSCRIBE in the rate of its session before it waits for anything. Returns the refusal, if it is
+    /// one too many.
+    pub(super) fn count_opening(&mut self, event: &Event) -> Option<Input<'static>> {
+        let (Event::Subscribe(it), Some(live)) = (event, self.attached.live()) else {
+            return None;
+        };
+        let problem = self.edge.app.count_subscribe(live).err()?;
+        self.count_refusal(problem.code);
+        Some(Input::Settled {
+            ticket: it.ticket,
+            outcome: Err(problem),
+        })
+    }
+
+    /// Whether what one read opens may be done at once.
+    pub(super) fn take_turn(&mut self) -> bool {
+        self.has_turn = self.edge.turns.may_go_on();
+        self.has_turn
+    }
+
     /// Waits until the node has time for what opens things: CONNECT, or the SUBSCRIBEs of one read. Returns the
     /// refusal of a CONNECT that has waited too long.
     pub(super) async fn await_turn(
@@ -85,10 +105,11 @@ impl Connection {
     }
 
     /// Does work that may wait for its turn: a message for many. What is done at once costs nothing here. What was
-    /// begun is done to its end, also when the session ends meanwhile: a transaction is whole.
-    pub(super) async fn do_beside<T: Send + 'static>(
+    /// begun is done to its end before the session ends, so that a transaction is whole: what covers its bytes and
+    /// the windows that its ACKs mean are still there.
+    pub(super) async fn do_beside<T>(
         &mut self,
-        work: impl Future<Output = T> + Send + 'static,
+        work: impl Future<Output = T> + Send,
     ) -> Result<T, Ending> {
         let mut work = Box::pin(work);
         if let Some(done) = (&mut work).now_or_never() {
@@ -96,9 +117,7 @@ impl Connection {
         }
         let waited = Box::pin(self.wait(&mut work)).await;
         if waited.is_err() {
-            self.edge.tracker.spawn(async move {
-                let _nobody_is_told = work.await;
-            });
+            let _nobody_is_told = work.await;
         }
         waited
     }

@@ -100,7 +100,7 @@ impl Lane {
                     if count == 0 {
                         return;
                     }
-                    if pace.is_fast() && count < GATHERED_ENOUGH {
+                    if pace.is_fast(Instant::now().into_std()) && count < GATHERED_ENOUGH {
                         sleep(GATHER).await;
                         while batch.len() < self.batch_max
                             && let Ok(next) = waiting.try_recv()

@@ -265,7 +265,7 @@ impl Writer {
             batch.push(first);
             batch.extend(jobs.try_iter().take(batch_max - 1));
             wait_for_company(jobs, &mut batch, batch_max);
-            if pace.is_fast() && batch.len() < GATHERED_ENOUGH {
+            if pace.is_fast(Instant::now()) && batch.len() < GATHERED_ENOUGH {
                 gather();
                 batch.extend(jobs.try_iter().take(batch_max - batch.len()));
             }

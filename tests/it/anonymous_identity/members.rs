@@ -7,7 +7,7 @@ use stompbox::identity::Handshake;
 use stompbox::identity::accounts::{Login, Upgrade};
 use stompbox::model::{Code, Kind, UserId};
 
-use super::people::Model;
+use super::model::Model;
 use super::world::{Session, bare};
 
 const PASSWORD: &str = "correct horse battery";

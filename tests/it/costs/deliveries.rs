@@ -7,8 +7,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use stompbox::hub::{Hub, HubSession, Outbox, OutboxLimits, Shown, Sink, Subscriber, Topics};
-use stompbox::model::{RoomId, SessionId, TopicMessage, UnixMillis};
+use stompbox::hub::{
+    Hub, HubSession, Opening, Outbox, OutboxLimits, Shown, Sink, Subscriber, Topics,
+};
+use stompbox::model::{AckMode, RoomId, SessionId, TopicMessage, UnixMillis};
 use stompbox::stomp::Version;
 use stompbox::turns::PIECE;
 
@@ -69,6 +71,65 @@ fn a_piece_of_a_message_for_many_is_delivered_in_bounded_time() {
         piece("a form each", true, 100, 1.2),
         piece("64 KiB, one form", false, BODY, 0.6),
         piece("64 KiB, a form each", true, BODY, 1.2),
+    ]);
+}
+
+/// A topic with so many subscriptions that acknowledge, each with an id of its own, of sessions of eight.
+fn crowd_that_acknowledges() -> (Vec<Arc<HubSession>>, Topics) {
+    let topics = Topics::default();
+    let limits = OutboxLimits {
+        frames_max: 10,
+        bytes_max: 1 << 20,
+    };
+    let sessions: Vec<_> = (0..SUBSCRIBERS / 8)
+        .map(|number| {
+            let session = SessionId(number as u128);
+            let user = "ana".parse().unwrap();
+            HubSession::new(session, user, "".into(), UnixMillis(0), outbox())
+        })
+        .collect();
+    for (number, session) in sessions.iter().enumerate() {
+        for place in 0..8 {
+            let id = format!("sub-{number}-{place}");
+            let window = session.open_window(Opening {
+                id: &id,
+                subscriber: subscriber(&id),
+                mode: AckMode::Client,
+                prefetch: 10,
+                limits,
+                is_fed: false,
+            });
+            let of = SessionId(number as u128);
+            topics.add(
+                "/topic/hall",
+                of,
+                &id,
+                subscriber(&id),
+                Sink::Window(window),
+            );
+        }
+    }
+    (sessions, topics)
+}
+
+#[test]
+fn a_piece_for_subscriptions_that_acknowledge_is_delivered_in_bounded_time() {
+    let header = |number| (format!("h{number}").into(), "x".repeat(500).into());
+    let piece = |name: &str, topics: &Topics, headers: usize, body: usize| {
+        let message = TopicMessage {
+            destination: "/topic/hall".into(),
+            headers: (0..headers).map(header).collect(),
+            body: Bytes::from(vec![b'x'; body]),
+        };
+        let mut fan_out = topics.fan_out(&message, "m1".to_owned());
+        let cost = cpu::of(|| fan_out.go_on(PIECE));
+        hold(&format!("a piece of a message: {name}"), cost, 1.5)
+    };
+    let (_sessions, acknowledging) = crowd_that_acknowledges();
+    all_hold([
+        piece("64 KiB, acknowledged", &acknowledging, 0, BODY),
+        piece("30 KiB of headers, acknowledged", &acknowledging, 60, 0),
+        piece("30 KiB of headers, a form each", &crowd(true), 60, 0),
     ]);
 }
 

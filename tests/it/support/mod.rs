@@ -20,6 +20,7 @@ pub(crate) mod rabbitmq;
 pub(crate) mod redis;
 pub(crate) mod sheet;
 pub(crate) mod stompjs;
+mod stompjs_messages;
 mod stompjs_work;
 pub(crate) mod stream;
 pub(crate) mod web;

@@ -249,14 +249,24 @@ async fn an_ack_of_many_messages_waits_for_its_turn_and_the_session_beats() {
 }
 
 #[tokio::test]
-async fn a_transaction_is_done_to_its_end_when_its_session_ends_while_it_waits() {
+async fn a_transaction_is_done_to_its_end_when_its_client_goes_while_it_waits() {
     let node = Node::start(AppSettings::default(), EdgeSettings::new(beating())).await;
     let (mut writer, mut readers) = writer_and_readers(&node).await;
-    // Nine messages of 32 deliveries each: the ninth comes after a turn.
-    let send = "SEND\ndestination:/topic/a\ntransaction:t\n\nhello\0".repeat(9);
+    let queue = "SUBSCRIBE\nid:q\ndestination:/queue/w\nack:client-individual\nreceipt:s\n\n";
+    writer.send(queue).await;
+    node.give_turn().await;
+    writer.receive("RECEIPT").await;
+    writer.send("SEND\ndestination:/queue/w\n\nanswered").await;
+    let message = writer.receive("MESSAGE").await;
+    let id = message.lines().find_map(|line| line.strip_prefix("ack:"));
+    let ack = format!("ACK\nid:{}\ntransaction:t\n\n\0", id.unwrap());
+    let before = node.edge.app.memory().used();
+    // Nine messages of 32 deliveries each: the ninth, and the ACK behind it, come after a turn.
+    let body = "x".repeat(1_000);
+    let send = format!("SEND\ndestination:/topic/a\ntransaction:t\n\n{body}\0").repeat(9);
     writer
         .send(&format!(
-            "BEGIN\ntransaction:t\n\n\0{send}COMMIT\ntransaction:t\n\n"
+            "BEGIN\ntransaction:t\n\n\0{send}{ack}COMMIT\ntransaction:t\n\n"
         ))
         .await;
     node.wait_for(1).await;
@@ -265,11 +275,28 @@ async fn a_transaction_is_done_to_its_end_when_its_session_ends_while_it_waits()
         .set_linger(Some(Duration::ZERO))
         .unwrap();
     drop(writer);
-    node.wait_for(2).await;
-    node.give_turns();
-    for _ in 0..9 * 8 {
+    for _ in 0..8 * 8 {
         readers[0].receive("MESSAGE").await;
     }
+    for _ in 0..4 {
+        assert_eq!(readers[0].next().await, "", "a heart-beat");
+    }
+    assert_eq!(node.edge.turns.waiting(), 1, "the session stays until then");
+    let kept = node.edge.app.memory().used() - before;
+    assert!(kept >= 8_000, "{kept} bytes are charged for the steps");
+    node.give_turns();
+    for _ in 0..8 {
+        readers[0].receive("MESSAGE").await;
+    }
+    // What the ACK has settled is not delivered again.
+    let mut other = node.client(None).await;
+    other.send("CONNECT\naccept-version:1.2\n\n").await;
+    other.receive("CONNECTED").await;
+    other.send(queue).await;
+    other.receive("RECEIPT").await;
+    other.send("SEND\ndestination:/queue/w\n\nnext").await;
+    let message = other.receive("MESSAGE").await;
+    assert!(message.contains("next"), "{message}");
 }
 
 #[tokio::test]
