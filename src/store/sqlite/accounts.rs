@@ -39,8 +39,8 @@ impl SqliteStore {
         .await
     }
 
-    /// Makes a change that touches neither conversations nor the hands of identities. It waits up to
-    /// 20 ms for a message to be committed with, so that no message waits for its sync.
+    /// Makes a change that touches neither conversations nor the hands of identities. While messages come, it waits
+    /// up to 100 ms for one to be committed with, so that no message waits for its sync.
     pub(in crate::store) async fn change_accounts<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Connected<'_>) -> Result<T, StoreError> + Send + 'static,

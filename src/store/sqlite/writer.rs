@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::SqliteSettings;
 use super::checking::Failures;
-use super::company::wait_for_company;
+use super::company::Company;
 use super::ledger::Ledger;
 use super::place::Place;
 use crate::store::StoreError;
@@ -261,10 +261,11 @@ impl Writer {
     fn run(&mut self, jobs: &Receiver<Box<dyn Job>>, batch_max: usize) {
         let mut batch = Vec::with_capacity(batch_max);
         let mut pace = Pace::new(FAST, Instant::now());
+        let mut company = Company::default();
         while let Ok(first) = jobs.recv() {
             batch.push(first);
             batch.extend(jobs.try_iter().take(batch_max - 1));
-            wait_for_company(jobs, &mut batch, batch_max);
+            company.wait(jobs, &mut batch, batch_max);
             if pace.is_fast(Instant::now()) && batch.len() < GATHERED_ENOUGH {
                 gather();
                 batch.extend(jobs.try_iter().take(batch_max - batch.len()));
