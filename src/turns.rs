@@ -29,6 +29,7 @@ mod queues;
 #[cfg(test)]
 mod tests;
 
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,7 +37,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::Network;
@@ -46,6 +47,10 @@ use queues::{Queues, Step};
 
 /// How long an arrival or a CONNECT may wait; then its client is told to come again.
 const WAIT_MAX: Duration = Duration::from_secs(15);
+
+/// How long the first bytes of a silent client may wait. Below the time within which a head has to be there, so that
+/// there is time to read it and to answer.
+const REQUEST_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// The node did not get round to a client within [`WAIT_MAX`], or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,28 +78,27 @@ struct State {
 pub struct Place {
     turn: oneshot::Receiver<Turn>,
     /// When it is given up; none for a step that keeps its place.
-    until: Option<Instant>,
+    until: Option<Pin<Box<Sleep>>>,
 }
 
 impl Place {
     /// Waits for the turn. Poll it until it is ready: the next batch waits for that. Safe to drop and call again.
     ///
     /// # Errors
-    /// [`Busy`] after [`WAIT_MAX`] if it is a CONNECT. When the node ends nobody waits any more.
+    /// [`Busy`] after the time that this step may wait. When the node ends nobody waits any more.
     pub async fn turn(&mut self) -> Result<(), Busy> {
-        let taken = match self.until {
-            Some(until) => timeout_at(until, &mut self.turn).await,
-            None => Ok((&mut self.turn).await),
-        };
-        match taken {
-            Ok(_turn) => Ok(()),
-            Err(_) => Err(busy()),
-        }
+        poll_fn(|context| self.poll_turn(context)).await
     }
 
-    /// The turn of a step that keeps its place. Poll it until it is ready: the next batch waits for that.
-    pub fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.turn).poll(context).map(drop)
+    /// The same, polled. Poll it until it is ready: the next batch waits for that.
+    pub fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Busy>> {
+        if Pin::new(&mut self.turn).poll(context).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.until {
+            Some(until) => until.as_mut().poll(context).map(|()| Err(busy())),
+            None => Poll::Pending,
+        }
     }
 }
 
@@ -164,7 +168,7 @@ impl Turns {
     /// A place for the CONNECT of this network; none if it may go at once.
     pub fn connect(&self, network: Network) -> Option<Place> {
         let turn = self.place(network, Step::Connect)?;
-        let until = Some(Instant::now() + WAIT_MAX);
+        let until = Some(Box::pin(sleep(WAIT_MAX)));
         Some(Place { turn, until })
     }
 
@@ -175,10 +179,11 @@ impl Turns {
         Some(Place { turn, until: None })
     }
 
-    /// A place for what a silent client of this network has begun to send. None if it may be read at once.
+    /// A place for what a silent client of this network has begun to send, for 5 s. None if it may be read at once.
     pub fn request(&self, network: Network) -> Option<Place> {
         let turn = self.place(network, Step::Arrive)?;
-        Some(Place { turn, until: None })
+        let until = Some(Box::pin(sleep(REQUEST_WAIT_MAX)));
+        Some(Place { turn, until })
     }
 
     fn place(&self, network: Network, step: Step) -> Option<oneshot::Receiver<Turn>> {

@@ -10,13 +10,13 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::charges::SocketCharge;
 use super::health::{Health, HealthSource, MemoryState, PartState};
-use super::peer::Peer;
+use super::peer::{Peer, SocketTurn};
 use super::rest::{RestKey, RestParts};
 use super::send_buffer::SEND_BUFFER_BYTES;
 use super::settings::EdgeSettings;
@@ -35,6 +35,7 @@ use crate::model::{Incarnation, NodeId, UnixMillis};
 use crate::quota::{MemoryQuota, QuotaSettings};
 use crate::store::MemoryStore;
 use crate::store::sqlite::{SqliteSettings, SqliteStore};
+use crate::turns::Turns;
 
 /// How long something may take that should happen at once.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -84,6 +85,8 @@ impl Node {
             incoming,
             store: Arc::clone(&store) as Arc<_>,
             queues: MemoryQueues::new(QueueSettings::default()).join(),
+            turns: Turns::new(),
+            memory: Arc::clone(&app.memory),
         };
         let broker = Broker::start(
             parts,
@@ -155,7 +158,10 @@ impl Node {
             address,
             is_proxy,
             is_secure: false,
-            turn: Mutex::new((!is_proxy).then(Instant::now)),
+            turn: Mutex::new(match is_proxy {
+                true => SocketTurn::No,
+                false => SocketTurn::now(),
+            }),
             place: Mutex::new(None),
             charge: SocketCharge::take(Eviction::Allowed, self.edge.app.memory(), &holder, 0)
                 .unwrap(),

@@ -102,7 +102,7 @@ impl Edge {
         peer: &Peer,
         headers: &HeaderMap,
     ) -> Result<(), Refusal> {
-        if peer.take_turn() {
+        if peer.take_turn()? {
             return Ok(());
         }
         let client = Requester::new(self, peer, headers).address;

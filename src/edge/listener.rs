@@ -12,14 +12,13 @@ use axum::Router;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admission::{Refusal, both};
 use super::arrival::{Lost, behind_proxy, secured};
 use super::charges::{End, HTTP_BYTES, SocketCharge, TLS_BYTES};
-use super::peer::Peer;
+use super::peer::{Peer, SocketTurn};
 use super::send_buffer::SEND_BUFFER_BYTES;
 #[cfg(target_os = "linux")]
 use super::send_buffer::UNACKNOWLEDGED_MAX;
@@ -139,7 +138,7 @@ impl Door {
                     address,
                     is_proxy,
                     is_secure: false,
-                    turn: Mutex::new(None),
+                    turn: Mutex::default(),
                     place: Mutex::new(Some(place)),
                     charge: Arc::clone(&charge),
                 };
@@ -177,7 +176,7 @@ impl Door {
             if let Err(busy) = self.edge.turns.arrive(peer.address.ip()).await {
                 return self.refuse(stream, peer.address.ip(), busy.into());
             }
-            peer.turn = Mutex::new(Some(Instant::now()));
+            peer.turn = Mutex::new(SocketTurn::now());
         }
         let Ok(stream) = Box::pin(secured(&self.edge, stream)).await else {
             return;

@@ -4,7 +4,7 @@
 //! of a client is believed only of a trusted proxy.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::http::HeaderMap;
@@ -18,6 +18,7 @@ use super::charges::SocketCharge;
 use super::origin::{Asked, Verdict};
 use crate::identity::{Handshake, RandomUnavailable, VisitorCookies, client_address};
 use crate::model::{Code, Problem};
+use crate::turns::Busy;
 
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -40,31 +41,62 @@ pub(super) struct Peer {
     pub(super) is_proxy: bool,
     /// Whether it came through our own TLS.
     pub(super) is_secure: bool,
-    /// When the socket had its turn, until a request has taken it.
-    pub(super) turn: Mutex<Option<Instant>>,
+    /// Whether the socket had its turn, until a request has taken it.
+    pub(super) turn: Mutex<SocketTurn>,
     /// Its place among the sockets, held for as long as the socket lives.
     pub(super) place: Mutex<Option<Permit>>,
     /// Its part of the byte account, held as long.
     pub(super) charge: Arc<SocketCharge>,
 }
 
+/// What a request finds that comes on a socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum SocketTurn {
+    /// It waits for a turn of its own.
+    #[default]
+    No,
+    /// The socket had one then.
+    At(Instant),
+    /// It has waited for one for too long already.
+    TooLate,
+}
+
+impl SocketTurn {
+    pub(super) fn now() -> Self {
+        Self::At(Instant::now())
+    }
+
+    fn is_good(self) -> bool {
+        matches!(self, Self::At(at) if at.elapsed() < TURN_FOR)
+    }
+}
+
 impl Peer {
     /// Whether a request that has come now has the turn of its socket. It has if it was there already: thousands of
     /// sockets that had their turns long ago may send their requests all at once.
-    pub(super) fn take_turn(&self) -> bool {
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        { turn }.take().is_some_and(|at| at.elapsed() < TURN_FOR)
+    ///
+    /// # Errors
+    /// [`Busy`] if it has waited for too long before it was read.
+    pub(super) fn take_turn(&self) -> Result<bool, Busy> {
+        let taken = std::mem::take(&mut *self.lock_turn());
+        match taken {
+            SocketTurn::TooLate => Err(Busy),
+            SocketTurn::No | SocketTurn::At(_) => Ok(taken.is_good()),
+        }
     }
 
     /// Whether a request that comes now would have the turn of its socket.
     pub(super) fn has_turn(&self) -> bool {
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        turn.is_some_and(|at| at.elapsed() < TURN_FOR)
+        self.lock_turn().is_good()
     }
 
-    /// The socket has its turn now.
-    pub(super) fn note_turn(&self) {
-        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    /// What the request finds that comes next.
+    pub(super) fn note_turn(&self, turn: SocketTurn) {
+        *self.lock_turn() = turn;
+    }
+
+    fn lock_turn(&self) -> MutexGuard<'_, SocketTurn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives up what the socket holds as that of a proxy, once it is held as that of its client.

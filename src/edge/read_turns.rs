@@ -11,9 +11,9 @@ use std::task::{Context, Poll, ready};
 use tokio::net::TcpStream;
 
 use super::connection::TURN_BYTES;
-use super::peer::Peer;
+use super::peer::{Peer, SocketTurn};
 use crate::model::Network;
-use crate::turns::{Place, Turns};
+use crate::turns::{Busy, Place, Turns};
 
 /// The turns of one connection.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) struct ReadTurns {
     read: usize,
     /// Whether the last read found nothing.
     is_silent: bool,
-    /// Whether it waits, or has its turn and has not read since.
+    /// Whether it waits, or has done so and has not read since.
     wait: Wait,
 }
 
@@ -33,6 +33,7 @@ enum Wait {
     No,
     For(Place),
     Over,
+    TooLong,
 }
 
 impl ReadTurns {
@@ -67,8 +68,12 @@ impl ReadTurns {
         }
         ready!(self.poll_turn(context));
         if self.is_silent {
-            // The request that comes now needs no other turn.
-            self.peer.note_turn();
+            // The request that comes now needs no other turn. One that waited for too long is read, but only to be
+            // refused.
+            self.peer.note_turn(match self.wait {
+                Wait::TooLong => SocketTurn::TooLate,
+                Wait::No | Wait::For(_) | Wait::Over => SocketTurn::now(),
+            });
         }
         (self.wait, self.read, self.is_silent) = (Wait::No, 0, false);
         Poll::Ready(())
@@ -77,8 +82,10 @@ impl ReadTurns {
     /// Takes the turn if it has come. To be called whenever the connection is polled.
     pub(super) fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if let Wait::For(place) = &mut self.wait {
-            ready!(place.poll_turn(context));
-            self.wait = Wait::Over;
+            self.wait = match ready!(place.poll_turn(context)) {
+                Ok(()) => Wait::Over,
+                Err(Busy) => Wait::TooLong,
+            };
         }
         Poll::Ready(())
     }
@@ -97,7 +104,7 @@ mod tests {
     use futures_util::FutureExt as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
-    use tokio::time::{Instant, timeout};
+    use tokio::time::timeout;
 
     use super::*;
     use crate::app::AppSettings;
@@ -114,7 +121,7 @@ mod tests {
     /// A client whose socket had its turn long ago, and the node's end of it.
     async fn open(node: &Node, is_proxy: bool) -> (TcpStream, Paced, Arc<Peer>) {
         let (client, stream, peer) = node.socket(is_proxy).await;
-        *peer.turn.lock().unwrap() = Instant::now().checked_sub(Duration::from_secs(1));
+        peer.note_turn(SocketTurn::No);
         let turns = ReadTurns::of(&node.edge.turns, &peer);
         let stream = Paced::new(stream, Duration::from_secs(10), Some(Arc::clone(&peer)));
         (client, stream.read_in(turns), peer)
@@ -140,7 +147,24 @@ mod tests {
         assert!(!peer.has_turn());
         node.give_turn().await;
         assert_eq!(timeout(PATIENCE, reading).await.unwrap(), b"GET");
-        assert!(peer.take_turn(), "its request has the same turn");
+        assert!(peer.take_turn().unwrap(), "its request has the same turn");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_waits_for_too_long_is_refused_and_not_cut_off() {
+        let node = node().await;
+        let (mut client, mut stream, peer) = open(&node, false).await;
+        let mut bytes = [0; 16];
+        assert!(stream.read(&mut bytes).now_or_never().is_none());
+        client.write_all(b"GET").await.unwrap();
+        tokio::select! {
+            _ = stream.read(&mut bytes) => panic!("without a turn"),
+            () = node.wait_for(1) => {}
+        }
+        tokio::time::pause();
+        assert_eq!(stream.read(&mut bytes).await.unwrap(), 3);
+        assert_eq!(peer.take_turn(), Err(Busy));
+        assert_eq!(peer.take_turn(), Ok(false), "the next one waits anew");
     }
 
     #[tokio::test]

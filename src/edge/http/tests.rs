@@ -2,11 +2,12 @@
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::*;
 use crate::app::AppSettings;
 use crate::edge::harness::{Node, PATIENCE, VISITORS_PER_NETWORK};
+use crate::edge::peer::SocketTurn;
 use crate::edge::routes;
 use crate::edge::settings::EdgeSettings;
 use crate::session::SessionConfig;
@@ -106,7 +107,7 @@ async fn sockets_that_were_silent_wait_when_they_all_ask_at_once() {
     let mut sockets = Vec::new();
     for _ in 0..4 {
         let (socket, stream, peer) = node.socket(false).await;
-        *peer.turn.lock().unwrap() = Instant::now().checked_sub(Duration::from_secs(1));
+        peer.note_turn(SocketTurn::No);
         let served = serve(Arc::clone(&node.edge), router.clone(), stream, peer);
         node.edge.tracker.spawn(served);
         sockets.push(socket);

@@ -123,7 +123,7 @@ fn peer_with(memory: &Memory) -> Arc<Peer> {
         address: ([192, 0, 2, 1], 1).into(),
         is_proxy: false,
         is_secure: false,
-        turn: Mutex::new(None),
+        turn: Mutex::default(),
         place: Mutex::new(None),
         charge: SocketCharge::take(Eviction::Allowed, memory, &claimant, HTTP_BYTES).unwrap(),
     })
