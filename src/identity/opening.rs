@@ -249,7 +249,7 @@ impl<'a> Opening<'a> {
     }
 }
 
-/// The owner of what was presented, on the connection of whoever asks.
+/// The owner of what was presented, on the connection of the client that presents it.
 pub(super) fn principal(known: &Known, ask: &Ask<'_>) -> Principal {
     let (client_identifier, network) = (ask.client.clone(), ask.network.clone());
     match known {

@@ -1,4 +1,4 @@
-//! How often somebody may ask: the buckets of REST, and the headers that tell how full they are.
+//! How often a client may ask: the buckets of REST, and the headers that tell how full they are.
 //!
 //! Not here: the arithmetic (`policy::bucket`), the levels (`quota`). Invariant: no request reaches the
 //! store or a hash of passwords without a token from a bucket of its network; a header that a client
@@ -7,8 +7,8 @@
 //! ```text
 //! http:net:<network>     every request of REST                          HTTP_PER_NET
 //! http:open:<network>    class open                                     a fifth of HTTP_PER_NET
-//! http:auth:<network>    class auth, and whoever is not authenticated   HTTP_AUTH_PER_NET
-//! http:auth:<user>       class auth of somebody who is authenticated    HTTP_AUTH_PER_MIN
+//! http:auth:<network>    class auth, and clients without a token        HTTP_AUTH_PER_NET
+//! http:auth:<user>       class auth of a user with a token              HTTP_AUTH_PER_MIN
 //! http:token:<hash>      class token                                    HTTP_AUTH_PER_MIN
 //! http:user:<user>       class general                                  HTTP_PER_MIN
 //! ```

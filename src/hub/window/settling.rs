@@ -14,8 +14,8 @@ use crate::model::{AckMode, Verdict};
 pub struct Settled {
     /// How many messages were outstanding and are settled now.
     pub count: usize,
-    /// Whether a message had gone out for which no answer had come. An answer that is not expected
-    /// and has no effect may be counted against whoever gives it.
+    /// Whether a message had gone out that was not answered yet. An answer that is not expected and
+    /// has no effect may be counted against its client.
     pub is_expected: bool,
     /// What the engine of the queue is to be told.
     pub told: Option<(Arc<dyn Settler>, Vec<Tag>)>,

@@ -1,6 +1,6 @@
 //! Whether the database takes what is to be stored.
 //!
-//! Not here: the answer to whoever asks for readiness (`edge`). Invariant: a database that only answers
+//! Not here: how readiness is answered (`edge`). Invariant: a database that only answers
 //! questions is no store: one that is read-only, or whose disk is full, fails the check.
 
 use std::sync::atomic::Ordering;

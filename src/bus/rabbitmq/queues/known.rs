@@ -274,7 +274,7 @@ impl Entry {
             .map_or(settings.expires, |declared| declared.made.expires)
     }
 
-    /// How long this node counts the queue without use: for visitors only for minutes, whoever made it.
+    /// How long this node counts the queue without use: only for minutes if it is for visitors.
     fn kept(&self, settings: &QueueSettings) -> Duration {
         let lives = self.lives(settings);
         match self.used_by_account_at {

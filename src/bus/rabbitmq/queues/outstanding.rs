@@ -50,7 +50,7 @@ impl Outstanding {
         });
     }
 
-    /// So many messages wait in the queue, whoever sent them.
+    /// So many messages wait in the queue, those of other nodes included.
     pub(super) fn counted(&mut self, waiting: u32) {
         while self.messages > u64::from(waiting) {
             let Some(oldest) = self.sent.front_mut() else {

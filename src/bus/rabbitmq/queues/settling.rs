@@ -170,9 +170,9 @@ impl Unsettled {
         self.lock().begin(tags)
     }
 
-    /// The same for an acknowledgement. The flag says that the last of them may speak for all: nothing
-    /// before it is outstanding, nor being settled by somebody else, whose word would then come to a
-    /// broker that no longer knows what it is about, and closes the channel.
+    /// The same for an acknowledgement. The flag says whether the last of them may acknowledge all: nothing
+    /// before it is outstanding or being settled by another task, whose acknowledgement would then name a tag that
+    /// the broker does not know any more; it would close the channel.
     fn begin_ack(&self, tags: &[Tag]) -> (BTreeMap<u64, TakenMessage>, bool) {
         let mut state = self.lock();
         let begun = state.begin(tags);
