@@ -68,5 +68,6 @@ pub(super) fn topic() -> TopicMessage {
         destination: "/topic/room.01j9zq4x5w8m7c3b2n1k0d9f8g".into(),
         headers: vec![("content-type".into(), "application/json".into())],
         body: Bytes::from(body(BODY_BYTES)),
+        network: None,
     }
 }

@@ -89,8 +89,6 @@ pub struct App {
     lives: Mutex<BTreeMap<SessionId, Live>>,
     accounts: Option<Arc<Accounts>>,
     clock: Clock,
-    /// Shared with the sockets, so that what a client sends and what it asks for wait in one rotation.
-    turns: Arc<Turns>,
 }
 
 impl std::fmt::Debug for App {
@@ -125,7 +123,6 @@ impl App {
             lives: Mutex::default(),
             accounts,
             clock,
-            turns: Turns::new(),
         });
         app.broker.spawn(Arc::clone(&app).count_stored());
         if let Some(accounts) = &app.accounts {
@@ -154,12 +151,16 @@ impl App {
     /// In which order clients are served when they all want something at once. Turns come from [`Turns::give`].
     #[must_use]
     pub fn turns(&self) -> &Arc<Turns> {
-        &self.turns
+        &self.broker.turns
     }
 
     /// The turns in which messages of this session are delivered.
     fn deliveries<'a>(&'a self, live: &'a Live) -> Deliveries<'a> {
-        Deliveries::new(&self.turns, live.activity.network(), &live.hub.delivered)
+        Deliveries::new(
+            &self.broker.turns,
+            live.activity.network(),
+            &live.hub.delivered,
+        )
     }
 
     /// Networks with larger or smaller limits than others.

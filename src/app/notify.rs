@@ -87,6 +87,7 @@ impl App {
                 "application/json;charset=utf-8".into(),
             )],
             body: Bytes::from(body.to_string()),
+            network: None,
         };
         let id = self.broker.next_message_id();
         self.broker.hub.topics.fan_out(&message, id).finish() > 0

@@ -22,6 +22,7 @@ impl App {
             destination: send.destination.to_string().into(),
             headers: send.headers,
             body: send.body,
+            network: Some(live.activity.network()),
         };
         let id = self.broker.next_message_id();
         // Awaited here and not in the outcome: the next SEND of this session must come after it.

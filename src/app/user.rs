@@ -34,6 +34,7 @@ impl App {
             destination,
             headers: send.headers,
             body: send.body,
+            network: Some(live.activity.network()),
         };
         let id = self.broker.next_message_id();
         if is_this_session {

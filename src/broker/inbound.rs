@@ -1,13 +1,12 @@
 //! What other nodes publish to this one.
 //!
 //! Not here: where it is published (`router`). Invariant: whatever comes, the loop goes on; a
-//! parcel that cannot be read is counted and left to repair, and is never published again.
+//! parcel that cannot be read is counted and left to repair, and is never published again; nothing here waits.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::{Broker, Reviews, lock};
@@ -15,13 +14,12 @@ use crate::bus::Incoming;
 use crate::hub::Delivery;
 use crate::hub::trace::Step;
 use crate::model::{Envelope, NodeId, Parcel, ParcelBody};
-use crate::turns::PIECE;
 
 impl Broker {
     pub(super) async fn inbound_loop(self: Arc<Self>, mut incoming: mpsc::Receiver<Incoming>) {
         while let Some(incoming) = incoming.recv().await {
             match incoming {
-                Incoming::Payload(payload) => self.receive(payload).await,
+                Incoming::Payload(payload) => self.receive(payload),
                 Incoming::Interrupted => {
                     self.repair();
                     self.notices.want(Reviews::everybody());
@@ -30,7 +28,7 @@ impl Broker {
         }
     }
 
-    async fn receive(self: &Arc<Self>, payload: Bytes) {
+    fn receive(self: &Arc<Self>, payload: Bytes) {
         let parcel = match Parcel::decode(payload) {
             Ok(parcel) => parcel,
             Err(error) => {
@@ -65,7 +63,7 @@ impl Broker {
                 // A topic would be delivered twice; a conversation would notice by itself.
                 if !numbered.is_some_and(|numbered| numbered.repetition) {
                     for envelope in envelopes {
-                        self.accept(envelope, &parcel.sender).await;
+                        self.accept(envelope, &parcel.sender);
                     }
                 }
                 if numbered.is_some_and(|numbered| numbered.gap)
@@ -78,21 +76,14 @@ impl Broker {
         }
     }
 
-    async fn accept(self: &Arc<Self>, envelope: Envelope, sender: &NodeId) {
+    fn accept(self: &Arc<Self>, envelope: Envelope, sender: &NodeId) {
         match envelope {
             Envelope::Message(message) => {
                 let received = Step::Received(sender.clone());
                 self.hub.trace.note(message.id, received);
                 self.offer(&Delivery::new(message));
             }
-            Envelope::Topic(topic) => {
-                let id = self.next_message_id();
-                let mut fan_out = self.hub.topics.fan_out(&topic, id);
-                // Messages for people wait behind this one, so it goes on without turns, but lets others run.
-                while !fan_out.go_on(PIECE) {
-                    yield_now().await;
-                }
-            }
+            Envelope::Topic(topic) => self.deliver_remote(topic),
             Envelope::Control(control) => self.obey(&control),
         }
     }

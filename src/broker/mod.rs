@@ -21,7 +21,8 @@ pub mod lease;
 mod meters;
 mod notices;
 mod outbound;
-pub mod repair;
+pub mod remote_topics;
+mod repair;
 pub mod router;
 pub mod rules;
 mod trace;
@@ -43,6 +44,7 @@ pub use interest::{PatternSubscriber, TooManyPatterns};
 pub use notices::Reviews;
 pub use rules::Rules;
 
+use crate::budget::Memory;
 use crate::bus::queue::Queues;
 use crate::bus::{Bus, Incoming};
 use crate::hub::trace::Step;
@@ -53,7 +55,7 @@ use crate::model::{
 };
 use crate::policy::patterns::PATTERNS_MAX;
 use crate::store::{Store, StoreError};
-use crate::turns::Deliveries;
+use crate::turns::{Deliveries, Turns};
 
 /// How long an ending node waits for its router.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
@@ -77,6 +79,10 @@ pub struct Parts {
     pub queues: Arc<dyn Queues>,
     /// The truth.
     pub store: Arc<dyn Store>,
+    /// In which work that is much waits for its turn.
+    pub turns: Arc<Turns>,
+    /// The byte account.
+    pub memory: Arc<Memory>,
 }
 
 /// How a broker behaves in time.
@@ -156,6 +162,9 @@ pub struct Broker {
     /// `/queue/**`, where consumers of all nodes compete.
     pub queues: Arc<dyn Queues>,
     store: Arc<dyn Store>,
+    /// In which work that is much waits for its turn.
+    pub turns: Arc<Turns>,
+    remote_topics: remote_topics::RemoteTopics,
     settings: BrokerSettings,
     commits: commits::Commits,
     routes: mpsc::Sender<router::Route>,
@@ -204,6 +213,8 @@ impl Broker {
             bus: parts.bus,
             queues: parts.queues,
             store: parts.store,
+            turns: parts.turns,
+            remote_topics: remote_topics::RemoteTopics::new(parts.memory),
             out: router::Outgoing::new(settings.flood_per_second),
             commits: commits::Commits::default(),
             routes,

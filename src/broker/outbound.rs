@@ -93,6 +93,7 @@ mod tests {
                     destination: "/topic/x".into(),
                     headers: Vec::new(),
                     body: Bytes::from(vec![0; body_bytes]),
+                    network: None,
                 },
                 handed: oneshot::channel().0,
             };

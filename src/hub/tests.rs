@@ -127,6 +127,7 @@ fn a_topic_reaches_every_subscription_and_is_encoded_once_for_equal_ones() {
         destination: "/topic/x".into(),
         headers: Vec::new(),
         body: bytes::Bytes::from_static(b"hi"),
+        network: None,
     };
     assert_eq!(hub.topics.fan_out(&message, "m1".to_owned()).finish(), 3);
     let pulled: Vec<_> = sessions
@@ -226,6 +227,7 @@ fn many_forms_of_one_message_are_not_all_remembered() {
         destination: "/topic/x".into(),
         headers: Vec::new(),
         body: bytes::Bytes::from_static(b"hi"),
+        network: None,
     };
     assert_eq!(hub.topics.fan_out(&message, "m1".to_owned()).finish(), 50);
     assert_eq!(frames(&session).len(), 50);
@@ -236,6 +238,7 @@ fn topic(destination: &str) -> TopicMessage {
         destination: destination.into(),
         headers: Vec::new(),
         body: bytes::Bytes::from_static(b"hi"),
+        network: None,
     }
 }
 

@@ -14,11 +14,14 @@
 //! Invariant: a parcel of a later version with the same leading octet still reads; an envelope with
 //! an unknown tag is counted and left out, never a failure of its neighbours.
 
+use std::net::Ipv6Addr;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::headers::MessageHeaders;
 use super::ids::{Incarnation, MessageId, NodeId, RoomId, SessionId, UserId};
 use super::message::StoredMessage;
+use super::network::Network;
 use super::time::UnixMillis;
 
 const VERSION: u8 = 1;
@@ -54,6 +57,9 @@ pub struct TopicMessage {
     pub headers: MessageHeaders,
     /// The body, any octets.
     pub body: Bytes,
+    /// The network of its sender, which its deliveries count to. None of what a node says itself, or an older node
+    /// has sent.
+    pub network: Option<Network>,
 }
 
 /// A command from node to node.
@@ -208,6 +214,9 @@ fn put_envelope(out: &mut BytesMut, envelope: &Envelope) {
                 put_long(out, value.as_bytes());
             }
             put_long(out, &topic.body);
+            if let Some(network) = topic.network {
+                out.put_slice(&network.prefix().octets());
+            }
             TAG_TOPIC
         }
         Envelope::Control(control) => {
@@ -281,6 +290,7 @@ fn get_envelope(tag: u8, mut octets: Bytes) -> Result<Option<Envelope>, ParcelEr
                 destination,
                 headers,
                 body: get_long(octets)?,
+                network: get_network(octets)?,
             })
         }
         TAG_CONTROL => {
@@ -383,6 +393,15 @@ fn get_long(octets: &mut Bytes) -> Result<Bytes, ParcelError> {
 
 fn get_text(octets: &mut Bytes) -> Result<String, ParcelError> {
     String::from_utf8(get_long(octets)?.to_vec()).map_err(|_| ParcelError::Malformed)
+}
+
+/// Nothing follows in an envelope of an older node.
+fn get_network(octets: &mut Bytes) -> Result<Option<Network>, ParcelError> {
+    if octets.is_empty() {
+        return Ok(None);
+    }
+    let address = Ipv6Addr::from(get(octets, 16)?.get_u128());
+    Ok(Some(Network::of(address.into())))
 }
 
 fn get_short(octets: &mut Bytes) -> Result<String, ParcelError> {

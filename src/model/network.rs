@@ -89,7 +89,13 @@ impl Network {
     /// The first address in it.
     #[must_use]
     pub fn address(self) -> IpAddr {
-        Ipv6Addr::from(self.prefix).to_canonical()
+        self.prefix().to_canonical()
+    }
+
+    /// The same as IPv6, an IPv4 address in its mapped form.
+    #[must_use]
+    pub fn prefix(self) -> Ipv6Addr {
+        Ipv6Addr::from(self.prefix)
     }
 
     fn cut(bits: u128, width: Width) -> Self {

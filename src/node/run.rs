@@ -22,7 +22,7 @@ use super::health::Parts as HealthParts;
 use super::kept::{self, Kept, KeptError};
 use super::upkeep::upkeep;
 use super::{greeting, memory, telemetry};
-use crate::app::App;
+use crate::app::{App, AppSettings};
 use crate::broker::{Broker, BrokerSettings, Parts};
 use crate::edge::{self, EdgeState, InvalidOrigin, RestKey, RestParts};
 use crate::hub::Hub;
@@ -30,6 +30,7 @@ use crate::identity::{Accounts, Clock, FingerprintKey, VisitorSettings, Visitors
 use crate::location::LocationError;
 use crate::model::{Incarnation, Problem, UnixMillis};
 use crate::quota::{MemoryQuota, QuotaSettings};
+use crate::turns::Turns;
 use crate::websocket::alive_bytes;
 
 /// File descriptors that are not for clients.
@@ -143,6 +144,7 @@ async fn start(config: &Config) -> Result<Node, StartError> {
     let incarnation = Incarnation(getrandom::u64().map_err(StartError::Random)?);
     let (work, stop_work) = (TaskTracker::new(), CancellationToken::new());
     let (engines, incoming) = engines::open(config, &kept, incarnation, &work, &stop_work).await?;
+    let app_settings = config.app();
     let parts = Parts {
         here: kept.node.clone(),
         incarnation,
@@ -152,6 +154,8 @@ async fn start(config: &Config) -> Result<Node, StartError> {
         incoming,
         queues: Arc::clone(&engines.queues),
         store: Arc::clone(&engines.store),
+        turns: Turns::new(),
+        memory: Arc::clone(&app_settings.memory),
     };
     let settings = BrokerSettings {
         alone: matches!(config.mode, Mode::Alone),
@@ -167,14 +171,8 @@ async fn start(config: &Config) -> Result<Node, StartError> {
         .reload_bans()
         .await
         .map_err(StartError::Bans)?;
-    let state = edge_state(
-        config,
-        &people,
-        &engines,
-        &broker,
-        &metrics,
-        connections_max,
-    )?;
+    let app = people.app(&engines, &broker, app_settings);
+    let state = edge_state(config, &people, &engines, app, &metrics, connections_max)?;
     let state = Arc::new(state.with_tls(doors.certificates.clone()));
     let (edge, stop_edge) = (TaskTracker::new(), CancellationToken::new());
     let serving = edge::serve(doors.listeners, state, edge.clone(), stop_edge.clone());
@@ -243,26 +241,29 @@ impl People {
             clock,
         })
     }
+
+    /// The features over the broker, for these people.
+    fn app(&self, engines: &Engines, broker: &Arc<Broker>, settings: AppSettings) -> Arc<App> {
+        App::new(
+            Arc::clone(broker),
+            Arc::clone(&self.visitors),
+            Some(Arc::clone(&self.accounts)),
+            Arc::clone(&engines.quota),
+            settings,
+            Arc::clone(&self.clock),
+        )
+    }
 }
 
-/// What the edge is made with: the features over the broker, and who looks after identities.
+/// What the edge is made with: the features, and who looks after identities.
 fn edge_state(
     config: &Config,
     people: &People,
     engines: &Engines,
-    broker: &Arc<Broker>,
+    app: Arc<App>,
     metrics: &PrometheusHandle,
     connections_max: usize,
 ) -> Result<EdgeState, StartError> {
-    let visitors = Arc::clone(&people.visitors);
-    let app = App::new(
-        Arc::clone(broker),
-        Arc::clone(&visitors),
-        Some(Arc::clone(&people.accounts)),
-        Arc::clone(&engines.quota),
-        config.app(),
-        Arc::clone(&people.clock),
-    );
     let health = HealthParts {
         store: Arc::clone(&engines.store),
         location: Arc::clone(&engines.location),
@@ -287,7 +288,7 @@ fn edge_state(
     Ok(EdgeState::new(
         settings,
         app,
-        visitors,
+        Arc::clone(&people.visitors),
         Arc::new(health),
         render,
         rest,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use stompbox::broker::{Broker, BrokerSettings, Parts, TooManyPatterns};
+use stompbox::budget::{Memory, MemorySettings};
 use stompbox::bus::queue::QueueSettings;
 use stompbox::bus::queue::memory::MemoryQueues;
 use stompbox::bus::rabbitmq::{RabbitBus, RabbitSettings};
@@ -18,6 +19,7 @@ use stompbox::location::{Location, LocationSettings, RedisLocation};
 use stompbox::model::{Destination, Incarnation, NodeId, SessionId, TopicMessage, UnixMillis};
 use stompbox::stomp::Version;
 use stompbox::store::MemoryStore;
+use stompbox::turns::Turns;
 use stompbox::websocket::Framed;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -83,6 +85,8 @@ impl Node {
             queues: MemoryQueues::new(QueueSettings::default()),
             incoming,
             store: Arc::new(MemoryStore::new("fan-out")),
+            turns: Turns::new(),
+            memory: Memory::new(MemorySettings { bytes_max: 0 }),
         };
         let settings = BrokerSettings {
             linger: Duration::from_millis(100),
@@ -105,6 +109,7 @@ impl Node {
             destination: to.into(),
             headers: Vec::new(),
             body: Bytes::copy_from_slice(text.as_bytes()),
+            network: None,
         };
         publish(&self.broker, message, format!("m-{text}")).await;
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, poll};
 use stompbox::broker::{Broker, BrokerSettings, Parts, TooManyPatterns};
+use stompbox::budget::{Memory, MemorySettings};
 use stompbox::bus::memory::{MemoryBus, MemoryExchange};
 use stompbox::bus::queue::QueueSettings;
 use stompbox::bus::queue::memory::MemoryQueues;
@@ -43,6 +44,8 @@ async fn alone(patterns_max: usize, end: &CancellationToken) -> Arc<Broker> {
         queues: MemoryQueues::new(QueueSettings::default()),
         incoming,
         store: Arc::new(MemoryStore::new("alone")),
+        turns: Turns::new(),
+        memory: Memory::new(MemorySettings { bytes_max: 0 }),
     };
     let settings = BrokerSettings {
         alone: true,
@@ -110,6 +113,7 @@ async fn a_message_for_many_goes_on_in_turns_and_locks_nothing_meanwhile() {
         destination: "/topic/x".into(),
         headers: Vec::new(),
         body: Bytes::from_static(b"hi"),
+        network: None,
     };
     let network = Network::of(Ipv4Addr::LOCALHOST.into());
     let deliveries = Deliveries::new(&turns, network, &made);
@@ -149,6 +153,7 @@ async fn a_large_message_that_is_encoded_for_each_goes_on_in_turns_too() {
         destination: "/topic/x".into(),
         headers: Vec::new(),
         body: Bytes::from(vec![b'x'; 64 << 10]),
+        network: None,
     };
     let network = Network::of(Ipv4Addr::LOCALHOST.into());
     let deliveries = Deliveries::new(&turns, network, &made);

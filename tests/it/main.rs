@@ -44,6 +44,7 @@ mod edge_tls;
 mod edge_websocket;
 mod fan_out;
 mod fan_out_alone;
+mod fan_out_beside;
 mod faults_cluster;
 mod faults_location;
 mod faults_queues;

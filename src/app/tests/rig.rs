@@ -29,6 +29,7 @@ use crate::session::{
 };
 use crate::stomp::{Decoder, Frame, Limits, Version};
 use crate::store::MemoryStore;
+use crate::turns::Turns;
 
 /// The nodes.
 pub(super) struct Rig {
@@ -80,6 +81,8 @@ impl Rig {
                 incoming,
                 store: Arc::new(store.clone()),
                 queues: queues.join(),
+                turns: Turns::new(),
+                memory: Arc::clone(&shape.settings.memory),
             };
             let settings = BrokerSettings::default();
             let broker = Broker::start(parts, settings, tracker.clone(), end.clone());

@@ -66,6 +66,7 @@ fn message() -> TopicMessage {
         destination: "/topic/a.b".into(),
         headers: Vec::new(),
         body: Bytes::from_static(b"hi"),
+        network: None,
     }
 }
 

@@ -21,6 +21,15 @@ fn parcel() -> Parcel {
         destination: "/topic/x".into(),
         headers: vec![("a".into(), "b".into())],
         body: Bytes::from_static(&[0, 255]),
+        network: None,
+    };
+    let from_a_network = TopicMessage {
+        network: Some(Network::of([192, 0, 2, 1].into())),
+        ..topic.clone()
+    };
+    let from_ipv6 = TopicMessage {
+        network: Some(Network::of("2001:db8:1:2:3::".parse().unwrap())),
+        ..topic.clone()
     };
     Parcel {
         sender: "a".parse().unwrap(),
@@ -29,6 +38,8 @@ fn parcel() -> Parcel {
         body: ParcelBody::Envelopes(vec![
             Envelope::Message(message),
             Envelope::Topic(topic),
+            Envelope::Topic(from_a_network),
+            Envelope::Topic(from_ipv6),
             Envelope::Control(Control::Replace(SessionId(3))),
             Envelope::Control(Control::SignOut(SessionId(4))),
             Envelope::Control(Control::Review("user_a".parse().unwrap())),

@@ -61,6 +61,7 @@ fn a_piece_of_a_message_for_many_is_delivered_in_bounded_time() {
             destination: "/topic/hall".into(),
             headers: Vec::new(),
             body: Bytes::from(vec![b'x'; body]),
+            network: None,
         };
         let mut fan_out = topics.fan_out(&message, "m1".to_owned());
         let cost = cpu::of(|| fan_out.go_on(PIECE));
@@ -120,6 +121,7 @@ fn a_piece_for_subscriptions_that_acknowledge_is_delivered_in_bounded_time() {
             destination: "/topic/hall".into(),
             headers: (0..headers).map(header).collect(),
             body: Bytes::from(vec![b'x'; body]),
+            network: None,
         };
         let mut fan_out = topics.fan_out(&message, "m1".to_owned());
         let cost = cpu::of(|| fan_out.go_on(PIECE));
@@ -140,6 +142,7 @@ fn a_session_leaves_long_lists_in_bounded_time() {
         destination: "/topic/hall".into(),
         headers: Vec::new(),
         body: Bytes::from_static(b"x"),
+        network: None,
     };
     // A hundred messages are being delivered, each to another part of the list.
     let mut fan_outs: Vec<_> = (0..100)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stompbox::broker::{Broker, BrokerSettings, Parts};
+use stompbox::budget::{Memory, MemorySettings};
 use stompbox::bus::memory::{MemoryBus, MemoryExchange};
 use stompbox::bus::queue::QueueSettings;
 use stompbox::bus::queue::memory::MemoryQueues;
@@ -14,6 +15,7 @@ use stompbox::hub::Hub;
 use stompbox::location::{Location, LocationSettings, MemoryCluster};
 use stompbox::model::{Incarnation, NodeId};
 use stompbox::store::MemoryStore;
+use stompbox::turns::Turns;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -74,6 +76,8 @@ impl Cluster {
                 incoming,
                 queues: queues.join(),
                 store: Arc::new(store.clone()),
+                turns: Turns::new(),
+                memory: Memory::new(MemorySettings { bytes_max: 0 }),
             };
             let settings = BrokerSettings {
                 seed: number as u64,

@@ -155,6 +155,7 @@ impl Crowd {
                 destination: self.topic(from).into(),
                 headers: Vec::new(),
                 body: Bytes::from_static(b"x"),
+                network: None,
             };
             (None, Some(topic))
         };

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use stompbox::broker::{Broker, BrokerSettings, Parts};
+use stompbox::budget::{Memory, MemorySettings};
 use stompbox::bus::memory::{MemoryBus, MemoryExchange};
 use stompbox::bus::queue::QueueSettings;
 use stompbox::bus::queue::memory::MemoryQueues;
@@ -16,6 +17,7 @@ use stompbox::hub::Hub;
 use stompbox::location::{Location, LocationSettings, MemoryCluster};
 use stompbox::model::{Incarnation, NodeId};
 use stompbox::store::MemoryStore;
+use stompbox::turns::Turns;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -156,6 +158,8 @@ impl Cluster {
             incoming,
             queues: self.queues.join(),
             store: Arc::new(SimStore::new(self.store.clone(), world(), Arc::clone(fate))),
+            turns: Turns::new(),
+            memory: Memory::new(MemorySettings { bytes_max: 0 }),
         }
     }
 

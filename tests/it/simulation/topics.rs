@@ -237,6 +237,7 @@ async fn publish_to(life: &Life, to: String, name: &str) -> Published {
         destination: to.as_str().into(),
         headers: Vec::new(),
         body: text.clone().into(),
+        network: None,
     };
     crate::support::publisher::publish(&life.broker, topic, text.clone()).await;
     (to, text)
