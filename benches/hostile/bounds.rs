@@ -2,13 +2,13 @@
 //!
 //! The test `documented_attacks` includes this file and judges the committed figures by it. Not here: how they
 //! were measured. Invariant: a figure that is missing or is no number misses its bound, except for the byte
-//! account, which older builds do not have; and a miss is excused only by an entry of [`KNOWN_MISSES`].
+//! account of a build before this one, which has none; and a miss is excused only by an entry of [`KNOWN_MISSES`].
 
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::catalogue::ATTACKS;
+use super::catalogue::{ATTACKS, find};
 use super::tables::{FIGURES, find_row};
 
 /// The p99 of the people during an attack, over that during the same attack on a sink; and that afterwards
@@ -22,6 +22,11 @@ const ACCOUNT_TOLERANCE: f64 = 1_048_576.0;
 /// bytes of them one address or one /48 may have in queues.
 const KEPT_BY: &str = "bytes in queues";
 const KEPT_BYTES: f64 = 96.0 * 1_048_576.0;
+/// The part of the sockets of an attack that the node has to let in at least: one address gets a share of it.
+const NODE_PART: f64 = 0.1;
+/// The build that has a byte account.
+const WITH_ACCOUNT: &str = "after";
+const MIB: f64 = 1_048_576.0;
 /// How long an attack of the acceptance lasts at least, and how soon after it everything has to be as before.
 const SECONDS_MIN: u64 = 60;
 const SETTLE_MAX: u64 = 60;
@@ -35,7 +40,7 @@ pub(crate) enum Bound {
     Ratio,
     /// The p99 afterwards, over that before.
     RatioAfter,
-    /// Memory, newcomers, messages, the byte account, or a node that ended.
+    /// Memory, newcomers, messages, the byte account, an attack that did not happen, or a node that ended.
     Other,
 }
 
@@ -64,8 +69,8 @@ pub(crate) struct KnownMiss {
 /// The ratios that are known to miss their bound. An entry that is kept again has to go.
 pub(crate) const KNOWN_MISSES: &[KnownMiss] = &[];
 
-/// Every bound that a row misses; none when all are kept.
-pub(crate) fn misses(row: &Value) -> Vec<Miss> {
+/// Every bound that a row of a build misses; none when all are kept.
+pub(crate) fn misses(row: &Value, build: &str) -> Vec<Miss> {
     if let Some(error) = row.get("failed").and_then(Value::as_str) {
         return vec![other(format!("the attack could not be measured: {error}"))];
     }
@@ -98,16 +103,81 @@ pub(crate) fn misses(row: &Value) -> Vec<Miss> {
     }
     misses.extend(newcomers(row));
     misses.extend(messages(row));
-    let account = |index: usize| row.pointer(&format!("/account_bytes/{index}"))?.as_f64();
+    misses.extend(account(row, build));
+    misses.extend(attackers(row));
+    misses
+}
+
+/// The byte account: given back afterwards, and known throughout of a build that has one.
+fn account(row: &Value, build: &str) -> Vec<Miss> {
+    let mut misses = Vec::new();
+    let values = [0, 1, 2].map(|index| number(row, &format!("/account_bytes/{index}")));
+    let unanswered = number(row, "/metrics_unanswered");
+    if build == WITH_ACCOUNT {
+        if values.iter().any(|value| value.is_nan()) {
+            misses.push(other("the byte account is not known".to_owned()));
+        }
+        if unanswered != 0.0 {
+            let miss = format!("/metrics was not answered in time, {unanswered} times");
+            misses.push(other(miss));
+        }
+    }
     let kept = match row["attack"] == KEPT_BY {
         true => KEPT_BYTES,
         false => 0.0,
     };
-    if let (Some(before), Some(after)) = (account(0), account(2))
-        && after - before >= kept + ACCOUNT_TOLERANCE
-    {
+    let [before, most, after] = values;
+    if after - before >= kept + ACCOUNT_TOLERANCE {
         let miss = format!("the byte account was at {before}, and is at {after}");
         misses.push(other(miss));
+    }
+    let least = row["attack"].as_str().and_then(find);
+    let least = least.map_or(0.0, |attack| attack.least.account_mib);
+    let most = most / MIB;
+    if build == WITH_ACCOUNT && most < least {
+        let miss = format!("the byte account reached {most:.0} MiB, of at least {least:.0}");
+        misses.push(other(miss));
+    }
+    misses
+}
+
+/// Whether the attack happened, by what the attackers counted.
+fn attackers(row: &Value) -> Vec<Miss> {
+    let Some(attack) = row["attack"].as_str().and_then(find) else {
+        return vec![other("there is no such attack".to_owned())];
+    };
+    let least = attack.least;
+    let held = match row["origin"] == "many" {
+        true => least.held[1],
+        false => least.held[0],
+    } as f64;
+    let mut misses = Vec::new();
+    for (phase, held, attempts) in [("sink", held, 1.0), ("node", held * NODE_PART, held)] {
+        if !row["attackers"][phase].is_object() {
+            misses.push(other(format!(
+                "nothing is known of the attackers at the {phase}"
+            )));
+            continue;
+        }
+        let count = |name: &str| number(row, &format!("/attackers/{phase}/{name}"));
+        for (what, counted, least) in [
+            ("sockets held at a time", count("held_most"), held.max(1.0)),
+            ("connections tried", count("attempts"), attempts.max(1.0)),
+            ("bytes written", count("bytes_written"), 1.0),
+            ("STOMP sessions", count("sessions"), least.sessions as f64),
+            (
+                "requests a second",
+                count("requests") / count("seconds"),
+                least.requests,
+            ),
+        ] {
+            // No number is a miss too.
+            if counted.is_nan() || counted < least {
+                misses.push(other(format!(
+                    "the attackers at the {phase}: {counted:.0} {what}, of at least {least:.0}"
+                )));
+            }
+        }
     }
     misses
 }
@@ -195,7 +265,7 @@ pub(crate) fn objections(figures: &Value, build: &str, known: &[KnownMiss]) -> V
                 continue;
             };
             objections.extend(
-                of_row(row, known)
+                of_row(row, build, known)
                     .into_iter()
                     .map(|it| format!("{name}: {it}")),
             );
@@ -212,9 +282,9 @@ pub(crate) fn objections(figures: &Value, build: &str, known: &[KnownMiss]) -> V
     objections
 }
 
-fn of_row(row: &Value, known: &[KnownMiss]) -> Vec<String> {
+fn of_row(row: &Value, build: &str, known: &[KnownMiss]) -> Vec<String> {
     let mut objections = Vec::new();
-    let misses = misses(row);
+    let misses = misses(row, build);
     let unexcused = misses
         .iter()
         .filter(|miss| excuse(row, miss, known).is_none());

@@ -4,14 +4,16 @@
 //! `cargo bench --bench hostile` starts a node with its default limits for each attack. 200 people chat by direct
 //! messages, in four phases: quiet; while the attackers attack a sink that only reads and drops, so that the
 //! processor time which the attackers take is part of the baseline; while the same attackers attack the node; and
-//! after that. The attackers are a process of the lowest priority. Not here: whether each attacker is answered
+//! after that. The attackers are a process of the lowest priority, which reports what it does. Not here: whether each attacker is answered
 //! as documented (the tests do that). Invariant: a missed bound is printed, and the exit code is 1 unless it is one
 //! of `bounds::KNOWN_MISSES`.
 
 mod arrivals;
+mod attackers;
 mod attacks;
 mod bounds;
 mod catalogue;
+mod counted;
 mod figures;
 mod measure;
 mod newcomers;
@@ -121,6 +123,7 @@ fn child(arguments: &[String]) -> Outcome<ExitCode> {
                 target: target.parse()?,
                 request_bytes: bytes.parse()?,
             };
+            counted::report();
             runtime()?.block_on(attacks::run(name, crowd))?;
         }
         _ => return Err(format!("unknown child: {arguments:?}").into()),
@@ -157,6 +160,7 @@ async fn run(options: Options) -> Outcome<ExitCode> {
     }
     let plan = Plan {
         binary,
+        build: options.label.clone(),
         attack: Duration::from_secs(options.seconds),
         baseline: Duration::from_secs(options.baseline),
         settle: Duration::from_secs(options.settle),
@@ -198,16 +202,19 @@ async fn measure_all(options: &Options, plan: &Plan) -> Outcome<(Vec<Figure>, bo
                     continue;
                 }
             };
-            say_misses(&figure)?;
+            say_misses(&figure, &options.label)?;
             measured.push(figure);
         }
     }
     Ok((measured, failed))
 }
 
-fn say_misses(figure: &Figure) -> Outcome<()> {
+fn say_misses(figure: &Figure, build: &str) -> Outcome<()> {
     let row = figure.json();
-    for miss in bounds::misses(&row) {
+    for phase in ["sink", "node"] {
+        say(&format!("  at the {phase}: {}", row["attackers"][phase]))?;
+    }
+    for miss in bounds::misses(&row, build) {
         let known = bounds::excuse(&row, &miss, KNOWN_MISSES);
         let known = known.map_or(String::new(), |known| {
             format!(" (known, up to {}: {})", known.reached, known.why)

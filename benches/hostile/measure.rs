@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use super::attackers::Attackers;
 use super::bounds::{KNOWN_MISSES, excuse, misses};
 use super::catalogue::Attack;
 use super::newcomers::{Newcomers, Served};
 use super::origin::Origin;
-use super::people::{People, Report};
-use super::server::{Attackers, Node, start_sink};
-use super::support::Outcome;
+use super::people::{People, Phase, Report};
+use super::server::{Account, Node, start_sink};
+use super::support::{Failure, Outcome};
 
 /// How often the memory of the node is looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -26,6 +27,8 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) binary: PathBuf,
+    /// `before` or `after`.
+    pub(crate) build: String,
     /// How long the attack on the node lasts.
     pub(crate) attack: Duration,
     /// How long each of the other phases lasts.
@@ -38,6 +41,7 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug)]
 pub(crate) struct Figure {
     pub(crate) attack: &'static str,
+    build: String,
     pub(crate) origin: Origin,
     quiet: Report,
     pub(crate) sink: Report,
@@ -47,6 +51,10 @@ pub(crate) struct Figure {
     pub(crate) memory: [f64; 3],
     /// Before, at most during, and after the attack, in bytes.
     account: [Option<f64>; 3],
+    /// How often the node did not answer `/metrics` in time, although it was asked several times.
+    unanswered: usize,
+    /// What the attackers did by their own counts: at the sink, and at the node.
+    attackers: [Value; 2],
     pub(crate) newcomers: Served,
     pub(crate) newcomers_after: Served,
     /// How many processors the node used during the attack, on average.
@@ -66,36 +74,46 @@ impl Plan {
         // Whatever is made at the first message is made before anything counts.
         sleep(Duration::from_secs(2)).await;
         let quiet = people.chat(self.baseline).await?;
-        let before = (node.resident_mib()?, node.account_bytes().await);
-        let sink = {
-            let sink = start_sink()?;
-            let _attackers = Attackers::start(attack, origin, sink.address, request_bytes)?;
-            sleep(Duration::from_secs(attack.rise_seconds)).await;
-            people.chat(self.baseline).await?
+        let mut seen = Seen::begin(&node).await?;
+        let sink = start_sink()?;
+        let mut attackers = Attackers::start(attack, origin, sink.address, request_bytes)?;
+        let sink_phase = tokio::select! {
+            phase = rise_and_chat(&people, attack, self.baseline) => phase?,
+            error = attackers.ended() => return Err(error),
         };
+        let at_sink = attackers.stop()?;
+        drop(sink);
         sleep(GRACE).await;
-        let attackers = Attackers::start(attack, origin, node.target.address, request_bytes)?;
         let began = Instant::now();
-        let (phase, highest, cores) = self.under_attack(&node, &people, attack).await?;
+        let mut attackers = Attackers::start(attack, origin, node.target.address, request_bytes)?;
+        let used = node.cpu_seconds()?;
+        let phase = tokio::select! {
+            phase = rise_and_chat(&people, attack, self.attack) => phase?,
+            error = attackers.ended() => return Err(error),
+            error = seen.watch(&node) => return Err(error),
+        };
+        let cores = (node.cpu_seconds()? - used) / began.elapsed().as_secs_f64();
         let ended = Instant::now();
         let load = super::support::report::load();
-        drop(attackers);
+        let at_node = attackers.stop()?;
         sleep(self.settle).await;
         let settled = Instant::now();
         let after_phase = people.chat(self.baseline).await?;
         let after_until = Instant::now();
-        let account_after = node.account_bytes().await;
-        let memory_after = node.resident_mib()?;
+        seen.end(&node).await?;
         sleep(GRACE).await;
         Ok(Figure {
             attack: attack.name,
+            build: self.build.clone(),
             origin,
             quiet: people.report(quiet)?,
-            sink: people.report(sink)?,
+            sink: people.report(sink_phase)?,
             during: people.report(phase)?,
             after: people.report(after_phase)?,
-            memory: [before.0, highest.0, memory_after],
-            account: [before.1, highest.1, account_after],
+            memory: seen.memory,
+            account: seen.account,
+            unanswered: seen.unanswered,
+            attackers: [at_sink, at_node],
             newcomers: newcomers.report(began, ended),
             newcomers_after: newcomers.report(settled, after_until),
             cores,
@@ -115,45 +133,73 @@ impl Plan {
             "failed": error,
         })
     }
+}
 
-    /// The phase under attack, the most memory and account that was seen, and processors used.
-    async fn under_attack(
-        &self,
-        node: &Node,
-        people: &People,
-        attack: &Attack,
-    ) -> Outcome<(super::people::Phase, (f64, Option<f64>), f64)> {
-        let mut highest = (node.resident_mib()?, None);
-        let (began, used) = (Instant::now(), node.cpu_seconds()?);
-        let phase = async {
-            sleep(Duration::from_secs(attack.rise_seconds)).await;
-            people.chat(self.attack).await
+/// The people chat while the attack is at its full strength.
+async fn rise_and_chat(people: &People, attack: &Attack, duration: Duration) -> Outcome<Phase> {
+    sleep(Duration::from_secs(attack.rise_seconds)).await;
+    people.chat(duration).await
+}
+
+/// The memory and the byte account of the node: before the attack, at most during it, and afterwards.
+struct Seen {
+    /// MiB.
+    memory: [f64; 3],
+    account: [Option<f64>; 3],
+    unanswered: usize,
+}
+
+impl Seen {
+    async fn begin(node: &Node) -> Outcome<Self> {
+        let mut seen = Self {
+            memory: [node.resident_mib()?; 3],
+            account: [None; 3],
+            unanswered: 0,
         };
+        seen.account[0] = seen.ask(node).await;
+        Ok(seen)
+    }
+
+    async fn ask(&mut self, node: &Node) -> Option<f64> {
+        let account = node.account().await;
+        self.unanswered += usize::from(account == Account::Unanswered);
+        account.bytes()
+    }
+
+    /// Looks on until the node has ended.
+    async fn watch(&mut self, node: &Node) -> Failure {
+        let highest = &mut self.memory[1];
         let watch = async {
             loop {
                 sleep(LOOK).await;
                 match node.resident_mib() {
-                    Ok(mib) => highest.0 = highest.0.max(mib),
+                    Ok(mib) => *highest = highest.max(mib),
                     Err(error) => return error,
                 }
             }
         };
-        let mut account: Option<f64> = None;
+        let (account, unanswered) = (&mut self.account[1], &mut self.unanswered);
         let ask = async {
             loop {
                 sleep(LOOK * 25).await;
-                let now = node.account_bytes().await;
-                account = [account, now].into_iter().flatten().reduce(f64::max);
+                let now = node.account().await;
+                *unanswered += usize::from(now == Account::Unanswered);
+                *account = [*account, now.bytes()]
+                    .into_iter()
+                    .flatten()
+                    .reduce(f64::max);
             }
         };
-        let phase = tokio::select! {
-            phase = phase => phase?,
-            error = watch => return Err(error),
-            () = ask => return Err("the account is asked for ever".into()),
-        };
-        highest.1 = account;
-        let cores = (node.cpu_seconds()? - used) / began.elapsed().as_secs_f64();
-        Ok((phase, highest, cores))
+        tokio::select! {
+            error = watch => error,
+            () = ask => "the account is asked for ever".into(),
+        }
+    }
+
+    async fn end(&mut self, node: &Node) -> Outcome<()> {
+        self.account[2] = self.ask(node).await;
+        self.memory[2] = node.resident_mib()?;
+        Ok(())
     }
 }
 
@@ -166,7 +212,7 @@ impl Figure {
     /// Whether every bound was kept, or is known to be missed by as much.
     pub(crate) fn is_kept(&self) -> bool {
         let row = self.json();
-        misses(&row)
+        misses(&row, &self.build)
             .iter()
             .all(|miss| excuse(&row, miss, KNOWN_MISSES).is_some())
     }
@@ -184,6 +230,8 @@ impl Figure {
             "ratio": self.ratio(),
             "memory_mib": self.memory,
             "account_bytes": self.account,
+            "metrics_unanswered": self.unanswered,
+            "attackers": { "sink": self.attackers[0], "node": self.attackers[1] },
             "newcomers": self.newcomers.json(),
             "newcomers_after": self.newcomers_after.json(),
             "cores": self.cores,

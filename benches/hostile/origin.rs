@@ -9,8 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 
+use super::counted::{COUNTS, Socket};
 use super::support::Outcome;
 
 /// The proxy that the node trusts.
@@ -88,23 +89,24 @@ pub(crate) struct Place {
 
 impl Place {
     /// A connection from the address of this attacker.
-    pub(crate) async fn open(&self) -> Outcome<TcpStream> {
+    pub(crate) async fn open(&self) -> Outcome<Socket> {
         self.open_with(None).await
     }
 
     /// A connection whose receive buffer has a size, so that what is not read soon waits at the node.
-    pub(crate) async fn open_with(&self, receive_buffer: Option<u32>) -> Outcome<TcpStream> {
+    pub(crate) async fn open_with(&self, receive_buffer: Option<u32>) -> Outcome<Socket> {
         let number = u16::try_from(self.number % ADDRESSES)?;
         let third = (number % 10) << 8 | number;
         self.open_from(third, receive_buffer).await
     }
 
     /// A connection from some /64 of one /56; from the one address when there is only one.
-    pub(crate) async fn open_anywhere(&self) -> Outcome<TcpStream> {
+    pub(crate) async fn open_anywhere(&self) -> Outcome<Socket> {
         self.open_from(u16::from(rand::random::<u8>()), None).await
     }
 
-    async fn open_from(&self, subnet: u16, receive_buffer: Option<u32>) -> Outcome<TcpStream> {
+    async fn open_from(&self, subnet: u16, receive_buffer: Option<u32>) -> Outcome<Socket> {
+        COUNTS.attempts.add(1);
         let socket = TcpSocket::new_v4()?;
         if let Some(bytes) = receive_buffer {
             socket.set_recv_buffer_size(bytes)?;
@@ -118,9 +120,10 @@ impl Place {
             Origin::Many => PROXY,
         };
         socket.bind(SocketAddr::new(from, 0))?;
-        let mut stream = socket.connect(self.target).await?;
+        let stream = socket.connect(self.target).await?;
         // A closed connection leaves no port behind that cannot be used for a minute.
         socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO))?;
+        let mut stream = Socket::new(stream);
         if self.origin == Origin::Many {
             stream.write_all(&head(subnet)).await?;
         }

@@ -1,18 +1,16 @@
-//! The node that is attacked, the sink, and the processes that attack; what the system says of them.
+//! The node that is attacked, and the sink; what the system and `/metrics` say of them.
 //!
-//! Not here: what they are asked. Invariant: every process ends with the value that started it.
+//! Not here: the process that attacks. Invariant: every process ends with the value that started it.
 
-use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::catalogue::Attack;
-use super::origin::{Origin, PROXY};
+use super::origin::PROXY;
 use super::support::process::Process;
 use super::support::{CHILD, Outcome};
 use super::wire::{Target, certify};
@@ -22,6 +20,29 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// The longest body of `xhr_send` that older builds took, and that newer ones take, nearly.
 const REQUEST_BYTES: [usize; 2] = [661_000, 350_000];
+
+/// How long the node has to answer GET `/metrics`, and how often it is asked.
+const METRICS_PATIENCE: Duration = Duration::from_secs(2);
+const METRICS_ATTEMPTS: usize = 3;
+
+/// What a node says of its byte account.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Account {
+    Bytes(f64),
+    /// The build has none.
+    Missing,
+    /// The node answered none of several requests in time.
+    Unanswered,
+}
+
+impl Account {
+    pub(crate) fn bytes(self) -> Option<f64> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Missing | Self::Unanswered => None,
+        }
+    }
+}
 
 /// A running node with its default limits.
 pub(crate) struct Node {
@@ -88,15 +109,19 @@ impl Node {
         Ok((used.0 + used.1) / TICKS_PER_SECOND)
     }
 
-    /// What the byte account of the node counts, in bytes. `None` for a build without one, and when the
-    /// node does not answer in time.
-    pub(crate) async fn account_bytes(&self) -> Option<f64> {
-        let metrics = timeout(Duration::from_secs(2), self.metrics()).await;
-        let metrics = metrics.ok()?.ok()?;
-        metrics.lines().find_map(|line| {
-            let value = line.strip_prefix("budget_used{pool=\"memory\"}")?;
-            value.trim().parse().ok()
-        })
+    /// What the byte account of the node counts. A node that does not answer in time is asked again.
+    pub(crate) async fn account(&self) -> Account {
+        for _ in 0..METRICS_ATTEMPTS {
+            let Ok(Ok(metrics)) = timeout(METRICS_PATIENCE, self.metrics()).await else {
+                continue;
+            };
+            let bytes = metrics.lines().find_map(|line| {
+                let value = line.strip_prefix("budget_used{pool=\"memory\"}")?;
+                value.trim().parse().ok()
+            });
+            return bytes.map_or(Account::Missing, Account::Bytes);
+        }
+        Account::Unanswered
     }
 
     /// How long a body of SockJS may be for this build, nearly: 661 kB, or 350 kB when it refuses those.
@@ -135,7 +160,7 @@ impl Node {
 }
 
 /// Starts this program as another process.
-fn this_program(arguments: &[&str]) -> Outcome<Command> {
+pub(crate) fn this_program(arguments: &[&str]) -> Outcome<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(CHILD).args(arguments);
     Ok(command)
@@ -144,44 +169,4 @@ fn this_program(arguments: &[&str]) -> Outcome<Command> {
 /// A running sink.
 pub(crate) fn start_sink() -> Outcome<Process> {
     Process::start(this_program(&["sink"])?)
-}
-
-/// A process of the lowest priority that attacks for as long as the value lives.
-#[derive(Debug)]
-pub(crate) struct Attackers(Child);
-
-impl Attackers {
-    /// `request_bytes` is how long a body of SockJS may be at the node.
-    pub(crate) fn start(
-        attack: &Attack,
-        origin: Origin,
-        target: SocketAddr,
-        request_bytes: usize,
-    ) -> Outcome<Self> {
-        let program = this_program(&[
-            "attack",
-            attack.name,
-            origin.name(),
-            &target.to_string(),
-            &request_bytes.to_string(),
-        ])?;
-        // SCHED_IDLE gives way at once to what an attacker wakes, as if attackers were on another machine. A process of
-        // nice 19 would first use up its time slice.
-        let child = Command::new("chrt")
-            .args(["--idle", "0"])
-            .arg(program.get_program())
-            .args(program.get_args())
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        Ok(Self(child))
-    }
-}
-
-impl Drop for Attackers {
-    fn drop(&mut self) {
-        // `chrt` becomes the attackers, so this ends them.
-        let _ended = self.0.kill();
-        let _ended = self.0.wait();
-    }
 }

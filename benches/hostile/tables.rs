@@ -1,7 +1,7 @@
 //! The tables of `docs/security.md` about attacks, made from `docs/figures/hostile.json`.
 //!
 //! Not here: how the figures were measured. The test `documented_attacks` includes this file. Invariant: a
-//! table has nothing that is not in the figures or in the catalogue.
+//! table has nothing that is not in the figures or in the catalogue; a row of figures that is missing is called that.
 
 use std::fmt::Write as _;
 
@@ -19,6 +19,9 @@ const BEGIN: &str = "<!-- attacks -->\n";
 const END: &str = "<!-- /attacks -->";
 const ORIGINS: [(&str, &str); 2] = [("one", "one address"), ("many", "50 addresses")];
 const BUILDS: [&str; 2] = ["before", "after"];
+/// What stands in the first cell of a build for an attack without figures, and in the other ones.
+pub(crate) const NOT_MEASURED: &str = "not measured";
+pub(crate) const NO_FIGURE: &str = "–";
 
 /// The document with the tables of these figures; `None` without the markers.
 pub(crate) fn replace(document: &str, figures: &Value) -> Option<String> {
@@ -41,16 +44,21 @@ fn tables(figures: &Value) -> String {
         let _infallible = write!(
             text,
             "\nFrom {words}, before and after:\n\n\
-             | attack | p99, ms | | times the baseline | | MiB at most | | newcomers refused | | lost | |\n\
-             |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+             | attack | p99, ms | | times the baseline | | MiB at most | | of them in the account | | newcomers refused | \
+             | lost | | sockets of attackers at most | |\n\
+             |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
         );
         for attack in ATTACKS {
             let rows = BUILDS.map(|build| find_row(figures, build, attack.name, origin));
-            let cells = [p99, ratio, memory, newcomers, lost];
+            let cells = [p99, ratio, memory, account, newcomers, lost, held];
             let _infallible = write!(text, "| {} |", attack.name);
-            for cell in cells {
+            for (index, cell) in cells.iter().enumerate() {
                 for row in &rows {
-                    let shown = row.and_then(cell).unwrap_or_default();
+                    let missing = match row.is_none() && index == 0 {
+                        true => NOT_MEASURED,
+                        false => NO_FIGURE,
+                    };
+                    let shown = row.and_then(cell).unwrap_or_else(|| missing.to_owned());
                     let _infallible = write!(text, " {shown} |");
                 }
             }
@@ -58,7 +66,8 @@ fn tables(figures: &Value) -> String {
         }
     }
     for build in BUILDS {
-        text.push_str(&foot(figures, build).unwrap_or_default());
+        let missing = || format!("\nFigures {build}: {NOT_MEASURED}.\n");
+        text.push_str(&foot(figures, build).unwrap_or_else(missing));
     }
     text.push_str(&known_misses());
     text
@@ -86,6 +95,9 @@ fn foot(figures: &Value, build: &str) -> Option<String> {
     let figures = figures.get(build)?;
     let machine = figures.get("machine")?.as_str()?;
     let rows = figures.get("rows")?.as_array()?;
+    if rows.is_empty() {
+        return None;
+    }
     let range = |value: &dyn Fn(&Value) -> Option<f64>| {
         let values: Vec<f64> = rows.iter().filter_map(value).collect();
         let low = values.iter().copied().fold(f64::INFINITY, f64::min);
@@ -134,6 +146,17 @@ fn ratio(row: &Value) -> Option<String> {
 
 fn memory(row: &Value) -> Option<String> {
     Some(format!("{:.0}", number(row, "/memory_mib/1")?))
+}
+
+fn account(row: &Value) -> Option<String> {
+    Some(format!(
+        "{:.0}",
+        number(row, "/account_bytes/1")? / 1_048_576.0
+    ))
+}
+
+fn held(row: &Value) -> Option<String> {
+    Some(format!("{}", number(row, "/attackers/node/held_most")?))
 }
 
 fn newcomers(row: &Value) -> Option<String> {

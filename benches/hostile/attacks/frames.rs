@@ -92,22 +92,24 @@ pub(super) async fn transactions(attacker: &mut Attacker) -> Outcome<()> {
     Ok(())
 }
 
-/// Subscriptions that never acknowledge.
+/// Subscriptions that never acknowledge, and large messages to them: at first as many as the burst of a visitor has,
+/// then as often as a visitor may.
 pub(super) async fn unacknowledged(attacker: &mut Attacker) -> Outcome<()> {
+    const TOPICS: usize = 2;
     let mut session = attacker.connected().await?;
-    let mut bytes = Vec::new();
-    for topic in 0..30 {
-        // As many as one session may have to one topic.
-        for number in 0..8 {
-            let frame = format!(
-                "SUBSCRIBE\nid:{topic}-{number}\ndestination:/topic/held.{topic}\nack:client\nprefetch-count:1\n\n\0"
-            );
-            write_frame(&mut session.stream, frame.as_bytes()).await?;
-        }
-        put_text(
-            &mut bytes,
-            &send(&format!("/topic/held.{topic}"), &"x".repeat(8 << 10)),
+    let own = format!("/topic/held.{:016x}", rand::random::<u64>());
+    for topic in 0..TOPICS {
+        // One to each topic: a body that several keep is in memory once.
+        let frame = format!(
+            "SUBSCRIBE\nid:{topic}\ndestination:{own}.{topic}\nack:client\nprefetch-count:1000\n\n\0"
         );
+        write_frame(&mut session.stream, frame.as_bytes()).await?;
     }
-    repeat(session.stream, &bytes, None).await
+    let large = |topic: usize| send(&format!("{own}.{topic}"), &"x".repeat(60_000));
+    for number in 0..30 {
+        write_frame(&mut session.stream, &large(number % TOPICS)).await?;
+    }
+    let mut bytes = Vec::new();
+    put_text(&mut bytes, &large(0));
+    repeat(session.stream, &bytes, Some(Duration::from_millis(300))).await
 }

@@ -4,7 +4,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep};
 
 use super::put_text;
-use super::{Attacker, Outcome, SESSIONS, Session, drain, repeat, send, upgrade, write_frame};
+use super::{
+    Attacker, Outcome, SESSIONS, SOCKETS, Session, drain, repeat, send, upgrade, write_frame,
+};
 
 /// New queues: as many as the sessions of one visitor may consume, again and again, and one by each SEND.
 pub(super) async fn queues(attacker: &mut Attacker) -> Outcome<()> {
@@ -75,11 +77,30 @@ pub(super) async fn bytes_in_queues(attacker: &mut Attacker) -> Outcome<()> {
     repeat(session.stream, &bytes, None).await
 }
 
-/// Topics with long names without end.
+/// Topics with long names: of some attackers without end, of the others as many as each of their sessions may have, which
+/// are kept.
 pub(super) async fn subscriptions(attacker: &mut Attacker) -> Outcome<()> {
-    let mut session = attacker.connected().await?;
-    for number in 0..10_000 {
-        let (id, name) = (format!("{number:0>128}"), format!("{number:0>240}"));
+    let number = attacker.place.number;
+    if number < SOCKETS {
+        let mut session = attacker.connected().await?;
+        return subscribe(&mut session, 10_000, number).await;
+    }
+    let mut sessions = JoinSet::new();
+    for index in 0..SESSIONS {
+        let mut session = soft(attacker).await?;
+        subscribe(&mut session, 255, number * SESSIONS + index).await?;
+        sessions.spawn_local(drain(session.stream));
+    }
+    while sessions.join_next().await.is_some() {}
+    Ok(())
+}
+
+async fn subscribe(session: &mut Session, count: usize, own: usize) -> Outcome<()> {
+    for number in 0..count {
+        let (id, name) = (
+            format!("{number:0>128}"),
+            format!("{own:0>120}{number:0>120}"),
+        );
         let frame = format!("SUBSCRIBE\nid:{id}\ndestination:/topic/{name}\n\n\0");
         write_frame(&mut session.stream, frame.as_bytes()).await?;
     }

@@ -4,15 +4,20 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep};
 
-use super::{Attacker, Crowd, Outcome, PAUSE, SMALL_BUFFER, Session, drain, send, write_frame};
+use super::{
+    Attacker, COUNTS, Crowd, Outcome, PAUSE, SMALL_BUFFER, Session, drain, send, write_frame,
+};
 
 /// As much text as one message may have.
 const EMOJI: usize = 4_000;
-/// How many clients of one address read the long export, and how many read one of their own.
-const EXPORTS: usize = 60;
-/// How many messages each writer stores, within the burst of a visitor. An export has those of both visitors of a pair,
-/// and the long one those of all its writers.
+/// How many clients read the long export.
+const LONG_EXPORTS: [usize; 2] = [60, 150];
+/// How many read an export of their own: together more than one address may have of the byte account.
+const OWN_EXPORTS: [usize; 2] = [640, 800];
+/// How many messages each writer stores for the long export, within the burst of a visitor, and for their own, which has
+/// those of both visitors of a pair.
 const MESSAGES: usize = 60;
+const OWN_MESSAGES: usize = 20;
 
 /// Slow readers of one long export, and as many of shorter ones, each of another visitor.
 pub(super) async fn slow_exports(crowd: Crowd) -> Outcome<()> {
@@ -40,13 +45,13 @@ async fn shared_export(crowd: Crowd) {
         writer.place.prepares = true;
         writers.spawn_local(async move {
             let session = writer.connected().await?;
-            write(session, &user).await
+            write(session, &user, MESSAGES).await
         });
     }
     while writers.join_next().await.is_some() {}
     let token = reader.token;
     let mut readers = JoinSet::new();
-    for number in 0..crowd.origin.sockets(EXPORTS) {
+    for number in 0..crowd.origin.pick(LONG_EXPORTS) {
         let mut attacker = crowd.attacker(number);
         attacker.token.clone_from(&token);
         readers.spawn_local(async move { read_again(&attacker).await });
@@ -57,7 +62,7 @@ async fn shared_export(crowd: Crowd) {
 /// Visitors in pairs store messages for one another, and then each of them reads their own export slowly.
 async fn own_exports(crowd: Crowd) {
     let mut pairs = JoinSet::new();
-    for pair in 0..crowd.origin.sockets(EXPORTS) / 2 {
+    for pair in 0..crowd.origin.pick(OWN_EXPORTS) / 2 {
         let (one, other) = (crowd.attacker(2 * pair), crowd.attacker(2 * pair + 1));
         pairs.spawn_local(async move {
             let (one, other) = loop {
@@ -81,7 +86,10 @@ async fn stored(mut one: Attacker, mut other: Attacker) -> Outcome<(Attacker, At
     let (first, second) = (one.connected().await?, other.connected().await?);
     let (to_first, to_second) = (first.user.clone(), second.user.clone());
     // Both stay until both have written: nobody writes to a visitor who is away.
-    let (first, second) = tokio::join!(write(first, &to_second), write(second, &to_first));
+    let (first, second) = tokio::join!(
+        write(first, &to_second, OWN_MESSAGES),
+        write(second, &to_first, OWN_MESSAGES)
+    );
     drop((first?, second?));
     for attacker in [&mut one, &mut other] {
         attacker.place.prepares = false;
@@ -90,12 +98,12 @@ async fn stored(mut one: Attacker, mut other: Attacker) -> Outcome<(Attacker, At
 }
 
 /// Writes to another visitor, within the burst of one.
-async fn write(mut session: Session, to: &str) -> Outcome<Session> {
+async fn write(mut session: Session, to: &str, messages: usize) -> Outcome<Session> {
     let errors = b"SUBSCRIBE\nid:e\ndestination:/user/queue/errors\n\n\0";
     write_frame(&mut session.stream, errors).await?;
     let message = "\u{1f600}".repeat(EMOJI);
     let body = format!("{{\"to\":\"{to}\",\"message\":\"{message}\"}}");
-    for _ in 0..MESSAGES {
+    for _ in 0..messages {
         write_frame(&mut session.stream, &send("/app/chat.send", &body)).await?;
         sleep(PAUSE * 2).await;
     }
@@ -106,7 +114,9 @@ async fn write(mut session: Session, to: &str) -> Outcome<Session> {
 /// Reads the export again and again.
 async fn read_again(attacker: &Attacker) {
     loop {
-        let _closed = slow_export(attacker).await;
+        if slow_export(attacker).await.is_err() {
+            COUNTS.refused.add(1);
+        }
         sleep(PAUSE * 20).await;
     }
 }
@@ -118,6 +128,7 @@ async fn slow_export(attacker: &Attacker) -> Outcome<()> {
         "GET /api/v1/me/export HTTP/1.1\r\nHost: x\r\nAuthorization: Visitor {token}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await?;
+    COUNTS.requests.add(1);
     let mut bytes = [0; 1_000];
     while stream.read(&mut bytes).await? > 0 {
         sleep(Duration::from_millis(100)).await;

@@ -12,13 +12,13 @@ use super::{Attacker, Outcome, send, write_frame};
 /// How often all first requests are sent: a node waits ten seconds for them.
 const ROUND: Duration = Duration::from_secs(6);
 
-/// A head that arrives one byte at a time.
+/// A head that arrives one byte every two seconds. A node waits ten seconds for it.
 pub(super) async fn slow_head(attacker: &mut Attacker) -> Outcome<()> {
     let mut stream = attacker.place.open().await?;
     stream.write_all(b"GET /ws-chat HTTP/1.1\r\n").await?;
     loop {
         stream.write_all(b"x").await?;
-        sleep(Duration::from_millis(500)).await;
+        sleep(Duration::from_secs(2)).await;
     }
 }
 

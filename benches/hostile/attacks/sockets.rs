@@ -5,7 +5,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::{Attacker, Outcome, PATIENCE, SESSIONS, drain, repeat};
+use super::{Attacker, COUNTS, Outcome, PATIENCE, SESSIONS, drain, repeat};
 
 /// A message in empty fragments without end.
 pub(super) async fn fragments(attacker: &mut Attacker) -> Outcome<()> {
@@ -58,8 +58,13 @@ pub(super) async fn held(attacker: &mut Attacker) -> Outcome<()> {
         let mut attacker = attacker.clone();
         held.spawn_local(async move {
             loop {
-                if let Ok(session) = attacker.connected().await {
-                    let _closed = drain(session.stream).await;
+                match attacker.connected().await {
+                    Ok(session) => {
+                        let _closed = drain(session.stream).await;
+                    }
+                    Err(_refused) => {
+                        COUNTS.refused.add(1);
+                    }
                 }
                 sleep(PATIENCE / 2).await;
             }
