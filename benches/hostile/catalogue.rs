@@ -127,7 +127,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     )
     .rises(15)
     .held(1_200, 2_500)
-    .account_mib(150.0),
+    .account_mib(300.0),
     attack(
         "abandoned SockJS sessions",
         "SockJS sessions are opened as fast as they are answered, and never asked again",
@@ -250,7 +250,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         "as many sessions as get in, which do nothing: 10,500 try from one address, more than its share under a file \
          limit of 20,000, and 19,500 from many",
     )
-    .rises(8)
+    .rises(15)
     .held(9_000, 15_000)
     .sessions(2_000),
     attack(
@@ -259,7 +259,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
          send GET `/metrics` in the same moment; again and again",
     )
     .rises(6)
-    .held(7_000, 15_000)
+    .held(5_000, 12_000)
     .requests(100.0),
     attack(
         "coming and going",
@@ -304,7 +304,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     .rises(4)
     .held(220, 550)
     .sessions(250)
-    .account_mib(200.0),
+    .account_mib(300.0),
     attack(
         "never reading",
         "subscribers who send 30 kB messages to themselves and never read, in 1,050 sessions from one address and \
