@@ -163,7 +163,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         "heads of requests arrive one byte in two seconds, on as many sockets as get in: 10,500 try from one address \
          and 19,500 from many",
     )
-    .rises(8)
+    .rises(15)
     .held(8_000, 15_000)
     .account_mib(250.0),
     Attack {
@@ -283,7 +283,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
         "WebSocket messages of 60 kB whose last byte is withheld, in 6,600 sessions from one address and 16,500 from \
          many",
     )
-    .rises(8)
+    .rises(12)
     .held(5_500, 13_000)
     .sessions(2_000)
     .account_mib(300.0),

@@ -70,6 +70,8 @@ const FAN_OUT_READERS: [usize; 2] = [1_000, 2_500];
 const AFTER_ERROR: [usize; 2] = [300, 750];
 /// How many sockets send their first request in the same moment.
 const FIRST_REQUESTS: [usize; 2] = [7_900, 19_500];
+/// How many attackers start before those that started get their next turn.
+const STARTED_AT_ONCE: usize = 50;
 /// The pause between the steps of an attack that builds something up.
 const PAUSE: Duration = Duration::from_millis(5);
 /// How long an attacker who was refused waits before the next attempt.
@@ -179,6 +181,10 @@ impl Crowd {
         let mut attackers = JoinSet::new();
         let times = u32::try_from(count / BUSY_ATTACKERS)?.max(1);
         for number in 0..count {
+            // The first of thousands do more than connect before the last ones come.
+            if number % STARTED_AT_ONCE == 0 {
+                yield_now().await;
+            }
             let mut attacker = self.attacker(number);
             attackers.spawn_local(async move {
                 loop {
