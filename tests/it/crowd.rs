@@ -1,24 +1,29 @@
-//! A crowd behind one address, with the defaults: pages, CONNECT, chat, sign-ins and refreshes, and nobody
-//! is refused. And what makes everybody one network by mistake is said.
+//! A crowd behind one address, with a fifth of the people that the defaults are for and a fifth of every limit: pages,
+//! REST, CONNECT, chat, sign-ins, refreshes and cuts, and nobody is refused. And what makes everybody one network by
+//! mistake is said.
 //!
-//! Not here: one client that wants too much (`hostile_clients`).
+//! Not here: one client that wants too much (`hostile_clients`). Invariant: each limit that the table of rates in
+//! `docs/security.md` sizes for 5,000 people is used here as far as that table says that they need it.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+mod person;
 
-use futures_util::StreamExt as _;
-use futures_util::stream;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
 
-use crate::support::api::call;
+use self::person::{Person, files_of_the_page};
+use crate::support::api::{PASSWORD, call, call_from};
+use crate::support::bystanders::newcomer_talks;
 use crate::support::client::{Client, Opening, get};
 use crate::support::node::Node;
 
 /// The defaults are for 5,000 people behind one address. There are a fifth as many here, and they have a fifth
 /// of every limit that a network has a part of.
-const PEOPLE: usize = 1_000;
+const PART: usize = 5;
+const PEOPLE: usize = 5_000 / PART;
 const FIFTHS: [(&str, &str); 14] = [
     ("CONNECT_BURST", "4000"),
     ("CONNECT_PER_NET", "4000"),
@@ -36,138 +41,156 @@ const FIFTHS: [(&str, &str); 14] = [
     ("WS_MAX_CONNECTIONS", "20000"),
 ];
 
-/// How many are under way at a time, as over the first seconds of an event.
-const AT_ONCE: usize = 200;
+/// Over this time they arrive, evenly, and over the same time they all load the page again: a minute in all, for 12 requests
+/// of REST each.
+const ARRIVING: Duration = Duration::from_secs(30);
 
-/// All have arrived by then.
+/// All have arrived by then, also on a machine that is busy.
 const ARRIVED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Each writes ten messages a minute.
 const MESSAGE_EVERY: Duration = Duration::from_secs(6);
-const MESSAGES: u32 = 2;
 
-/// One in so many signs in.
-const SIGNS_IN: usize = 50;
+/// Of those who sign in so many make their account here: what `REGISTER_PER_NET` lets through. The others have one.
+const REGISTERED: usize = 60;
 
-/// One in so many loads the page a second time.
-const REFRESHES: usize = 10;
+/// How often all are cut off and come back at once. With the arrival and the second load each has sent five CONNECTs by
+/// then, the last three thousand of them in a few seconds.
+const CUTS: usize = 3;
 
-/// Everything that the page loads: what its HTML names, and what those modules import.
-async fn files_of_the_page(at: SocketAddr) -> Vec<String> {
-    let mut files = vec!["/".to_owned()];
-    let mut next = 0;
-    while let Some(path) = files.get(next).cloned() {
-        next += 1;
-        let (status, text) = get(at, &path).await;
-        assert_eq!(status, 200, "{path}: {text}");
-        for word in text.split(['"', '\'']) {
-            let name = word.strip_prefix("./").or(word.strip_prefix("/assets/"));
-            let Some(name) = name.filter(|name| name.contains('.')) else {
-                continue;
-            };
-            let file = format!("/assets/{name}");
-            if !files.contains(&file) {
-                files.push(file);
+/// Those who sign in and do not register here have made their account elsewhere before.
+async fn register_elsewhere(node: &Node, people: &[Person]) {
+    let known = people.iter().filter_map(Person::account).skip(REGISTERED);
+    for (number, email) in known.enumerate() {
+        let from = Ipv4Addr::new(127, 0, 1, u8::try_from(number / REGISTERED + 1).unwrap());
+        let account = json!({"email": email, "password": PASSWORD, "name": "One"});
+        let path = "/api/v1/auth/register";
+        let answer = call_from(
+            Some(from),
+            node.address(),
+            "POST",
+            path,
+            &[],
+            Some(&account),
+        );
+        answer.await.expect(201);
+    }
+}
+
+/// Each arrives in their moment: the page with its files, REST, perhaps an account, a session.
+async fn all_arrive(people: &mut [Person], files: &[String]) {
+    let began = Instant::now();
+    let arriving = people
+        .iter_mut()
+        .enumerate()
+        .map(|(number, person)| async move {
+            sleep_until(began + ARRIVING * number as u32 / PEOPLE as u32).await;
+            person.load(files).await;
+            person.become_visitor().await;
+            person.ask_rest().await;
+            person.connect().await;
+            person.sign_in_first(REGISTERED).await;
+        });
+    join_all(arriving).await;
+    let arrived = began.elapsed();
+    eprintln!("{PEOPLE} people arrived in {arrived:?}");
+    assert!(arrived < ARRIVED_WITHIN, "{arrived:?}");
+}
+
+/// All say hello in the same moment, which leaves nothing in the bucket of their network.
+async fn all_say_hello(people: &mut [Person]) {
+    let began = Instant::now();
+    join_all(people.iter_mut().map(|person| person.say("hello"))).await;
+    eprintln!("{PEOPLE} said hello in {:?}", began.elapsed());
+}
+
+/// Each writes ten messages a minute, and in the midst of it loads the page again, those who have an account signing in
+/// again.
+async fn all_chat_and_refresh(people: &mut [Person], files: &[String]) {
+    let began = Instant::now();
+    let chatting = people
+        .iter_mut()
+        .enumerate()
+        .map(|(number, person)| async move {
+            let refresh_at = began + ARRIVING * number as u32 / PEOPLE as u32;
+            let first = began + MESSAGE_EVERY * number as u32 / PEOPLE as u32;
+            let messages = (ARRIVING.as_secs() / MESSAGE_EVERY.as_secs()) as u32;
+            let mut has_refreshed = false;
+            for count in 0..=messages {
+                let next = first + MESSAGE_EVERY * count;
+                if !has_refreshed && (refresh_at <= next || count == messages) {
+                    sleep_until(refresh_at).await;
+                    person.load(files).await;
+                    person.ask_csrf().await;
+                    person.ask_rest().await;
+                    person.connect().await;
+                    person.sign_in_again().await;
+                    has_refreshed = true;
+                }
+                if count < messages {
+                    sleep_until(next).await;
+                    person.say(&format!("message {count}")).await;
+                }
             }
-        }
-    }
-    files
+        });
+    join_all(chatting).await;
+    eprintln!(
+        "{PEOPLE} chatted and loaded the page again in {:?}",
+        began.elapsed()
+    );
 }
 
-/// Loads all files on one connection, as a browser does.
-async fn load(at: SocketAddr, files: &[String]) {
-    let mut stream = TcpStream::connect(at).await.unwrap();
-    for (index, path) in files.iter().enumerate() {
-        let close = match index + 1 == files.len() {
-            true => "Connection: close\r\n",
-            false => "",
-        };
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {at}\r\n{close}\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
+/// The connections of all end in the same moment, and all come back at once.
+async fn all_are_cut_off_and_come_back(people: &mut [Person]) {
+    for person in people.iter_mut() {
+        person.is_cut_off();
     }
-    let mut answers = Vec::new();
-    stream.read_to_end(&mut answers).await.unwrap();
-    let answers = String::from_utf8_lossy(&answers);
-    let loaded = answers.matches("HTTP/1.1 200 OK\r\n").count();
-    assert_eq!(loaded, files.len(), "{files:?}");
-}
-
-/// One person who comes: the page with its files, perhaps an account, a session.
-async fn arrive(at: SocketAddr, number: usize, files: &[String]) -> Client {
-    load(at, files).await;
-    if number.is_multiple_of(SIGNS_IN) {
-        sign_in(at, number).await;
-    }
-    let mut client = Client::connect(at).await;
-    client.subscribe("/user/queue/messages").await;
-    client
-}
-
-/// Writes ten messages a minute, each of which is accepted.
-async fn chat(client: &mut Client, number: usize) {
-    let began = tokio::time::Instant::now() + MESSAGE_EVERY * number as u32 / PEOPLE as u32;
-    for count in 0..MESSAGES {
-        tokio::time::sleep_until(began + MESSAGE_EVERY * count).await;
-        let user = client.user().to_owned();
-        let receipt = client.say(&user, &format!("{count} of {number}")).await;
-        let mut answers = [client.frame().await, client.frame().await];
-        answers.sort_by_key(|frame| frame.command.clone());
-        let [message, receipted] = answers;
-        assert_eq!(message.command, "MESSAGE", "{message:?}");
-        assert_eq!(receipted.receipt(), receipt, "{receipted:?}");
-    }
-}
-
-async fn sign_in(at: SocketAddr, number: usize) {
-    let email = format!("crowd-{number}@example.com");
-    let account =
-        json!({"email": email, "password": "correct horse battery staple", "name": "One"});
-    // The hashes of passwords have a queue of their own; a client that is told to wait waits.
-    for path in ["/api/v1/auth/register", "/api/v1/auth/login"] {
-        let began = Instant::now();
-        loop {
-            let answer = call(at, "POST", path, &[], Some(&account)).await;
-            if answer.status < 300 {
-                break;
-            }
-            assert_eq!(answer.body["code"], "overloaded", "{path}: {answer:?}");
-            assert!(began.elapsed() < Duration::from_secs(60), "{path}");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    }
+    let began = Instant::now();
+    join_all(people.iter_mut().map(Person::connect)).await;
+    eprintln!("{PEOPLE} were back in {:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_behind_one_address_is_served() {
     let node = Node::start("crowd", &FIFTHS).await;
-    let at = node.address();
-    let files = files_of_the_page(at).await;
+    let files = files_of_the_page(node.address()).await;
     assert!(files.len() > 10, "{files:?}");
-    let began = Instant::now();
-    let crowd = stream::iter(0..PEOPLE).map(|number| arrive(at, number, &files));
-    let mut crowd: Vec<Client> = crowd.buffer_unordered(AT_ONCE).collect().await;
-    let arrived = began.elapsed();
-    eprintln!("{PEOPLE} people arrived in {arrived:?}");
-    assert!(arrived < ARRIVED_WITHIN, "{arrived:?}");
-    let chatting = crowd.iter_mut().enumerate();
-    futures_util::future::join_all(chatting.map(|(number, client)| chat(client, number))).await;
-    for client in crowd.iter_mut().step_by(REFRESHES) {
-        let secret = client.secret().to_owned();
-        load(at, &files).await;
-        *client = Client::open(at).await;
-        let connected = client.connect_as(&[("visitor-token", &secret)]).await;
-        assert_eq!(connected.command, "CONNECTED", "{connected:?}");
+    let people = (0..PEOPLE).map(|number| Person::new(node.address(), number));
+    let mut people: Vec<Person> = people.collect();
+    register_elsewhere(&node, &people).await;
+    all_arrive(&mut people, &files).await;
+    all_say_hello(&mut people).await;
+    all_chat_and_refresh(&mut people, &files).await;
+    for _ in 0..CUTS {
+        all_are_cut_off_and_come_back(&mut people).await;
     }
-    // All of them are still there, and a newcomer from elsewhere comes in.
-    for client in &mut crowd {
-        client.subscribe("/topic/hall").await;
+    // All of them are still there, and a newcomer from elsewhere comes in and talks.
+    for person in &mut people {
+        person.subscribe("/topic/hall").await;
     }
-    let elsewhere = Opening {
-        from: Some(Ipv4Addr::new(127, 0, 0, 9)),
-        ..Opening::default()
-    };
-    let newcomer = Client::try_open(at, &elsewhere).await;
-    assert!(newcomer.is_ok(), "{:?}", newcomer.err());
+    newcomer_talks(&node, Ipv4Addr::new(127, 0, 0, 9)).await;
+}
+
+#[test]
+fn the_limits_of_the_scaled_crowd_are_a_fifth_of_the_defaults() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    for (name, fifth) in FIFTHS {
+        let row = text
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{name}`")));
+        let row = row.unwrap_or_else(|| panic!("{name} has no row"));
+        let default = row.split('|').nth(2).unwrap().trim().trim_matches('`');
+        let of_default = match default.parse::<usize>() {
+            Ok(number) => (number / PART).to_string(),
+            // In whole MiB.
+            Err(_) => {
+                assert_eq!(default, "1GiB", "{name}");
+                format!("{}MiB", 1_024_usize.div_ceil(PART))
+            }
+        };
+        assert_eq!(fifth, of_default, "{name}");
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ mod raw;
 mod stomp;
 mod stomp_guard;
 mod streaming;
-mod talker;
+pub(crate) mod talker;
 mod websocket;
 
 #[path = "../../examples/sockjs_services.rs"]

@@ -25,7 +25,7 @@ pub(super) const TRANSPORTS: [&str; 6] = [
 
 /// One session.
 #[derive(Debug)]
-pub(super) struct Talker {
+pub(crate) struct Talker {
     address: SocketAddr,
     pub(super) url: String,
     transport: &'static str,
@@ -37,7 +37,7 @@ pub(super) struct Talker {
 
 impl Talker {
     /// Opens a session with these headers in every request.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         address: SocketAddr,
         transport: &'static str,
         headers: &[&str],
@@ -65,7 +65,7 @@ impl Talker {
     }
 
     /// Sends messages in one request.
-    pub(super) async fn send(&mut self, messages: &[&str]) {
+    pub(crate) async fn send(&mut self, messages: &[&str]) {
         let body = serde_json::to_string(messages).unwrap();
         if let Some(socket) = &mut self.socket {
             return socket.send(Message::text(body)).await.unwrap();
@@ -133,7 +133,7 @@ impl Talker {
     }
 
     /// The next message; a frame that holds none is given as it is.
-    pub(super) async fn message(&mut self) -> String {
+    pub(crate) async fn message(&mut self) -> String {
         loop {
             if let Some(message) = self.heard.pop_front() {
                 return message;
@@ -147,7 +147,7 @@ impl Talker {
     }
 
     /// CONNECT, and the CONNECTED that comes of it.
-    pub(super) async fn connect(&mut self, more: &str) -> String {
+    pub(crate) async fn connect(&mut self, more: &str) -> String {
         let connect = format!("CONNECT\naccept-version:1.2\n{more}\n\0");
         self.send(&[&connect]).await;
         let connected = self.message().await;

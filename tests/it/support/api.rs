@@ -2,12 +2,12 @@
 //!
 //! Not a library's: nothing is followed, repeated or guarded. Every wait ends by itself.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 use tokio::time::timeout;
 
 /// How long an answer may take. Generous: the machine may be busy with other tests.
@@ -69,6 +69,18 @@ pub(crate) async fn call(
     headers: &[(&str, &str)],
     body: Option<&Value>,
 ) -> Answered {
+    call_from(None, at, method, path, headers, body).await
+}
+
+/// The same from this address of this machine.
+pub(crate) async fn call_from(
+    from: Option<Ipv4Addr>,
+    at: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Option<&Value>,
+) -> Answered {
     let body = body.map(Value::to_string).unwrap_or_default();
     let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n");
     if !body.is_empty() {
@@ -79,7 +91,11 @@ pub(crate) async fn call(
     }
     request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
     let exchange = async {
-        let mut stream = TcpStream::connect(at).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        if let Some(from) = from {
+            socket.bind((from, 0).into()).unwrap();
+        }
+        let mut stream = socket.connect(at).await.unwrap();
         // A server that refuses early may not read all of it.
         let _ = stream.write_all(request.as_bytes()).await;
         let mut answer = Vec::new();
