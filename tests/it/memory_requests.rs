@@ -26,6 +26,11 @@ const MEMORY_LIMIT: f64 = (64 << 20) as f64;
 /// One address may hold half of what visitors may.
 const SHARE: f64 = MEMORY_LIMIT * 7.0 / 8.0 / 2.0;
 
+/// How many bytes become resident for a byte of the share: an allocator rounds up and keeps pages. 1.22 were measured. What
+/// an idle node has, 42 MiB in this profile, is not in the account, and a limit of 64 MiB is not much more: so the
+/// process as a whole, with 76 MiB, is not below its limit here.
+const RESIDENT_PART: f64 = 4.0 / 3.0;
+
 /// What the newcomers and the readers of metrics may hold whose sockets are still being closed.
 const OBSERVERS: f64 = ((4 * 34) << 10) as f64;
 
@@ -118,6 +123,7 @@ async fn withheld_sockjs_bodies_have_the_share_of_one_address() {
     let node = start(&[("OUTBOX_STALL", "60s")]).await;
     newcomer_talks(&node, NEWCOMER).await;
     let before = used(&node).await;
+    let resident_before = metric(&node, "process_resident_memory_bytes ").await;
     let (path, stream) = session(&node, "withheld").await;
     let body = vec![b'x'; LENGTH - 1];
     let mut sockets = Vec::new();
@@ -135,8 +141,6 @@ async fn withheld_sockjs_bodies_have_the_share_of_one_address() {
         assert!(began.elapsed() < PATIENCE, "the bodies are not leased");
         sleep(Duration::from_millis(20)).await;
     }
-    let resident = metric(&node, "process_resident_memory_bytes ").await;
-    assert!(resident < 2.0 * MEMORY_LIMIT, "{resident} bytes");
     newcomer_talks(&node, NEWCOMER).await;
     // Sockets that were refused have left some room, for one or two.
     let mut refused = String::new();
@@ -150,6 +154,8 @@ async fn withheld_sockjs_bodies_have_the_share_of_one_address() {
     assert!(refused.contains("retry-after: "), "{refused}");
     let held = used(&node).await - before;
     assert!(held <= SHARE + OBSERVERS, "{held} bytes");
+    let grown = metric(&node, "process_resident_memory_bytes ").await - resident_before;
+    assert!(grown <= SHARE * RESIDENT_PART, "{grown} bytes resident");
     drop((sockets, stream));
     newcomer_talks(&node, NEWCOMER).await;
     returns_to(&node, before).await;

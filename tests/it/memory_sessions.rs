@@ -21,6 +21,9 @@ const MIB: f64 = 1_048_576.0;
 const LIMIT: f64 = 192.0 * MIB;
 const SHARE: f64 = LIMIT * 7.0 / 16.0;
 
+/// What the readers of metrics may hold beside it, whose sockets are still being closed.
+const OBSERVERS: f64 = ((4 * 34) << 10) as f64;
+
 const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 async fn node(more: &[(&'static str, &'static str)]) -> Node {
@@ -151,7 +154,10 @@ async fn frames_without_an_end_are_refused_at_the_share_of_their_network() {
     };
     assert!(is_about_memory(&refused), "{refused:?}");
     let held = used(&node).await - before;
-    assert!((SHARE * 0.8..LIMIT * 0.6).contains(&held), "{held}");
+    assert!(
+        (SHARE * 0.8..SHARE + OBSERVERS).contains(&held),
+        "{held} of {SHARE}"
+    );
     neighbour_is_served(&node).await;
     bystanders.talk("frames without an end").await;
     drop(attackers);
@@ -183,7 +189,10 @@ async fn transactions_are_refused_at_the_share_of_their_network() {
     };
     assert!(is_about_memory(&refused), "{refused:?}");
     let held = used(&node).await - before;
-    assert!((SHARE * 0.8..LIMIT * 0.6).contains(&held), "{held}");
+    assert!(
+        (SHARE * 0.8..SHARE + OBSERVERS).contains(&held),
+        "{held} of {SHARE}"
+    );
     neighbour_is_served(&node).await;
     bystanders.talk("transactions").await;
     drop(attackers);
@@ -254,7 +263,10 @@ async fn readers_that_acknowledge_nothing_are_cut_at_the_share_of_their_network(
     };
     assert_eq!(code, 4490);
     let held = used(&node).await - before;
-    assert!(held < LIMIT * 0.6, "{held}");
+    assert!(
+        (SHARE * 0.8..SHARE + OBSERVERS).contains(&held),
+        "{held} of {SHARE}"
+    );
     neighbour_is_served(&node).await;
     bystanders.talk("windows").await;
     drop(attackers);
