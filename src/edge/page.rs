@@ -122,4 +122,14 @@ mod tests {
         assert_eq!(response.status(), StatusCode::NOT_MODIFIED);
         assert!(serve("/assets/../Cargo.toml", &headers).is_none());
     }
+
+    #[tokio::test]
+    async fn answers_share_the_bytes_of_a_file() {
+        for asset in ASSETS {
+            let response = serve(asset.path, &HeaderMap::new()).unwrap();
+            let body = axum::body::to_bytes(response.into_body(), usize::MAX).await;
+            let body = body.unwrap();
+            assert_eq!(body.as_ptr(), asset.content.as_ptr(), "{}", asset.path);
+        }
+    }
 }

@@ -260,3 +260,26 @@ impl From<UserRecord> for Recipient {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remembered_recipients_are_bounded() {
+        let recipients = Recipients::new();
+        let before = recipients.before();
+        for number in 0..2 * USERS_MAX {
+            let user_id: UserId = format!("user_{number}").parse().unwrap();
+            let recipient = Recipient {
+                user_id: user_id.clone(),
+                standing: Standing::Firm { taken_at: None },
+                kind: Kind::Member,
+                dm_policy: DmPolicy::default(),
+                keep: None,
+            };
+            recipients.note(&user_id, &recipient, UnixMillis(1), &before);
+        }
+        assert!(recipients.known.len() <= USERS_MAX);
+    }
+}

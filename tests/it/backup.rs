@@ -188,6 +188,32 @@ async fn a_backup_overwrites_nothing_and_names_what_it_does_not_hold() {
 }
 
 #[tokio::test]
+async fn a_backup_without_room_leaves_no_part_of_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    store_with(&data.join("stompbox.db"), 3).await;
+    // No file of this process may become longer than 64 KiB (128 KiB for some shells), less than the copy has, which is
+    // the same to it as a disk without room.
+    let script = "ulimit -f 128; trap '' XFSZ; exec \"$@\"";
+    let output = Command::new("/bin/sh")
+        .env_clear()
+        .args(["-c", script, "sh", env!("CARGO_BIN_EXE_stompbox")])
+        .args(["--config", "/dev/null", "--data-dir"])
+        .arg(&data)
+        .arg("backup")
+        .arg(folder.path().join("copy.db"))
+        .output()
+        .await
+        .unwrap();
+    refused(&output);
+    assert_eq!(names(folder.path()), ["data".to_owned()].into());
+    let kept = names(&data);
+    let aside = kept.iter().find(|name| name.contains(".new"));
+    assert_eq!(aside, None);
+}
+
+#[tokio::test]
 async fn a_restored_store_begins_anew_and_what_was_there_is_put_away() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path();

@@ -1,6 +1,6 @@
 //! Documents: links that lead somewhere, invariants with their tests, a reason per dependency.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::files::{self, File};
 
@@ -72,10 +72,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn what_a_document_says_is_held_by_tests_that_exist() {
-    let tests: BTreeSet<String> = files::rust()
-        .iter()
-        .flat_map(|file| function_names(&file.text))
-        .collect();
+    let tests = tests();
     let mut unknown = Vec::new();
     for document in documents() {
         for names in document.text.split("Held by ").skip(1) {
@@ -94,17 +91,24 @@ fn what_a_document_says_is_held_by_tests_that_exist() {
 
 /// The headings of a last column that names tests.
 const TEST_COLUMNS: [&str; 2] = ["test", "held by"];
+/// What a cell says instead when the row above names the test.
+const SAME_AS_ABOVE: [&str; 2] = ["same", "the same"];
+/// Tests of contracts and of what happens to databases, by the beginnings of their paths.
+const SUITES: [&str; 2] = ["conformance_", "store_postgres"];
+/// So many underscores has no helper of a suite.
+const UNDERSCORES_OF_A_CASE: usize = 3;
+/// How the attribute of a test begins.
+const TEST_ATTRIBUTES: [&str; 2] = ["#[test]", "#[tokio::test"];
 /// So many underscores has no setting and no metric: such a name in a document is a test.
 const UNDERSCORES_OF_A_TEST: usize = 5;
 
 #[test]
 fn tests_named_in_tables_exist() {
-    let names = Names::read();
+    let tests = tests();
     let mut unknown = Vec::new();
     for document in documents() {
         for cell in test_cells(&document.text) {
-            let quoted = cell.split('`').skip(1).step_by(2);
-            let missing = quoted.filter(|name| !names.has(name));
+            let missing = quoted(cell).filter(|name| !tests.contains(*name));
             unknown.extend(missing.map(|name| format!("{}: {name}", document.path)));
         }
     }
@@ -113,15 +117,15 @@ fn tests_named_in_tables_exist() {
 
 #[test]
 fn tests_named_in_sentences_exist() {
-    let names = Names::read();
+    let tests = tests();
     let mut unknown = Vec::new();
     for document in documents() {
-        for name in document.text.split('`').skip(1).step_by(2) {
+        for name in quoted(&document.text) {
             let is_snake_case = name
                 .chars()
                 .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
             let is_test = is_snake_case && name.matches('_').count() >= UNDERSCORES_OF_A_TEST;
-            if is_test && !names.functions.contains(name) {
+            if is_test && !tests.contains(name) {
                 unknown.push(format!("{}: {name}", document.path));
             }
         }
@@ -137,48 +141,74 @@ fn every_table_of_bounds_names_tests() {
     assert!(cells.len() > 100, "only {} rows are checked", cells.len());
     let tables = tables(bounds).len();
     let named = tables_of_tests(bounds).len();
-    // The limits of one network, which say what a crowd needs, have their tests in the table after them.
-    assert_eq!(named, tables - 1, "a table's last column is not `test`");
+    assert_eq!(named, tables, "a table's last column is not `test`");
+    let without = cells.iter().filter(|cell| {
+        let names_a_test = quoted(cell).next().is_some();
+        !names_a_test && !SAME_AS_ABOVE.contains(cell)
+    });
+    let without: Vec<_> = without.collect();
+    assert!(without.is_empty(), "rows without a test: {without:?}");
 }
 
-/// What exists that a document may name in a column of tests.
-struct Names {
-    functions: BTreeSet<String>,
-    cargo: String,
-    paths: Vec<String>,
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
 }
 
-impl Names {
-    fn read() -> Self {
-        let mut files = files::rust();
-        files.retain(|file| file.path.starts_with("src/") || file.path.starts_with("tests/"));
-        Self {
-            functions: files
-                .iter()
-                .flat_map(|file| function_names(&file.text))
-                .collect(),
-            cargo: files::read("Cargo.toml"),
-            paths: files.into_iter().map(|file| file.path).collect(),
-        }
-    }
+/// The names of all tests, and of the cases of the suites that engines share.
+fn tests() -> BTreeSet<String> {
+    let files = files::rust();
+    let tests = files.iter().flat_map(|file| test_names(&file.text));
+    let suites = files.iter().filter(|file| is_suite(&file.path));
+    let text = suites.map(|file| file.text.as_str()).collect::<Vec<_>>();
+    tests.chain(cases(&text.join("\n"))).collect()
+}
 
-    /// Whether a name in a column of tests stands for something that exists: a function, a module, a file, or a
-    /// dependency whose bound it is. A word with a capital is a type or a setting, which other tests look at.
-    fn has(&self, name: &str) -> bool {
-        if name.contains('/') {
-            return self.paths.iter().any(|path| path.ends_with(name));
-        }
-        let module = name.replace("::", "/");
-        let is_module = |path: &String| {
-            let path = path.trim_end_matches(".rs").trim_end_matches("/mod");
-            path.ends_with(&format!("/{module}"))
-        };
-        let last = name.rsplit("::").next().unwrap_or(name);
-        name.contains(char::is_uppercase)
-            || self.functions.contains(last)
-            || self.cargo.contains(&format!("\n{name} = "))
-            || self.paths.iter().any(is_module)
+/// Files whose functions are cases: a test of each engine calls them, or a macro makes a test of each.
+fn is_suite(path: &str) -> bool {
+    SUITES
+        .iter()
+        .any(|prefix| path.starts_with(&format!("tests/it/{prefix}")))
+}
+
+/// The functions with the name of a sentence that something else in the suite names too, which is what runs them.
+fn cases(text: &str) -> Vec<String> {
+    let mut count: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in text.split(|c: char| !(c.is_alphanumeric() || c == '_')) {
+        *count.entry(name).or_default() += 1;
     }
+    let defined = text
+        .split("async fn ")
+        .skip(1)
+        .filter_map(|rest| rest.split('(').next());
+    let run = defined
+        .filter(|name| name.matches('_').count() >= UNDERSCORES_OF_A_CASE && count[name] > 1);
+    run.map(str::to_owned).collect()
+}
+
+/// The functions below an attribute of a test. Not by syntax: those inside `proptest!` are tokens of a macro.
+fn test_names(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut is_test = false;
+    for line in text.lines().map(str::trim_start) {
+        is_test |= TEST_ATTRIBUTES.iter().any(|it| line.starts_with(it));
+        if is_test && let Some((_, rest)) = line.split_once("fn ") {
+            let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_'));
+            names.push(rest[..end.unwrap_or(rest.len())].to_owned());
+            is_test = false;
+        }
+    }
+    names
+}
+
+#[test]
+fn functions_that_are_no_tests_are_not_taken_for_tests() {
+    let text = "fn before() {}\n    #[tokio::test(start_paused = true)]\n    async fn a_test() {}\nfn after() {}\n\
+        #[cfg(test)]\nfn helper() {}\n#[test]\n// Why.\n#[ignore]\nfn another() {}";
+    assert_eq!(test_names(text), ["a_test", "another"]);
+    let text = "on_every_engine! { one_case_that_runs }\nasync fn one_case_that_runs() {}\n\
+        async fn one_case_that_nothing_runs() {}\nfn helper() {}";
+    assert_eq!(cases(text), ["one_case_that_runs"]);
 }
 
 /// The tables of a document, each as its lines.
@@ -258,16 +288,6 @@ fn numbered(text: &str) -> Vec<String> {
     items
 }
 
-fn function_names(text: &str) -> Vec<String> {
-    let after = text.split("fn ").skip(1);
-    after
-        .map(|rest| {
-            let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_'));
-            rest[..end.unwrap_or(rest.len())].to_owned()
-        })
-        .collect()
-}
-
 #[test]
 fn every_dependency_has_its_line_with_a_reason() {
     let cargo: toml::Table = files::read("Cargo.toml").parse().unwrap();
@@ -340,7 +360,7 @@ fn code_of_others_is_fetched_and_not_committed() {
             let longest = text.lines().map(str::len).max().unwrap_or(0);
             assert!(
                 longest < 500,
-                "{path} looks generated: a line of {longest} octets"
+                "{path} looks generated: a line of {longest} bytes"
             );
         }
     }

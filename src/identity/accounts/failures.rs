@@ -163,4 +163,16 @@ mod tests {
         there.note(&kim, &quota, START).await;
         assert!(there.check(&kim, START).is_err());
     }
+
+    #[tokio::test]
+    async fn remembered_failures_are_bounded() {
+        let quota = MemoryQuota::new(QuotaSettings::default());
+        let failures = Failures::new();
+        for number in 0..2 * KEYS_MAX {
+            failures
+                .note(&counter(&number.to_string()), &quota, START)
+                .await;
+        }
+        assert!(failures.known.lock().unwrap().len() <= KEYS_MAX);
+    }
 }

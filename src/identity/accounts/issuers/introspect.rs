@@ -81,8 +81,19 @@ impl Asked {
         let until = user
             .as_ref()
             .map_or(until, |user| until.min(user.expires_at));
-        self.known.insert(hash, (user.clone(), until));
+        self.remember(hash, user.clone(), until);
         user.ok_or_else(refused)
+    }
+
+    /// Remembers the answer about the token with this hash.
+    pub(super) fn remember(&self, hash: [u8; 32], user: Option<SiteUser>, until: UnixMillis) {
+        self.known.insert(hash, (user, until));
+    }
+
+    /// How many answers are remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.known.len()
     }
 }
 

@@ -334,3 +334,18 @@ async fn a_site_that_hangs_or_says_too_much_is_given_up() {
     hangs.end().await;
     floods.end().await;
 }
+
+#[test]
+fn remembered_users_and_answers_of_sites_are_bounded() {
+    let admitted = Admitted::new();
+    let fetch = Fetch::new();
+    let asked = Asked::new(String::new(), String::new(), fetch);
+    for number in 0..2 * ADMITTED_MAX {
+        admitted.note(&number.to_string().parse().unwrap(), "Kim");
+        let mut hash = [0; 32];
+        hash[..8].copy_from_slice(&number.to_be_bytes());
+        asked.remember(hash, None, NOW);
+    }
+    assert!(admitted.0.len() <= ADMITTED_MAX);
+    assert!(asked.remembered() <= ADMITTED_MAX);
+}
