@@ -27,7 +27,7 @@ pub use ids::{
     SignInId, UserId,
 };
 pub use message::StoredMessage;
-pub use network::{Network, Width};
+pub use network::{NamedNetworks, Network, Width};
 pub use pattern::{InvalidPattern, Pattern, is_pattern};
 pub use prefixes::{Overlap, Prefixes, Spelling};
 pub use principal::{Holder, Kind, Principal, Proof, Standing};

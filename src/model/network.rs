@@ -7,6 +7,10 @@ use std::fmt;
 use std::iter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use smallvec::SmallVec;
+
+use super::ids::ClientIdentifier;
+
 /// How much of an address is compared.
 ///
 /// An IPv4 address stands alone, because a crowd may share one and its neighbours belong to others. Whoever
@@ -109,6 +113,15 @@ impl Network {
     fn bits(self) -> u128 {
         u128::from_be_bytes(self.prefix)
     }
+}
+
+/// The networks around a client under names from which no address can be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedNetworks {
+    /// The narrowest first: one of IPv4, three of IPv6.
+    pub levels: SmallVec<[(ClientIdentifier, Width); 1]>,
+    /// By how much their limits are multiplied (`NETWORK_LIMITS`).
+    pub multiple: u32,
 }
 
 impl From<Ipv4Addr> for Network {

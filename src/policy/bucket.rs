@@ -119,6 +119,18 @@ impl Level {
         u32::try_from(self.units / UNITS_PER_TOKEN).unwrap_or(u32::MAX)
     }
 
+    /// In how many milliseconds it is full again; zero when it is, [`RETRY_NEVER_MS`] after its last use when nothing
+    /// comes back.
+    #[must_use]
+    pub fn full_in_ms(self, now_ms: u64, rate: Rate) -> u64 {
+        let missing = rate.full_units().saturating_sub(self.units);
+        let full_at = self.at_ms.saturating_add(rate.wait_ms(missing));
+        match missing {
+            0 => 0,
+            _ => full_at.saturating_sub(now_ms),
+        }
+    }
+
     /// The level at `now_ms`. A clock that went back refills nothing and does not count twice.
     #[must_use]
     pub fn refilled(self, now_ms: u64, rate: Rate) -> Self {
@@ -150,6 +162,15 @@ pub fn take(level: Level, now_ms: u64, rate: Rate, n: u32) -> (Level, Verdict) {
     level.units -= wanted;
     let remaining = level.tokens();
     (level, Verdict::Allowed { remaining })
+}
+
+/// In how many milliseconds a token can be taken from this level, when none can now.
+#[must_use]
+pub fn refused_for_ms(level: Level, now_ms: u64, rate: Rate) -> Option<u64> {
+    match take(level, now_ms, rate, 1).1 {
+        Verdict::Allowed { .. } => None,
+        Verdict::Refused { retry_after_ms } => Some(retry_after_ms),
+    }
 }
 
 #[cfg(test)]
@@ -185,6 +206,22 @@ mod tests {
         check(0, 600, 1, allowed(1));
         check(5, 0, 10, refused(1_500));
         check(0, 30_000, 0, allowed(100));
+    }
+
+    #[test]
+    fn a_level_says_when_it_is_full_again() {
+        let full = Level::full(1_000, ANONYMOUS);
+        assert_eq!(full.full_in_ms(1_000, ANONYMOUS), 0);
+        let (taken, _) = take(full, 1_000, ANONYMOUS, 10);
+        assert_eq!(taken.full_in_ms(1_000, ANONYMOUS), 3_000);
+        assert_eq!(taken.full_in_ms(3_999, ANONYMOUS), 1);
+        assert_eq!(taken.full_in_ms(4_000, ANONYMOUS), 0);
+        assert_eq!(taken.refilled(4_000, ANONYMOUS).tokens(), 100);
+        let never = Rate {
+            per_10_min: 0,
+            ..ANONYMOUS
+        };
+        assert_eq!(taken.full_in_ms(2_000, never), RETRY_NEVER_MS - 1_000);
     }
 
     #[test]

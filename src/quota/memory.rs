@@ -1,14 +1,14 @@
 //! Quota in this process: the buckets of a node without companions.
 //!
-//! Not shared between nodes. Invariant: as `policy::bucket`, as long as fewer subjects are active
-//! within five minutes than the table may hold.
+//! Not shared between nodes. Invariant: as `policy::bucket`, as long as fewer buckets are not full than the table may
+//! hold; a bucket that is full again is forgotten, which changes nothing.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::recent::Recent;
+use super::recent::{Recent, Worth};
 use super::{Quota, QuotaSettings};
 use crate::policy::bucket::{self, Level, Rate, Verdict};
 
@@ -17,7 +17,19 @@ use crate::policy::bucket::{self, Level, Rate, Verdict};
 pub struct MemoryQuota {
     origin: Instant,
     /// A plain mutex: held for one look-up, never across an await.
-    levels: Mutex<Recent<Level>>,
+    buckets: Mutex<Recent<Bucket>>,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    level: Level,
+    rate: Rate,
+}
+
+impl Worth for Bucket {
+    fn worth(&self, now_ms: u64) -> u64 {
+        self.level.full_in_ms(now_ms, self.rate)
+    }
 }
 
 impl MemoryQuota {
@@ -26,8 +38,22 @@ impl MemoryQuota {
     pub fn new(settings: QuotaSettings) -> Self {
         Self {
             origin: Instant::now(),
-            levels: Mutex::new(Recent::new(settings.keys_max, settings.idle_ms)),
+            buckets: Mutex::new(Recent::new(settings.keys_max)),
         }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn buckets(&self) -> MutexGuard<'_, Recent<Bucket>> {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many buckets are held.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.buckets().len()
     }
 }
 
@@ -39,11 +65,21 @@ impl Quota for MemoryQuota {
                 remaining: u32::MAX,
             };
         }
-        let now_ms = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
-        let level = levels.get_or_insert(key, now_ms, || Level::full(now_ms, rate));
-        let (after, verdict) = bucket::take(*level, now_ms, rate, 1);
-        *level = after;
-        verdict
+        let now_ms = self.now_ms();
+        let full = || Bucket {
+            level: Level::full(now_ms, rate),
+            rate,
+        };
+        self.buckets().with(key, now_ms, full, |bucket| {
+            let (after, verdict) = bucket::take(bucket.level, now_ms, rate, 1);
+            *bucket = Bucket { level: after, rate };
+            verdict
+        })
+    }
+
+    fn refuses(&self, key: &str, rate: Rate) -> Option<u64> {
+        let buckets = self.buckets();
+        let level = buckets.get(key)?.level;
+        bucket::refused_for_ms(level, self.now_ms(), rate)
     }
 }

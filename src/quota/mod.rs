@@ -17,6 +17,7 @@ mod redis;
 
 pub use self::memory::MemoryQuota;
 pub use self::networks::{NetworkBuckets, Networks, quarters};
+pub(crate) use self::recent::{Recent, Worth};
 pub use self::redis::RedisQuota;
 
 /// Token buckets shared by the nodes of a cluster.
@@ -25,6 +26,10 @@ pub trait Quota: Send + Sync + std::fmt::Debug {
     /// Takes one token from the bucket `key` (the engine's key as it stands in Redis, such as
     /// `rate:net:{prefix}`), which is full at first. Never fails: see the room's invariant.
     async fn take(&self, key: &str, rate: Rate) -> Verdict;
+
+    /// In how many milliseconds a token can be taken, when this node knows that none can now. Takes nothing, makes no
+    /// bucket and asks nobody.
+    fn refuses(&self, key: &str, rate: Rate) -> Option<u64>;
 }
 
 /// The shared engine cannot be used at all: its setting is wrong or nobody answers. Refuse to start.
@@ -32,14 +37,12 @@ pub trait Quota: Send + Sync + std::fmt::Debug {
 #[error("{0}")]
 pub struct QuotaError(pub String);
 
-/// The bounds of an engine. The embedded one uses the first two.
+/// The bounds of an engine. The embedded one uses the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuotaSettings {
-    /// How many subjects this node remembers at once. Beyond that the longest idle ones are
-    /// forgotten, which fills their local bucket: about 200 octets each.
+    /// How many buckets this node remembers at once, about 250 bytes each. One that is full again is forgotten.
+    /// When there are more that are not full, those go that will be soonest.
     pub keys_max: usize,
-    /// How long a subject is remembered after its last take, in milliseconds.
-    pub idle_ms: u64,
     /// The most tokens that a node leases at a time; a small bucket is leased by tenths.
     pub lease_tokens_max: u32,
     /// How long leased tokens may be spent, in milliseconds. What the bucket regains in that time
@@ -55,7 +58,6 @@ impl Default for QuotaSettings {
     fn default() -> Self {
         Self {
             keys_max: 100_000,
-            idle_ms: 300_000,
             lease_tokens_max: 20,
             lease_ms: 3_000,
             response: Duration::from_millis(100),

@@ -1,62 +1,133 @@
-//! A bounded memory of recently used keys.
+//! A bounded memory of keys, which forgets first what says nothing any more.
 //!
-//! Not a cache: nothing is fetched here. Invariant: at most the given number of keys is held, and
-//! a key is forgotten only when it was idle for `idle_ms`, or when the bound forces it.
+//! Not a cache: nothing is fetched here. Invariants: at most the given number of keys is held; a key that still says
+//! something is forgotten only when there is no room, and then of eight the one that says least, so that many
+//! keys which say little do not drive out one that says much: a bucket that is empty for minutes.
+//!
+//! A hand goes round over all keys. It looks at two with each new key and at some now and then, and forgets those of
+//! which nothing would be missed, so that the memory is soon small again after many have come. A key that is known
+//! costs one look-up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-/// Keys in two generations. Whatever is used moves to the young one; when that is full or old, it
-/// becomes the old one and what was in there is forgotten. That costs no list of ages and no sweep.
-#[derive(Debug)]
-pub(super) struct Recent<V> {
-    young: BTreeMap<Box<str>, V>,
-    old: BTreeMap<Box<str>, V>,
-    /// When the young generation began.
-    born_ms: u64,
-    /// How many keys one generation may hold.
-    generation_max: usize,
-    idle_ms: u64,
+/// How often the hand goes on though no key is new, in milliseconds.
+const LOOK_EVERY_MS: u64 = 100;
+
+/// How many keys it looks at then: 100,000 in 40 s.
+const LOOKED_AT: usize = 256;
+
+/// How many it looks at with each new key, so that it is faster than they come.
+const LOOKED_AT_WITH_NEW: usize = 2;
+
+/// Of so many the one that says least is forgotten when there is no room.
+const COMPARED: usize = 8;
+
+/// What a key stands for.
+pub(crate) trait Worth {
+    /// How much would be missed now if it were forgotten. Nothing: zero.
+    fn worth(&self, now_ms: u64) -> u64;
 }
 
-impl<V> Recent<V> {
-    /// Holds at most `keys_max` keys, each for at least `idle_ms` after its last use while there is
-    /// room.
-    pub(super) fn new(keys_max: usize, idle_ms: u64) -> Self {
+/// The keys.
+#[derive(Debug)]
+pub(crate) struct Recent<V> {
+    known: BTreeMap<Arc<str>, V>,
+    /// Every key once, the next one for the hand first.
+    hand: VecDeque<Arc<str>>,
+    max: usize,
+    looked_at_ms: u64,
+}
+
+impl<V: Worth> Recent<V> {
+    /// Holds at most so many keys.
+    pub(crate) fn new(max: usize) -> Self {
         Self {
-            young: BTreeMap::new(),
-            old: BTreeMap::new(),
-            born_ms: 0,
-            generation_max: (keys_max / 2).max(1),
-            idle_ms,
+            known: BTreeMap::new(),
+            hand: VecDeque::new(),
+            max: max.max(1),
+            looked_at_ms: 0,
         }
     }
 
-    /// The value of a key, made when it is not known.
-    pub(super) fn get_or_insert(
+    /// The value of a key, if it is known.
+    pub(crate) fn get(&self, key: &str) -> Option<&V> {
+        self.known.get(key)
+    }
+
+    /// Does something with the value of a key, which is made when it is not known.
+    pub(crate) fn with<T>(
         &mut self,
         key: &str,
         now_ms: u64,
         make: impl FnOnce() -> V,
-    ) -> &mut V {
-        if now_ms.saturating_sub(self.born_ms) >= self.idle_ms {
-            self.turn(now_ms);
+        act: impl FnOnce(&mut V) -> T,
+    ) -> T {
+        if now_ms.saturating_sub(self.looked_at_ms) >= LOOK_EVERY_MS {
+            self.looked_at_ms = now_ms;
+            self.look(LOOKED_AT, now_ms);
         }
-        let is_young = self.young.contains_key(key);
-        if !is_young && self.young.len() >= self.generation_max {
-            self.turn(now_ms);
+        if let Some(known) = self.known.get_mut(key) {
+            return act(known);
         }
-        if is_young {
-            return self.young.entry(key.into()).or_insert_with(make);
+        self.look(LOOKED_AT_WITH_NEW, now_ms);
+        while self.known.len() >= self.max {
+            self.forget_one(now_ms);
         }
-        let old = self.old.remove(key);
-        self.young
-            .entry(key.into())
-            .or_insert_with(|| old.unwrap_or_else(make))
+        let mut value = make();
+        let done = act(&mut value);
+        let key: Arc<str> = key.into();
+        self.hand.push_back(Arc::clone(&key));
+        self.known.insert(key, value);
+        done
     }
 
-    fn turn(&mut self, now_ms: u64) {
-        self.old = std::mem::take(&mut self.young);
-        self.born_ms = now_ms;
+    /// Looks at so many keys, and forgets those that say nothing.
+    fn look(&mut self, keys: usize, now_ms: u64) {
+        for _ in 0..keys.min(self.hand.len()) {
+            if let Some((key, worth)) = self.next(now_ms) {
+                match worth {
+                    0 => drop(self.known.remove(&key)),
+                    _ => self.hand.push_back(key),
+                }
+            }
+        }
+    }
+
+    /// Forgets the key that says least of the next few.
+    fn forget_one(&mut self, now_ms: u64) {
+        let mut least: Option<(Arc<str>, u64)> = None;
+        for _ in 0..COMPARED.min(self.hand.len()) {
+            let Some((key, worth)) = self.next(now_ms) else {
+                break;
+            };
+            let stays = match &mut least {
+                Some(least) if worth < least.1 => std::mem::replace(least, (key, worth)).0,
+                Some(_) => key,
+                None => {
+                    least = Some((key, worth));
+                    continue;
+                }
+            };
+            self.hand.push_back(stays);
+        }
+        if let Some((key, _)) = least {
+            self.known.remove(&key);
+        }
+    }
+
+    /// Takes the next key from the hand.
+    fn next(&mut self, now_ms: u64) -> Option<(Arc<str>, u64)> {
+        let key = self.hand.pop_front()?;
+        let worth = self.known.get(&key).map_or(0, |value| value.worth(now_ms));
+        Some((key, worth))
+    }
+
+    /// How many keys are held.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        assert_eq!(self.known.len(), self.hand.len());
+        self.known.len()
     }
 }
 
@@ -64,24 +135,61 @@ impl<V> Recent<V> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_used_is_remembered_and_what_is_idle_is_forgotten() {
-        let mut recent = Recent::new(10, 100);
-        *recent.get_or_insert("busy", 0, || 0) = 1;
-        *recent.get_or_insert("idle", 0, || 0) = 1;
-        for now_ms in (50..500).step_by(50) {
-            assert_eq!(*recent.get_or_insert("busy", now_ms, || 0), 1);
+    /// Says something until then.
+    struct Until(u64);
+
+    impl Worth for Until {
+        fn worth(&self, now_ms: u64) -> u64 {
+            self.0.saturating_sub(now_ms)
         }
-        assert_eq!(*recent.get_or_insert("idle", 500, || 0), 0);
+    }
+
+    fn note(recent: &mut Recent<Until>, key: &str, now_ms: u64, until: u64) {
+        recent.with(key, now_ms, || Until(0), |value| value.0 = until);
     }
 
     #[test]
-    fn it_never_holds_more_than_it_may() {
-        let mut recent = Recent::new(10, 1_000_000);
-        for number in 0..1_000 {
-            recent.get_or_insert(&format!("key{number}"), number, || number);
-            assert!(recent.young.len() + recent.old.len() <= 10);
+    fn what_says_nothing_any_more_is_forgotten_without_a_new_key() {
+        let mut recent = Recent::new(100_000);
+        for number in 0..10_000 {
+            note(&mut recent, &format!("key{number}"), 50, 1_000);
         }
-        assert_eq!(*recent.get_or_insert("key999", 1_000, || 7), 999);
+        assert_eq!(recent.len(), 10_000);
+        for now_ms in (1_000..6_000).step_by(10) {
+            note(&mut recent, "busy", now_ms, now_ms + 1_000);
+        }
+        assert_eq!(recent.len(), 1);
+        assert!(recent.get("busy").is_some());
+    }
+
+    #[test]
+    fn many_keys_that_say_little_do_not_drive_out_those_that_say_much() {
+        let mut recent = Recent::new(1_000);
+        for number in 0..100 {
+            note(&mut recent, &format!("empty{number}"), 0, 600_000);
+        }
+        for number in 0..200_000_u64 {
+            let now_ms = number / 100;
+            note(
+                &mut recent,
+                &format!("key{number}"),
+                now_ms,
+                now_ms + 60_000,
+            );
+            assert!(recent.known.len() <= 1_000);
+        }
+        assert_eq!(recent.len(), 1_000);
+        let empty = (0..100).filter(|number| recent.get(&format!("empty{number}")).is_some());
+        assert_eq!(empty.count(), 100);
+    }
+
+    #[test]
+    fn it_never_holds_more_than_it_may_even_of_what_says_much() {
+        let mut recent = Recent::new(10);
+        for number in 0..1_000 {
+            note(&mut recent, &format!("key{number}"), number, u64::MAX);
+            assert!(recent.len() <= 10);
+        }
+        assert!(recent.get("key999").is_some());
     }
 }

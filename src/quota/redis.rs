@@ -17,16 +17,16 @@ use redis::io::tcp::TcpSettings;
 use redis::{Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisError, Script};
 use tokio::time::{Instant, timeout};
 
-use super::recent::Recent;
+use super::recent::{Recent, Worth};
 use super::{Quota, QuotaError, QuotaSettings};
 use crate::policy::bucket::{self, Level, RETRY_NEVER_MS, Rate, UNITS_PER_TOKEN, Verdict};
 
 /// How long a failed call keeps the others from trying, in milliseconds.
 const AWAY_MS: u64 = 1_000;
 
-/// A bucket's key lives five minutes after its last use, or until it is full again if that takes
-/// longer: a forgotten bucket is a full one.
-const KEY_LIFE_MS: u64 = 300_000;
+/// A bucket's key lives until it is full again, and so long at least: a forgotten bucket is a full one, and many of which
+/// little was taken are gone at once.
+const KEY_LIFE_MS: u64 = 1_000;
 
 /// The longest life of a key, for buckets that hardly refill.
 const KEY_LIFE_MS_MAX: u64 = 3_600_000;
@@ -34,9 +34,9 @@ const KEY_LIFE_MS_MAX: u64 = 3_600_000;
 /// The arithmetic of `policy::bucket` where the level is, by the clock of Redis: puts unspent
 /// tokens back, takes as many as there are up to the number asked for.
 /// KEYS: the bucket. ARGV: capacity, refill in ten minutes, tokens wanted, tokens put back,
-/// milliseconds of life, units of a token. Returns tokens taken, tokens left, milliseconds to wait.
+/// milliseconds of life at most and at least, units of a token. Returns tokens taken, tokens left, milliseconds to wait.
 const LEASE: &str = r"
-local capacity, refill, token = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[6])
+local capacity, refill, token = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[7])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local units, at = capacity * token, now
@@ -52,7 +52,12 @@ end
 units = math.min(capacity * token, units + ARGV[4] * token)
 local taken = math.min(tonumber(ARGV[3]), math.floor(units / token))
 units = units - taken * token
-redis.call('SET', KEYS[1], string.format('%.0f:%.0f', units, at), 'PX', ARGV[5])
+local life = tonumber(ARGV[5])
+if refill > 0 then
+  local full = math.ceil((capacity * token - units) / refill)
+  life = math.min(life, math.max(full, tonumber(ARGV[6])))
+end
+redis.call('SET', KEYS[1], string.format('%.0f:%.0f', units, at), 'PX', string.format('%.0f', life))
 local wait = 0
 if taken == 0 and refill > 0 then wait = math.ceil((token - units) / refill) end
 return {taken, math.floor(units / token), wait}
@@ -82,6 +87,8 @@ struct Subject {
     refused_until_ms: u64,
     /// This node's own level, kept in step so that it means something when Redis goes away.
     own: Level,
+    /// The rate at the last use.
+    rate: Rate,
     /// Whoever holds it asks Redis for this subject; the others wait and share the lease.
     gate: Arc<tokio::sync::Mutex<()>>,
 }
@@ -130,7 +137,7 @@ impl RedisQuota {
             settings,
             origin: Instant::now(),
             away_until_ms: AtomicU64::new(0),
-            subjects: Mutex::new(Recent::new(settings.keys_max, settings.idle_ms)),
+            subjects: Mutex::new(Recent::new(settings.keys_max)),
         }))
     }
 
@@ -145,9 +152,11 @@ impl RedisQuota {
     /// Does something with a subject that is new when it is not known.
     fn with<T>(&self, key: &str, rate: Rate, act: impl FnOnce(&mut Subject, u64) -> T) -> T {
         let now_ms = self.now_ms();
-        let mut subjects = self.subjects();
-        let subject = subjects.get_or_insert(key, now_ms, || Subject::new(now_ms, rate));
-        act(subject, now_ms)
+        let full = || Subject::new(now_ms, rate);
+        self.subjects().with(key, now_ms, full, |subject| {
+            subject.rate = rate;
+            act(subject, now_ms)
+        })
     }
 
     /// Whether Redis did not answer a moment ago.
@@ -180,6 +189,7 @@ impl RedisQuota {
             .arg(lease_tokens(rate, self.settings.lease_tokens_max))
             .arg(back)
             .arg(rate.fill_ms().clamp(KEY_LIFE_MS, KEY_LIFE_MS_MAX))
+            .arg(KEY_LIFE_MS)
             .arg(UNITS_PER_TOKEN);
         let mut connection = self.connection.clone();
         let deadline = self.settings.response + self.settings.connect;
@@ -245,6 +255,29 @@ impl Quota for RedisQuota {
             None => subject.alone(now_ms, rate),
         })
     }
+
+    fn refuses(&self, key: &str, rate: Rate) -> Option<u64> {
+        let now_ms = self.now_ms();
+        let subjects = self.subjects();
+        let subject = subjects.get(key)?;
+        if self.is_away(now_ms) {
+            return bucket::refused_for_ms(subject.own, now_ms, rate);
+        }
+        let retry_after_ms = subject.refused_until_ms.saturating_sub(now_ms);
+        (subject.leased == 0 && retry_after_ms > 0).then_some(retry_after_ms)
+    }
+}
+
+impl Worth for Subject {
+    fn worth(&self, now_ms: u64) -> u64 {
+        let spend_ms = match self.leased {
+            0 => 0,
+            _ => self.spend_until_ms.saturating_sub(now_ms),
+        };
+        let own = self.own.full_in_ms(now_ms, self.rate);
+        let refused = self.refused_until_ms.saturating_sub(now_ms);
+        own.max(refused).max(spend_ms)
+    }
 }
 
 impl Subject {
@@ -255,6 +288,7 @@ impl Subject {
             left: rate.capacity,
             refused_until_ms: 0,
             own: Level::full(now_ms, rate),
+            rate,
             gate: Arc::default(),
         }
     }
@@ -319,62 +353,4 @@ fn address(url: &str) -> Result<ConnectionInfo, QuotaError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lease_is_a_tenth_of_a_burst_between_one_and_twenty() {
-        let check = |capacity, expected| {
-            let rate = Rate {
-                capacity,
-                per_10_min: 1,
-            };
-            assert_eq!(lease_tokens(rate, 20), expected, "{capacity}");
-        };
-        check(1, 1);
-        check(10, 1);
-        check(100, 10);
-        check(150, 15);
-        check(1_000, 20);
-    }
-
-    #[test]
-    fn unspent_tokens_are_not_spent_after_their_time() {
-        let rate = Rate {
-            capacity: 100,
-            per_10_min: 600,
-        };
-        let mut subject = Subject::new(0, rate);
-        let grant = Grant {
-            taken: 10,
-            left: 90,
-            wait_ms: 0,
-        };
-        let remaining = 99;
-        assert_eq!(
-            subject.settle(0, rate, &grant, 3_000),
-            Verdict::Allowed { remaining }
-        );
-        assert!(subject.spend(2_999, rate).is_some());
-        assert_eq!(subject.spend(3_000, rate), None);
-        assert_eq!(subject.leased, 8);
-    }
-
-    #[test]
-    fn a_refusal_is_remembered_until_the_next_token_is_due() {
-        let rate = Rate {
-            capacity: 100,
-            per_10_min: 600,
-        };
-        let mut subject = Subject::new(0, rate);
-        let grant = Grant {
-            taken: 0,
-            left: 0,
-            wait_ms: 400,
-        };
-        let refused = |retry_after_ms| Verdict::Refused { retry_after_ms };
-        assert_eq!(subject.settle(0, rate, &grant, 3_000), refused(400));
-        assert_eq!(subject.spend(399, rate), Some(refused(1)));
-        assert_eq!(subject.spend(400, rate), None);
-    }
-}
+mod tests;
