@@ -175,7 +175,8 @@ impl App {
         if live.activity.ends_its_sign_in() {
             self.end_sign_in(&principal).await;
         }
-        if let Err(problem) = self.visitors.disconnected(&principal).await {
+        let address = live.activity.address();
+        if let Err(problem) = self.visitors.disconnected(&principal, address).await {
             tracing::debug!(
                 code = problem.code.as_str(),
                 "the end of a visit was not noted"

@@ -106,6 +106,11 @@ impl Live {
 }
 
 impl Activity {
+    /// Where its client is.
+    pub(super) fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// The network whose turns its messages take.
     pub(super) fn network(&self) -> Network {
         Network::of(self.address).widest()

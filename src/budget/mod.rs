@@ -15,7 +15,8 @@
 //!
 //! [`Memory`] is the pool of bytes. [`Tallies`] count many small things of one client, such as messages in
 //! queues, without a charge for each. [`Aging`] counts what is stored and comes back with time; a
-//! [`Reservation`] is a part of it for something that is on its way to the store.
+//! [`Reservation`] is a part of it for something that is on its way to the store. [`PushOut`] is for what nobody gives
+//! back: there a newcomer always finds room, and the oldest entry of a network that holds much goes.
 
 mod aging;
 mod charge;
@@ -26,6 +27,7 @@ mod multiples;
 mod order;
 mod parts;
 mod pool;
+mod push_out;
 mod reservation;
 mod room;
 mod state;
@@ -41,6 +43,7 @@ pub use memory::{Memory, MemoryOwner, MemorySettings};
 pub use multiples::Multiples;
 pub use parts::{Part, Parts};
 pub use pool::{Evict, Eviction, Pool, PoolSettings, Refused};
+pub use push_out::{Levels, PushOut, PushedOut};
 pub use reservation::{MESSAGE_COST_BYTES, Reservation};
 pub use room::{Missing, granted};
 pub use tally::{Portion, Tallies};

@@ -75,6 +75,19 @@ impl FingerprintKey {
         Networks::new(Network::of(address).levels().map(name), multiple)
     }
 
+    /// The same when the name of the narrowest is known, which spares its MAC.
+    pub(super) fn networks_known(
+        &self,
+        narrowest: &ClientIdentifier,
+        address: IpAddr,
+        multiple: u32,
+    ) -> Networks {
+        let mut levels = Network::of(address).levels();
+        let known = levels.next().map(|it| (narrowest.clone(), it.width()));
+        let wider = levels.map(|network| (self.level(network), network.width()));
+        Networks::new(known.into_iter().chain(wider), multiple)
+    }
+
     /// The key under which wrong passwords of an account are counted.
     #[must_use]
     pub fn account(&self, login: &str) -> ClientIdentifier {

@@ -3,6 +3,7 @@
 //! Not here: the transaction that writes a row (`store`). Invariant: of a visitor of whom something is kept
 //! there is a row before its effect is seen.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,14 +14,18 @@ use crate::model::{Principal, Problem, UnixMillis, Unkept, UserId};
 use crate::store::{Keep, NewVisitor, UserRecord};
 
 impl Visitors {
-    /// The session of this principal has ended. Call it after the session is gone from location.
+    /// The session of this principal at this address has ended. Call it after the session is gone from location.
     ///
     /// A firm visitor with a row leaves no trace by going. One without a row can come back for an hour, a
     /// loose one by the fingerprint, too.
     ///
     /// # Errors
     /// When the store or location is away; the visitor is then recognised a little less long.
-    pub async fn disconnected(&self, principal: &Principal) -> Result<(), Problem> {
+    pub async fn disconnected(
+        &self,
+        principal: &Principal,
+        address: IpAddr,
+    ) -> Result<(), Problem> {
         let user = &principal.user_id;
         if principal.kind.has_account() {
             return self
@@ -48,7 +53,10 @@ impl Visitors {
             (None, None) => return Ok(()),
         }
         let visitor = unkept(principal, principal.made_at.unwrap_or_default(), now);
-        let introduced = self.location().introduce(user, &Arc::new(visitor)).await;
+        let visitor = Arc::new(visitor);
+        let networks = self.networks_known(&principal.network, address);
+        let location = self.location();
+        let introduced = location.introduce(user, &visitor, networks.names()).await;
         introduced.map_err(location_away)?;
         match record {
             Some(_) => self.store().seen(user, now).await.map_err(store_away),

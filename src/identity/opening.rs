@@ -208,7 +208,7 @@ impl<'a> Opening<'a> {
         self.cookie.as_ref().filter(|_| bind_cookie)?.visit
     }
 
-    /// Whoever cannot be found by the other nodes is not let in.
+    /// Tells the other nodes of a visitor; one whom they could not find is not let in.
     pub(super) async fn introduce(
         &self,
         principal: &Principal,
@@ -217,7 +217,8 @@ impl<'a> Opening<'a> {
     ) -> Result<(), Problem> {
         let visitor = Arc::new(unkept(principal, made_at, last_seen));
         let location = self.visitors.location();
-        let introduced = location.introduce(&principal.user_id, &visitor).await;
+        let from = self.ask.networks.names();
+        let introduced = location.introduce(&principal.user_id, &visitor, from).await;
         introduced.map_err(location_away)
     }
 

@@ -112,6 +112,12 @@ impl Visitors {
             .networks(address, self.settings.multiples.of(address))
     }
 
+    /// The same when the narrowest of them has its name already: an IPv4 address has no other.
+    pub(super) fn networks_known(&self, narrowest: &ClientIdentifier, address: IpAddr) -> Networks {
+        let multiple = self.settings.multiples.of(address);
+        self.key.networks_known(narrowest, address, multiple)
+    }
+
     /// The identity for a CONNECT. `visitor_token` is the header of that name: a secret, `new`, or
     /// nothing; `accept_language` names a visitor who is created.
     ///

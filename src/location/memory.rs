@@ -18,9 +18,11 @@ use self::visits::Visits;
 use self::wants::{Want, Wants};
 use super::{
     Located, Location, LocationError, LocationSettings, Peer, PeerState, Renewal, SessionEntry,
-    StoreClaim, counts_for_patterns,
+    StoreClaim, VISITS_MAX, counts_for_patterns,
 };
-use crate::model::{ClientIdentifier, Destination, Incarnation, NodeId, SessionId, Unkept, UserId};
+use crate::model::{
+    ClientIdentifier, Destination, Incarnation, NamedNetworks, NodeId, SessionId, Unkept, UserId,
+};
 
 /// What the nodes of one process share.
 #[derive(Debug)]
@@ -29,6 +31,7 @@ pub struct MemoryCluster {
     /// nobody to renew it.
     lease: Option<Duration>,
     patterns_max: usize,
+    visits_max: usize,
     /// A plain mutex: held for one call's work, never across an await.
     state: Mutex<State>,
 }
@@ -41,7 +44,7 @@ pub struct MemoryLocation {
     incarnation: Incarnation,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     /// In the order of their sessions. A list, because most users have one, and a map keeps room for
     /// eleven.
@@ -69,21 +72,26 @@ impl MemoryCluster {
     /// A cluster of several nodes in one process: leases end as the settings say.
     #[must_use]
     pub fn new(settings: LocationSettings) -> Arc<Self> {
-        Self::with(Some(settings.lease), settings.patterns_max)
+        Self::with(
+            Some(settings.lease),
+            settings.patterns_max,
+            settings.visits_max,
+        )
     }
 
     /// The cluster of a single embedded node: its lease never ends by itself, and how many patterns
     /// it may want it knows itself.
     #[must_use]
     pub fn lone() -> Arc<Self> {
-        Self::with(None, usize::MAX)
+        Self::with(None, usize::MAX, VISITS_MAX)
     }
 
-    fn with(lease: Option<Duration>, patterns_max: usize) -> Arc<Self> {
+    fn with(lease: Option<Duration>, patterns_max: usize, visits_max: usize) -> Arc<Self> {
         Arc::new(Self {
             lease,
             patterns_max,
-            state: Mutex::default(),
+            visits_max,
+            state: Mutex::new(State::new(visits_max)),
         })
     }
 
@@ -102,7 +110,7 @@ impl MemoryCluster {
         let mut state = self.state();
         *state = State {
             reconnects: state.reconnects,
-            ..State::default()
+            ..State::new(self.visits_max)
         };
     }
 
@@ -155,6 +163,17 @@ impl Leases {
 }
 
 impl State {
+    fn new(visits_max: usize) -> Self {
+        Self {
+            sessions: BTreeMap::new(),
+            wants: Wants::default(),
+            leases: Leases::default(),
+            store_id: None,
+            visits: Visits::new(visits_max),
+            reconnects: 0,
+        }
+    }
+
     /// The live sessions of a user; the entries of dead lives are removed on the way.
     fn sessions_of(&mut self, user: &UserId) -> Vec<SessionEntry> {
         let Some(mut entries) = self.sessions.remove(user) else {
@@ -343,9 +362,14 @@ impl Location for MemoryLocation {
         })
     }
 
-    async fn introduce(&self, user: &UserId, visitor: &Arc<Unkept>) -> Result<(), LocationError> {
+    async fn introduce(
+        &self,
+        user: &UserId,
+        visitor: &Arc<Unkept>,
+        from: &NamedNetworks,
+    ) -> Result<(), LocationError> {
         let mut state = self.cluster.state();
-        state.visits.note(user, visitor, Instant::now());
+        state.visits.note(user, visitor, from, Instant::now());
         Ok(())
     }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::model::{
-    ClientIdentifier, Destination, Incarnation, NodeId, Pattern, SessionId, UnixMillis, Unkept,
-    UserId, is_pattern,
+    ClientIdentifier, Destination, Incarnation, NamedNetworks, NodeId, Pattern, SessionId,
+    UnixMillis, Unkept, UserId, is_pattern,
 };
 use crate::policy::patterns::{PATTERNS_MAX, is_open_to_patterns};
 
@@ -25,6 +25,13 @@ pub use self::redis::RedisLocation;
 /// How long a visitor of whom nothing is kept is remembered, and the fingerprint of a loose one.
 pub const TOUCH_LIFE: Duration = Duration::from_secs(3600);
 
+/// How many visitors of whom nothing is kept a node alone remembers: about 500 bytes each. One IPv4 address or IPv6
+/// /48 that is alone has half of it, and brings 65,000 or 130,000 in its first hour (`VISITORS_PER_NETWORK`).
+pub const VISITS_MAX: usize = 100_000;
+
+/// The same of a cluster, in Redis: about 300 bytes each. Those who are connected are kept beyond it.
+pub const CLUSTER_VISITS_MAX: usize = 1_000_000;
+
 /// The times of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocationSettings {
@@ -36,6 +43,8 @@ pub struct LocationSettings {
     pub connect: Duration,
     /// How many interests in patterns the cluster keeps, counted once for each node.
     pub patterns_max: usize,
+    /// How many visitors of whom nothing is kept the cluster remembers.
+    pub visits_max: usize,
 }
 
 impl Default for LocationSettings {
@@ -45,6 +54,7 @@ impl Default for LocationSettings {
             response: Duration::from_millis(150),
             connect: Duration::from_millis(200),
             patterns_max: PATTERNS_MAX,
+            visits_max: CLUSTER_VISITS_MAX,
         }
     }
 }
@@ -181,10 +191,16 @@ pub trait Location: Send + Sync + std::fmt::Debug {
     async fn claim_store(&self, store_id: &str) -> Result<StoreClaim, LocationError>;
 
     /// Notes that this visitor was here just now, a loose one under their fingerprint too; forgotten
-    /// after an hour.
-    async fn introduce(&self, user: &UserId, visitor: &Arc<Unkept>) -> Result<(), LocationError>;
+    /// after an hour, or before that when their network has brought more than its share of what a cluster
+    /// remembers: then those of it who were noted longest ago go. Never refused.
+    async fn introduce(
+        &self,
+        user: &UserId,
+        visitor: &Arc<Unkept>,
+        from: &NamedNetworks,
+    ) -> Result<(), LocationError>;
 
-    /// A visitor who was introduced within the hour, or who has a session that was registered with them.
+    /// A visitor who was introduced within the hour and is remembered, or who has a session that was registered with them.
     async fn introduced(&self, user: &UserId) -> Result<Option<Arc<Unkept>>, LocationError>;
 
     /// The loose visitors with this fingerprint who were introduced within the hour: the last two, since

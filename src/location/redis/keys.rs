@@ -10,6 +10,10 @@
 //! | `cluster:store` | the id of the store | for ever |
 //! | `anon:<user id>` | `made|seen|standing|taken|client identifier|name` of a visitor without a row | 1 h, longer with every attach |
 //! | `ident:<client identifier>` | the ids of the last two loose visitors | 1 h |
+//! | `visits:<network>` | sorted set: the ids of visitors without a row -> when they were noted, us | 1 h |
+//! | `visits-ranks` | sorted set: network -> how many it has, divided by its multiple | 2 h |
+//! | `visits-counts` | hash: network -> how many it has; `all` -> how many there are | 2 h |
+//! | `visits-times` | sorted set: network -> when its last one was noted, us | 2 h |
 //!
 //! Not here: the commands. Invariant: what a function here writes its counterpart reads back; what
 //! it cannot read counts as not there.
@@ -41,15 +45,26 @@ pub(super) const VERSION: &str = "version";
 pub(super) const STORE: &str = "cluster:store";
 
 /// The prefix of a visitor without a row.
-const VISITOR_PREFIX: &str = "anon:";
+pub(super) const VISITOR_PREFIX: &str = "anon:";
 /// Before a fingerprint under which loose visitors are noted.
 pub(super) const FINGERPRINT_PREFIX: &str = "ident:";
+
+/// Before a network whose visitors are listed. Networks have keyed names, never addresses.
+pub(super) const VISITS_PREFIX: &str = "visits:";
+
+/// What is known of those networks: how much they count, how many they have, and their latest times.
+pub(super) const VISITS_RANKS: &str = "visits-ranks";
+pub(super) const VISITS_COUNTS: &str = "visits-counts";
+pub(super) const VISITS_TIMES: &str = "visits-times";
+
+/// Before a user whose sessions are listed.
+pub(super) const SESSIONS_PREFIX: &str = "loc:";
 
 /// The prefix of a node's lease; the scripts build names with it.
 pub(super) const NODE_PREFIX: &str = "node:";
 
 pub(super) fn sessions(user: &UserId) -> String {
-    format!("loc:{user}")
+    format!("{SESSIONS_PREFIX}{user}")
 }
 
 /// A destination may hold anything that a client wrote, so its hash stands in the name.
@@ -111,6 +126,10 @@ pub(super) fn read_visitor(value: &str) -> Option<Unkept> {
         last_seen,
     };
     parts.next().is_none().then_some(visitor)
+}
+
+pub(super) fn visits_of(network: &str) -> String {
+    format!("{VISITS_PREFIX}{network}")
 }
 
 pub(super) fn fingerprint(client: &ClientIdentifier) -> String {

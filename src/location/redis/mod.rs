@@ -30,7 +30,8 @@ use super::{
     StoreClaim, TOUCH_LIFE, counts_for_patterns, pattern_of,
 };
 use crate::model::{
-    ClientIdentifier, Destination, Incarnation, NodeId, Pattern, SessionId, Unkept, UserId,
+    ClientIdentifier, Destination, Incarnation, NamedNetworks, NodeId, Pattern, SessionId, Unkept,
+    UserId,
 };
 
 /// How many entries travel in one pipeline or one script.
@@ -345,8 +346,13 @@ impl Location for RedisLocation {
         })
     }
 
-    async fn introduce(&self, user: &UserId, visitor: &Arc<Unkept>) -> Result<(), LocationError> {
-        self.note_visitor(user, visitor).await
+    async fn introduce(
+        &self,
+        user: &UserId,
+        visitor: &Arc<Unkept>,
+        from: &NamedNetworks,
+    ) -> Result<(), LocationError> {
+        self.note_visitor(user, visitor, from).await
     }
 
     async fn introduced(&self, user: &UserId) -> Result<Option<Arc<Unkept>>, LocationError> {

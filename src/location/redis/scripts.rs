@@ -56,13 +56,22 @@ end
 return 1
 ";
 
-/// Notes a loose visitor, and under the fingerprint beside the last other one. Under the fingerprint that the
-/// visitor had before, nothing stays.
-/// KEYS: visitor, fingerprint. ARGV: value, seconds, user, prefix of fingerprints.
+/// Notes a visitor for an hour, a loose one under the fingerprint beside the last other one; under the fingerprint that
+/// the visitor had before, nothing stays. The visitor counts to the widest network that they come from. When that
+/// has its share of what is free it forgets those of its own who were noted longest ago; when less than a sixteenth is
+/// free, the network that holds more than twice as much does. Those who are connected keep their key: others look for
+/// them there.
+///
+/// One who comes back from another network counts to both for an hour, and goes with the first that forgets them.
+/// What a network holds is counted anew with each of its notes, and when its last one is an hour old: so at most
+/// what is older than an hour counts for too long, and for an hour at most.
+/// KEYS: visitor, visitors of the network, ranks, counts, times of the networks, fingerprint of a loose one.
+/// ARGV: value, seconds, user, prefix of fingerprints, prefix of visitors, prefix of sessions, prefix of lists, network,
+/// multiple, how many may be remembered.
 const INTRODUCE: &str = r"
 local old = redis.call('GET', KEYS[1])
 local client = old and string.match(old, '^[^|]*|[^|]*|loose|[^|]*|([^|]*)|')
-if client and ARGV[4] .. client ~= KEYS[2] then
+if KEYS[6] and client and ARGV[4] .. client ~= KEYS[6] then
   local rest = {}
   for user in string.gmatch(redis.call('GET', ARGV[4] .. client) or '', '[^ ]+') do
     if user ~= ARGV[3] then rest[#rest + 1] = user end
@@ -74,16 +83,74 @@ if client and ARGV[4] .. client ~= KEYS[2] then
   end
 end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
-local noted = ARGV[3]
-local before = redis.call('GET', KEYS[2])
-if before then
-  local other = nil
-  for user in string.gmatch(before, '[^ ]+') do
-    if user ~= ARGV[3] then other = user end
+if KEYS[6] then
+  local noted = ARGV[3]
+  local before = redis.call('GET', KEYS[6])
+  if before then
+    local other = nil
+    for user in string.gmatch(before, '[^ ]+') do
+      if user ~= ARGV[3] then other = user end
+    end
+    if other then noted = other .. ' ' .. noted end
   end
-  if other then noted = other .. ' ' .. noted end
+  redis.call('SET', KEYS[6], noted, 'EX', ARGV[2])
 end
-redis.call('SET', KEYS[2], noted, 'EX', ARGV[2])
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local over = now - ARGV[2] * 1000000
+local multiple, max = tonumber(ARGV[9]), tonumber(ARGV[10])
+-- The factor is zero for another network than that of the visitor: its rank is scaled.
+local function count(network, factor)
+  local list = ARGV[7] .. network
+  redis.call('ZREMRANGEBYSCORE', list, '-inf', over)
+  local has = redis.call('ZCARD', list)
+  local had = tonumber(redis.call('HGET', KEYS[4], network) or 0)
+  if has ~= had then redis.call('HINCRBY', KEYS[4], 'all', has - had) end
+  if has == 0 then
+    redis.call('HDEL', KEYS[4], network)
+    redis.call('ZREM', KEYS[3], network)
+    redis.call('ZREM', KEYS[5], network)
+  elseif has ~= had then
+    redis.call('HSET', KEYS[4], network, has)
+    local rank = had > 0 and redis.call('ZSCORE', KEYS[3], network)
+    if factor > 0 then
+      rank = has / factor
+    else
+      rank = rank and rank * has / had or has
+    end
+    redis.call('ZADD', KEYS[3], rank, network)
+  end
+  return has
+end
+local function forget(network, factor)
+  local oldest = redis.call('ZPOPMIN', ARGV[7] .. network)[1]
+  if oldest and redis.call('EXISTS', ARGV[6] .. oldest) == 0 then
+    redis.call('DEL', ARGV[5] .. oldest)
+  end
+  return count(network, factor)
+end
+for _, network in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', over, 'LIMIT', 0, 4)) do
+  count(network, 0)
+end
+redis.call('ZADD', KEYS[2], now, ARGV[3])
+redis.call('EXPIRE', KEYS[2], ARGV[2])
+redis.call('ZADD', KEYS[5], now, ARGV[8])
+local mine = count(ARGV[8], multiple)
+for _ = 1, 64 do
+  local free = max - tonumber(redis.call('HGET', KEYS[4], 'all') or 0)
+  if free >= 0 and mine <= math.max(1, (free + 1) * multiple) then break end
+  local largest = redis.call('ZREVRANGE', KEYS[3], 0, 0, 'WITHSCORES')
+  if largest[1] and free <= max / 16 and tonumber(largest[2]) > 2 * mine / multiple then
+    forget(largest[1], 0)
+  elseif mine > 1 then
+    mine = forget(ARGV[8], multiple)
+  elseif largest[1] and largest[1] ~= ARGV[8] then
+    forget(largest[1], 0)
+  else
+    break
+  end
+end
+for i = 3, 5 do redis.call('EXPIRE', KEYS[i], 2 * ARGV[2]) end
 return 1
 ";
 

@@ -1,32 +1,43 @@
 //! Visitors without a row, as Redis remembers them for an hour.
 //!
-//! Not here: the names of the keys (`keys`). Invariant: what cannot be read counts as not there.
+//! Not here: the names of the keys (`keys`), who is forgotten for whom (`scripts`). Invariants: what cannot be read
+//! counts as not there; beside those who are connected at most `visits_max` visitors are remembered.
 
 use std::sync::Arc;
 
 use super::{RedisLocation, keys};
 use crate::location::{LocationError, TOUCH_LIFE};
-use crate::model::{ClientIdentifier, Unkept, UserId};
+use crate::model::{ClientIdentifier, NamedNetworks, Unkept, UserId};
 
 impl RedisLocation {
     pub(super) async fn note_visitor(
         &self,
         user: &UserId,
         visitor: &Unkept,
+        from: &NamedNetworks,
     ) -> Result<(), LocationError> {
-        let (key, value) = (keys::visitor(user), keys::visitor_value(visitor));
-        if !visitor.standing.is_loose() {
-            let mut commands = redis::pipe();
-            commands.set_ex(key, value, TOUCH_LIFE.as_secs()).ignore();
-            return self.link.pipeline("introduce", &commands).await;
-        }
+        // A script counts to one network: the widest, which contains the others.
+        let network = from.levels.last();
+        let network = network.map_or("", |(name, _)| name.as_str());
         let mut call = self.scripts.introduce.prepare_invoke();
-        call.key(key)
-            .key(keys::fingerprint(&visitor.client_identifier))
-            .arg(value)
+        call.key(keys::visitor(user))
+            .key(keys::visits_of(network))
+            .key(keys::VISITS_RANKS)
+            .key(keys::VISITS_COUNTS)
+            .key(keys::VISITS_TIMES);
+        if visitor.standing.is_loose() {
+            call.key(keys::fingerprint(&visitor.client_identifier));
+        }
+        call.arg(keys::visitor_value(visitor))
             .arg(TOUCH_LIFE.as_secs())
             .arg(user.as_str())
-            .arg(keys::FINGERPRINT_PREFIX);
+            .arg(keys::FINGERPRINT_PREFIX)
+            .arg(keys::VISITOR_PREFIX)
+            .arg(keys::SESSIONS_PREFIX)
+            .arg(keys::VISITS_PREFIX)
+            .arg(network)
+            .arg(from.multiple.max(1))
+            .arg(self.settings.visits_max);
         self.link.script("introduce", &call).await
     }
 

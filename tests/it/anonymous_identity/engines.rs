@@ -12,8 +12,8 @@ use stompbox::location::{
     Located, Location, LocationError, Peer, Renewal, SessionEntry, StoreClaim,
 };
 use stompbox::model::{
-    ClientIdentifier, Destination, MessageId, RoomId, SessionId, StoredMessage, UnixMillis, Unkept,
-    UserId,
+    ClientIdentifier, Destination, MessageId, NamedNetworks, RoomId, SessionId, StoredMessage,
+    UnixMillis, Unkept, UserId,
 };
 use stompbox::store::{
     Append, Commit, Found, Heads, Keep, NewVisitor, Position, Range, Store, StoreError, StoredSlot,
@@ -253,9 +253,14 @@ impl<E: Location> Location for Far<Arc<E>> {
         self.engine.claim_store(store_id).await
     }
 
-    async fn introduce(&self, user: &UserId, visitor: &Arc<Unkept>) -> Result<(), LocationError> {
+    async fn introduce(
+        &self,
+        user: &UserId,
+        visitor: &Arc<Unkept>,
+        from: &NamedNetworks,
+    ) -> Result<(), LocationError> {
         self.wire.cross_to_location().await?;
-        self.engine.introduce(user, visitor).await
+        self.engine.introduce(user, visitor, from).await
     }
 
     async fn introduced(&self, user: &UserId) -> Result<Option<Arc<Unkept>>, LocationError> {

@@ -77,7 +77,7 @@ async fn the_late_end_of_a_former_holder_is_not_the_end_of_the_present_one() {
     world.wait(Duration::from_secs(1)).await;
     world
         .visitors
-        .disconnected(&former.principal)
+        .disconnected(&former.principal, client().address)
         .await
         .unwrap();
     // The present holder's session is being registered: nobody may slip in.

@@ -194,7 +194,7 @@ impl World {
             .unwrap();
         if !is_crash {
             self.visitors
-                .disconnected(&session.principal)
+                .disconnected(&session.principal, client().address)
                 .await
                 .unwrap();
         }

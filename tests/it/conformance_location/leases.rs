@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stompbox::location::{Peer, PeerState, Renewal, StoreClaim};
-use stompbox::model::{ClientIdentifier, Incarnation, Standing, UnixMillis, Unkept};
+use stompbox::model::{
+    ClientIdentifier, Incarnation, NamedNetworks, Standing, UnixMillis, Unkept, Width,
+};
 
-use super::rig::{Engine, Rig, SHORT, session, sessions, topic, user, wanted};
+use super::rig::{Engine, Rig, SHORT, VISITS, session, sessions, topic, user, wanted};
 
 on_every_engine! {
     entries_without_a_lease_of_the_same_life_do_not_count
@@ -18,6 +20,35 @@ on_every_engine! {
     after_a_flush_a_claim_and_a_registration_restore_everything
     a_visitor_stands_under_the_last_fingerprint_only
     a_visitor_without_a_row_is_remembered_for_an_hour
+    a_network_forgets_its_own_visitors_and_nobody_elses
+}
+
+/// One IPv4 address.
+fn address(number: u8) -> NamedNetworks {
+    let name = ClientIdentifier::from_mac(&[number; 32]);
+    NamedNetworks {
+        levels: [(name, Width::Address)].into_iter().collect(),
+        multiple: 1,
+    }
+}
+
+/// One /64 of an IPv6 /48 with many.
+fn net64(number: u16) -> NamedNetworks {
+    let [high, low] = number.to_be_bytes();
+    let name = |kind: u8, high, low| {
+        let mut mac = [kind; 32];
+        (mac[0], mac[1]) = (high, low);
+        ClientIdentifier::from_mac(&mac)
+    };
+    let levels = [
+        (name(64, high, low), Width::Net64),
+        (name(56, 0, low % 8), Width::Net56),
+        (name(48, 0, 0), Width::Net48),
+    ];
+    NamedNetworks {
+        levels: levels.into_iter().collect(),
+        multiple: 1,
+    }
 }
 
 async fn entries_without_a_lease_of_the_same_life_do_not_count(rig: Rig) {
@@ -136,7 +167,9 @@ async fn a_visitor_without_a_row_is_remembered_for_an_hour(rig: Rig) {
     assert!(b.loose(&here).await.unwrap().is_empty());
     let taken_at = Some(UnixMillis(7));
     for standing in [Standing::FIRM, Standing::Firm { taken_at }] {
-        a.introduce(&one, &visitor(standing, 1)).await.unwrap();
+        a.introduce(&one, &visitor(standing, 1), &address(1))
+            .await
+            .unwrap();
         let noted = b.introduced(&one).await.unwrap();
         assert_eq!(noted, Some(visitor(standing, 1)));
         assert!(b.loose(&here).await.unwrap().is_empty(), "a firm one");
@@ -148,7 +181,7 @@ async fn a_visitor_without_a_row_is_remembered_for_an_hour(rig: Rig) {
         (&one, loose(4)),
         (&three, taken.clone()),
     ] {
-        a.introduce(user, &visitor).await.unwrap();
+        a.introduce(user, &visitor, &address(1)).await.unwrap();
     }
     let noted = [(one.clone(), loose(4)), (three.clone(), taken)];
     assert_eq!(b.loose(&here).await.unwrap(), noted, "the last two");
@@ -200,7 +233,9 @@ async fn a_visitor_stands_under_the_last_fingerprint_only(rig: Rig) {
     };
     let loose = Standing::Loose { taken_at: None };
     let [one, two] = ["one", "two"].map(user);
-    a.introduce(&one, &visitor(&here, loose)).await.unwrap();
+    a.introduce(&one, &visitor(&here, loose), &address(1))
+        .await
+        .unwrap();
     for (visitor, expected) in [
         (visitor(&here, loose), (2, 0)),
         (visitor(&other, loose), (1, 1)),
@@ -208,11 +243,65 @@ async fn a_visitor_stands_under_the_last_fingerprint_only(rig: Rig) {
         (visitor(&here, loose), (2, 0)),
         (visitor(&here, Standing::FIRM), (1, 0)),
     ] {
-        a.introduce(&two, &visitor).await.unwrap();
+        a.introduce(&two, &visitor, &address(1)).await.unwrap();
         let found = [&here, &other].map(|client| b.loose(client));
         let [here, other] = found;
         let counts = (here.await.unwrap().len(), other.await.unwrap().len());
         assert_eq!(counts, expected, "{visitor:?}");
+    }
+}
+
+async fn a_network_forgets_its_own_visitors_and_nobody_elses(rig: Rig) {
+    let (a, b) = (rig.life("a", 1).await, rig.life("b", 1).await);
+    a.claim().await.unwrap();
+    let visitor = Arc::new(Unkept {
+        made_at: UnixMillis(1_800_000_000_000),
+        standing: Standing::FIRM,
+        name: "Guest".into(),
+        client_identifier: ClientIdentifier::from_mac(&[1; 32]),
+        last_seen: UnixMillis(5),
+    });
+    let neighbours: Vec<_> = (0..20).map(|n| user(&format!("neighbour{n}"))).collect();
+    for (user, number) in neighbours.iter().zip(100..) {
+        a.introduce(user, &visitor, &address(number)).await.unwrap();
+    }
+    let rented: Vec<_> = (0..400).map(|n| user(&format!("rented{n}"))).collect();
+    let mut connected = session(&rented[0], 1);
+    connected.1.visitor = Some(Arc::clone(&visitor));
+    a.attach(&[connected]).await.unwrap();
+    for (user, number) in rented.iter().zip(0..) {
+        let node = if number % 2 == 0 { &a } else { &b };
+        node.introduce(user, &visitor, &net64(number))
+            .await
+            .unwrap();
+    }
+    let mut remembered = Vec::new();
+    for user in neighbours.iter().chain(&rented) {
+        remembered.push(b.introduced(user).await.unwrap().is_some());
+    }
+    let (neighbours, rented) = remembered.split_at(neighbours.len());
+    assert_eq!(neighbours, [true; 20]);
+    let (connected, rented) = rented.split_first().unwrap();
+    assert!(connected, "who is connected is found");
+    // A network alone ends at half of what the others have left free.
+    let latest = rented.len() - (VISITS - 20) / 2;
+    assert!(!rented[..latest].contains(&true));
+    assert!(!rented[latest..].contains(&false));
+    // When less than a sixteenth is free, the network that has most loses for newcomers.
+    let newcomers = [("x", 30), ("y", 15), ("z", 12), ("last", 10)];
+    for ((name, number), network) in newcomers.iter().zip(1..) {
+        for at in 0..*number {
+            let user = user(&format!("{name}{at}"));
+            a.introduce(&user, &visitor, &address(network))
+                .await
+                .unwrap();
+        }
+    }
+    for (name, number) in newcomers.iter().chain(&[("neighbour", 20)]) {
+        for at in 0..*number {
+            let user = user(&format!("{name}{at}"));
+            assert!(a.introduced(&user).await.unwrap().is_some(), "{user}");
+        }
     }
 }
 

@@ -20,6 +20,9 @@ pub(super) const SHORT: Duration = Duration::from_secs(2);
 /// How many patterns a cluster keeps here.
 pub(super) const PATTERNS_MAX: usize = 20;
 
+/// How many visitors without a row it remembers.
+pub(super) const VISITS: usize = 160;
+
 /// An engine and what the tests may do to it from outside.
 pub(super) struct Rig {
     pub(super) engine: Engine,
@@ -38,6 +41,7 @@ pub(super) fn settings(lease: Duration) -> LocationSettings {
         response: Duration::from_secs(5),
         connect: Duration::from_secs(5),
         patterns_max: PATTERNS_MAX,
+        visits_max: VISITS,
     }
 }
 

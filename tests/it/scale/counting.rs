@@ -14,7 +14,8 @@ use stompbox::location::{
     Located, Location, LocationError, MemoryLocation, Peer, Renewal, SessionEntry, StoreClaim,
 };
 use stompbox::model::{
-    ClientIdentifier, Destination, Envelope, NodeId, Parcel, ParcelBody, SessionId, Unkept, UserId,
+    ClientIdentifier, Destination, Envelope, NamedNetworks, NodeId, Parcel, ParcelBody, SessionId,
+    Unkept, UserId,
 };
 
 /// What was asked of the engines, and what people did.
@@ -186,8 +187,13 @@ impl Location for CountingLocation {
         self.inner.claim_store(store_id).await
     }
 
-    async fn introduce(&self, user: &UserId, visitor: &Arc<Unkept>) -> Result<(), LocationError> {
-        self.inner.introduce(user, visitor).await
+    async fn introduce(
+        &self,
+        user: &UserId,
+        visitor: &Arc<Unkept>,
+        from: &NamedNetworks,
+    ) -> Result<(), LocationError> {
+        self.inner.introduce(user, visitor, from).await
     }
 
     async fn introduced(&self, user: &UserId) -> Result<Option<Arc<Unkept>>, LocationError> {

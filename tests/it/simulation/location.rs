@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use stompbox::location::{
     Located, Location, LocationError, MemoryLocation, Peer, Renewal, SessionEntry, StoreClaim,
 };
-use stompbox::model::{ClientIdentifier, Destination, SessionId, Unkept, UserId};
+use stompbox::model::{ClientIdentifier, Destination, NamedNetworks, SessionId, Unkept, UserId};
 use tokio::time::Instant;
 
 use super::plan::Twist;
@@ -236,8 +236,13 @@ impl Location for SimLocation {
         self.inner.claim_store(store_id).await
     }
 
-    async fn introduce(&self, user: &UserId, visitor: &Arc<Unkept>) -> Result<(), LocationError> {
-        self.inner.introduce(user, visitor).await
+    async fn introduce(
+        &self,
+        user: &UserId,
+        visitor: &Arc<Unkept>,
+        from: &NamedNetworks,
+    ) -> Result<(), LocationError> {
+        self.inner.introduce(user, visitor, from).await
     }
 
     async fn introduced(&self, user: &UserId) -> Result<Option<Arc<Unkept>>, LocationError> {
