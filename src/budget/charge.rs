@@ -149,6 +149,32 @@ impl Charge {
         self.pool.lock().identify(self.slot, claimant);
     }
 
+    /// Takes it anew for this claimant, who may be refused it: then it stays whose it was. What it stands for
+    /// does not count against them, and is free for a moment. What is only possible changes nothing ([`Eviction::Possible`]).
+    ///
+    /// # Errors
+    /// As [`Pool::take`].
+    pub fn retake(&mut self, eviction: Eviction, claimant: &Claimant) -> Result<(), Refused> {
+        let (held, whose) = {
+            let mut state = self.pool.lock();
+            let held = (state.amount(self.slot), state.whose(self.slot));
+            state.resize(self.slot, Amount::default());
+            held
+        };
+        let mut taken = self.pool.charge(claimant);
+        let outcome = taken.grow_with(eviction, held.own);
+        if outcome.is_err() || eviction == Eviction::Possible {
+            drop(taken);
+            self.set(held);
+            return outcome;
+        }
+        if let Some(whose) = whose {
+            taken.set_evictable(whose);
+        }
+        *self = taken;
+        Ok(())
+    }
+
     /// When the pool is short this may be taken away: then `whose` is told, and it counts as given back.
     pub fn set_evictable(&mut self, whose: Weak<dyn Evict>) {
         self.pool.lock().set_whose(self.slot, Some(whose));

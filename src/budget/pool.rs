@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use super::charge::Charge;
 use super::claimant::{Claimant, Key};
 use super::parts::Parts;
+use super::room::SHORT_PART;
 use super::state::{Amount, PoolState};
 use crate::model::{Kind, Network, UserId, Width};
 
@@ -210,6 +211,13 @@ impl Pool {
         };
         gauge("budget_used", used);
         gauge("budget_capacity", self.settings.capacity);
+    }
+
+    /// Whether less than a sixteenth of it is left for visitors.
+    #[must_use]
+    pub fn is_short_of_visitors(&self) -> bool {
+        let short = self.settings.capacity / SHORT_PART;
+        self.settings.capacity > 0 && self.free(&self.lock(), Kind::Anonymous, 0) <= short
     }
 
     /// How much a network holds.

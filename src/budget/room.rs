@@ -24,7 +24,7 @@ use super::state::{Amount, PoolState, Slot};
 
 /// A pool is short when less than this part of it is free. Before that a refusal is the claimant's own share, and
 /// nobody else loses for it.
-const SHORT_PART: u64 = 16;
+pub(super) const SHORT_PART: u64 = 16;
 
 /// How many charges are taken away for one attempt of a claimant, who may need more than the largest of them was.
 const EVICTIONS_MAX: u32 = 64;

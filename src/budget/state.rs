@@ -183,6 +183,11 @@ impl PoolState {
         self.record(slot).map_or(Amount::default(), |it| it.amount)
     }
 
+    /// Who is told when a charge is taken away.
+    pub(super) fn whose(&self, slot: Slot) -> Option<Weak<dyn Evict>> {
+        self.record(slot)?.whose.clone()
+    }
+
     /// How much a user or a network holds.
     pub(super) fn held_by(&self, key: &Key) -> Amount {
         self.by_key.get(key).copied().unwrap_or_default()

@@ -1,8 +1,9 @@
 //! How many may come in: in all, per second, per network.
 //!
 //! Not here: memory (`charges`), how a refusal is written (`reply`), in which order sockets are served (`turns`).
-//! Invariant: a socket has one place, under the networks of its client or, while that is not known, of the trusted
-//! proxy; an open session has another one, under the networks of its client.
+//! Invariants: a socket has one place, under the networks of its client or, while that is not known, of the trusted
+//! proxy; an open session has another one, under the networks of its client; visitors have seven eighths of the
+//! places at most, and who is not known yet a thirty-second of them beyond that (`waiting`).
 //!
 //! What one network may hold is a part of what is free (`budget`), so a crowd behind one address comes in
 //! and a newcomer from elsewhere still finds a place. How fast it may open sessions is limited by token buckets
@@ -11,6 +12,8 @@
 //! The network is known when a socket is accepted, unless it comes from a trusted proxy: then it is
 //! known at the handshake.
 
+mod waiting;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -18,14 +21,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use super::charges::{HTTP_BYTES, TLS_BYTES};
 use super::settings::EdgeSettings;
 use crate::budget::{
-    Charge, Claimant, Evict, Eviction, Multiples, Parts, Pool, PoolSettings, Refused,
+    Charge, Claimant, Evict, Eviction, Memory, Multiples, Parts, Pool, PoolSettings, Refused,
 };
-use crate::model::Network;
+use crate::model::{Kind, Network};
 use crate::policy::bucket::{self, Level, Rate, Verdict};
 use crate::quota::quarters;
 use crate::turns::Busy;
+pub(super) use waiting::{Ticket, Waiting};
 
 /// How many sockets beyond the WebSockets there may be: requests, keep-alive, handshakes.
 const OTHER_SOCKETS_MAX: usize = 1_024;
@@ -35,8 +40,14 @@ const OTHER_SOCKETS_MAX: usize = 1_024;
 const RATE_PART: u32 = 10;
 const BURST_PART: u32 = 5;
 
-/// Fewer places than this are not shared out: one network may have them all.
+/// Fewer places than this are not shared out: one network may have them all, and none is in reserve.
 const SHARED_MIN: usize = 64;
+
+/// Visitors never get this part of the places.
+const RESERVE_PART: usize = 8;
+
+/// This part of a reserve is for clients who are not known yet.
+const WAITING_PART: usize = 4;
 
 /// So many networks are remembered before those whose bucket is full again are forgotten.
 const NETWORKS_MAX: usize = 1_024;
@@ -86,6 +97,9 @@ pub(super) struct Admission {
     sockets: Arc<Pool>,
     /// Open sessions.
     sessions: Arc<Pool>,
+    memory: Arc<Memory>,
+    /// Those in the reserve who are not known yet.
+    waiting: Arc<Waiting>,
     handshakes: Handshakes,
 }
 
@@ -96,14 +110,30 @@ pub(super) struct Permit {
 }
 
 impl Admission {
-    pub(super) fn new(settings: &EdgeSettings, multiples: &Arc<Multiples>) -> Arc<Self> {
+    pub(super) fn new(
+        settings: &EdgeSettings,
+        multiples: &Arc<Multiples>,
+        memory: &Arc<Memory>,
+    ) -> Arc<Self> {
+        let number = settings.connections_max;
+        let reserve = match number < SHARED_MIN {
+            true => 0,
+            false => number / RESERVE_PART,
+        };
+        let socket_bytes = Memory::BASE_BYTES + HTTP_BYTES + TLS_BYTES;
+        let by_memory = match memory.capacity() {
+            0 => usize::MAX,
+            _ => usize::try_from(memory.pool().reserve() / socket_bytes).unwrap_or(usize::MAX),
+        };
         Arc::new(Self {
+            memory: Arc::clone(memory),
+            waiting: Waiting::new(reserve.min(by_memory) / WAITING_PART),
             multiples: Arc::clone(multiples),
             sockets: Pool::new(PoolSettings {
                 network_max: settings.connections_per_net.into(),
-                ..places("sockets", settings.connections_max + OTHER_SOCKETS_MAX)
+                ..places("sockets", number + OTHER_SOCKETS_MAX, reserve)
             }),
-            sessions: Pool::new(places("sessions", settings.connections_max)),
+            sessions: Pool::new(places("sessions", number, reserve)),
             handshakes: Handshakes::new(settings),
         })
     }
@@ -120,15 +150,47 @@ impl Admission {
     }
 
     /// A WebSocket, or a session over another transport, is about to open.
-    pub(super) fn session(&self, client: IpAddr, eviction: Eviction) -> Result<Permit, Refusal> {
-        self.may_open(client)?;
-        let claimant = self.multiples.stranger(client);
-        let permit = place(&self.sessions, &claimant, eviction)?;
+    pub(super) fn session(&self, client: &Claimant, eviction: Eviction) -> Result<Permit, Refusal> {
+        (self.handshakes.allow(client).then_some(())).ok_or(Refusal::Rate)?;
+        let permit = place(&self.sessions, client, eviction)?;
         // What is only possible uses up nothing of the rate.
-        match eviction == Eviction::Possible || self.handshakes.take(&claimant) {
+        match eviction == Eviction::Possible || self.handshakes.take(client) {
             true => Ok(permit),
             false => Err(Refusal::Rate),
         }
+    }
+
+    /// As whom a stranger takes from the reserve until it is known who they are, when visitors have all that they may
+    /// have; `refusal` is what a visitor is told.
+    ///
+    /// # Errors
+    /// The refusal, when something is left for visitors: then it is the share of a network that is used up.
+    pub(super) fn unknown(
+        &self,
+        stranger: &Claimant,
+        refusal: Refusal,
+    ) -> Result<Claimant, Refusal> {
+        let is_for_want_of_places = match refusal {
+            Refusal::Full | Refusal::Network | Refusal::Memory => true,
+            Refusal::Rate | Refusal::Busy => false,
+        };
+        let is_reserved = self.sessions.reserve() > 0;
+        let pools = [&self.sockets, &self.sessions, self.memory.pool()];
+        match is_for_want_of_places
+            && is_reserved
+            && pools.iter().any(|pool| pool.is_short_of_visitors())
+        {
+            true => Ok(Claimant {
+                kind: Kind::Member,
+                ..stranger.clone()
+            }),
+            false => Err(refusal),
+        }
+    }
+
+    /// Those who have their places as such.
+    pub(super) fn waiting(&self) -> &Arc<Waiting> {
+        &self.waiting
     }
 
     /// How many sessions are open now.
@@ -142,6 +204,16 @@ impl Permit {
     pub(super) fn evictable(mut self, whose: Weak<dyn Evict>) -> Self {
         self.charge.set_evictable(whose);
         self
+    }
+
+    /// It is known now whose it is: a member's, or a bot's.
+    pub(super) fn identify(&mut self, who: &Claimant) {
+        self.charge.identify(who);
+    }
+
+    /// It is known now that it is a visitor's, who has to find it among the places of visitors.
+    pub(super) fn retake(&mut self, eviction: Eviction, who: &Claimant) -> Result<(), Refusal> {
+        self.charge.retake(eviction, who).map_err(of_place)
     }
 }
 
@@ -252,14 +324,14 @@ impl Handshakes {
     }
 }
 
-/// A pool of so many places. None is in reserve: before CONNECT everyone is a stranger.
-fn places(name: &'static str, number: usize) -> PoolSettings {
+/// A pool of so many places.
+fn places(name: &'static str, number: usize, reserve: usize) -> PoolSettings {
     let parts = match number < SHARED_MIN {
         true => Parts::ALL,
         false => Parts::DEFAULT,
     };
     PoolSettings {
-        reserve: 0,
+        reserve: reserve as u64,
         parts,
         ..PoolSettings::new(name, number as u64)
     }
@@ -267,12 +339,15 @@ fn places(name: &'static str, number: usize) -> PoolSettings {
 
 fn place(pool: &Arc<Pool>, claimant: &Claimant, eviction: Eviction) -> Result<Permit, Refusal> {
     let mut charge = pool.charge(claimant);
-    let taken = charge.grow_with(eviction, 1);
-    taken.map_err(|refused| match refused {
+    charge.grow_with(eviction, 1).map_err(of_place)?;
+    Ok(Permit { charge })
+}
+
+fn of_place(refused: Refused) -> Refusal {
+    match refused {
         Refused::Full => Refusal::Full,
         Refused::User | Refused::Network => Refusal::Network,
-    })?;
-    Ok(Permit { charge })
+    }
 }
 
 #[cfg(test)]

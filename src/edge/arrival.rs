@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
 use super::Edge;
-use super::admission::{Refusal, both};
+use super::admission::Refusal;
 use super::peer::Peer;
 use super::proxy_head::{self, Head};
 use super::settings::ProxyHead;
@@ -66,13 +66,8 @@ pub(super) async fn behind_proxy(
     // A proxy of proxies goes on being one: then X-Forwarded-For tells the client.
     peer.is_proxy = edge.trusts(client.ip());
     let holder = edge.holder(client.ip(), peer.is_proxy);
-    let memory = edge.app.memory();
-    let admitted = both(
-        |room| edge.admission.socket(&holder, room),
-        |room| peer.charge.retake(room, memory, &holder, cost),
-    );
-    let (place, ()) = admitted.map_err(Lost::Refused)?;
-    let place = peer.charge.ends_with(place, peer.is_proxy);
+    let admitted = edge.admit_again(&peer.charge, &holder, peer.is_proxy, cost);
+    let place = admitted.map_err(Lost::Refused)?;
     peer.place = Mutex::new(Some(place));
     Ok(peer)
 }

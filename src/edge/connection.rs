@@ -32,15 +32,16 @@ use super::charges::End;
 use super::clock::{Clock, IdleMessages};
 use super::ending::Ending;
 use super::meters::Active;
+use super::places::Places;
 use super::settling::{Settled, Settling, Unsettled, next_settled};
 use super::slow_reader::SlowReader;
 use super::socket::{Received, Socket};
-use super::{Edge, Places};
-use crate::app::Pending;
+use super::{Edge, reply};
+use crate::app::{Live, Pending};
 use crate::hub::{Outbox, Pulled};
 use crate::identity::Handshake;
 use crate::model::{Code, Problem};
-use crate::session::{Connect, Event, Input, Output, Session, Ticket};
+use crate::session::{Accepted, Connect, Event, Input, Output, Session, Ticket};
 use crate::stomp::Version;
 use crate::websocket::Framed;
 
@@ -284,9 +285,8 @@ impl Connection {
     }
 
     async fn connect(&mut self, connect: Connect) {
-        let app = Arc::clone(&self.edge.app);
         let verdict = match self.handshake.take() {
-            Some(handshake) => Box::pin(app.connect(&handshake, &connect)).await,
+            Some(handshake) => self.settle(&handshake, &connect).await,
             None => Err(Problem::new(
                 Code::Internal,
                 "A second CONNECT was let through.",
@@ -316,6 +316,22 @@ impl Connection {
         self.session.handle_input(std_now(), input);
         self.socket
             .set_beats(self.session.agreed_beats().0.is_some());
+    }
+
+    /// Finds out who the client is, and has their places count as theirs.
+    async fn settle(
+        &mut self,
+        handshake: &Handshake,
+        connect: &Connect,
+    ) -> Result<(Live, Accepted), Problem> {
+        let app = Arc::clone(&self.edge.app);
+        let (live, accepted) = Box::pin(app.connect(handshake, connect)).await?;
+        let settled = (self.places).settle(&self.edge, handshake.address, accepted.kind);
+        if let Err(refusal) = settled {
+            app.disconnect(&live).await;
+            return Err(reply::problem_of(refusal));
+        }
+        Ok((live, accepted))
     }
 
     fn settled(&mut self, settled: Settled) {

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::admission::{Refusal, both};
+use super::admission::Refusal;
 use super::arrival::{Lost, behind_proxy, secured};
 use super::charges::{End, HTTP_BYTES, SocketCharge, TLS_BYTES};
 use super::peer::{Peer, SocketTurn};
@@ -126,14 +126,8 @@ impl Door {
         let ip = address.ip().to_canonical();
         let is_proxy = self.edge.trusts(ip);
         let holder = self.edge.holder(ip, is_proxy);
-        let memory = self.edge.app.memory();
-        let admitted = both(
-            |eviction| self.edge.admission.socket(&holder, eviction),
-            |eviction| SocketCharge::take(eviction, memory, &holder, self.cost()),
-        );
-        match admitted {
+        match self.edge.admit_socket(&holder, is_proxy, self.cost()) {
             Ok((place, charge)) => {
-                let place = charge.ends_with(place, is_proxy);
                 let peer = Peer {
                     address,
                     is_proxy,

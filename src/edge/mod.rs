@@ -17,6 +17,7 @@
 //! body, upload, paced  requests and answers of HTTP, in bounded memory and time (patience)
 //! read_turns  when bytes of HTTP are read
 //! farewell  what a client sends after the goodbye
+//! places    what a socket or a connection holds, from its accept to the CONNECT that tells whose it is
 //! charges   what sockets and answers draw on the byte account
 //! exposition  the text of `/metrics`, for all who ask at once
 //! connection  one task per connection: socket, session, app, outbox
@@ -50,6 +51,7 @@ mod paced;
 mod page;
 mod patience;
 mod peer;
+mod places;
 mod proxy_head;
 mod read_turns;
 mod readiness;
@@ -87,20 +89,19 @@ pub use settings::{EdgeSettings, MessageKind, ProxyHead};
 pub use tls::{Certificates, TlsError};
 
 use crate::app::App;
-use crate::budget::{Claimant, Eviction, Lease};
+use crate::budget::{Claimant, Lease};
 use crate::hub::Flusher;
 use crate::identity::Visitors;
 use crate::model::Network;
 use crate::session::SessionConfig;
 use crate::stomp::Version;
 use crate::turns::Turns;
-use admission::{Admission, Permit, Refusal, both};
-use charges::{SocketCharge, TLS_BYTES};
+use admission::Admission;
+use charges::SocketCharge;
 use exposition::Exposition;
 use forwarded::Unbelieved;
 use meters::Meters;
 use pace::Pace;
-use peer::Peer;
 use readiness::Readiness;
 use wheel::Wheel;
 
@@ -190,24 +191,12 @@ impl std::ops::Deref for Edge {
     }
 }
 
-/// What a connection holds for as long as it lives.
-#[derive(Debug)]
-struct Places {
-    _session: Permit,
-    /// Its place in its network, unless its socket has that, as most have.
-    _network: Option<Box<Permit>>,
-    /// Its socket; none of a session over requests.
-    _peer: Option<Arc<Peer>>,
-    /// Its part of the byte account: its socket's, unless that is a proxy's.
-    charge: Arc<SocketCharge>,
-}
-
 impl Edge {
     fn new(state: Arc<EdgeState>, tracker: TaskTracker, shutdown: CancellationToken) -> Self {
         let settings = &state.settings;
         let meters = Meters::new();
         Self {
-            admission: Admission::new(settings, state.app.multiples()),
+            admission: Admission::new(settings, state.app.multiples(), state.app.memory()),
             turns: Arc::clone(state.app.turns()),
             unbelieved: Unbelieved::default(),
             exports: rest::Exports::default(),
@@ -251,62 +240,6 @@ impl Edge {
         let address = address.to_canonical();
         let proxies = &self.settings.trusted_proxies;
         proxies.iter().any(|network| network.contains(&address))
-    }
-
-    /// The places that a connection needs: its own, and one in its network unless the socket has it.
-    fn admit(&self, peer: &Arc<Peer>, client: IpAddr) -> Result<Places, Refusal> {
-        self.admission.may_open(client)?;
-        let (session, (charge, network)) = both(
-            |eviction| self.admission.session(client, eviction),
-            |eviction| match peer.is_proxy {
-                true => {
-                    self.admit_client(client, if peer.is_secure { TLS_BYTES } else { 0 }, eviction)
-                }
-                false => Ok((Arc::clone(&peer.charge), None)),
-            },
-        )?;
-        if network.is_some() {
-            // From now on the socket counts as its client's, not as the proxy's.
-            peer.give_up();
-        }
-        Ok(Places {
-            _session: session.evictable(charge.whose()),
-            _network: network,
-            _peer: Some(Arc::clone(peer)),
-            charge,
-        })
-    }
-
-    /// Memory and a place in the network of a client who has no socket alone.
-    fn admit_client(
-        &self,
-        client: IpAddr,
-        more: u64,
-        eviction: Eviction,
-    ) -> Result<(Arc<SocketCharge>, Option<Box<Permit>>), Refusal> {
-        let (memory, stranger) = (self.app.memory(), self.stranger(client));
-        let (network, charge) = both(
-            |wanted| self.admission.socket(&stranger, eviction.min(wanted)),
-            |wanted| SocketCharge::take(eviction.min(wanted), memory, &stranger, more),
-        )?;
-        let network = network.evictable(charge.whose());
-        Ok((charge, Some(Box::new(network))))
-    }
-
-    /// The places of a session over requests: any socket may bring many of those, and none of them
-    /// needs to last as long.
-    fn admit_requests(&self, client: IpAddr) -> Result<Places, Refusal> {
-        self.admission.may_open(client)?;
-        let (session, (charge, network)) = both(
-            |eviction| self.admission.session(client, eviction),
-            |eviction| self.admit_client(client, 0, eviction),
-        )?;
-        Ok(Places {
-            _session: session.evictable(charge.whose()),
-            _network: network,
-            _peer: None,
-            charge,
-        })
     }
 
     /// A client at this address of whom nothing else is known.

@@ -69,6 +69,7 @@ mod process;
 mod queue_cluster;
 mod queue_work;
 mod rabbitmq_definitions;
+mod reserve;
 mod rest;
 mod scale;
 mod schemathesis;
