@@ -7,9 +7,10 @@
 //! order, and repair finds what is missing.
 //!
 //! The parts: [`notices`] has people looked at again, [`commits`] hands to the store and delivers what is
-//! committed, [`router`] looks locations up and publishes, [`inbound`] takes what other nodes publish, [`repair`]
-//! asks the store what was missed, [`lease`] keeps this node registered and known, [`interest`] the topics that
-//! this node wants, [`attachment`] the sessions, [`consume`] the consumers of queues.
+//! committed, [`router`] looks locations up and publishes, [`inbound`] takes what other nodes publish,
+//! `remote_topics` delivers their messages to topics, [`repair`] asks the store what was missed, [`lease`] keeps this
+//! node registered and known, [`interest`] the topics that this node wants, [`attachment`] the sessions, [`consume`]
+//! the consumers of queues.
 
 pub mod attachment;
 pub mod commits;
@@ -21,10 +22,11 @@ pub mod lease;
 mod meters;
 mod notices;
 mod outbound;
-pub mod remote_topics;
-mod repair;
+mod remote_topics;
+pub mod repair;
 pub mod router;
 pub mod rules;
+mod settings;
 mod trace;
 
 use std::collections::BTreeMap;
@@ -43,6 +45,7 @@ pub use consume::Consume;
 pub use interest::{PatternSubscriber, TooManyPatterns};
 pub use notices::Reviews;
 pub use rules::Rules;
+pub use settings::BrokerSettings;
 
 use crate::budget::Memory;
 use crate::bus::queue::Queues;
@@ -53,7 +56,6 @@ use crate::location::{Location, LocationError};
 use crate::model::{
     CloseReason, Control, Incarnation, NodeId, RoomId, SessionId, TopicMessage, UserId,
 };
-use crate::policy::patterns::PATTERNS_MAX;
 use crate::store::{Store, StoreError};
 use crate::turns::{Deliveries, Turns};
 
@@ -83,54 +85,6 @@ pub struct Parts {
     pub turns: Arc<Turns>,
     /// The byte account.
     pub memory: Arc<Memory>,
-}
-
-/// How a broker behaves in time.
-#[derive(Clone, Debug)]
-pub struct BrokerSettings {
-    /// There are no other nodes and never will be: nothing is looked up or published.
-    pub alone: bool,
-    /// How many messages may wait to be routed; beyond that they are left to repair.
-    pub route_queue_max: usize,
-    /// How many envelopes per second go to all nodes while location does not answer.
-    pub flood_per_second: u32,
-    /// How long a hole may close by itself before the store is asked; the range of a jitter.
-    pub hole_wait: (Duration, Duration),
-    /// How often everything is compared with the store, whatever happened; the range of a jitter.
-    pub backstop: (Duration, Duration),
-    /// The life of the lease in location.
-    pub lease: Duration,
-    /// How often the lease is renewed.
-    pub renew_every: Duration,
-    /// How often everything is registered again, against the keys' expiry.
-    pub refresh_every: Duration,
-    /// How long a topic stays wanted after its last subscriber left.
-    pub linger: Duration,
-    /// How many different patterns this node's sessions may subscribe to.
-    pub patterns_max: usize,
-    /// The seed of the jitters.
-    pub seed: u64,
-    /// Which rules of delivery hold; all of them, except in a simulation that shows why.
-    pub rules: Rules,
-}
-
-impl Default for BrokerSettings {
-    fn default() -> Self {
-        Self {
-            alone: false,
-            route_queue_max: 10_000,
-            flood_per_second: 200,
-            hole_wait: (Duration::from_millis(5), Duration::from_millis(20)),
-            backstop: (Duration::from_secs(15), Duration::from_secs(30)),
-            lease: Duration::from_secs(10),
-            renew_every: Duration::from_secs(3),
-            refresh_every: Duration::from_secs(20 * 60),
-            linger: Duration::from_secs(30),
-            patterns_max: PATTERNS_MAX,
-            seed: 0,
-            rules: Rules::ALL,
-        }
-    }
 }
 
 /// Why an append failed.
@@ -214,7 +168,10 @@ impl Broker {
             queues: parts.queues,
             store: parts.store,
             turns: parts.turns,
-            remote_topics: remote_topics::RemoteTopics::new(parts.memory),
+            remote_topics: remote_topics::RemoteTopics::new(
+                parts.memory,
+                Arc::clone(&settings.multiples),
+            ),
             out: router::Outgoing::new(settings.flood_per_second),
             commits: commits::Commits::default(),
             routes,

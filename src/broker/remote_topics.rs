@@ -1,38 +1,47 @@
-//! Topic messages from other nodes on their way to the subscribers here: one line for each network of senders.
+//! Topic messages from other nodes on their way to the subscribers here, in a backlog for each network of senders.
 //!
 //! Not here: what else other nodes send (`inbound`), which does not wait for any of this. Invariants: the messages of
-//! one sender are delivered in their order; a line takes the turns of its network, so that a message for thousands, or
-//! thousands of messages, delay those of the same network only; a line is bounded in messages, its bytes draw
-//! on the byte account, and what does not fit is lost to the subscribers here, which is counted.
+//! one sender are delivered in their order; a backlog takes the turns of its network, so that a message for thousands,
+//! or thousands of messages, delay those of the same network only; its bytes draw on the byte account as those of any
+//! holder, and a message for which nothing is left is lost to the subscribers here, counted and logged.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::atomic::AtomicU16;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{Broker, lock};
-use crate::budget::{Claimant, Lease, Memory};
+use crate::budget::{Lease, Memory, Multiples};
 use crate::model::{Network, TopicMessage, headers};
 use crate::turns::Deliveries;
-
-/// How many messages of one network may wait.
-const LINE_MAX: usize = 1_024;
 
 /// What a message occupies beside its texts and its body, about.
 const AROUND: usize = 256;
 
-/// The lines of a node.
+/// How often a loss is logged.
+const LOGGED_EVERY: Duration = Duration::from_secs(60);
+
+/// The backlogs of a node.
 #[derive(Debug)]
 pub(super) struct RemoteTopics {
     memory: Arc<Memory>,
+    multiples: Arc<Multiples>,
+    backlogs: Mutex<Backlogs>,
+}
+
+#[derive(Debug, Default)]
+struct Backlogs {
     /// One for each network of which a message waits or is being delivered.
-    lines: Mutex<HashMap<Network, Line>>,
+    of: HashMap<Network, Backlog>,
+    logged_at: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Line {
+struct Backlog {
     waiting: VecDeque<TopicMessage>,
     /// The bytes of those, and of the one that is being delivered.
     bytes: u64,
@@ -41,44 +50,54 @@ struct Line {
     lease: Lease,
 }
 
-/// The line takes no more.
+/// The network may have no more bytes here.
 #[derive(Debug, PartialEq, Eq)]
-struct LineFull;
+struct NoMemory;
 
 impl RemoteTopics {
-    pub(super) fn new(memory: Arc<Memory>) -> Self {
+    pub(super) fn new(memory: Arc<Memory>, multiples: Arc<Multiples>) -> Self {
         Self {
             memory,
-            lines: Mutex::default(),
+            multiples,
+            backlogs: Mutex::default(),
         }
     }
 
-    /// Appends to the line of this network. Returns whether the line is new, so that it has to be served.
-    fn push(&self, network: Network, topic: TopicMessage) -> Result<bool, LineFull> {
-        let mut lines = lock(&self.lines);
-        let is_new = !lines.contains_key(&network);
-        let line = lines
-            .entry(network)
-            .or_insert_with(|| Line::new(self.memory.lease(&Claimant::stranger(network))));
-        let pushed = line.push(topic);
-        if is_new && pushed.is_err() {
-            lines.remove(&network);
+    /// Appends to the backlog of this network. Returns whether it is new, so that it has to be served.
+    fn push(&self, network: Network, topic: TopicMessage) -> Result<bool, NoMemory> {
+        let mut backlogs = lock(&self.backlogs);
+        if let Some(backlog) = backlogs.of.get_mut(&network) {
+            return backlog.push(topic).map(|()| false);
         }
-        pushed.map(|()| is_new)
+        let claimant = self.multiples.stranger(network.address());
+        let mut backlog = Backlog::new(self.memory.lease(&claimant));
+        backlog.push(topic)?;
+        backlogs.of.insert(network, backlog);
+        Ok(true)
     }
 
-    /// The next message of a line. Without one the line ends.
+    /// The next message of a backlog. Without one the backlog ends.
     fn next(&self, network: Network) -> Option<TopicMessage> {
-        let mut lines = lock(&self.lines);
-        let next = lines.get_mut(&network)?.next();
+        let mut backlogs = lock(&self.backlogs);
+        let next = backlogs.of.get_mut(&network)?.next();
         if next.is_none() {
-            lines.remove(&network);
+            backlogs.of.remove(&network);
         }
         next
     }
+
+    /// Whether a loss is to be logged now.
+    fn is_to_be_logged(&self) -> bool {
+        let (now, mut backlogs) = (Instant::now(), lock(&self.backlogs));
+        let is_due = (backlogs.logged_at).is_none_or(|at| now - at >= LOGGED_EVERY);
+        if is_due {
+            backlogs.logged_at = Some(now);
+        }
+        is_due
+    }
 }
 
-impl Line {
+impl Backlog {
     fn new(lease: Lease) -> Self {
         Self {
             waiting: VecDeque::new(),
@@ -88,11 +107,9 @@ impl Line {
         }
     }
 
-    fn push(&mut self, topic: TopicMessage) -> Result<(), LineFull> {
+    fn push(&mut self, topic: TopicMessage) -> Result<(), NoMemory> {
         let bytes = self.bytes + kept_bytes(&topic);
-        if self.waiting.len() >= LINE_MAX || self.lease.try_cover(bytes, 0).is_err() {
-            return Err(LineFull);
-        }
+        self.lease.try_cover(bytes, 0).map_err(|_| NoMemory)?;
         self.bytes = bytes;
         self.waiting.push_back(topic);
         Ok(())
@@ -107,13 +124,28 @@ impl Line {
     }
 }
 
+/// Ends a backlog whose task ends early: the next message of its network begins a new one.
+struct Served<'a> {
+    topics: &'a RemoteTopics,
+    network: Network,
+}
+
+impl Drop for Served<'_> {
+    fn drop(&mut self) {
+        // Done in order, it has ended already, and a new one may be there.
+        if std::thread::panicking() {
+            lock(&self.topics.backlogs).of.remove(&self.network);
+        }
+    }
+}
+
 fn kept_bytes(topic: &TopicMessage) -> u64 {
     let texts = topic.destination.len() + headers::text_bytes(&topic.headers);
     (AROUND + texts + topic.body.len()) as u64
 }
 
 impl Broker {
-    /// Delivers a message that another node has published to the subscribers here, once its line gets there.
+    /// Delivers a message that another node has published to the subscribers here, behind those of its network.
     pub(super) fn deliver_remote(self: &Arc<Self>, mut topic: TopicMessage) {
         // Older nodes do not say whose it is.
         let network = (topic.network).unwrap_or_else(|| Network::from(Ipv4Addr::UNSPECIFIED));
@@ -122,17 +154,25 @@ impl Broker {
         topic.body = Bytes::copy_from_slice(&topic.body);
         match self.remote_topics.push(network, topic) {
             Ok(false) => {}
-            Ok(true) => self.spawn(Arc::clone(self).serve_line(network)),
-            Err(LineFull) => {
-                metrics::counter!("broker_remote_topics_refused_total").increment(1);
-                tracing::debug!(%network, "a topic message of another node is dropped: too many of its network wait");
+            Ok(true) => self.spawn(Arc::clone(self).serve_backlog(network)),
+            Err(NoMemory) => {
+                metrics::counter!("broker_remote_topics_lost_total").increment(1);
+                if self.remote_topics.is_to_be_logged() {
+                    tracing::warn!(
+                        %network,
+                        "topic messages that other nodes have published are lost here, because those of their \
+                         network wait in as much memory as it may have; MEMORY_LIMIT and NETWORK_LIMITS give more"
+                    );
+                }
             }
         }
     }
 
-    async fn serve_line(self: Arc<Self>, network: Network) {
+    async fn serve_backlog(self: Arc<Self>, network: Network) {
+        let topics = &self.remote_topics;
+        let _served = Served { topics, network };
         let made = AtomicU16::new(0);
-        while let Some(topic) = self.remote_topics.next(network) {
+        while let Some(topic) = topics.next(network) {
             let id = self.next_message_id();
             let deliveries = Deliveries::new(&self.turns, network, &made);
             self.publish_here(&topic, id, deliveries).await;
@@ -142,6 +182,8 @@ impl Broker {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
     use super::*;
     use crate::budget::MemorySettings;
 
@@ -158,52 +200,81 @@ mod tests {
         Network::of([192, 0, 2, last].into())
     }
 
-    fn lines(bytes_max: u64) -> (RemoteTopics, Arc<Memory>) {
+    fn topics_with(bytes_max: u64, multiples: &[(&str, u32)]) -> (RemoteTopics, Arc<Memory>) {
         let memory = Memory::new(MemorySettings { bytes_max });
-        (RemoteTopics::new(Arc::clone(&memory)), memory)
+        let named = multiples
+            .iter()
+            .map(|(net, multiple)| (net.parse().unwrap(), *multiple));
+        let multiples = Arc::new(Multiples::new(named.collect()));
+        (RemoteTopics::new(Arc::clone(&memory), multiples), memory)
     }
 
     #[test]
-    fn a_line_keeps_its_order_and_ends_with_its_last_message() {
-        let (lines, memory) = lines(64 << 20);
+    fn a_backlog_keeps_its_order_and_ends_with_its_last_message() {
+        let (topics, memory) = topics_with(64 << 20, &[]);
         for number in 0..3 {
-            let is_new = lines.push(at(1), topic(number, 10_000));
+            let is_new = topics.push(at(1), topic(number, 10_000));
             assert_eq!(is_new, Ok(number == 0));
         }
-        assert_eq!(
-            lines.push(at(2), topic(9, 1)),
-            Ok(true),
-            "a line of its own"
-        );
+        assert_eq!(topics.push(at(2), topic(9, 1)), Ok(true), "one of its own");
         assert!(memory.used() >= 30_000, "{memory:?}");
         for number in 0..3 {
-            let next = lines.next(at(1)).unwrap();
+            let next = topics.next(at(1)).unwrap();
             assert_eq!(*next.destination, format!("/topic/{number}"));
         }
         assert!(memory.used() >= 10_000, "the one in delivery: {memory:?}");
-        assert!(lines.next(at(1)).is_none() && lines.next(at(1)).is_none());
-        assert_eq!(lines.push(at(1), topic(4, 1)), Ok(true), "a new line");
-        drop(lines);
+        assert!(topics.next(at(1)).is_none() && topics.next(at(1)).is_none());
+        assert_eq!(topics.push(at(1), topic(4, 1)), Ok(true), "a new one");
+        drop(topics);
         assert_eq!(memory.used(), 0);
     }
 
-    #[test]
-    fn a_line_is_bounded_in_messages_and_in_bytes_and_leaves_others_theirs() {
-        let (lines, _memory) = lines(0);
-        for number in 0..LINE_MAX {
-            lines.push(at(1), topic(number, 1)).unwrap();
-        }
-        assert_eq!(lines.push(at(1), topic(0, 1)), Err(LineFull));
-        assert_eq!(lines.push(at(2), topic(0, 1)), Ok(true));
+    /// How many messages of 64 KiB a network may have, of 16 MiB.
+    fn taken(topics: &RemoteTopics, network: Network) -> usize {
+        let push = |&number: &usize| topics.push(network, topic(number, 64 << 10)).is_ok();
+        (0..1_000).take_while(push).count()
+    }
 
-        let (lines, memory) = self::lines(16 << 20);
-        let taken =
-            (0..LINE_MAX).take_while(|&number| lines.push(at(1), topic(number, 64 << 10)).is_ok());
-        let taken = taken.count();
-        assert!((1..200).contains(&taken), "{taken} of 64 KiB in 16 MiB");
+    #[test]
+    fn a_backlog_has_a_share_of_the_memory_and_leaves_others_theirs() {
+        let (topics, memory) = topics_with(16 << 20, &[("192.0.2.3/32", 2)]);
+        let one = taken(&topics, at(1));
+        assert!((50..128).contains(&one), "{one}");
         assert!(memory.used() <= memory.capacity() / 2, "{memory:?}");
-        assert_eq!(lines.push(at(2), topic(0, 64 << 10)), Ok(true));
-        assert_eq!(lines.push(at(3), topic(0, 64 << 20)), Err(LineFull));
-        assert_eq!(lock(&lines.lines).len(), 2, "no line without a message");
+        assert_eq!(topics.push(at(1), topic(0, 64 << 10)), Err(NoMemory));
+        assert!(taken(&topics, at(2)) > 10, "{memory:?}");
+        assert_eq!(topics.push(at(4), topic(0, 64 << 20)), Err(NoMemory));
+        assert_eq!(lock(&topics.backlogs).of.len(), 2, "none without a message");
+
+        let (topics, _memory) = topics_with(16 << 20, &[("192.0.2.3/32", 2)]);
+        let named = taken(&topics, at(3));
+        assert!(
+            named > one,
+            "{named} of a network that NETWORK_LIMITS names"
+        );
+    }
+
+    #[test]
+    fn a_backlog_whose_task_panics_begins_anew() {
+        let (topics, memory) = topics_with(16 << 20, &[]);
+        topics.push(at(1), topic(0, 1)).unwrap();
+        topics.push(at(1), topic(1, 1)).unwrap();
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let network = at(1);
+            let topics = &topics;
+            let _served = Served { topics, network };
+            panic!("in a delivery");
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(memory.used(), 0);
+        assert_eq!(topics.push(at(1), topic(2, 1)), Ok(true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loss_is_logged_once_a_minute() {
+        let (topics, _memory) = topics_with(0, &[]);
+        assert!(topics.is_to_be_logged() && !topics.is_to_be_logged());
+        tokio::time::advance(LOGGED_EVERY).await;
+        assert!(topics.is_to_be_logged());
     }
 }

@@ -14,15 +14,19 @@
 //! Invariant: a parcel of a later version with the same leading octet still reads; an envelope with
 //! an unknown tag is counted and left out, never a failure of its neighbours.
 
-use std::net::Ipv6Addr;
+mod fields;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use super::headers::MessageHeaders;
 use super::ids::{Incarnation, MessageId, NodeId, RoomId, SessionId, UserId};
 use super::message::StoredMessage;
 use super::network::Network;
 use super::time::UnixMillis;
+use fields::{
+    get, get_long, get_name, get_network, get_short, get_text, get_u32, get_u64, length, put_long,
+    put_short,
+};
 
 const VERSION: u8 = 1;
 const KIND_ENVELOPES: u8 = 1;
@@ -352,67 +356,6 @@ fn get_message(octets: &mut Bytes) -> Result<StoredMessage, ParcelError> {
         text,
         timestamp,
     })
-}
-
-fn length(octets: usize) -> u32 {
-    u32::try_from(octets).unwrap_or(u32::MAX)
-}
-
-/// A text of at most 255 octets; ids are never longer.
-fn put_short(out: &mut BytesMut, text: &str) {
-    debug_assert!(text.len() <= 255, "an id of more than 255 octets");
-    out.put_u8(u8::try_from(text.len()).unwrap_or(u8::MAX));
-    out.put_slice(text.as_bytes());
-}
-
-fn put_long(out: &mut BytesMut, octets: &[u8]) {
-    out.put_u32(length(octets.len()));
-    out.put_slice(octets);
-}
-
-fn get(octets: &mut Bytes, count: impl TryInto<usize>) -> Result<Bytes, ParcelError> {
-    let count = count.try_into().map_err(|_| ParcelError::Malformed)?;
-    if octets.len() < count {
-        return Err(ParcelError::Malformed);
-    }
-    Ok(octets.split_to(count))
-}
-
-fn get_u32(octets: &mut Bytes) -> Result<u32, ParcelError> {
-    Ok(get(octets, 4)?.get_u32())
-}
-
-fn get_u64(octets: &mut Bytes) -> Result<u64, ParcelError> {
-    Ok(get(octets, 8)?.get_u64())
-}
-
-fn get_long(octets: &mut Bytes) -> Result<Bytes, ParcelError> {
-    let count = get_u32(octets)?;
-    get(octets, count)
-}
-
-fn get_text(octets: &mut Bytes) -> Result<String, ParcelError> {
-    String::from_utf8(get_long(octets)?.to_vec()).map_err(|_| ParcelError::Malformed)
-}
-
-/// Nothing follows in an envelope of an older node.
-fn get_network(octets: &mut Bytes) -> Result<Option<Network>, ParcelError> {
-    if octets.is_empty() {
-        return Ok(None);
-    }
-    let address = Ipv6Addr::from(get(octets, 16)?.get_u128());
-    Ok(Some(Network::of(address.into())))
-}
-
-fn get_short(octets: &mut Bytes) -> Result<String, ParcelError> {
-    let count = get(octets, 1)?[0];
-    String::from_utf8(get(octets, count)?.to_vec()).map_err(|_| ParcelError::Malformed)
-}
-
-fn get_name<T: std::str::FromStr>(octets: &mut Bytes) -> Result<T, ParcelError> {
-    get_short(octets)?
-        .parse()
-        .map_err(|_| ParcelError::Malformed)
 }
 
 #[cfg(test)]
