@@ -28,6 +28,7 @@ mod order;
 mod parts;
 mod pool;
 mod push_out;
+mod refusals;
 mod reservation;
 mod room;
 mod state;

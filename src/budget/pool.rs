@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use super::charge::Charge;
 use super::claimant::{Claimant, Key};
 use super::parts::Parts;
+use super::refusals::Refusals;
 use super::room::SHORT_PART;
 use super::state::{Amount, PoolState};
 use crate::model::{Kind, Network, UserId, Width};
@@ -99,6 +100,7 @@ pub struct Pool {
     state: Mutex<PoolState>,
     /// What is used of it, as in the state, to be read without the lock.
     used: Arc<AtomicU64>,
+    pub(super) refusals: Refusals,
     /// A linked list of gauges, which grows when a node is put together.
     together: OnceLock<Together>,
 }
@@ -119,6 +121,7 @@ impl Pool {
             settings,
             used: state.used_anywhere(),
             state: Mutex::new(state),
+            refusals: Refusals::default(),
             together: OnceLock::new(),
         })
     }

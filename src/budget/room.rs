@@ -68,6 +68,7 @@ impl Missing {
     pub fn refused(self) -> Refused {
         let name = self.pool.name();
         metrics::counter!("budget_refused_total", "pool" => name).increment(1);
+        self.pool.refusals.note(name, &self.claimant, self.why);
         self.why
     }
 

@@ -102,6 +102,19 @@ impl Network {
         Ipv6Addr::from(self.prefix)
     }
 
+    /// As much of it as the log may show: a /24 of IPv4, the /48 of IPv6.
+    #[must_use]
+    pub fn truncated(self) -> impl fmt::Display {
+        let address = self.widest().address();
+        fmt::from_fn(move |f| match address {
+            IpAddr::V4(v4) => {
+                let [a, b, c, _] = v4.octets();
+                write!(f, "{a}.{b}.{c}.0/24")
+            }
+            IpAddr::V6(v6) => write!(f, "{v6}/48"),
+        })
+    }
+
     fn cut(bits: u128, width: Width) -> Self {
         let rest = 128 - width.prefix_bits();
         Self {
