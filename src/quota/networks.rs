@@ -46,6 +46,16 @@ impl Networks {
         &self.0
     }
 
+    /// The same networks, with as much for each as for one that is not named: for what is no matter of how many people
+    /// there are.
+    #[must_use]
+    pub fn unnamed(self) -> Self {
+        Self(NamedNetworks {
+            multiple: 1,
+            ..self.0
+        })
+    }
+
     /// The name of the narrowest.
     #[must_use]
     pub fn narrowest(&self) -> Option<&ClientIdentifier> {

@@ -55,6 +55,7 @@ use crate::model::{
     Code, Kind, MessageId, Principal, Problem, SignInId, Standing, UnixMillis, UserId,
 };
 use crate::policy::bucket::{Rate, Verdict};
+use crate::quota::Networks;
 use crate::store::AccountStore;
 use crate::store::accounts::{Audit, NewSignIn};
 
@@ -242,30 +243,32 @@ impl Accounts {
         }
     }
 
-    /// What counts wrong passwords: the account, by a keyed hash of its name, together with the
-    /// network, so that a stranger elsewhere locks nobody out; and each for itself, with more room,
-    /// against one who tries many accounts, and many who try one.
+    /// What counts wrong passwords: the account, by a keyed hash of its name, together with each network
+    /// around the client, so that a stranger elsewhere locks nobody out, not even one with an IPv6 /48; and each for
+    /// itself, with more room, against one who tries many accounts, and many who try one.
     fn counters(&self, from: &Handshake, login: &str) -> Vec<Counter> {
         let key = self.visitors.key();
-        let (account, network) = (key.account(login), key.network(from.address));
-        let max = self.settings.failures;
-        let of_account = [
-            Counter {
-                key: format!("login:pair:{account}:{network}"),
+        let (account, max) = (key.account(login), self.settings.failures);
+        let networks = self.visitors.networks(from.address);
+        let each = |networks: &Networks, what: &str, max: u32| {
+            let buckets = networks.buckets(what);
+            let counters = buckets.limits(max).map(|(key, max)| Counter {
+                key: key.to_owned(),
                 max,
-            },
-            Counter {
-                key: format!("login:acct:{account}"),
-                max: max.saturating_mul(MANY_NETWORKS),
-            },
-        ];
-        let networks = self.visitors.networks(from.address).buckets("login:net");
-        let of_networks = networks.limits(self.settings.failures_per_net);
-        let of_networks = of_networks.map(|(key, max)| Counter {
-            key: key.to_owned(),
+            });
+            counters.collect::<Vec<_>>()
+        };
+        let mut counters = each(
+            &networks.clone().unnamed(),
+            &format!("login:pair:{account}"),
             max,
+        );
+        counters.push(Counter {
+            key: format!("login:acct:{account}"),
+            max: max.saturating_mul(MANY_NETWORKS),
         });
-        of_account.into_iter().chain(of_networks).collect()
+        counters.extend(each(&networks, "login:net", self.settings.failures_per_net));
+        counters
     }
 
     /// Notes what somebody did. What was done stays done when this fails.

@@ -1,7 +1,9 @@
 //! Registering and signing in: what is taken, what is refused, and what a refusal tells.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use stompbox::identity::Handshake;
 use stompbox::identity::accounts::{AccountSettings, Registration};
 use stompbox::model::{Code, Kind, Problem};
 
@@ -184,6 +186,28 @@ async fn five_wrong_passwords_shut_an_account_for_that_network_for_a_while() {
     assert_eq!(nobody.unwrap_err(), problem);
     world.wait(Duration::from_secs(15 * 60));
     assert!(login(10, "kim@example.com", PASSWORD).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_ipv6_48_shuts_an_account_for_itself_alone() {
+    let world = World::new().await;
+    world.register("kim@example.com").await;
+    let login = async |net: u16, password: &str| {
+        let address = [0x2001, 0xdb8, 7, net, 0, 0, 0, 1];
+        let from = Handshake::without_page(IpAddr::from(address));
+        world
+            .login_from(&from, "kim@example.com", password, None)
+            .await
+    };
+    // Each from a /64 and a /56 of its own.
+    for number in 0..10 {
+        let wrong = login(number << 8, "wrong horse").await;
+        assert_eq!(code(wrong), Code::Unauthorized, "{number}");
+    }
+    assert_eq!(code(login(0xff00, PASSWORD).await), Code::RateLimited);
+    let elsewhere = from(20);
+    let right = world.login_from(&elsewhere, "kim@example.com", PASSWORD, None);
+    assert!(right.await.is_ok());
 }
 
 #[tokio::test]
