@@ -10,6 +10,7 @@ use serde_json::json;
 use super::config::{Config, Database, LogFormat, Mode};
 use super::doors::Addresses;
 use super::memory::Limit;
+use crate::budget::Memory;
 use crate::model::NodeId;
 
 /// Prints the start-up block, in which the line that begins with `listening` has the address; with
@@ -61,6 +62,11 @@ fn memory(config: &Config) -> Limit {
     Limit::of(config.settings.memory_limit.0 as u64)
 }
 
+/// How many idle connections of visitors the memory is for; an eighth of it is in reserve.
+fn visitors_in(limit: Limit) -> usize {
+    usize::try_from((limit.bytes - limit.bytes / 8) / Memory::BASE_BYTES).unwrap_or(usize::MAX)
+}
+
 fn memory_words(limit: Limit) -> String {
     let mib = limit.bytes >> 20;
     match limit.system {
@@ -83,6 +89,7 @@ fn text(config: &Config, node: &NodeId, at: Addresses, connections_max: usize) -
             format!("{store}, Redis {redis}, RabbitMQ {rabbitmq}")
         }
     };
+    let of_memory = visitors_in(memory(config));
     let mut text = format!(
         "\nStompbox {version}, node {node}\n\
          listening  {address}\n\
@@ -93,12 +100,16 @@ fn text(config: &Config, node: &NodeId, at: Addresses, connections_max: usize) -
          Open       http{s}://{shown}/\n\
          Connect    ws{s}://{shown}/ws-chat\n",
         version = env!("CARGO_PKG_VERSION"),
-        why = match connections_max < config.settings.ws_max_connections as usize {
-            true => format!(
+        connections_max = connections_max.min(of_memory),
+        why = if of_memory < connections_max {
+            format!(" (not {connections_max}: each takes 10 KiB; MEMORY_LIMIT raises it)")
+        } else if connections_max < config.settings.ws_max_connections as usize {
+            format!(
                 " (not {}: the file limit; `ulimit -n` raises it)",
                 config.settings.ws_max_connections
-            ),
-            false => String::new(),
+            )
+        } else {
+            String::new()
         },
         memory = memory_words(memory(config)),
     );

@@ -160,6 +160,7 @@ async fn start(config: &Config) -> Result<Node, StartError> {
     let settings = BrokerSettings {
         alone: matches!(config.mode, Mode::Alone),
         patterns_max: config.settings.patterns_max as usize,
+        multiples: Arc::clone(&app_settings.multiples),
         seed: incarnation.0,
         ..BrokerSettings::default()
     };

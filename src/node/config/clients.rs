@@ -3,6 +3,7 @@
 //! Not here: what is done with them (`edge`, `session`). Invariant: an origin is exact, as a browser
 //! would send it.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -80,10 +81,11 @@ fn origin(text: &str) -> Option<String> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks(pub Vec<IpNet>);
 
-/// A network, or one address.
+/// A network, or one address. One with an address of a host in it was meant otherwise.
 fn network(text: &str) -> Option<IpNet> {
     let address = |text: &str| text.parse::<IpAddr>().map(IpNet::from);
-    text.parse().or_else(|_| address(text)).ok()
+    let network: IpNet = text.parse().or_else(|_| address(text)).ok()?;
+    (network == network.trunc()).then_some(network)
 }
 
 /// Networks whose limits are multiplied.
@@ -98,10 +100,12 @@ impl Kind for NetworkLimits {
             let multiple = within(multiple.trim(), range, read_number)?;
             Some((network(name.trim())?, u32::try_from(multiple).ok()?))
         };
-        list(text).map(limit).collect::<Option<_>>().map(Self)
+        let limits: Vec<_> = list(text).map(limit).collect::<Option<_>>()?;
+        let names: BTreeSet<_> = limits.iter().map(|(net, _)| net).collect();
+        (names.len() == limits.len()).then_some(Self(limits))
     }
     fn allowed(_: Rule) -> String {
-        "networks, each with a number from 1 to 10000, separated by commas, such as \
+        "networks, each once and with a number from 1 to 10000, separated by commas, such as \
          10.0.0.0/8=20,2001:db8::/32=5"
             .to_owned()
     }
@@ -116,7 +120,8 @@ impl Kind for Networks {
         list(text).map(network).collect::<Option<_>>().map(Self)
     }
     fn allowed(_: Rule) -> String {
-        "addresses and networks separated by commas, such as 127.0.0.1,10.0.0.0/8".to_owned()
+        "addresses and networks (10.0.0.0/8, not 10.0.0.1/8) separated by commas, such as 127.0.0.1,10.0.0.0/8"
+            .to_owned()
     }
     fn shown(&self) -> String {
         let shown: Vec<_> = self.0.iter().map(IpNet::to_string).collect();
@@ -143,7 +148,7 @@ mod tests {
                 ("127.0.0.1, 10.0.0.0/8", "127.0.0.1/32,10.0.0.0/8"),
                 ("", ""),
             ],
-            &["example.com", "10.0.0.0/33"],
+            &["example.com", "10.0.0.0/33", "10.0.0.1/8"],
         );
         check::<NetworkLimits>(
             Rule::Any,
@@ -155,7 +160,14 @@ mod tests {
                 ("192.0.2.1=3", "192.0.2.1/32=3"),
                 ("", ""),
             ],
-            &["10.0.0.0/8", "10.0.0.0/8=0", "office=2", "10.0.0.0/8=10001"],
+            &[
+                "10.0.0.0/8",
+                "10.0.0.0/8=0",
+                "office=2",
+                "10.0.0.0/8=10001",
+                "10.0.0.1/8=2",
+                "10.0.0.0/8=2,10.0.0.0/8=5",
+            ],
         );
         check::<HeartBeat>(
             Rule::Between("100", "600000"),

@@ -248,13 +248,13 @@ settings! {
     }
     "Limits of this node" {
         ws_max_connections "WS_MAX_CONNECTIONS" []: u32 = "100000", Rule::Between("1", "10000000"),
-            "Connections; never more than the file limit minus 512.", "503 with Retry-After";
+            "Connections; never more than the file limit minus 512.", "429 with Retry-After, 503 when the node is full";
         memory_limit "MEMORY_LIMIT" []: Size = "1GiB", Rule::Between("64MiB", "1024GiB"),
-            "Memory that all clients together may occupy; with the hashes of passwords at most 80 % of what the system gives the process.", "503 with Retry-After";
+            "Memory that all clients together may occupy; with the hashes of passwords at most 80 % of what the system gives the process.", "429 with Retry-After, 503 when the node is full";
         connection_rate "CONNECTION_RATE" []: u32 = "0", Rule::Between("0", "1000000"),
-            "New connections per second, on average; a tenth of it from one IPv4 address or IPv6 /64, more from a /56 (1.5 times) and a /48 (twice). 0 is off: then the node takes as many as it has CPU for, in turn by network.", "503 with Retry-After";
+            "New connections per second, on average; a tenth of it from one IPv4 address or IPv6 /64, more from a /56 (1.5 times) and a /48 (twice). 0 is off: then the node takes as many as it has CPU for, in turn by network.", "429 or 503 with Retry-After";
         connection_burst "CONNECTION_BURST" []: u32 = "5000", Rule::Between("1", "1000000"),
-            "New connections at once, while `CONNECTION_RATE` is set; a fifth of it from one network.", "503 with Retry-After";
+            "New connections at once, while `CONNECTION_RATE` is set; a fifth of it from one network.", "429 or 503 with Retry-After";
         connections_per_net "CONNECTIONS_PER_NET" []: u32 = "0", Rule::Between("0", "10000000"),
             "A fixed number of connections from one network (IPv4 address, IPv6 /64; 1.5 times from a /56, twice from a /48), beside its share of the connections and the memory that are free; 0 is none.", "429";
         network_limits "NETWORK_LIMITS" []: NetworkLimits = "", Rule::Any,

@@ -256,6 +256,14 @@ fn check_together(settings: &Settings, layers: &Layers) -> Result<(), Mistake> {
             "TRUSTED_PROXIES is empty, so nobody would be believed; name the proxies there",
         );
     }
+    let believed = &settings.trusted_proxies.0;
+    if believed.iter().any(|network| network.prefix_len() == 0) {
+        return refuse(
+            "TRUSTED_PROXIES",
+            "every client would be believed and could choose its address, so no limit would hold; name the \
+             networks of the proxies",
+        );
+    }
     if settings.gatrix_api_url.is_some() != settings.gatrix_api_secret.is_some() {
         return refuse(
             "GATRIX_API_URL",
