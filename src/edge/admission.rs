@@ -29,7 +29,6 @@ use crate::budget::{
 use crate::model::{Kind, Network};
 use crate::policy::bucket::{self, Level, Rate, Verdict};
 use crate::quota::quarters;
-use crate::turns::Busy;
 pub(super) use waiting::{Ticket, Waiting};
 
 /// How many sockets beyond the WebSockets there may be: requests, keep-alive, handshakes.
@@ -57,20 +56,21 @@ const NETWORKS_MAX: usize = 1_024;
 pub(super) enum Refusal {
     /// The node is full.
     Full,
-    /// The node is short of memory, or the network holds its share.
+    /// The node is short of memory.
     Memory,
+    /// The network holds its share of the memory.
+    NetworkMemory,
     /// More handshakes than `CONNECTION_RATE` allows.
     Rate,
-    /// The node did not get round to this socket in time.
+    /// The same from one network.
+    NetworkRate,
+    /// So many clients of this network connect that the node did not get round to this one in time. Networks are
+    /// served in rotation, so one that does not ask for much does not wait.
     Busy,
     /// Too many connections of one network.
     Network,
-}
-
-impl From<Busy> for Refusal {
-    fn from(_: Busy) -> Self {
-        Self::Busy
-    }
+    /// The node ends.
+    Ending,
 }
 
 /// Takes two things, or neither. Others lose something for one only when the other is held or, when both are short,
@@ -146,18 +146,18 @@ impl Admission {
     /// Whether the rates allow a session now. Takes nothing of them: ask before anything else is taken.
     pub(super) fn may_open(&self, client: IpAddr) -> Result<(), Refusal> {
         let claimant = self.multiples.stranger(client);
-        (self.handshakes.allow(&claimant).then_some(())).ok_or(Refusal::Rate)
+        self.handshakes.allow(&claimant)
     }
 
     /// A WebSocket, or a session over another transport, is about to open.
     pub(super) fn session(&self, client: &Claimant, eviction: Eviction) -> Result<Permit, Refusal> {
-        (self.handshakes.allow(client).then_some(())).ok_or(Refusal::Rate)?;
+        self.handshakes.allow(client)?;
         let permit = place(&self.sessions, client, eviction)?;
         // What is only possible uses up nothing of the rate.
-        match eviction == Eviction::Possible || self.handshakes.take(client) {
-            true => Ok(permit),
-            false => Err(Refusal::Rate),
+        if eviction != Eviction::Possible {
+            self.handshakes.take(client)?;
         }
+        Ok(permit)
     }
 
     /// As whom a stranger takes from the reserve until it is known who they are, when visitors have all that they may
@@ -171,8 +171,8 @@ impl Admission {
         refusal: Refusal,
     ) -> Result<Claimant, Refusal> {
         let is_for_want_of_places = match refusal {
-            Refusal::Full | Refusal::Network | Refusal::Memory => true,
-            Refusal::Rate | Refusal::Busy => false,
+            Refusal::Full | Refusal::Network | Refusal::Memory | Refusal::NetworkMemory => true,
+            Refusal::Rate | Refusal::NetworkRate | Refusal::Busy | Refusal::Ending => false,
         };
         let is_reserved = self.sessions.reserve() > 0;
         let pools = [&self.sockets, &self.sessions, self.memory.pool()];
@@ -261,8 +261,11 @@ impl Handshakes {
     }
 
     /// Whether [`Handshakes::take`] would take one.
-    fn allow(&self, claimant: &Claimant) -> bool {
-        self.of_node.is_off() || self.left(&self.lock(), claimant, self.now_ms()).is_some()
+    fn allow(&self, claimant: &Claimant) -> Result<(), Refusal> {
+        match self.of_node.is_off() {
+            true => Ok(()),
+            false => self.left(&self.lock(), claimant, self.now_ms()).map(drop),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Levels> {
@@ -274,10 +277,10 @@ impl Handshakes {
     }
 
     /// What is left of the node and of every network around the client when one is taken, if that may be.
-    fn left(&self, levels: &Levels, claimant: &Claimant, now_ms: u64) -> Option<Left> {
+    fn left(&self, levels: &Levels, claimant: &Claimant, now_ms: u64) -> Result<Left, Refusal> {
         let (node, verdict) = bucket::take(levels.node, now_ms, self.of_node, 1);
         if matches!(verdict, Verdict::Refused { .. }) {
-            return None;
+            return Err(Refusal::Rate);
         }
         let mut taken = SmallVec::new();
         for network in claimant.network.levels() {
@@ -286,22 +289,20 @@ impl Handshakes {
             let level = known.unwrap_or_else(|| Level::full(now_ms, rate));
             match bucket::take(level, now_ms, rate, 1) {
                 (left, Verdict::Allowed { .. }) => taken.push((network, left)),
-                (_, Verdict::Refused { .. }) => return None,
+                (_, Verdict::Refused { .. }) => return Err(Refusal::NetworkRate),
             }
         }
-        Some((node, taken))
+        Ok((node, taken))
     }
 
     /// Takes one from the node and from every network around the client, or from none of them.
-    fn take(&self, claimant: &Claimant) -> bool {
+    fn take(&self, claimant: &Claimant) -> Result<(), Refusal> {
         if self.of_node.is_off() {
-            return true;
+            return Ok(());
         }
         let now_ms = self.now_ms();
         let mut levels = self.lock();
-        let Some((node, taken)) = self.left(&levels, claimant, now_ms) else {
-            return false;
-        };
+        let (node, taken) = self.left(&levels, claimant, now_ms)?;
         levels.node = node;
         levels.networks.extend(taken);
         if levels.networks.len() >= levels.sweep_at {
@@ -314,7 +315,7 @@ impl Handshakes {
                 .retain(|_, level| now_ms - level.at_ms < fills_ms);
             levels.sweep_at = NETWORKS_MAX.max(levels.networks.len() * 2);
         }
-        true
+        Ok(())
     }
 
     /// A wider network may have more than a narrower one, and far less than all those in it.

@@ -66,7 +66,7 @@ pub(super) async fn behind_proxy(
     // A proxy of proxies goes on being one: then X-Forwarded-For tells the client.
     peer.is_proxy = edge.trusts(client.ip());
     let holder = edge.holder(client.ip(), peer.is_proxy);
-    let admitted = edge.admit_again(&peer.charge, &holder, peer.is_proxy, cost);
+    let admitted = edge.admit_again(&peer.charge, &holder, cost);
     let place = admitted.map_err(Lost::Refused)?;
     peer.place = Mutex::new(Some(place));
     Ok(peer)

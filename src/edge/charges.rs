@@ -253,8 +253,11 @@ impl End {
 
 /// A client that is refused memory is refused a place.
 impl From<Refused> for Refusal {
-    fn from(_: Refused) -> Self {
-        Self::Memory
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Full => Self::Memory,
+            Refused::User | Refused::Network => Self::NetworkMemory,
+        }
     }
 }
 

@@ -114,6 +114,7 @@ impl Connection {
     pub(super) fn new(edge: Arc<Edge>, socket: Socket, opened: Opened) -> Self {
         let now = Instant::now();
         let config = edge.session_config(opened.subprotocol, socket.answers_pings());
+        socket.charge_to(&opened.permits.charge);
         Self {
             session: Session::new(now.into_std(), config),
             handshake: Some(Box::new(opened.handshake)),
@@ -335,13 +336,8 @@ impl Connection {
     }
 
     fn settled(&mut self, settled: Settled) {
-        let Settled {
-            ticket,
-            is_send,
-            outcome,
-            ..
-        } = settled;
-        self.sends -= u16::from(is_send);
+        let (ticket, outcome) = (settled.ticket, settled.outcome);
+        self.sends -= u16::from(settled.is_send);
         if let Err(problem) = &outcome {
             self.count_refusal(problem.code);
         }

@@ -22,7 +22,9 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_rustls::server::TlsStream;
 
+use super::charges::SocketCharge;
 use super::farewell::Farewell;
+use super::kernel_bytes::KernelBytes;
 use super::scratch;
 use super::socket::Gone;
 use super::stream::Stream;
@@ -50,7 +52,7 @@ pub(super) struct Duplex {
 #[derive(Debug)]
 enum Ways {
     Plain(OwnedReadHalf, Arc<PlainWire>),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<TcpStream>>, Box<KernelBytes>),
 }
 
 /// The writing direction of a plain connection, for whoever has its turn.
@@ -58,6 +60,7 @@ enum Ways {
 pub(super) struct PlainWire {
     half: OwnedWriteHalf,
     is_framed: bool,
+    kernel: KernelBytes,
 }
 
 impl PlainWire {
@@ -69,10 +72,14 @@ impl PlainWire {
 
 impl Wire for PlainWire {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> Result<usize> {
-        match slices {
+        let written = match slices {
             [slice] => self.half.try_write(slice),
             _ => self.half.try_write_vectored(slices),
+        };
+        if let Ok(bytes) = written {
+            self.kernel.wrote(self.socket(), bytes);
         }
+        written
     }
 
     fn is_framed(&self) -> bool {
@@ -86,9 +93,15 @@ impl Duplex {
         let ways = match stream {
             Stream::Plain(stream) => {
                 let (read, half) = stream.into_split();
-                Ways::Plain(read, Arc::new(PlainWire { half, is_framed }))
+                let kernel = KernelBytes::default();
+                let wire = PlainWire {
+                    half,
+                    is_framed,
+                    kernel,
+                };
+                Ways::Plain(read, Arc::new(wire))
             }
-            Stream::Tls(stream) => Ways::Tls(stream),
+            Stream::Tls(stream) => Ways::Tls(stream, Box::default()),
         };
         Self {
             ways,
@@ -99,11 +112,27 @@ impl Duplex {
         }
     }
 
+    /// What the kernel holds is charged here from now on.
+    pub(super) fn charge_to(&self, charge: &Arc<SocketCharge>) {
+        match &self.ways {
+            Ways::Plain(_, wire) => wire.kernel.charge_to(charge),
+            Ways::Tls(_, kernel) => kernel.charge_to(charge),
+        }
+    }
+
+    /// Gives back what was charged and is sent.
+    pub(super) fn rest(&self) {
+        match &self.ways {
+            Ways::Plain(_, wire) => wire.kernel.rest(wire.socket()),
+            Ways::Tls(stream, kernel) => kernel.rest(stream.get_ref().0),
+        }
+    }
+
     /// The way past the driver, where there is one.
     pub(super) fn wire(&self) -> Option<Arc<dyn Wire>> {
         match &self.ways {
             Ways::Plain(_, wire) => Some(Arc::clone(wire) as Arc<dyn Wire>),
-            Ways::Tls(_) => None,
+            Ways::Tls(..) => None,
         }
     }
 
@@ -111,7 +140,7 @@ impl Duplex {
     pub(super) fn plain_wire(&self) -> Option<Arc<PlainWire>> {
         match &self.ways {
             Ways::Plain(_, wire) => Some(Arc::clone(wire)),
-            Ways::Tls(_) => None,
+            Ways::Tls(..) => None,
         }
     }
 
@@ -126,7 +155,7 @@ impl Duplex {
             let mut buffer = ReadBuf::new(room);
             let read = match &mut self.ways {
                 Ways::Plain(read, _) => Pin::new(read).poll_read(context, &mut buffer),
-                Ways::Tls(stream) => Pin::new(&mut **stream).poll_read(context, &mut buffer),
+                Ways::Tls(stream, _) => Pin::new(&mut **stream).poll_read(context, &mut buffer),
             };
             ready!(read)?;
             let bytes = u32::try_from(buffer.filled().len()).unwrap_or(u32::MAX);
@@ -197,7 +226,7 @@ impl Duplex {
         self.waiting = VecDeque::new();
         match &mut self.ways {
             Ways::Plain(..) => Poll::Ready(Ok(())),
-            Ways::Tls(stream) => Pin::new(&mut **stream).poll_flush(context),
+            Ways::Tls(stream, _) => Pin::new(&mut **stream).poll_flush(context),
         }
     }
 
@@ -210,7 +239,14 @@ impl Duplex {
         }
         let slices = slices.get(..count).unwrap_or_default();
         match &mut self.ways {
-            Ways::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(context, slices),
+            Ways::Tls(stream, kernel) => {
+                let tls = Pin::new(&mut **stream);
+                let written = ready!(tls.poll_write_vectored(context, slices));
+                if let Ok(bytes) = written {
+                    kernel.wrote(stream.get_ref().0, bytes);
+                }
+                Poll::Ready(written)
+            }
             Ways::Plain(_, wire) => loop {
                 match wire.try_write(slices) {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -240,7 +276,7 @@ impl Duplex {
     pub(super) async fn read_away(&mut self, farewell: &mut Farewell) {
         let ended = match &mut self.ways {
             Ways::Plain(_, wire) => SockRef::from(wire.half.as_ref()).shutdown(Shutdown::Write),
-            Ways::Tls(stream) => stream.shutdown().await,
+            Ways::Tls(stream, _) => stream.shutdown().await,
         };
         if ended.is_err() {
             return;

@@ -47,8 +47,13 @@ impl Unbelieved {
         }
         metrics::counter!("forwarded_headers_ignored_total").increment(1);
         if self.is_to_be_logged(peer) {
+            // A proxy mostly has a private address, and the setting needs all of it. A public one may be a client's.
+            let shown = match is_private(peer) {
+                true => peer.to_string(),
+                false => shown.show(peer).to_string(),
+            };
             tracing::warn!(
-                peer = %shown.show(peer),
+                peer = %shown,
                 "X-Forwarded-For and X-Forwarded-Proto are ignored, because this peer is not in \
                  TRUSTED_PROXIES. If it is your proxy, add its address there: until then all clients \
                  behind it count as one network and share its limits, and pages that came by https are \
@@ -71,6 +76,17 @@ impl Unbelieved {
             logged.insert(peer, now);
         }
         has_room
+    }
+}
+
+/// Whether an address is of this machine or of a network of one's own (RFC 1918, 4193, 6598).
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let is_shared = matches!(v4.octets(), [100, 64..=127, ..]);
+            v4.is_loopback() || v4.is_private() || is_shared
+        }
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! without a turn that the test has given.
 
 use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -162,6 +163,7 @@ impl Node {
                 true => SocketTurn::No,
                 false => SocketTurn::now(),
             }),
+            waits_for_turn: AtomicBool::new(false),
             place: Mutex::new(None),
             charge: SocketCharge::take(Eviction::Allowed, self.edge.app.memory(), &holder, 0)
                 .unwrap(),

@@ -12,6 +12,7 @@ use axum::body::Body;
 use axum::http::header::{CONNECTION, HeaderValue};
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use hyper::rt::Timer;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,6 +20,7 @@ use tower::ServiceExt;
 
 use super::admission::Refusal;
 use super::charges::HTTP_BYTES;
+use super::head_timer::HeadTimer;
 use super::paced::Paced;
 use super::peer::{Peer, Requester};
 use super::read_turns::ReadTurns;
@@ -38,7 +40,7 @@ const HEALTH: [&str; 3] = ["/health", "/api/v1/health/live", "/api/v1/health/rea
 pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer: Arc<Peer>) {
     let settings = &edge.settings;
     let request_timeout = settings.request_timeout;
-    let http = http(settings.header_read_timeout);
+    let http = http(HeadTimer::new(&peer), settings.header_read_timeout);
     let of_proxy = Arc::clone(&edge);
     let turns = ReadTurns::of(&edge.turns, &peer);
     let stream = Paced::new(stream, settings.outbox_stall, Some(Arc::clone(&peer))).read_in(turns);
@@ -102,11 +104,12 @@ impl Edge {
         peer: &Peer,
         headers: &HeaderMap,
     ) -> Result<(), Refusal> {
-        if peer.take_turn()? {
+        if peer.take_turn().map_err(|busy| self.no_turn(busy))? {
             return Ok(());
         }
         let client = Requester::new(self, peer, headers).address;
-        Ok(self.turns.arrive(client).await?)
+        let arrived = self.turns.arrive(client).await;
+        arrived.map_err(|busy| self.no_turn(busy))
     }
 }
 
@@ -130,15 +133,19 @@ pub(super) async fn refuse(stream: Stream, refusal: Refusal, head_within: Durati
         reply::secure(headers);
         Ok::<_, Infallible>(response)
     });
-    let connection = http(head_within).serve_connection(TokioIo::new(stream), service);
+    let connection =
+        http(TokioTimer::new(), head_within).serve_connection(TokioIo::new(stream), service);
     if let Err(error) = connection.await {
         tracing::debug!(%error, "a refused client did not listen");
     }
 }
 
-fn http(header_read_timeout: Duration) -> http1::Builder {
+fn http(
+    timer: impl Timer + Send + Sync + 'static,
+    header_read_timeout: Duration,
+) -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
+    http.timer(timer)
         .header_read_timeout(header_read_timeout)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX);

@@ -40,8 +40,11 @@ mod forwarded;
 mod handshake;
 #[cfg(test)]
 mod harness;
+mod head_timer;
 mod health;
+
 mod http;
+mod kernel_bytes;
 mod listener;
 mod meters;
 mod old_cookie;
@@ -64,6 +67,7 @@ mod settings;
 mod settling;
 mod slow_reader;
 mod socket;
+mod socket_holder;
 pub mod sockjs;
 mod stream;
 mod tcp;
@@ -72,7 +76,7 @@ mod upload;
 mod websocket;
 mod wheel;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -92,17 +96,17 @@ use crate::app::App;
 use crate::budget::{Claimant, Lease};
 use crate::hub::Flusher;
 use crate::identity::Visitors;
-use crate::model::Network;
 use crate::session::SessionConfig;
 use crate::stomp::Version;
-use crate::turns::Turns;
-use admission::Admission;
+use crate::turns::{Busy, Turns};
+use admission::{Admission, Refusal};
 use charges::SocketCharge;
 use exposition::Exposition;
 use forwarded::Unbelieved;
 use meters::Meters;
 use pace::Pace;
 use readiness::Readiness;
+use socket_holder::SocketHolder;
 use wheel::Wheel;
 
 /// Gives the text of `/metrics`.
@@ -235,6 +239,14 @@ impl Edge {
         self.wheel.ring_all();
     }
 
+    /// Why a client got no turn. When the node ends nobody gets one.
+    fn no_turn(&self, _: Busy) -> Refusal {
+        match self.shutdown.is_cancelled() {
+            true => Refusal::Ending,
+            false => Refusal::Busy,
+        }
+    }
+
     /// Whether this is the address of a trusted proxy.
     fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
@@ -247,16 +259,12 @@ impl Edge {
         self.app.multiples().stranger(client)
     }
 
-    /// Whom a socket of this address is charged to. A trusted proxy is no network of its own: its sockets
-    /// count to the node, under an address that no client has, and what they are used for to the clients behind
-    /// it, who may have the address of the proxy.
-    fn holder(&self, address: IpAddr, is_proxy: bool) -> Claimant {
-        if !is_proxy {
-            return self.stranger(address);
+    /// Whom a socket of this address is charged to.
+    fn holder(&self, address: IpAddr, is_proxy: bool) -> SocketHolder {
+        match is_proxy {
+            true => SocketHolder::proxy(),
+            false => SocketHolder::client(self.stranger(address)),
         }
-        let mut holder = Claimant::stranger(Network::of(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
-        holder.multiple = u32::MAX;
-        holder
     }
 
     /// A lease of nothing yet for a request of a client at this address. When it is taken away the request fails

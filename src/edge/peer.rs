@@ -4,6 +4,7 @@
 //! of a client is believed only of a trusted proxy.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub(super) struct Peer {
     pub(super) is_secure: bool,
     /// Whether the socket had its turn, until a request has taken it.
     pub(super) turn: Mutex<SocketTurn>,
+    /// Whether bytes have come that wait for a turn.
+    pub(super) waits_for_turn: AtomicBool,
     /// Its place among the sockets, held for as long as the socket lives.
     pub(super) place: Mutex<Option<Permit>>,
     /// Its part of the byte account, held as long.
@@ -93,6 +96,11 @@ impl Peer {
     /// What the request finds that comes next.
     pub(super) fn note_turn(&self, turn: SocketTurn) {
         *self.lock_turn() = turn;
+    }
+
+    /// Whether bytes have come that wait for a turn, which is not held against the client.
+    pub(super) fn waits_for_turn(&self) -> bool {
+        self.waits_for_turn.load(Relaxed)
     }
 
     fn lock_turn(&self) -> MutexGuard<'_, SocketTurn> {

@@ -12,6 +12,7 @@ use super::Edge;
 use super::admission::{Permit, Refusal, both};
 use super::charges::{SocketCharge, TLS_BYTES};
 use super::peer::Peer;
+use super::socket_holder::SocketHolder;
 use crate::budget::{Claimant, Eviction};
 use crate::model::Kind;
 
@@ -32,59 +33,57 @@ type Socket = (Permit, Arc<SocketCharge>);
 
 impl Edge {
     /// What a socket needs that is accepted.
-    pub(super) fn admit_socket(
-        &self,
-        holder: &Claimant,
-        is_proxy: bool,
-        cost: u64,
-    ) -> Result<Socket, Refusal> {
+    pub(super) fn admit_socket(&self, holder: &SocketHolder, cost: u64) -> Result<Socket, Refusal> {
         let memory = self.app.memory();
-        let visitors = both(
-            |eviction| self.admission.socket(holder, eviction),
-            |eviction| SocketCharge::take(eviction, memory, holder, cost),
-        );
-        let refusal = match visitors {
-            Ok((place, charge)) => return Ok((charge.ends_with(place, is_proxy), charge)),
-            Err(refusal) => refusal,
-        };
-        let unknown = self.admission.unknown(holder, refusal)?;
-        let reserved = self.admission.socket(&unknown, Eviction::Never);
-        let place = reserved.map_err(|_| refusal)?;
-        let charge = SocketCharge::take(Eviction::Never, memory, &unknown, cost);
-        let charge = charge.map_err(|_| refusal)?;
-        // The sockets of a proxy serve many clients: they wait for nothing.
-        if !is_proxy {
-            self.wait_unknown(holder, &charge);
-        }
-        Ok((charge.ends_with(place, is_proxy), charge))
+        let (place, charge, is_reserved) = self.admit_holder(holder, |eviction, who| {
+            SocketCharge::take(eviction, memory, who, cost)
+        })?;
+        self.note_unknown(holder, is_reserved, &charge);
+        Ok((charge.ends_with(place, holder.is_proxy), charge))
     }
 
     /// The same for the client whom a proxy has named. What the socket held for the proxy is given back.
     pub(super) fn admit_again(
         &self,
         charge: &Arc<SocketCharge>,
-        holder: &Claimant,
-        is_proxy: bool,
+        holder: &SocketHolder,
         cost: u64,
     ) -> Result<Permit, Refusal> {
         let memory = self.app.memory();
-        let visitors = both(
-            |eviction| self.admission.socket(holder, eviction),
-            |eviction| charge.retake(eviction, memory, holder, cost),
+        let (place, (), is_reserved) = self.admit_holder(holder, |eviction, who| {
+            charge.retake(eviction, memory, who, cost)
+        })?;
+        self.note_unknown(holder, is_reserved, charge);
+        Ok(charge.ends_with(place, holder.is_proxy))
+    }
+
+    /// A place for the holder, and what is charged: as a visitor's, or from the reserve, which is told.
+    fn admit_holder<T>(
+        &self,
+        holder: &SocketHolder,
+        mut charge: impl FnMut(Eviction, &Claimant) -> Result<T, Refusal>,
+    ) -> Result<(Permit, T, bool), Refusal> {
+        let taken = both(
+            |eviction| (self.admission).socket(&holder.of_place, eviction.min(holder.eviction)),
+            |eviction| charge(eviction.min(holder.eviction), &holder.of_memory),
         );
-        let refusal = match visitors {
-            Ok((place, ())) => return Ok(charge.ends_with(place, is_proxy)),
-            Err(refusal) => refusal,
+        let refusal = match taken {
+            // A proxy may use the reserve already.
+            Err(refusal) if !holder.is_proxy => refusal,
+            taken => return taken.map(|(place, charged)| (place, charged, false)),
         };
-        let unknown = self.admission.unknown(holder, refusal)?;
-        let reserved = self.admission.socket(&unknown, Eviction::Never);
-        let place = reserved.map_err(|_| refusal)?;
-        let charged = charge.retake(Eviction::Never, memory, &unknown, cost);
-        charged.map_err(|_| refusal)?;
-        if !is_proxy {
-            self.wait_unknown(holder, charge);
+        let unknown = self.admission.unknown(&holder.of_place, refusal)?;
+        let place = self.admission.socket(&unknown, Eviction::Never);
+        let place = place.map_err(|_| refusal)?;
+        let charged = charge(Eviction::Never, &unknown).map_err(|_| refusal)?;
+        Ok((place, charged, true))
+    }
+
+    /// Notes that a client with a place in the reserve is not known yet.
+    fn note_unknown(&self, holder: &SocketHolder, is_reserved: bool, charge: &Arc<SocketCharge>) {
+        if is_reserved {
+            self.wait_unknown(&holder.of_place, charge);
         }
-        Ok(charge.ends_with(place, is_proxy))
     }
 
     /// The places that a connection needs: its own, and one in its network unless the socket has it.

@@ -6,6 +6,7 @@
 //! taken whatever the connection does meanwhile, because the next batch waits for that.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
 use tokio::net::TcpStream;
@@ -64,6 +65,9 @@ impl ReadTurns {
                 true => self.turns.request(network),
                 false => self.turns.read(network),
             };
+            self.peer
+                .waits_for_turn
+                .store(is_new && place.is_some(), Relaxed);
             self.wait = place.map_or(Wait::Over, Wait::For);
         }
         ready!(self.poll_turn(context));
@@ -76,6 +80,7 @@ impl ReadTurns {
             });
         }
         (self.wait, self.read, self.is_silent) = (Wait::No, 0, false);
+        self.peer.waits_for_turn.store(false, Relaxed);
         Poll::Ready(())
     }
 

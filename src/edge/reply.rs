@@ -60,6 +60,8 @@ pub(super) fn problem_of(refusal: Refusal) -> Problem {
     Problem::new(Code::TryLater, words).retry_after_ms(seconds * 1000)
 }
 
+/// 503 says that this node refuses everybody, so that a load balancer asks another one. What is refused to one network
+/// alone is 429: a load balancer that took it for a failure of the node would take the node away from all others.
 fn words_of(refusal: Refusal) -> (StatusCode, u64, &'static str) {
     match refusal {
         Refusal::Full => (
@@ -70,22 +72,39 @@ fn words_of(refusal: Refusal) -> (StatusCode, u64, &'static str) {
         Refusal::Memory => (
             StatusCode::SERVICE_UNAVAILABLE,
             10,
-            "This node is short of memory, or your network uses its share of it. Try again in a moment.",
+            "This node is short of memory. Try again in a moment.",
+        ),
+        Refusal::NetworkMemory => (
+            StatusCode::TOO_MANY_REQUESTS,
+            10,
+            "Your network uses as much memory of this node as it may have now. Close some of its connections, or try \
+             again in a moment.",
         ),
         Refusal::Rate => (
             StatusCode::SERVICE_UNAVAILABLE,
             1,
             "Too many clients are connecting at once. Try again in a moment.",
         ),
+        Refusal::NetworkRate => (
+            StatusCode::TOO_MANY_REQUESTS,
+            1,
+            "Too many clients of your network are connecting at once. Try again in a moment.",
+        ),
         Refusal::Busy => (
-            StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::TOO_MANY_REQUESTS,
             5,
-            "More clients are connecting than this node can serve now. Try again in a moment.",
+            "More clients of your network ask at once than this node can serve now. Try again in a moment.",
+        ),
+        Refusal::Ending => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            1,
+            "This node is being stopped. Connect again, to another node or to this one when it is back.",
         ),
         Refusal::Network => (
             StatusCode::TOO_MANY_REQUESTS,
             10,
-            "Your network has as many connections to this node as it may have.",
+            "Your network has as many connections to this node as it may have now. Close some of them, or try again \
+             in a moment.",
         ),
     }
 }
@@ -123,7 +142,10 @@ mod tests {
         check(Refusal::Full, 503, "5");
         check(Refusal::Memory, 503, "10");
         check(Refusal::Rate, 503, "1");
-        check(Refusal::Busy, 503, "5");
+        check(Refusal::NetworkMemory, 429, "10");
+        check(Refusal::NetworkRate, 429, "1");
+        check(Refusal::Busy, 429, "5");
         check(Refusal::Network, 429, "10");
+        check(Refusal::Ending, 503, "1");
     }
 }

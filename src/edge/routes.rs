@@ -13,7 +13,6 @@ use axum::http::{Response, StatusCode};
 use axum::routing::get;
 use serde_json::json;
 
-use super::admission::Refusal;
 use super::peer::{Peer, Requester};
 use super::{Edge, charges, page, reply, rest, sockjs};
 use crate::model::{Code, Problem};
@@ -56,8 +55,9 @@ async fn metrics(State(edge): State<Arc<Edge>>, request: Request) -> Response<Bo
     };
     let client = Requester::new(&edge, peer, request.headers()).address;
     let text = edge.exposition.text().await;
-    let Ok(body) = charges::body(text, || edge.lease(client, &peer.charge)) else {
-        return reply::refusal(Refusal::Memory);
+    let body = match charges::body(text, || edge.lease(client, &peer.charge)) {
+        Ok(body) => body,
+        Err(refused) => return reply::refusal(refused.into()),
     };
     let mut response = Response::new(body);
     let value = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

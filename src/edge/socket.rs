@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::duplex::PlainWire;
+use super::charges::SocketCharge;
+use super::duplex::{Duplex, PlainWire};
 use super::farewell::Farewell;
 use super::sockjs::SockJs;
 use super::tcp::Tcp;
@@ -152,6 +153,29 @@ impl Socket {
             // Boxed, as below.
             Self::SockJs(socket) => Box::pin(socket.receive()).await,
             Self::Tcp(socket) => socket.receive().await,
+        }
+    }
+
+    /// What the kernel holds of what is written here is charged so from now on.
+    pub(super) fn charge_to(&self, charge: &Arc<SocketCharge>) {
+        if let Some(duplex) = self.duplex() {
+            duplex.charge_to(charge);
+        }
+    }
+
+    /// Gives back what was charged for it and is sent.
+    pub(super) fn rest(&self) {
+        if let Some(duplex) = self.duplex() {
+            duplex.rest();
+        }
+    }
+
+    /// Both directions of its one socket; a session over requests has many.
+    fn duplex(&self) -> Option<&Duplex> {
+        match self {
+            Self::WebSocket(socket) => Some(socket.duplex()),
+            Self::SockJs(socket) => socket.duplex(),
+            Self::Tcp(socket) => Some(socket.duplex()),
         }
     }
 

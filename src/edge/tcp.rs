@@ -81,6 +81,11 @@ impl Tcp {
         Self(Duplex::new(stream, false))
     }
 
+    /// What stands for both directions.
+    pub(super) fn duplex(&self) -> &Duplex {
+        &self.0
+    }
+
     /// The way past the driver.
     pub(super) fn wire(&self) -> Option<Arc<dyn Wire>> {
         self.0.wire()

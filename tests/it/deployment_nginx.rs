@@ -3,13 +3,13 @@
 //! Not here: whether it names what the composition has (`deployment_files`).
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
@@ -28,6 +28,27 @@ async fn get(address: SocketAddr, path: &str, headers: &str) -> String {
         .unwrap()
         .unwrap();
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A socket from this address of the machine.
+async fn socket(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((from, 0))).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+/// The status of a WebSocket handshake from this address.
+async fn handshake(from: Ipv4Addr, to: SocketAddr) -> (String, TcpStream) {
+    let mut stream = socket(from, to).await;
+    let request = format!(
+        "GET /ws-chat HTTP/1.1\r\nHost: {to}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    let reading = timeout(Duration::from_secs(20), stream.read_exact(&mut status));
+    reading.await.unwrap().unwrap();
+    (String::from_utf8_lossy(&status[9..]).into_owned(), stream)
 }
 
 /// Connects by STOMP through this address; the CONNECTED frame.
@@ -134,4 +155,47 @@ async fn behind_nginx_a_client_cannot_choose_its_address() {
         .map(|error| error.to_string())
         .unwrap_or_default();
     assert!(refusal.contains("429"), "'{refusal}'");
+}
+
+/// nginx leaves out a node that answers 503 twice, and what one client can cause must not look so.
+#[tokio::test]
+async fn an_address_that_has_used_its_share_takes_no_node_away_from_others() {
+    let (holder, newcomer) = (Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3));
+    let settings = [
+        ("TRUSTED_PROXIES", "127.0.0.1"),
+        ("MEMORY_LIMIT", "64MiB"),
+        ("HTTP_PER_NET", "0"),
+        ("HTTP_AUTH_PER_NET", "0"),
+    ];
+    let (a, b) = tokio::join!(
+        Node::start("node-a", &settings),
+        Node::start("node-b", &settings)
+    );
+    let nginx = Nginx::start(&[a.address(), b.address()]).await;
+    // Not through nginx, which would keep the bodies itself.
+    let head = "POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n";
+    let withheld = format!("{head}{}", "x".repeat(59_999));
+    let mut held = Vec::new();
+    for number in 0..900 {
+        let node = [&a, &b][number % 2];
+        let mut stream = socket(holder, node.address()).await;
+        let _refused_at_the_end = stream.write_all(withheld.as_bytes()).await;
+        held.push(stream);
+    }
+    let began = Instant::now();
+    let mut sessions = Vec::new();
+    let mut refused = 0;
+    while refused < 20 {
+        assert!(began.elapsed() < Duration::from_secs(60), "{refused}");
+        let (status, stream) = handshake(holder, nginx.address()).await;
+        match status.as_str() {
+            "101" => sessions.push(stream),
+            "429" => refused += 1,
+            other => panic!("{other} after {} sessions", sessions.len()),
+        }
+    }
+    for number in 0..10 {
+        let (status, _stream) = handshake(newcomer, nginx.address()).await;
+        assert_eq!(status, "101", "newcomer {number}");
+    }
 }

@@ -144,7 +144,7 @@ async fn withheld_sockjs_bodies_have_the_share_of_one_address() {
     newcomer_talks(&node, NEWCOMER).await;
     // Sockets that were refused have left some room, for one or two.
     let mut refused = String::new();
-    while status(&refused) != "503" {
+    while status(&refused) != "429" {
         assert!(sockets.len() < 170, "{refused}");
         let mut last = socket(&node).await;
         request(&mut last, &format!("POST {path}/xhr_send"), "", LENGTH, b"").await;
@@ -193,13 +193,13 @@ async fn a_stalled_sockjs_session_keeps_one_request_waiting() {
         statuses.push(status(&answer).to_owned());
     }
     let held = used(&node).await - before;
-    // A session takes what its outbox holds and one request more. Then requests are refused while one waits (503),
+    // A session takes what its outbox holds and one request more. Then requests are refused while one waits (429),
     // or the session was cut because it does not read, and has gone (404): what comes first differs.
     let count = |status: &str| statuses.iter().filter(|it| *it == status).count();
     assert!(count("204") <= ACCEPTED_MAX, "{statuses:?}");
-    assert!(count("503") >= 1, "{statuses:?}");
+    assert!(count("429") >= 1, "{statuses:?}");
     assert!(
-        count("204") + count("503") + count("404") + 1 >= statuses.len(),
+        count("204") + count("429") + count("404") + 1 >= statuses.len(),
         "{statuses:?}"
     );
     // The sockets themselves, and what one session may keep.
@@ -340,7 +340,7 @@ async fn sockets_of_one_address_end_at_its_share() {
     let mut last = sockets.pop().unwrap();
     request(&mut last, "GET /health", "", 0, b"").await;
     let refused = answer(&mut last, PATIENCE).await;
-    assert_eq!(status(&refused), "503", "{refused}");
+    assert_eq!(status(&refused), "429", "{refused}");
     assert!(refused.contains("retry-after: 10"), "{refused}");
     let held = used(&node).await - before;
     assert!(held > SHARE * 0.9 && held <= SHARE, "{held} bytes");

@@ -251,7 +251,7 @@ async fn a_client_beyond_the_rate_ends_no_session() {
     let refused = admit([198, 51, 100, 1]).unwrap_err();
     assert_eq!(
         (refused, told.0.load(Ordering::Relaxed)),
-        (Refusal::Rate, 0)
+        (Refusal::NetworkRate, 0)
     );
     tokio::time::advance(Duration::from_secs(60)).await;
     let admitted = admit([198, 51, 100, 1]);

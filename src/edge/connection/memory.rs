@@ -79,6 +79,7 @@ impl Connection {
         if let Some(live) = self.attached.live() {
             live.rest();
         }
+        self.socket.rest();
         let needed = self.kept_bytes();
         match &mut self.lease {
             Some(_) if needed <= BASE_BYTES => self.lease = None,

@@ -80,7 +80,7 @@ impl Connection {
             return Ok(None);
         };
         Ok(self.take(place).await?.err().map(|busy| {
-            let problem = reply::problem_of(busy.into());
+            let problem = reply::problem_of(self.edge.no_turn(busy));
             self.count_refusal(problem.code);
             Input::Refused(problem)
         }))

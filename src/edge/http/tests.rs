@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::app::AppSettings;
@@ -99,6 +99,28 @@ async fn a_request_waits_for_its_turn_unless_it_came_with_its_socket() {
         node.give_turn().await;
         answer(&mut socket).await;
     }
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_too_long_is_told_to_come_again_however_long_the_silence_was() {
+    let Proxied { node, router } = node().await;
+    let (mut socket, stream, peer) = node.socket(false).await;
+    let served = serve(Arc::clone(&node.edge), router, stream, peer);
+    node.edge.tracker.spawn(served);
+    let request = b"GET /no-such-path HTTP/1.1\r\nHost: x\r\n\r\n";
+    socket.write_all(request).await.unwrap();
+    let first = answer(&mut socket).await;
+    assert!(first.starts_with("HTTP/1.1 404"), "{first}");
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    socket.write_all(request).await.unwrap();
+    let began = Instant::now();
+    let refused = answer(&mut socket).await;
+    assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
+    assert!(refused.contains("retry-after: "), "{refused}");
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_secs(5), "{waited:?}");
+    tokio::time::resume();
 }
 
 #[tokio::test]

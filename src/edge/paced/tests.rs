@@ -1,6 +1,7 @@
 //! Readers of answers over real sockets: the buffers of the kernel are part of what is tested.
 
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -124,6 +125,7 @@ fn peer_with(memory: &Memory) -> Arc<Peer> {
         is_proxy: false,
         is_secure: false,
         turn: Mutex::default(),
+        waits_for_turn: AtomicBool::new(false),
         place: Mutex::new(None),
         charge: SocketCharge::take(Eviction::Allowed, memory, &claimant, HTTP_BYTES).unwrap(),
     })

@@ -174,11 +174,15 @@ async fn read(
 
 /// The client's network, or the node, holds as much memory as it may.
 pub(super) fn no_memory(refused: Refused) -> Problem {
-    let detail = match refused {
-        Refused::Full => "This node is short of memory. Try again in a moment.",
+    let problem = match refused {
+        Refused::Full => {
+            let detail = "This node is short of memory. Try again in a moment.";
+            Problem::new(Code::Overloaded, detail)
+        }
         Refused::User | Refused::Network => {
-            "Your network uses its share of this node's memory. Try again in a moment."
+            let detail = "Your network uses as much memory of this node as it may have now. Try again in a moment.";
+            Problem::new(Code::RateLimited, detail)
         }
     };
-    Problem::new(Code::Overloaded, detail).retry_after_ms(NO_MEMORY_AGAIN_MS)
+    problem.retry_after_ms(NO_MEMORY_AGAIN_MS)
 }

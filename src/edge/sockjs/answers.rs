@@ -33,9 +33,13 @@ pub(super) fn text(status: StatusCode, words: &'static str) -> Response<Body> {
     response
 }
 
-/// There is no memory for it now, or no room in its session.
-pub(super) fn later(words: &'static str, seconds: &'static str) -> Response<Body> {
-    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, words);
+/// There is no memory for it now, or no room in its session. 503 if that is so for everybody.
+pub(super) fn later(
+    status: StatusCode,
+    words: &'static str,
+    seconds: &'static str,
+) -> Response<Body> {
+    let mut response = text(status, words);
     put(response.headers_mut(), RETRY_AFTER, seconds);
     response
 }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::session::bytes_of;
 use crate::budget::{Lease, Memory};
+use crate::edge::duplex::Duplex;
 use crate::edge::farewell::Farewell;
 use crate::edge::socket::{Gone, Received};
 use crate::edge::websocket::WebSocket;
@@ -35,6 +36,11 @@ pub(in crate::edge) struct FramedSocket {
 }
 
 impl FramedSocket {
+    /// Both directions of its WebSocket.
+    pub(super) fn duplex(&self) -> &Duplex {
+        self.socket.duplex()
+    }
+
     /// Opens a session.
     pub(super) async fn open(
         socket: Box<WebSocket>,

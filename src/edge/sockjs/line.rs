@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::framed::FramedSocket;
 use super::registry::Sessions;
 use super::session::HttpSession;
+use crate::edge::duplex::Duplex;
 use crate::edge::farewell::Farewell;
 use crate::edge::socket::{Gone, Received};
 use crate::edge::websocket::WebSocket;
@@ -83,6 +84,15 @@ impl Line {
             Self::Raw(socket) => socket.is_amid_message(),
             // A request is whole, or it is none.
             Self::Http(_) => false,
+        }
+    }
+
+    /// Both directions of a WebSocket.
+    pub(super) fn duplex(&self) -> Option<&Duplex> {
+        match self {
+            Self::Framed(framed) => Some(framed.duplex()),
+            Self::Raw(socket) => Some(socket.duplex()),
+            Self::Http(_) => None,
         }
     }
 

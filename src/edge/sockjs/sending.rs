@@ -113,17 +113,21 @@ fn unread(why: Unread) -> Refusal {
 
 /// The byte account has nothing left for the client.
 pub(super) fn no_memory(refused: Refused) -> Refusal {
-    let words = match refused {
-        Refused::Full => "This node is short of memory. Try again in a moment.",
-        Refused::User | Refused::Network => {
-            "Your network uses its share of this node's memory. Try again in a moment."
-        }
+    let (status, detail) = match refused {
+        Refused::Full => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "This node is short of memory. Try again in a moment.",
+        ),
+        Refused::User | Refused::Network => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "Your network uses as much memory of this node as it may have now. Try again in a moment.",
+        ),
     };
-    Box::new(answers::later(words, "10"))
+    Box::new(answers::later(status, detail, "10"))
 }
 
 /// The client of SockJS sends one request after the other, so none of its own meets this.
 fn busy() -> Refusal {
-    let words = "Another request of this session waits. Send the next one when it is answered.";
-    Box::new(answers::later(words, "1"))
+    let detail = "Another request of this session waits. Send the next one when it is answered.";
+    Box::new(answers::later(StatusCode::TOO_MANY_REQUESTS, detail, "1"))
 }

@@ -24,6 +24,7 @@ use super::owner::Caller;
 use super::rate::RequestRate;
 use crate::budget::Memory;
 use crate::edge::connection::{Connection, Opened};
+use crate::edge::duplex::Duplex;
 use crate::edge::farewell::Farewell;
 use crate::edge::handshake::{self, Opening};
 use crate::edge::origin::Verdict;
@@ -246,6 +247,11 @@ impl SockJs {
     /// The label of the transport, for metrics.
     pub(in crate::edge) fn transport(&self) -> &'static str {
         self.0.label()
+    }
+
+    /// Both directions of a WebSocket; none of a session over requests.
+    pub(in crate::edge) fn duplex(&self) -> Option<&Duplex> {
+        self.0.duplex()
     }
 
     /// Whether nobody could receive any more once the node accepts no new requests.

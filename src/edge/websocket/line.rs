@@ -51,6 +51,11 @@ impl WebSocket {
         }
     }
 
+    /// What stands for both directions.
+    pub(in crate::edge) fn duplex(&self) -> &Duplex {
+        &self.duplex
+    }
+
     /// The way past the driver. Frames are shared as they are for most: who wants all of them binary,
     /// or in frames of SockJS, has none.
     pub(in crate::edge) fn wire(&self) -> Option<Arc<dyn Wire>> {
