@@ -123,7 +123,7 @@ fn an_ack_costs_little_however_much_is_unsettled() {
         if verdict == Verdict::Ack {
             assert!(full.unsettled() <= before - 9 * ANSWERS);
         }
-        hold(&format!("550 answers, {version}: {name}"), cost, 1.5)
+        hold(&format!("550 answers, {version}: {name}"), cost, 2.5)
     };
     let nothing = |version, name: &str| {
         let full = Full::new(version, Client);
@@ -133,7 +133,7 @@ fn an_ack_costs_little_however_much_is_unsettled() {
                 full.session.settle(&of, Verdict::Ack).unwrap_err();
             }
         });
-        hold(&format!("550 answers, {version}: {name}"), cost, 1.5)
+        hold(&format!("550 answers, {version}: {name}"), cost, 2.5)
     };
     all_hold(Version::ALL.into_iter().flat_map(|version| {
         [
@@ -156,5 +156,5 @@ fn a_cumulative_ack_costs_as_much_as_it_settles() {
             assert_eq!(settled.count, UNSETTLED);
         }
     });
-    all_hold([hold("8 answers that settle 544 messages", cost, 0.3)]);
+    all_hold([hold("8 answers that settle 544 messages", cost, 0.6)]);
 }
