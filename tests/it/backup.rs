@@ -206,7 +206,11 @@ async fn a_backup_without_room_leaves_no_part_of_a_file() {
         .output()
         .await
         .unwrap();
-    refused(&output);
+    let said = refused(&output);
+    assert!(
+        said.contains("no room for the copy") && !said.contains("damaged"),
+        "{said}"
+    );
     assert_eq!(names(folder.path()), ["data".to_owned()].into());
     let kept = names(&data);
     let aside = kept.iter().find(|name| name.contains(".new"));

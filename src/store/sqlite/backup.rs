@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, ffi, params};
 
 use super::open::{
     beside, bring_up_to_date, check, create_private, damaged, lock, named, newest_schema,
@@ -124,7 +124,13 @@ fn copy(
         .pragma_update(None, "query_only", true)
         .map_err(unreadable)?;
     let mut copy = connect(to).map_err(|err| named(to, &err.to_string()))?;
-    copy_pages(&source, &mut copy).map_err(unreadable)?;
+    copy_pages(&source, &mut copy).map_err(|err| match is_of_writing(&err) {
+        true => named(
+            to,
+            &format!("there is no room for the copy, or it cannot be written: {err}"),
+        ),
+        false => unreadable(err),
+    })?;
     check(&copy).map_err(|found| damaged(from, &found))?;
     match schema(&copy).map_err(unreadable)? {
         None => return Err(named(from, "it is no database of stompbox")),
@@ -139,6 +145,18 @@ fn copy(
         Some(_) => {}
     }
     change(&copy).map_err(|err| named(to, &err.to_string()))
+}
+
+/// Whether the copy could not be written, which says nothing about what is copied.
+fn is_of_writing(err: &rusqlite::Error) -> bool {
+    let code = err.sqlite_error().map(|err| err.extended_code);
+    let of_writing = [
+        ffi::SQLITE_FULL,
+        ffi::SQLITE_IOERR_WRITE,
+        ffi::SQLITE_IOERR_FSYNC,
+        ffi::SQLITE_IOERR_TRUNCATE,
+    ];
+    code.is_some_and(|code| of_writing.contains(&code))
 }
 
 /// All pages in one step, which is one moment: a writer meanwhile neither waits nor makes it begin
