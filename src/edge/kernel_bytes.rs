@@ -7,16 +7,16 @@
 //! Without this a client who reads nothing keeps a full buffer of the kernel, 128 KiB, for each of their connections.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::net::TcpStream;
 
 use super::charges::{KERNEL_BYTES, SocketCharge};
-use super::send_buffer::{Narrowness, is_nearly_sent};
+use super::send_buffer::{Narrowness, is_nearly_sent, wait_for_slow_reader};
 use crate::budget::Evict as _;
 
 /// How much is written before the kernel is asked whether it is sent, which takes three system calls.
-const UNASKED_BYTES: u32 = 8 << 10;
+const UNASKED_BYTES: u32 = 16 << 10;
 
 /// Linux counts a buffer as twice what it was given room for.
 const COUNTED: u32 = 2;
@@ -25,15 +25,32 @@ const COUNTED: u32 = 2;
 const WRITTEN_MAX: u32 = KERNEL_BYTES as u32 / COUNTED;
 
 /// The charge of one connection for this. It charges nothing until it knows what to charge.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct KernelBytes {
     charge: OnceLock<Arc<SocketCharge>>,
+    /// So many bytes may be written before the kernel is asked.
+    left: AtomicU32,
+    /// A std mutex: held while the kernel is asked, by one of the writers or by the driver.
+    held: Mutex<InKernel>,
+}
+
+/// What was found when the kernel was asked last.
+#[derive(Debug, Default)]
+struct InKernel {
     /// Bytes that were written since the kernel had sent nearly everything.
-    written: AtomicU32,
-    /// When so many are written the kernel is asked next, less [`UNASKED_BYTES`].
-    asked_at: AtomicU32,
-    /// So many bytes are charged. A std mutex: held while the kernel is asked, by one of the writers or by the driver.
-    charged: Mutex<u32>,
+    written: u32,
+    /// So many are charged.
+    charged: u32,
+}
+
+impl Default for KernelBytes {
+    fn default() -> Self {
+        Self {
+            charge: OnceLock::new(),
+            left: AtomicU32::new(UNASKED_BYTES),
+            held: Mutex::default(),
+        }
+    }
 }
 
 impl KernelBytes {
@@ -43,43 +60,51 @@ impl KernelBytes {
         let _known_already = self.charge.set(Arc::clone(charge));
     }
 
-    /// So many bytes more were written.
+    /// So many bytes more were written. There is one writer at a time.
     #[inline]
     pub(super) fn wrote(&self, socket: &TcpStream, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let written = self.written.load(Relaxed).saturating_add(bytes);
-        self.written.store(written, Relaxed);
-        if written >= self.asked_at.load(Relaxed).saturating_add(UNASKED_BYTES) {
-            self.look(socket);
+        match self.left.load(Relaxed).checked_sub(bytes) {
+            Some(left) => self.left.store(left, Relaxed),
+            None => self.look(socket, bytes),
         }
     }
 
     /// Gives back what is charged and was sent meanwhile.
     pub(super) fn rest(&self, socket: &TcpStream) {
-        if self.asked_at.load(Relaxed) > 0 {
-            self.look(socket);
+        if self.lock().charged > 0 {
+            self.look(socket, 0);
         }
     }
 
+    fn lock(&self) -> MutexGuard<'_, InKernel> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the kernel, after so many bytes that are not counted yet.
     #[cold]
-    fn look(&self, socket: &TcpStream) {
+    fn look(&self, socket: &TcpStream, bytes: u32) {
+        let mut held = self.lock();
+        let uncounted = UNASKED_BYTES - self.left.swap(UNASKED_BYTES, Relaxed).min(UNASKED_BYTES);
         let Some(charge) = self.charge.get() else {
-            return self.written.store(0, Relaxed);
+            return;
         };
-        let mut charged = self.charged.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = held.written.saturating_add(uncounted).saturating_add(bytes);
         let written = match is_nearly_sent(socket, Narrowness::Wide) {
             true => 0,
-            false => self.written.load(Relaxed).min(WRITTEN_MAX),
+            false => written.min(WRITTEN_MAX),
         };
-        self.written.store(written, Relaxed);
-        self.asked_at.store(written, Relaxed);
+        if written > 0 || held.charged > 0 {
+            wait_for_slow_reader(socket, written > 0);
+        }
+        held.written = written;
         let wanted = written * COUNTED;
-        charge.shrink(charged.saturating_sub(wanted).into());
-        let more = wanted.saturating_sub(*charged);
+        charge.shrink(held.charged.saturating_sub(wanted).into());
+        let more = wanted.saturating_sub(held.charged);
         if charge.grow(more.into()).is_ok() {
-            *charged = wanted;
+            held.charged = wanted;
         } else {
-            drop(charged);
+            drop(held);
             charge.evict();
         }
     }

@@ -68,8 +68,9 @@ impl Edge {
             |eviction| charge(eviction.min(holder.eviction), &holder.of_memory),
         );
         let refusal = match taken {
-            // A proxy may use the reserve already.
             Err(refusal) if !holder.is_proxy => refusal,
+            // It may use the reserve already. Its clients hold nothing: another node may serve them.
+            Err(_) => return Err(Refusal::Memory),
             taken => return taken.map(|(place, charged)| (place, charged, false)),
         };
         let unknown = self.admission.unknown(&holder.of_place, refusal)?;

@@ -26,6 +26,11 @@ pub(super) const SEND_BUFFER_BYTES: usize = 64 << 10;
 #[cfg(target_os = "linux")]
 pub(super) const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 
+/// The same of a connection for which the kernel holds much: as long as a client may take for all of it at the pace
+/// below which it counts as one that takes nothing.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED_SLOWLY_MAX: Duration = Duration::from_secs(260);
+
 /// How much is written at once, and how much may be left to be sent before the next slice.
 pub(super) const SLICE_BYTES: usize = 8 << 10;
 
@@ -158,6 +163,22 @@ pub(super) fn held_for_peer(socket: &TcpStream) -> usize {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn held_for_peer(_: &TcpStream) -> usize {
     usize::MAX
+}
+
+/// Whether the kernel waits longer for a peer that reads slowly, and shuts its window meanwhile.
+pub(super) fn wait_for_slow_reader(socket: &TcpStream, waits: bool) {
+    #[cfg(target_os = "linux")]
+    {
+        let after = match waits {
+            true => UNACKNOWLEDGED_SLOWLY_MAX,
+            false => UNACKNOWLEDGED_MAX,
+        };
+        if let Err(error) = SockRef::from(socket).set_tcp_user_timeout(Some(after)) {
+            tracing::debug!(%error, "the options of a socket cannot be set");
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _nothing_to_set = (socket, waits);
 }
 
 /// Whether the kernel gives up a peer whose window stays shut for some time, as it does unless it is told not to.
