@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{CONNECTION, HeaderValue};
+use axum::http::header::{CONNECTION, EXPECT, HeaderValue};
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::rt::Timer;
@@ -49,6 +49,8 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
         request.extensions_mut().insert(Arc::clone(&peer));
         let (edge, router, peer) = (Arc::clone(&of_proxy), router.clone(), Arc::clone(&peer));
         let upload = Upload::begin();
+        // A client that asks before it sends its body is answered before that.
+        let asks_first = request.headers().contains_key(EXPECT);
         let request = request.map(|body| upload.watch(Body::new(body)));
         if !peer.is_proxy {
             let shown = edge.settings.log_address;
@@ -68,6 +70,9 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
                 Some(Ok(response)) => response,
                 None => too_slow(),
             };
+            if !asks_first {
+                upload.drop_rest().await;
+            }
             reply::secure(response.headers_mut());
             Ok::<_, Infallible>(response)
         }
@@ -126,7 +131,10 @@ fn waits_here(edge: &Edge, path: &str) -> bool {
 
 /// Tells one client why it does not come in, whatever it asks for. The caller bounds the time.
 pub(super) async fn refuse(stream: Stream, refusal: Refusal, head_within: Duration) {
-    let service = service_fn(async |_request: Request<Incoming>| {
+    let service = service_fn(async |request: Request<Incoming>| {
+        let upload = Upload::begin();
+        drop(request.map(|body| upload.watch(Body::new(body))));
+        upload.drop_rest().await;
         let mut response = reply::refusal(refusal);
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -1,25 +1,49 @@
-//! How long the answer to a request is waited for while its body still comes.
+//! The body of a request beside its answer: how long the answer is waited for while the body still comes, and what
+//! becomes of a body that nobody reads.
 //!
-//! Not here: how slowly a body may come (`body`, `patience`). Invariant: a request ends at the latest one timeout after
-//! the last byte that was read of it.
+//! Not here: how slowly a body may come (`body`, `patience`). Invariants: a request ends at the latest one timeout after
+//! the last byte that was read of it; the rest of a body is read before the answer, as far as [`REST_MAX`] goes. A
+//! socket that is closed with bytes unread is reset: the client does not see why it was refused, and nginx takes the reset
+//! for a failure of the node, and the node away from all others.
 
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
-use tokio::time::{Instant, timeout_at};
+use tokio::task::yield_now;
+use tokio::time::{Instant, timeout, timeout_at};
 
-/// When the last byte of a request was read.
+/// How much of a body is read that nobody wants, and for how long. Its bytes wait for turns as any others, and are
+/// dropped at once.
+const REST_MAX: usize = 1 << 20;
+const REST_WITHIN: Duration = Duration::from_secs(3);
+
+/// A body that is withheld is not waited for.
+const REST_STALL: Duration = Duration::from_millis(200);
+
+/// The body of one request.
 #[derive(Clone, Debug)]
-pub(super) struct Upload(Arc<Mutex<Instant>>);
+pub(super) struct Upload(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    /// When the last byte was read.
+    read_at: Instant,
+    /// The body, if it was dropped before its end.
+    left: Option<Body>,
+}
 
 impl Upload {
     /// The head of a request is there.
     pub(super) fn begin() -> Self {
-        Self(Arc::new(Mutex::new(Instant::now())))
+        Self(Arc::new(Mutex::new(State {
+            read_at: Instant::now(),
+            left: None,
+        })))
     }
 
     /// The body, whose bytes are noticed here. One that has none stays as it is.
@@ -27,7 +51,7 @@ impl Upload {
         match body.is_end_stream() {
             true => body,
             false => Body::new(Watched {
-                body,
+                body: Some(body),
                 upload: self.clone(),
             }),
         }
@@ -50,19 +74,52 @@ impl Upload {
         }
     }
 
+    /// Reads and drops what is left of the body.
+    pub(super) async fn drop_rest(&self) {
+        let left = self.lock().left.take();
+        let Some(mut left) = left else { return };
+        let reading = async {
+            let mut read = 0;
+            while read < REST_MAX {
+                let next = poll_fn(|context| Pin::new(&mut left).poll_frame(context));
+                let Ok(Some(Ok(frame))) = timeout(REST_STALL, next).await else {
+                    return;
+                };
+                read += frame.data_ref().map_or(0, Bytes::len);
+            }
+        };
+        // One that does not come in time is reset.
+        let _late = timeout(REST_WITHIN, reading).await;
+        // hyper looks whether the body is still wanted before it takes the answer, and ends the connection if not.
+        drop(left);
+        yield_now().await;
+    }
+
     fn read_at(&self) -> Instant {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock().read_at
     }
 
     fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.lock().read_at = Instant::now();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[derive(Debug)]
 struct Watched {
-    body: Body,
+    /// None once it was dropped.
+    body: Option<Body>,
     upload: Upload,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let left = self.body.take().filter(|body| !body.is_end_stream());
+        self.upload.lock().left = left;
+    }
 }
 
 impl HttpBody for Watched {
@@ -73,7 +130,10 @@ impl HttpBody for Watched {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let frame = Pin::new(body).poll_frame(context);
         if let Poll::Ready(Some(Ok(_))) = &frame {
             self.upload.note();
         }
@@ -81,11 +141,13 @@ impl HttpBody for Watched {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body
+            .as_ref()
+            .map_or_else(SizeHint::default, Body::size_hint)
     }
 }
 

@@ -396,3 +396,26 @@ async fn a_line_that_is_cut_takes_its_session_with_it() {
     client.send("DISCONNECT\n\n\0").await;
     assert!(matches!(client.next().await, Received::Closed(1000, _)));
 }
+
+#[tokio::test]
+async fn a_refused_request_with_a_long_body_gets_its_answer() {
+    let node = node(&[]).await;
+    for (path, expected) in [
+        ("/nothing/here", "404"),
+        ("/api/v1/auth/login", "413"),
+        ("/ws-chat/000/nobody/xhr_send", "404"),
+    ] {
+        for number in 0..10 {
+            let mut stream = TcpStream::connect(node.address()).await.unwrap();
+            let length = 600_000;
+            let head =
+                format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(&vec![b'x'; length]).await.unwrap();
+            let mut status = [0; 12];
+            let reading = timeout(Duration::from_secs(20), stream.read_exact(&mut status));
+            reading.await.unwrap().unwrap();
+            assert_eq!(&status[9..], expected.as_bytes(), "{path}, {number}");
+        }
+    }
+}

@@ -199,3 +199,41 @@ async fn an_address_that_has_used_its_share_takes_no_node_away_from_others() {
         assert_eq!(status, "101", "newcomer {number}");
     }
 }
+
+/// A node that closed a socket with a body unread would look like a failure to nginx, whatever it has answered.
+#[tokio::test]
+async fn long_bodies_that_are_refused_take_no_node_away_from_others() {
+    let trusted = [("TRUSTED_PROXIES", "127.0.0.1")];
+    let (a, b) = tokio::join!(
+        Node::start("node-a", &trusted),
+        Node::start("node-b", &trusted)
+    );
+    let nginx = Nginx::start(&[a.address(), b.address()]).await;
+    let (attacker, newcomer) = (Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3));
+    let paths = [
+        ("/ws-chat/000/nobody/xhr_send", 660_000),
+        ("/nothing/here", 60_000),
+        ("/ws-chat", 60_000),
+        ("/api/v1/auth/login", 990_000),
+    ];
+    for number in 0..40 {
+        let (path, length) = paths[number % paths.len()];
+        let mut stream = socket(attacker, nginx.address()).await;
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let _refused_meanwhile = stream.write_all(&vec![b'x'; length]).await;
+        let mut status = [0; 12];
+        let reading = timeout(Duration::from_secs(20), stream.read_exact(&mut status));
+        if let Ok(Ok(_)) = reading.await {
+            let status = String::from_utf8_lossy(&status[9..]).into_owned();
+            assert!(
+                ["400", "404", "405", "413", "415", "429"].contains(&&*status),
+                "{path}: {status}"
+            );
+        }
+        let (status, _stream) = handshake(newcomer, nginx.address()).await;
+        assert_eq!(status, "101", "a newcomer after {number} bodies");
+        let info = get(nginx.address(), "/ws-chat/000/other/xhr", "").await;
+        assert!(!info.starts_with("HTTP/1.1 502"), "{info}");
+    }
+}

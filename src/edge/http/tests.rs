@@ -216,3 +216,43 @@ async fn an_old_cookie_is_looked_up_after_the_turn_of_its_request() {
     }
     assert!(!visitors.is_cookie_over(client, cookie).await);
 }
+
+/// A request to a path that is not there, of which so much of the body comes; everything up to the end of the connection.
+async fn refused(bytes: usize, length: usize) -> String {
+    let Proxied { node, router } = node().await;
+    let (mut socket, stream, peer) = node.socket(true).await;
+    let served = serve(Arc::clone(&node.edge), router, stream, peer);
+    node.edge.tracker.spawn(served);
+    let head = format!(
+        "POST /no-such-path HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let asked = async {
+        node.wait_for(1).await;
+        node.give_turn().await;
+    };
+    let (mut reading, mut writing) = socket.split();
+    let mut answer = String::new();
+    let body = vec![b'x'; bytes];
+    let (.., read) = tokio::join!(asked, writing.write_all(&body), async {
+        timeout(PATIENCE, reading.read_to_string(&mut answer)).await
+    });
+    read.expect("the connection does not end").unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn the_rest_of_a_refused_body_is_read_before_the_answer() {
+    for (bytes, length) in [
+        (600_000, 600_000),
+        (0, 1_000),
+        (1, 1_000),
+        (30_000, 600_000),
+    ] {
+        let answer = refused(bytes, length).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 404"),
+            "{bytes} of {length}: {answer}"
+        );
+    }
+}
