@@ -8,7 +8,9 @@ use super::email::{read_email, read_name};
 use super::entering::{email_taken, holder_of};
 use super::strength::NewPassword;
 use super::{Accounts, no_account, no_random, random, store_away};
-use crate::model::{Code, Kind, MessageId, Principal, Problem, UnixMillis, UserId};
+use crate::model::{
+    Code, Kind, MessageId, NamedNetworks, Principal, Problem, UnixMillis, UserId, Width,
+};
 use crate::policy::{Action, permit};
 use crate::store::accounts::{Account, Audit, Ban, BanAct, NewAccount, Registered, Role, Subject};
 
@@ -42,7 +44,13 @@ impl Accounts {
             email: &email.key,
             name: &name,
         };
-        let password = self.passwords.hash(password).await?;
+        let from = NamedNetworks {
+            levels: [(actor.network.clone(), Width::Address)]
+                .into_iter()
+                .collect(),
+            multiple: 1,
+        };
+        let password = self.passwords.hash(&from, password).await?;
         let user_id = UserId::from_random(random().map_err(no_random)?);
         let new = NewAccount {
             user_id: user_id.clone(),

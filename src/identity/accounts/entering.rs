@@ -48,7 +48,7 @@ impl Accounts {
             email: &email.key,
             name: &name,
         };
-        let password = self.passwords.hash(password).await?;
+        let password = self.passwords.hash(&self.networks(from), password).await?;
         let now = self.now();
         let (sign_in, refresh) = self.new_sign_in(&user_id, &registration.device, now)?;
         let id = sign_in.id;
@@ -97,7 +97,7 @@ impl Accounts {
             email: &email.key,
             name: &shown,
         };
-        let password = self.passwords.hash(password).await?;
+        let password = self.passwords.hash(&self.networks(from), password).await?;
         let now = self.now();
         let (sign_in, refresh) = self.new_sign_in(&visitor.user_id, &upgrade.device, now)?;
         let id = sign_in.id;
@@ -208,7 +208,10 @@ impl Accounts {
         let account = account.map_err(store_away)?;
         let hash = account.as_ref().map_or(DUMMY, |account| &account.password);
         let may_go_on = || self.failures.check(&counters, self.now());
-        let is_right = self.passwords.verify(password, hash, may_go_on).await?;
+        let is_right = self
+            .passwords
+            .verify(&self.networks(from), (password, hash), may_go_on)
+            .await?;
         let Some(account) = account.filter(|_| is_right) else {
             let quota = self.visitors.quota();
             self.failures.note(&counters, quota, self.now()).await;

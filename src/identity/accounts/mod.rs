@@ -52,7 +52,8 @@ use super::random::random;
 use super::visitors::Visitors;
 use crate::mail::Mail;
 use crate::model::{
-    Code, Kind, MessageId, Principal, Problem, SignInId, Standing, UnixMillis, UserId,
+    Code, Kind, MessageId, NamedNetworks, Principal, Problem, SignInId, Standing, UnixMillis,
+    UserId,
 };
 use crate::policy::bucket::{Rate, Verdict};
 use crate::quota::Networks;
@@ -241,6 +242,11 @@ impl Accounts {
             )
             .retry_after_ms(retry_after_ms)),
         }
+    }
+
+    /// The networks around a client, as the queue of hashes shares itself out.
+    fn networks(&self, from: &Handshake) -> NamedNetworks {
+        self.visitors.networks(from.address).names().clone()
     }
 
     /// What counts wrong passwords: the account, by a keyed hash of its name, together with each network

@@ -51,14 +51,17 @@ impl Accounts {
             name: &account.name,
         };
         new.check()?;
-        let verified = self.passwords.verify(old, &account.password, may_go_on);
+        let networks = self.networks(from);
+        let verified = self
+            .passwords
+            .verify(&networks, (old, &account.password), may_go_on);
         if !verified.await? {
             let quota = self.visitors.quota();
             self.failures.note(&counters, quota, self.now()).await;
             let words = "The old password is not right.";
             return Err(Problem::new(Code::Unauthorized, words).in_field("old"));
         }
-        let hash = self.passwords.hash(new).await?;
+        let hash = self.passwords.hash(&networks, new).await?;
         let user = account.user_id;
         let set = self
             .store
@@ -152,7 +155,7 @@ impl Accounts {
         new.check()?;
         let token = Opaque::parse(Use::Reset, token).ok_or_else(used)?;
         // Before the token is used up: after a refused password the client may send another one.
-        let hash = self.passwords.hash(new).await?;
+        let hash = self.passwords.hash(&self.networks(from), new).await?;
         let now = self.now();
         let user = self.store.use_once(token.hash(), Purpose::Reset, now);
         let user = user.await.map_err(store_away)?.ok_or_else(used)?;

@@ -1,22 +1,23 @@
 //! Passwords: on which threads they are scored and hashed, and how many at a time.
 //!
 //! Not here: what makes a password good enough (`strength`), the hash itself (`hashes`), how often a client may be
-//! wrong (`failures`). Invariant: scoring and hashing run on threads of low priority, under permits: one
+//! wrong (`failures`). Invariants: scoring and hashing run on threads of low priority, under permits: one
 //! for two cores, fewer where memory is small, and on a single core one that rests as long as it has worked. So memory
-//! and the rest of the node stay bounded however many clients ask. An e-mail that nobody has costs the same
+//! and the rest of the node stay bounded however many clients ask. A network that asks for much pushes out its own who
+//! wait, so that the next client of another one finds a place in the queue. An e-mail that nobody has costs the same
 //! work as one that has an account.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
 use super::hashes;
 use super::strength::{BYTES_MAX, NewPassword};
 use super::worker_threads::WorkerThreads;
-use crate::model::{Code, Problem};
+use crate::budget::{Parts, PushOut};
+use crate::model::{ClientIdentifier, Code, NamedNetworks, Problem};
 
 /// How many may wait for a permit, and for how long.
 const WAITING_MAX: usize = 32;
@@ -66,18 +67,24 @@ pub(super) struct Passwords {
     threads: WorkerThreads,
     permits: Arc<Semaphore>,
     permits_max: u32,
-    waiting: AtomicUsize,
+    /// Those who wait for a permit. A std mutex: held for some look-ups.
+    waiting: Mutex<PushOut<ClientIdentifier, oneshot::Sender<()>>>,
     /// On a single core: until when the only permit rests. A std mutex: it guards one value and is
     /// never held across an await.
     rest: Option<Arc<Mutex<Instant>>>,
 }
 
-/// A place in the queue for a permit; free again when this is dropped.
-struct Place<'a>(&'a AtomicUsize);
+/// A client who waits for a permit; gone from the queue when this is dropped.
+struct Waiter<'a> {
+    passwords: &'a Passwords,
+    number: u64,
+    /// Ends when others of the network have pushed the client out.
+    pushed_out: oneshot::Receiver<()>,
+}
 
-impl Drop for Place<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.passwords.waiting().remove(self.number);
     }
 }
 
@@ -88,7 +95,7 @@ impl Passwords {
             threads: WorkerThreads::new("passwords", permits),
             permits: Arc::new(Semaphore::new(permits)),
             permits_max: limit.permits,
-            waiting: AtomicUsize::new(0),
+            waiting: Mutex::new(PushOut::new(WAITING_MAX, Parts::DEFAULT)),
             rest: (limit.cores < 2).then(|| Arc::new(Mutex::new(Instant::now()))),
         }
     }
@@ -97,9 +104,13 @@ impl Passwords {
     ///
     /// # Errors
     /// `validation_failed` in the field `password` when it is easily guessed; `overloaded`.
-    pub(super) async fn hash(&self, new: NewPassword<'_>) -> Result<String, Problem> {
+    pub(super) async fn hash(
+        &self,
+        from: &NamedNetworks,
+        new: NewPassword<'_>,
+    ) -> Result<String, Problem> {
         new.check()?;
-        let permit = self.permit(1).await?;
+        let permit = self.permit(from, 1).await?;
         let new = new.to_scored();
         self.work(permit, move || {
             if let Err(problem) = new.score() {
@@ -114,14 +125,15 @@ impl Passwords {
     /// there: meanwhile others may have been wrong too often.
     pub(super) async fn verify(
         &self,
-        password: &str,
-        hash: &str,
+        from: &NamedNetworks,
+        (password, hash): (&str, &str),
         may_go_on: impl Fn() -> Result<(), Problem>,
     ) -> Result<bool, Problem> {
         if password.len() > BYTES_MAX {
             return Ok(false);
         }
-        let permit = self.permit(self.permits_for(hashes::bytes(hash))).await?;
+        let number = self.permits_for(hashes::bytes(hash));
+        let permit = self.permit(from, number).await?;
         may_go_on()?;
         let (password, hash) = (password.to_owned(), hash.to_owned());
         let verify = move || Some(hashes::is_of(password.as_bytes(), &hash));
@@ -134,12 +146,12 @@ impl Passwords {
         permits.min(self.permits_max)
     }
 
-    async fn permit(&self, number: u32) -> Result<OwnedSemaphorePermit, Problem> {
-        let waiting = self.waiting.fetch_add(1, Ordering::AcqRel);
-        let _place = Place(&self.waiting);
-        if waiting >= WAITING_MAX {
-            return Err(overloaded());
-        }
+    async fn permit(
+        &self,
+        from: &NamedNetworks,
+        number: u32,
+    ) -> Result<OwnedSemaphorePermit, Problem> {
+        let mut waiter = self.waiter(from);
         let permit = async {
             let permit = Arc::clone(&self.permits).acquire_many_owned(number);
             let permit = permit.await.ok()?;
@@ -149,10 +161,28 @@ impl Passwords {
             }
             Some(permit)
         };
-        match tokio::time::timeout(WAIT_MAX, permit).await {
-            Ok(Some(permit)) => Ok(permit),
-            Ok(None) | Err(_) => Err(overloaded()),
+        let permit = tokio::select! {
+            biased;
+            permit = tokio::time::timeout(WAIT_MAX, permit) => permit.ok().flatten(),
+            _told = &mut waiter.pushed_out => None,
+        };
+        permit.ok_or_else(overloaded)
+    }
+
+    fn waiter(&self, from: &NamedNetworks) -> Waiter<'_> {
+        let (told, pushed_out) = oneshot::channel();
+        let (number, _pushed_out) = self
+            .waiting()
+            .insert(from.levels.clone(), from.multiple, told);
+        Waiter {
+            passwords: self,
+            number,
+            pushed_out,
         }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, PushOut<ClientIdentifier, oneshot::Sender<()>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Computes on a worker thread, always to the end: the permit is given back with the memory, also
@@ -190,8 +220,18 @@ fn overloaded() -> Problem {
 mod tests {
     use super::super::hashes::DUMMY;
     use super::*;
+    use crate::model::Width;
 
     const MIB: u64 = 1 << 20;
+
+    fn from(name: u8) -> NamedNetworks {
+        NamedNetworks {
+            levels: [(ClientIdentifier::from_mac(&[name; 32]), Width::Address)]
+                .into_iter()
+                .collect(),
+            multiple: 1,
+        }
+    }
 
     #[test]
     fn hashes_take_a_sixteenth_of_the_memory_and_half_of_the_cores_at_most() {
@@ -224,14 +264,15 @@ mod tests {
         assert_eq!(passwords.permits_for(hashes::HASH_BYTES), 1);
         assert_eq!(passwords.permits_for(hashes::HASH_BYTES + 1), 2);
         assert_eq!(passwords.permits_for(64 * MIB), 3);
-        let held = passwords.permit(1).await.unwrap();
+        let held = passwords.permit(&from(1), 1).await.unwrap();
         // 32 MiB, and no hash of any password.
         let large = "$argon2id$v=19$m=32768,t=1,p=1$c3RvbXBib3gtZHVtbXktMQ$\
                      YW4gb3V0cHV0IG9mIG5vIHBhc3N3b3JkIGF0IGFsbC4";
-        let more = passwords.permit(1).await.unwrap();
-        let mut verifying = Box::pin(passwords.verify("imported", large, || Ok(())));
+        let more = passwords.permit(&from(1), 1).await.unwrap();
+        let one = from(1);
+        let mut verifying = Box::pin(passwords.verify(&one, ("imported", large), || Ok(())));
         assert!(futures_util::poll!(&mut verifying).is_pending());
-        assert_eq!(passwords.waiting.load(Ordering::Acquire), 1);
+        assert_eq!(passwords.waiting().len(), 1);
         drop(more);
         assert!(!verifying.await.unwrap());
         drop(held);
@@ -245,40 +286,61 @@ mod tests {
             email: "",
             name: "",
         };
-        let hash = passwords.hash(new).await.unwrap();
+        let hash = passwords.hash(&from(1), new).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
         let verify = async |password: &str, hash: &str| {
-            passwords.verify(password, hash, || Ok(())).await.unwrap()
+            passwords
+                .verify(&from(1), (password, hash), || Ok(()))
+                .await
+                .unwrap()
         };
         assert!(verify("correct horse battery", &hash).await);
         assert!(!verify("correct horse batterx", &hash).await);
         assert!(!verify("", &hash).await);
         assert!(!verify(&"x".repeat(10_000_000), &hash).await);
         assert!(!verify("correct horse battery", "no hash").await);
-        assert_ne!(hash, passwords.hash(new).await.unwrap());
+        assert_ne!(hash, passwords.hash(&from(1), new).await.unwrap());
     }
 
     #[tokio::test]
-    async fn beyond_the_queue_the_answer_comes_at_once() {
-        let passwords = Arc::new(Passwords::new(HashLimit::of(u64::MAX)));
+    async fn beyond_its_part_of_the_queue_a_network_pushes_out_its_own() {
+        let passwords = Passwords::new(HashLimit::of(u64::MAX));
         let held = Arc::clone(&passwords.permits)
             .acquire_many_owned(u32::try_from(passwords.permits.available_permits()).unwrap());
         let held = held.await.unwrap();
-        let asking: Vec<_> = (0..500)
-            .map(|_| passwords.verify("x", DUMMY, || Ok(())))
+        let (flooding, other) = (from(1), from(2));
+        let first: Vec<_> = (0..500)
+            .map(|_| passwords.verify(&flooding, ("x", DUMMY), || Ok(())))
             .collect();
-        let mut asking = futures_util::future::join_all(asking);
+        let mut first = futures_util::future::join_all(first);
         // Polled once: all but those who wait have their answer, and wait for the rest.
-        let pending = futures_util::poll!(&mut asking);
-        assert!(pending.is_pending());
-        assert_eq!(passwords.waiting.load(Ordering::Acquire), WAITING_MAX);
+        assert!(futures_util::poll!(&mut first).is_pending());
+        assert_eq!(passwords.waiting().len(), WAITING_MAX / 2);
+        let mut honest = Box::pin(passwords.verify(&other, ("x", DUMMY), || Ok(())));
+        assert!(
+            futures_util::poll!(&mut honest).is_pending(),
+            "a place in the queue"
+        );
+        let more: Vec<_> = (0..500)
+            .map(|_| passwords.verify(&flooding, ("x", DUMMY), || Ok(())))
+            .collect();
+        let mut more = futures_util::future::join_all(more);
+        assert!(futures_util::poll!(&mut more).is_pending());
         drop(held);
-        let answers = asking.await;
-        let refused = answers.iter().filter(|answer| answer.is_err()).count();
-        assert!(refused >= 500 - WAITING_MAX, "{refused}");
-        let problem = answers.into_iter().find_map(Result::err).unwrap();
-        assert_eq!(problem.code, Code::Overloaded);
-        assert!(problem.retry_after_ms.is_some());
+        let (first, more, honest) = tokio::join!(first, more, honest);
+        assert!(!honest.unwrap(), "looked at, and wrong");
+        let refused: Vec<_> = first
+            .into_iter()
+            .chain(more)
+            .filter_map(Result::err)
+            .collect();
+        assert!(refused.len() >= 1_000 - WAITING_MAX, "{}", refused.len());
+        assert!(
+            refused
+                .iter()
+                .all(|it| it.code == Code::Overloaded && it.retry_after_ms.is_some())
+        );
+        assert_eq!(passwords.waiting().len(), 0);
     }
 
     #[tokio::test]
@@ -289,7 +351,7 @@ mod tests {
             email: "",
             name: "",
         };
-        let problem = passwords.hash(weak).await.unwrap_err();
+        let problem = passwords.hash(&from(1), weak).await.unwrap_err();
         assert_eq!(problem.code, Code::ValidationFailed);
         assert_eq!(problem.field.as_deref(), Some("password"));
         let number = u32::try_from(passwords.permits.available_permits()).unwrap();
@@ -297,7 +359,8 @@ mod tests {
             .acquire_many_owned(number)
             .await
             .unwrap();
-        let mut scoring = Box::pin(passwords.hash(weak));
+        let one = from(1);
+        let mut scoring = Box::pin(passwords.hash(&one, weak));
         assert!(futures_util::poll!(&mut scoring).is_pending());
         drop(held);
         assert!(scoring.await.is_err());
@@ -306,7 +369,7 @@ mod tests {
     #[tokio::test]
     async fn a_single_core_rests_as_long_as_it_has_worked() {
         let passwords = Passwords::new(HashLimit::for_cores(1, u64::MAX));
-        let permit = passwords.permit(1).await.unwrap();
+        let permit = passwords.permit(&from(1), 1).await.unwrap();
         let work = Duration::from_millis(40);
         let busy = move || {
             let began = std::time::Instant::now();
@@ -317,7 +380,7 @@ mod tests {
         };
         passwords.work(permit, busy).await.unwrap();
         let began = Instant::now();
-        let _next = passwords.permit(1).await.unwrap();
+        let _next = passwords.permit(&from(1), 1).await.unwrap();
         assert!(began.elapsed() >= work / 2, "{:?}", began.elapsed());
         assert!(
             Passwords::new(HashLimit::for_cores(2, u64::MAX))
