@@ -14,7 +14,7 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 use super::{App, Live, Pending, refused};
 use crate::broker::{AppendError, Committed};
 use crate::identity::{RECIPIENT_LIFE, Recipient};
-use crate::model::{ClientId, CloseReason, Code, Kind, Principal, Problem, UserId};
+use crate::model::{ClientId, CloseReason, Code, EveryMinute, Kind, Principal, Problem, UserId};
 use crate::policy::{may_reach, recipient_offline};
 use crate::session::{Reply, Send};
 use crate::store::{Append, StoreError};
@@ -252,6 +252,9 @@ fn refusal(error: &AppendError, live: &Live) -> Problem {
     }
 }
 
+/// Requests that the store refused, for the log.
+static REFUSED: EveryMinute = EveryMinute::new();
+
 /// What a client is told when the store does not do its work; the cause stays in the log.
 pub(super) fn store_problem(error: StoreError) -> Problem {
     match error {
@@ -262,7 +265,9 @@ pub(super) fn store_problem(error: StoreError) -> Problem {
         }
         StoreError::ChangedHands(_) => recipient_offline(),
         error @ StoreError::Unavailable(_) => {
-            tracing::warn!(%error, "a request was refused");
+            if let Some(requests) = REFUSED.due(std::time::Instant::now()) {
+                tracing::warn!(%error, requests, "refused, because the store does not do its work");
+            }
             let words = "The store cannot be reached. Send again with the same client_id.";
             Problem::new(Code::StoreUnavailable, words).retry_after_ms(1_000)
         }

@@ -9,35 +9,26 @@ use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::atomic::AtomicU16;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use super::{Broker, lock};
 use crate::budget::{Lease, Memory, Multiples};
-use crate::model::{Network, TopicMessage, headers};
+use crate::model::{EveryMinute, Network, TopicMessage, headers};
 use crate::turns::Deliveries;
 
 /// What a message occupies beside its texts and its body, about.
 const AROUND: usize = 256;
-
-/// How often a loss is logged.
-const LOGGED_EVERY: Duration = Duration::from_secs(60);
 
 /// The backlogs of a node.
 #[derive(Debug)]
 pub(super) struct RemoteTopics {
     memory: Arc<Memory>,
     multiples: Arc<Multiples>,
-    backlogs: Mutex<Backlogs>,
-}
-
-#[derive(Debug, Default)]
-struct Backlogs {
     /// One for each network of which a message waits or is being delivered.
-    of: HashMap<Network, Backlog>,
-    logged_at: Option<Instant>,
+    backlogs: Mutex<HashMap<Network, Backlog>>,
+    losses: EveryMinute,
 }
 
 #[derive(Debug)]
@@ -60,40 +51,31 @@ impl RemoteTopics {
             memory,
             multiples,
             backlogs: Mutex::default(),
+            losses: EveryMinute::new(),
         }
     }
 
     /// Appends to the backlog of this network. Returns whether it is new, so that it has to be served.
     fn push(&self, network: Network, topic: TopicMessage) -> Result<bool, NoMemory> {
         let mut backlogs = lock(&self.backlogs);
-        if let Some(backlog) = backlogs.of.get_mut(&network) {
+        if let Some(backlog) = backlogs.get_mut(&network) {
             return backlog.push(topic).map(|()| false);
         }
         let claimant = self.multiples.stranger(network.address());
         let mut backlog = Backlog::new(self.memory.lease(&claimant));
         backlog.push(topic)?;
-        backlogs.of.insert(network, backlog);
+        backlogs.insert(network, backlog);
         Ok(true)
     }
 
     /// The next message of a backlog. Without one the backlog ends.
     fn next(&self, network: Network) -> Option<TopicMessage> {
         let mut backlogs = lock(&self.backlogs);
-        let next = backlogs.of.get_mut(&network)?.next();
+        let next = backlogs.get_mut(&network)?.next();
         if next.is_none() {
-            backlogs.of.remove(&network);
+            backlogs.remove(&network);
         }
         next
-    }
-
-    /// Whether a loss is to be logged now.
-    fn is_to_be_logged(&self) -> bool {
-        let (now, mut backlogs) = (Instant::now(), lock(&self.backlogs));
-        let is_due = (backlogs.logged_at).is_none_or(|at| now - at >= LOGGED_EVERY);
-        if is_due {
-            backlogs.logged_at = Some(now);
-        }
-        is_due
     }
 }
 
@@ -134,7 +116,7 @@ impl Drop for Served<'_> {
     fn drop(&mut self) {
         // Done in order, it has ended already, and a new one may be there.
         if std::thread::panicking() {
-            lock(&self.topics.backlogs).of.remove(&self.network);
+            lock(&self.topics.backlogs).remove(&self.network);
         }
     }
 }
@@ -150,16 +132,17 @@ impl Broker {
         // Older nodes do not say whose it is.
         let network = (topic.network).unwrap_or_else(|| Network::from(Ipv4Addr::UNSPECIFIED));
         let network = network.widest();
-        // A part of a parcel would keep all of the parcel.
+        // The body refers to the whole parcel, which would stay in memory as long.
         topic.body = Bytes::copy_from_slice(&topic.body);
         match self.remote_topics.push(network, topic) {
             Ok(false) => {}
             Ok(true) => self.spawn(Arc::clone(self).serve_backlog(network)),
             Err(NoMemory) => {
                 metrics::counter!("broker_remote_topics_lost_total").increment(1);
-                if self.remote_topics.is_to_be_logged() {
+                if let Some(lost) = self.remote_topics.losses.due(Instant::now()) {
                     tracing::warn!(
-                        %network,
+                        lost,
+                        network = %network.truncated(),
                         "topic messages that other nodes have published are lost here, because those of their \
                          network wait in as much memory as it may have; MEMORY_LIMIT and NETWORK_LIMITS give more"
                     );
@@ -244,7 +227,7 @@ mod tests {
         assert_eq!(topics.push(at(1), topic(0, 64 << 10)), Err(NoMemory));
         assert!(taken(&topics, at(2)) > 10, "{memory:?}");
         assert_eq!(topics.push(at(4), topic(0, 64 << 20)), Err(NoMemory));
-        assert_eq!(lock(&topics.backlogs).of.len(), 2, "none without a message");
+        assert_eq!(lock(&topics.backlogs).len(), 2, "none without a message");
 
         let (topics, _memory) = topics_with(16 << 20, &[("192.0.2.3/32", 2)]);
         let named = taken(&topics, at(3));
@@ -268,13 +251,5 @@ mod tests {
         assert!(panicked.is_err());
         assert_eq!(memory.used(), 0);
         assert_eq!(topics.push(at(1), topic(2, 1)), Ok(true));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_loss_is_logged_once_a_minute() {
-        let (topics, _memory) = topics_with(0, &[]);
-        assert!(topics.is_to_be_logged() && !topics.is_to_be_logged());
-        tokio::time::advance(LOGGED_EVERY).await;
-        assert!(topics.is_to_be_logged());
     }
 }

@@ -6,6 +6,7 @@
 pub mod acknowledgement;
 pub mod destination;
 pub mod envelope;
+pub mod every_minute;
 pub mod headers;
 pub mod ids;
 pub mod message;
@@ -21,6 +22,7 @@ pub mod visitor;
 pub use acknowledgement::{AckMode, Verdict};
 pub use destination::{Destination, InvalidDestination, UserQueue};
 pub use envelope::{Control, Envelope, Parcel, ParcelBody, ParcelError, TopicMessage, TraceAsk};
+pub use every_minute::EveryMinute;
 pub use headers::MessageHeaders;
 pub use ids::{
     ClientId, ClientIdentifier, Incarnation, InvalidId, MessageId, NodeId, RoomId, SessionId,

@@ -23,7 +23,7 @@ use super::failed::{Failed, before, during};
 use super::hands::{Hands, Question};
 use super::keys::{KNOWN, Key, key, known_messages};
 use super::late;
-use crate::model::{RoomId, StoredMessage};
+use crate::model::{EveryMinute, RoomId, StoredMessage};
 use crate::store::alike::{epoch, placed};
 use crate::store::pace::Pace;
 use crate::store::rows::{room, unsigned};
@@ -40,6 +40,10 @@ const GATHER: Duration = Duration::from_millis(4);
 
 /// So many are worth a transaction at once.
 const GATHERED_ENOUGH: usize = 64;
+
+/// Batches that PostgreSQL refused, and those that did not get through, for the log.
+static REFUSED: EveryMinute = EveryMinute::new();
+static FAILED: EveryMinute = EveryMinute::new();
 
 const LOCK: &str = "SELECT room, head, epoch FROM conversations WHERE room = ANY($1) \
     ORDER BY room FOR UPDATE";
@@ -121,11 +125,15 @@ impl Lane {
         let answers = match self.write(&appends).await {
             Ok(outcomes) => outcomes,
             Err(Failed::Refused(err)) if batch.len() > 1 => {
-                tracing::error!(%err, "a batch was refused; its messages are tried one by one");
+                if let Some(batches) = REFUSED.due(Instant::now().into_std()) {
+                    tracing::error!(%err, batches, "refused; the messages are tried one by one");
+                }
                 self.write_singly(&appends).await
             }
             Err(Failed::Again(err) | Failed::Refused(err) | Failed::Ended(err)) => {
-                tracing::warn!(%err, messages = batch.len(), "a batch could not be written");
+                if let Some(batches) = FAILED.due(Instant::now().into_std()) {
+                    tracing::warn!(%err, batches, "what was to be stored could not be written");
+                }
                 vec![Err(err); batch.len()]
             }
         };

@@ -20,6 +20,7 @@ use super::checking::Failures;
 use super::company::Company;
 use super::ledger::Ledger;
 use super::place::Place;
+use crate::model::EveryMinute;
 use crate::store::StoreError;
 use crate::store::pace::Pace;
 
@@ -220,6 +221,7 @@ pub(super) fn start(
         wal_bytes_max,
         wal_bytes_next: wal_bytes_max,
         is_saved: false,
+        failed: EveryMinute::new(),
     };
     let handle = thread::Builder::new()
         .name("sqlite-writer".to_owned())
@@ -254,6 +256,8 @@ struct Writer {
     wal_bytes_next: u64,
     /// Whether the log of lost files was looked after.
     is_saved: bool,
+    /// Batches that could not be written, for the log.
+    failed: EveryMinute,
 }
 
 impl Writer {
@@ -336,8 +340,10 @@ impl Writer {
         let Err(err) = committed else { return };
         self.state.failures.note();
         // What is lost was logged when it was found.
-        if !self.state.place.is_lost() {
-            tracing::error!(%err, "a batch could not be written");
+        if !self.state.place.is_lost()
+            && let Some(batches) = self.failed.due(Instant::now())
+        {
+            tracing::error!(%err, batches, "what was to be stored could not be written");
         }
     }
 
