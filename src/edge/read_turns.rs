@@ -132,6 +132,19 @@ mod tests {
         (client, stream.read_in(turns), peer)
     }
 
+    /// The same, and the bytes of a request wait for their turn.
+    async fn waiting(node: &Node) -> (TcpStream, Paced, Arc<Peer>) {
+        let (mut client, mut stream, peer) = open(node, false).await;
+        let mut bytes = [0; 16];
+        assert!(stream.read(&mut bytes).now_or_never().is_none());
+        client.write_all(b"GET").await.unwrap();
+        tokio::select! {
+            _ = stream.read(&mut bytes) => panic!("without a turn"),
+            () = node.wait_for(1) => {}
+        }
+        (client, stream, peer)
+    }
+
     #[tokio::test]
     async fn what_a_silent_client_sends_is_read_in_its_turn() {
         let node = node().await;
@@ -158,14 +171,8 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_waits_for_too_long_is_refused_and_not_cut_off() {
         let node = node().await;
-        let (mut client, mut stream, peer) = open(&node, false).await;
+        let (_client, mut stream, peer) = waiting(&node).await;
         let mut bytes = [0; 16];
-        assert!(stream.read(&mut bytes).now_or_never().is_none());
-        client.write_all(b"GET").await.unwrap();
-        tokio::select! {
-            _ = stream.read(&mut bytes) => panic!("without a turn"),
-            () = node.wait_for(1) => {}
-        }
         tokio::time::pause();
         assert_eq!(stream.read(&mut bytes).await.unwrap(), 3);
         assert_eq!(peer.take_turn(), Err(Busy));
@@ -201,14 +208,8 @@ mod tests {
     #[tokio::test]
     async fn a_turn_is_taken_by_a_connection_that_does_not_read() {
         let node = node().await;
-        let (mut client, mut stream, peer) = open(&node, false).await;
+        let (_client, mut stream, peer) = waiting(&node).await;
         let mut bytes = [0; 16];
-        assert!(stream.read(&mut bytes).now_or_never().is_none());
-        client.write_all(b"GET").await.unwrap();
-        tokio::select! {
-            _ = stream.read(&mut bytes) => panic!("without a turn"),
-            () = node.wait_for(1) => {}
-        }
         // The same batch serves another client, and the next batch waits for this connection.
         let network = Network::of([192, 0, 2, 1].into());
         let mut other = node.edge.turns.read(network).unwrap();

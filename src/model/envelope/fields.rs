@@ -11,82 +11,80 @@ use super::ParcelError;
 use crate::model::network::Network;
 
 #[inline]
-pub(super) fn length(octets: usize) -> u32 {
-    u32::try_from(octets).unwrap_or(u32::MAX)
+pub(super) fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// A text of at most 255 octets; ids are never longer.
+/// A text of at most 255 bytes; ids are never longer.
 #[inline]
 pub(super) fn put_short(out: &mut BytesMut, text: &str) {
-    debug_assert!(text.len() <= 255, "an id of more than 255 octets");
+    debug_assert!(text.len() <= 255, "an id of more than 255 bytes");
     out.put_u8(u8::try_from(text.len()).unwrap_or(u8::MAX));
     out.put_slice(text.as_bytes());
 }
 
 #[inline]
-pub(super) fn put_long(out: &mut BytesMut, octets: &[u8]) {
-    out.put_u32(length(octets.len()));
-    out.put_slice(octets);
+pub(super) fn put_long(out: &mut BytesMut, bytes: &[u8]) {
+    out.put_u32(length(bytes.len()));
+    out.put_slice(bytes);
 }
 
 #[inline]
-pub(super) fn get(octets: &mut Bytes, count: impl TryInto<usize>) -> Result<Bytes, ParcelError> {
+pub(super) fn get(from: &mut Bytes, count: impl TryInto<usize>) -> Result<Bytes, ParcelError> {
     let count = count.try_into().map_err(|_| ParcelError::Malformed)?;
-    if octets.len() < count {
+    if from.len() < count {
         return Err(ParcelError::Malformed);
     }
-    Ok(octets.split_to(count))
+    Ok(from.split_to(count))
 }
 
 #[inline]
-pub(super) fn get_u32(octets: &mut Bytes) -> Result<u32, ParcelError> {
-    octets.try_get_u32().map_err(|_| ParcelError::Malformed)
+pub(super) fn get_u32(from: &mut Bytes) -> Result<u32, ParcelError> {
+    from.try_get_u32().map_err(|_| ParcelError::Malformed)
 }
 
 #[inline]
-pub(super) fn get_u64(octets: &mut Bytes) -> Result<u64, ParcelError> {
-    octets.try_get_u64().map_err(|_| ParcelError::Malformed)
+pub(super) fn get_u64(from: &mut Bytes) -> Result<u64, ParcelError> {
+    from.try_get_u64().map_err(|_| ParcelError::Malformed)
 }
 
 #[inline]
-pub(super) fn get_long(octets: &mut Bytes) -> Result<Bytes, ParcelError> {
-    let count = get_u32(octets)?;
-    get(octets, count)
+pub(super) fn get_long(from: &mut Bytes) -> Result<Bytes, ParcelError> {
+    let count = get_u32(from)?;
+    get(from, count)
 }
 
 #[inline]
-pub(super) fn get_text(octets: &mut Bytes) -> Result<String, ParcelError> {
-    let count = get_u32(octets)? as usize;
-    get_utf8(octets, count)
+pub(super) fn get_text(from: &mut Bytes) -> Result<String, ParcelError> {
+    let count = get_u32(from)? as usize;
+    get_utf8(from, count)
 }
 
 /// A text of this length, copied out without a reference to the whole in between.
-fn get_utf8(octets: &mut Bytes, count: usize) -> Result<String, ParcelError> {
-    let text = octets.get(..count).ok_or(ParcelError::Malformed)?;
+fn get_utf8(from: &mut Bytes, count: usize) -> Result<String, ParcelError> {
+    let text = from.get(..count).ok_or(ParcelError::Malformed)?;
     let text = std::str::from_utf8(text).map_err(|_| ParcelError::Malformed)?;
     let text = text.to_owned();
-    octets.advance(count);
+    from.advance(count);
     Ok(text)
 }
 
 /// Nothing follows in an envelope of an older node.
 #[inline]
-pub(super) fn get_network(octets: &mut Bytes) -> Result<Option<Network>, ParcelError> {
-    if octets.is_empty() {
+pub(super) fn get_network(from: &mut Bytes) -> Result<Option<Network>, ParcelError> {
+    if from.is_empty() {
         return Ok(None);
     }
-    let prefix = octets.try_get_u128().map_err(|_| ParcelError::Malformed)?;
+    let prefix = from.try_get_u128().map_err(|_| ParcelError::Malformed)?;
     let address = Ipv6Addr::from(prefix);
     Ok(Some(Network::of(address.into())))
 }
 
-pub(super) fn get_short(octets: &mut Bytes) -> Result<String, ParcelError> {
-    let count = octets.try_get_u8().map_err(|_| ParcelError::Malformed)?;
-    get_utf8(octets, usize::from(count))
+pub(super) fn get_short(from: &mut Bytes) -> Result<String, ParcelError> {
+    let count = from.try_get_u8().map_err(|_| ParcelError::Malformed)?;
+    get_utf8(from, usize::from(count))
 }
 
-pub(super) fn get_name<T: std::str::FromStr>(octets: &mut Bytes) -> Result<T, ParcelError> {
-    get_short(octets)?
-        .parse()
-        .map_err(|_| ParcelError::Malformed)
+pub(super) fn get_name<T: std::str::FromStr>(from: &mut Bytes) -> Result<T, ParcelError> {
+    get_short(from)?.parse().map_err(|_| ParcelError::Malformed)
 }
