@@ -196,16 +196,6 @@ pub enum Found {
     Nobody,
 }
 
-impl Found {
-    /// What is found of a secret that opens nothing.
-    fn without(is_taken: bool) -> Self {
-        match is_taken {
-            true => Self::Ended,
-            false => Self::Nobody,
-        }
-    }
-}
-
 /// A loose identity to be taken over by whoever has its fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakeOver {

@@ -76,6 +76,7 @@ async fn keeps_the_contract(one: Arc<dyn Store>, other: Arc<dyn Store>) {
     life::what_has_expired_goes(&both).await;
     life::what_visitors_have_stored_is_told_by_when_it_ends(&both).await;
     visitors::a_secret_without_a_row_is_told_from_one_that_has_ended(&both).await;
+    visitors::a_row_that_is_being_written_has_not_ended(&both).await;
     life::a_row_that_nothing_depends_on_goes_in_an_hour(&both).await;
     a_closed_store_refuses(&both).await;
 }

@@ -68,19 +68,29 @@ impl PostgresStore {
         user: Option<&UserId>,
         now: UnixMillis,
     ) -> Result<Found, StoreError> {
-        let params: [&(dyn ToSql + Sync); 2] = [&token.as_slice(), &millis(now)];
-        let rows = self.ask(sql::VISITOR_BY_TOKEN, &params).await?;
-        if let Some(row) = rows.first() {
-            return Ok(Found::Open {
-                record: user_record(row)?,
-                expires_at: time(row.try_get(9)?),
-            });
+        if let Some(open) = self.opened(token, now).await? {
+            return Ok(open);
         }
         let Some(user) = user else {
             return Ok(Found::Nobody);
         };
-        let taken = self.ask(sql::TAKEN, &[&user.as_str()]).await?;
-        Ok(Found::without(!taken.is_empty()))
+        if self.ask(sql::TAKEN, &[&user.as_str()]).await?.is_empty() {
+            return Ok(Found::Nobody);
+        }
+        // The row may have been written between the two statements, its secret with it.
+        Ok(self.opened(token, now).await?.unwrap_or(Found::Ended))
+    }
+
+    async fn opened(&self, token: TokenHash, now: UnixMillis) -> Result<Option<Found>, StoreError> {
+        let params: [&(dyn ToSql + Sync); 2] = [&token.as_slice(), &millis(now)];
+        let rows = self.ask(sql::VISITOR_BY_TOKEN, &params).await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        Ok(Some(Found::Open {
+            record: user_record(row)?,
+            expires_at: time(row.try_get(9)?),
+        }))
     }
 
     /// What visitors have stored: messages, then rows.

@@ -107,27 +107,37 @@ pub(super) fn visitor(
     user: Option<&UserId>,
     now: UnixMillis,
 ) -> Result<Found, StoreError> {
+    if let Some(open) = opened(conn, token, now)? {
+        return Ok(open);
+    }
+    let Some(user) = user else {
+        return Ok(Found::Nobody);
+    };
+    if !conn.prepare_cached(sql::TAKEN)?.exists([user.as_str()])? {
+        return Ok(Found::Nobody);
+    }
+    // The row may have been written between the two statements, its secret with it.
+    Ok(opened(conn, token, now)?.unwrap_or(Found::Ended))
+}
+
+fn opened(
+    conn: &Connection,
+    token: TokenHash,
+    now: UnixMillis,
+) -> Result<Option<Found>, StoreError> {
     let mut statement = conn.prepare_cached(sql::VISITOR_BY_TOKEN)?;
     let open = statement
         .query_row(params![token, millis(now)], |row| {
             Ok((user_row(row)?, row.get(9)?))
         })
         .optional()?;
-    if let Some((row, expires_at)) = open {
-        return Ok(Found::Open {
-            record: row.try_into()?,
-            expires_at: time(expires_at),
-        });
-    }
-    let Some(user) = user else {
-        return Ok(Found::Nobody);
+    let Some((row, expires_at)) = open else {
+        return Ok(None);
     };
-    let is_taken = conn.prepare_cached(sql::TAKEN)?.exists([user.as_str()])?;
-    Ok(if is_taken {
-        Found::Ended
-    } else {
-        Found::Nobody
-    })
+    Ok(Some(Found::Open {
+        record: row.try_into()?,
+        expires_at: time(expires_at),
+    }))
 }
 
 pub(super) fn keep_visitor(conn: &Connection, keep: &Keep) -> Result<(), Error> {

@@ -361,3 +361,29 @@ pub(crate) async fn a_secret_without_a_row_is_told_from_one_that_has_ended(both:
         .unwrap();
     assert_eq!(find(ghost.token, "ended.ghost").await, Found::Nobody);
 }
+
+/// A message and the secret of its recipient may come at once, on two nodes.
+pub(crate) async fn a_row_that_is_being_written_has_not_ended(both: &Both) {
+    for number in 0..150_u8 {
+        let mut token = [201; 32];
+        token[0] = number;
+        let row = NewVisitor {
+            token,
+            ..visitor(&format!("written.{number}"), 1, "9")
+        };
+        let user = row.user_id.clone();
+        let look = async || {
+            loop {
+                match both[1].visitor(token, Some(&user), UnixMillis(1_500)).await {
+                    Ok(Found::Open { .. }) => return,
+                    found => assert_eq!(found.unwrap(), Found::Nobody, "{user}"),
+                }
+            }
+        };
+        let write = async {
+            let written = both[0].keep_visitor(Keep::New(row)).await;
+            written.unwrap();
+        };
+        tokio::join!(write, look(), look(), look());
+    }
+}
