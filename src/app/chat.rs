@@ -90,7 +90,7 @@ impl App {
     }
 
     async fn prepare(&self, live: &Live, send: &Send) -> Result<(Append, u32), Problem> {
-        let remaining = self.take_message(live).await?;
+        let remaining = self.take_message(live, send.body.len()).await?;
         let draft = draft(&send.body, &self.settings)?;
         let sender = &*live.principal();
         let mut visitors = Vec::new();

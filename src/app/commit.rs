@@ -78,8 +78,8 @@ impl App {
         {
             return Err(too_many_sends(burst));
         }
-        for (place, _) in sends {
-            let taken = self.take_message(live).await;
+        for (place, step) in sends {
+            let taken = self.take_message(live, stored(step)).await;
             taken.map_err(|mut problem| {
                 // What was taken is gone, so that the next try needs all of it again.
                 let wait = problem.retry_after_ms;
@@ -151,6 +151,14 @@ impl App {
             begun.push((place, pending));
         }
         begun
+    }
+}
+
+/// How many bytes a step has stored.
+fn stored(step: &Step) -> usize {
+    match step {
+        Step::Send(send) if matches!(send.destination, Destination::App(_)) => send.body.len(),
+        Step::Send(_) | Step::Acknowledge(_) => 0,
     }
 }
 

@@ -22,6 +22,10 @@ use crate::quota::Networks;
 const REFUSALS_MAX: u32 = 300;
 const REFUSALS_WITHIN: Duration = Duration::from_secs(60);
 
+/// A stored message counts to its network once for each so many bytes that were begun: a thousand a second of 16 KiB
+/// keep the disk busier than all others may.
+const STORED_PER_TOKEN: usize = 1_024;
+
 /// What one session has done lately. It belongs to the connection, so it is kept here and not in
 /// the shared quota.
 #[derive(Debug)]
@@ -252,9 +256,9 @@ impl Activity {
 }
 
 impl App {
-    /// Takes one message from the buckets of its writer and of his network. Returns how many are
-    /// left, as far as is known.
-    pub(super) async fn take_message(&self, live: &Live) -> Result<u32, Problem> {
+    /// Takes one message from the buckets of its writer and of his network, of which so many bytes will be stored. Returns
+    /// how many are left, as far as is known.
+    pub(super) async fn take_message(&self, live: &Live, stored: usize) -> Result<u32, Problem> {
         if live.activity.is_prepaid() {
             return Ok(u32::MAX);
         }
@@ -267,7 +271,11 @@ impl App {
         let shared = match own {
             Verdict::Allowed { .. } => {
                 let rate = self.settings.rate_network;
-                buckets.networks.take(self.quota.as_ref(), rate).await
+                let tokens = tokens(stored);
+                buckets
+                    .networks
+                    .take(self.quota.as_ref(), rate, tokens)
+                    .await
             }
             Verdict::Refused { .. } => own,
         };
@@ -314,6 +322,11 @@ impl App {
         let taken = live.activity.take_frame(self.settings.rate_frames);
         taken.map_err(|retry_after_ms| too_fast(live, retry_after_ms))
     }
+}
+
+/// For how many messages of its network one counts of which so many bytes are stored.
+fn tokens(stored: usize) -> u32 {
+    u32::try_from(stored.div_ceil(STORED_PER_TOKEN)).map_or(u32::MAX, |tokens| tokens.max(1))
 }
 
 /// The refusal. A session that does not heed it is cut.

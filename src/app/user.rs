@@ -21,7 +21,7 @@ impl App {
         rest: &str,
         send: Send,
     ) -> Pending {
-        let remaining = match self.take_message(live).await {
+        let remaining = match self.take_message(live, 0).await {
             Ok(remaining) => remaining,
             Err(problem) => return refused(problem),
         };

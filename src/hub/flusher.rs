@@ -9,6 +9,9 @@
 //! only just written, more is on its way: then it lets everybody else who is ready push first, so that
 //! what goes to one session leaves in one write.
 //!
+//! What goes to few is written first, and after each of its turns some of what goes to many: the frames of a topic
+//! with thousands of subscribers delay nobody else's for longer than some of them take.
+//!
 //! There are as many flushers as processors. They run while there is any outbox with a wire.
 
 use std::cell::Cell;
@@ -22,7 +25,7 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
-use super::outbox::{Outbox, Turn};
+use super::outbox::{Outbox, Spread, Turn};
 use super::wire::Unwritten;
 
 /// Who wrote less than this ago waits for more.
@@ -30,6 +33,9 @@ const BUSY: Duration = Duration::from_micros(200);
 
 /// After so many outboxes others have their turn.
 const AT_ONCE: usize = 128;
+
+/// So many outboxes of a crowd are written before what goes to few is looked at again.
+const MANY_AT_ONCE: usize = 32;
 
 /// What is kept for the next turn: outboxes that are listed, frames in hand.
 const ROOM_MAX: usize = 4_096;
@@ -64,7 +70,10 @@ struct Slot {
 
 #[derive(Default)]
 struct Listed {
-    outboxes: Vec<Arc<Outbox>>,
+    /// With something that goes to few.
+    few: Vec<Arc<Outbox>>,
+    /// With something that goes to many.
+    many: Vec<Arc<Outbox>>,
     is_running: bool,
 }
 
@@ -123,7 +132,7 @@ impl Flusher {
 
     /// An outbox has something to write. Part of each push, and so inlined, as the parts of `Outbox` are.
     #[inline]
-    pub(super) fn list(&self, outbox: Arc<Outbox>) {
+    pub(super) fn list(&self, outbox: Arc<Outbox>, spread: Spread) {
         let place = PLACE.with(|place| {
             place.get().unwrap_or_else(|| {
                 let next = PLACES.fetch_add(1, Ordering::Relaxed);
@@ -135,8 +144,12 @@ impl Flusher {
             return;
         };
         let mut listed = slot.lock();
-        listed.outboxes.push(outbox);
-        let is_first = listed.outboxes.len() == 1;
+        let list = match spread {
+            Spread::Few => &mut listed.few,
+            Spread::Many => &mut listed.many,
+        };
+        list.push(outbox);
+        let is_first = list.len() == 1;
         drop(listed);
         if is_first {
             slot.wake.notify_one();
@@ -148,13 +161,24 @@ impl Shared {
     /// Whether a flusher may end, and then it must.
     fn is_at_rest(&self, slot: &Slot) -> bool {
         let mut listed = slot.lock();
-        let is_at_rest = listed.outboxes.is_empty() && self.lines.load(Ordering::SeqCst) == 0;
+        let is_empty = listed.few.is_empty() && listed.many.is_empty();
+        let is_at_rest = is_empty && self.lines.load(Ordering::SeqCst) == 0;
         listed.is_running = !is_at_rest;
         is_at_rest
     }
 }
 
 impl Slot {
+    /// Takes what is listed for few, and for many once nothing is left of what was taken before.
+    fn take(&self, few: &mut Vec<Arc<Outbox>>, many: &mut Vec<Arc<Outbox>>) {
+        let mut listed = self.lock();
+        std::mem::swap(few, &mut listed.few);
+        if many.is_empty() {
+            std::mem::swap(many, &mut listed.many);
+            many.reverse();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Listed> {
         self.listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -164,23 +188,34 @@ async fn run(shared: Arc<Shared>, place: usize) {
     let Some(slot) = shared.slots.get(place) else {
         return;
     };
-    let mut taken = Vec::new();
+    let mut few = Vec::new();
+    // The rest of a crowd's, the next one last.
+    let mut many = Vec::new();
     let mut hands = Unwritten::default();
     let mut wrote_at: Option<Instant> = None;
-    while !shared.is_at_rest(slot) {
-        slot.wake.notified().await;
+    while !many.is_empty() || !shared.is_at_rest(slot) {
+        if many.is_empty() {
+            slot.wake.notified().await;
+        }
         if wrote_at.is_some_and(|at| at.elapsed() < BUSY) {
             yield_now().await;
         }
-        std::mem::swap(&mut taken, &mut slot.lock().outboxes);
+        slot.take(&mut few, &mut many);
         let now = Instant::now();
-        for (index, outbox) in taken.drain(..).enumerate() {
+        for (index, outbox) in few.drain(..).enumerate() {
             outbox.write(Turn::Listed, &mut hands, now);
             if index % AT_ONCE == AT_ONCE - 1 {
                 yield_now().await;
             }
         }
-        taken.shrink_to(ROOM_MAX);
+        let rest = many.len().saturating_sub(MANY_AT_ONCE);
+        for outbox in many.drain(rest..) {
+            outbox.write(Turn::Listed, &mut hands, now);
+        }
+        few.shrink_to(ROOM_MAX);
+        if many.is_empty() {
+            many.shrink_to(ROOM_MAX);
+        }
         hands.shrink_to(ROOM_MAX);
         wrote_at = Some(Instant::now());
     }

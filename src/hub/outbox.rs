@@ -57,6 +57,15 @@ pub struct OutboxLimits {
     pub bytes_max: usize,
 }
 
+/// How many outboxes a frame is pushed into, it and its like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spread {
+    /// It is written as soon as it can be.
+    Few,
+    /// A crowd's: its outboxes are written in turn with what goes to few.
+    Many,
+}
+
 /// What the driver finds in the outbox.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Pulled {
@@ -126,6 +135,11 @@ impl Outbox {
 
     /// The same. Returns the place of the frame among all that were ever queued here.
     pub fn push_traced(self: &Arc<Self>, frame: Framed) -> Option<Place> {
+        self.push_to(Spread::Few, frame)
+    }
+
+    /// The same of a frame that goes to so many.
+    pub(super) fn push_to(self: &Arc<Self>, spread: Spread, frame: Framed) -> Option<Place> {
         let mut queue = self.relieved(frame.len());
         if queue.cut.is_some() || queue.turn == Turn::Over {
             return None;
@@ -135,7 +149,7 @@ impl Outbox {
         }
         queue.deliveries += 1;
         let place = Place::of(queue.pushed);
-        self.take(queue, frame);
+        self.take(queue, frame, spread);
         Some(place)
     }
 
@@ -152,7 +166,7 @@ impl Outbox {
                 Err(refused) => return self.cut_slow(refused),
             }
         }
-        self.take(queue, frame);
+        self.take(queue, frame, Spread::Few);
     }
 
     /// Drops what waits of a consumer that does not keep up.
@@ -189,16 +203,16 @@ impl Outbox {
     }
 
     #[inline]
-    fn take(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>, frame: Framed) {
+    fn take(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>, frame: Framed, spread: Spread) {
         queue.bytes += frame.len();
         queue.pushed += 1;
         queue.frames.push(frame);
-        let call = queue.list();
+        let call = queue.list(spread);
         drop(queue);
         match call {
             Call::Nobody => {}
             Call::Driver => self.driver.wake(),
-            Call::Flusher(flusher) => flusher.list(Arc::clone(self)),
+            Call::Flusher(flusher) => flusher.list(Arc::clone(self), spread),
         }
     }
 

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::delivery::Subscriber;
-use super::outbox::{Outbox, OutboxLimits};
+use super::outbox::{Outbox, OutboxLimits, Spread};
 use crate::bus::queue::{Settler, Tag};
 use crate::model::{AckMode, CloseReason, MessageHeaders, SessionId};
 
@@ -154,8 +154,17 @@ impl Window {
         let _taken = self.accept(content);
     }
 
-    /// The same; returns whether the window has taken it. It has not when it is closed.
-    pub fn accept(&self, mut content: Content) -> bool {
+    /// The same of a message that goes to so many.
+    pub(super) fn offer_to(&self, spread: Spread, content: Content) {
+        let _taken = self.admit(content, spread);
+    }
+
+    /// Takes a message as [`Self::offer`]; returns whether the window has taken it. It has not when it is closed.
+    pub fn accept(&self, content: Content) -> bool {
+        self.admit(content, Spread::Few)
+    }
+
+    fn admit(&self, mut content: Content, spread: Spread) -> bool {
         // Nobody else may say this of a message.
         content
             .headers
@@ -166,7 +175,7 @@ impl Window {
             return false;
         }
         if self.mode == AckMode::Auto || (state.backlog.is_empty() && self.has_place(&state)) {
-            self.hand(&mut state, entry);
+            self.hand(&mut state, entry, spread);
         } else {
             self.kept.wait(&entry);
             state.backlog.push_back(entry);
@@ -250,13 +259,13 @@ impl Window {
                 return !std::mem::replace(&mut state.is_releasing, true);
             }
             self.kept.waits_no_more(&entry);
-            self.hand(state, entry);
+            self.hand(state, entry, Spread::Few);
         }
         false
     }
 
     /// Queues a message, which is unsettled from now on.
-    fn hand(&self, state: &mut State, mut entry: Entry) {
+    fn hand(&self, state: &mut State, mut entry: Entry, spread: Spread) {
         let content = &mut entry.content;
         if content.redelivered {
             let from = if content.tag.is_some() {
@@ -267,14 +276,14 @@ impl Window {
             metrics::counter!("stomp_redelivered_total", "from" => from).increment(1);
         }
         if self.mode == AckMode::Auto {
-            self.outbox
-                .push(frame::write(&self.subscriber, None, content));
+            let frame = frame::write(&self.subscriber, None, content);
+            self.outbox.push_to(spread, frame);
             return;
         }
         state.issued += 1;
         let ack = format!("{}.{}", self.number, state.issued);
-        self.outbox
-            .push(frame::write(&self.subscriber, Some(&ack), content));
+        let frame = frame::write(&self.subscriber, Some(&ack), content);
+        self.outbox.push_to(spread, frame);
         if content.tag.is_some() {
             // The engine has it; what is kept here is only how it is called.
             content.headers = Vec::new();

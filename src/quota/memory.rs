@@ -59,7 +59,7 @@ impl MemoryQuota {
 
 #[async_trait]
 impl Quota for MemoryQuota {
-    async fn take(&self, key: &str, rate: Rate) -> Verdict {
+    async fn take_several(&self, key: &str, rate: Rate, tokens: u32) -> Verdict {
         if rate.is_off() {
             return Verdict::Allowed {
                 remaining: u32::MAX,
@@ -71,7 +71,8 @@ impl Quota for MemoryQuota {
             rate,
         };
         self.buckets().with(key, now_ms, full, |bucket| {
-            let (after, verdict) = bucket::take(bucket.level, now_ms, rate, 1);
+            let (after, verdict) =
+                bucket::take(bucket.level, now_ms, rate, tokens.min(rate.capacity));
             *bucket = Bucket { level: after, rate };
             verdict
         })

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 
 use crate::policy::bucket::{Rate, Verdict};
 
@@ -25,7 +26,12 @@ pub use self::redis::RedisQuota;
 pub trait Quota: Send + Sync + std::fmt::Debug {
     /// Takes one token from the bucket `key` (the engine's key as it stands in Redis, such as
     /// `rate:net:{prefix}`), which is full at first. Never fails: see the room's invariant.
-    async fn take(&self, key: &str, rate: Rate) -> Verdict;
+    fn take<'a>(&'a self, key: &'a str, rate: Rate) -> BoxFuture<'a, Verdict> {
+        self.take_several(key, rate, 1)
+    }
+
+    /// Takes so many tokens at once, or none of them. More than the bucket can hold count as that.
+    async fn take_several(&self, key: &str, rate: Rate, tokens: u32) -> Verdict;
 
     /// In how many milliseconds a token can be taken, when this node knows that none can now. Takes nothing, makes no
     /// bucket and asks nobody.

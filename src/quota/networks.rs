@@ -1,7 +1,7 @@
 //! The buckets of a client's network and of the wider networks around it.
 //!
 //! Not here: which networks those are (`model::network`), under which names they are kept
-//! (`identity::fingerprint`). Invariants: a token is taken from every level or the answer is a refusal; tokens are
+//! (`identity::fingerprint`). Invariants: tokens are taken from every level or the answer is a refusal; they are
 //! taken from the narrowest level first, so that a client whose own network is refused takes nothing from its
 //! neighbours; before that the wider levels are looked at, so that a network that is refused makes no buckets of
 //! narrower ones: a /48 has 65,536 of those.
@@ -79,7 +79,7 @@ impl Networks {
             true => Verdict::Allowed {
                 remaining: u32::MAX,
             },
-            false => self.buckets(what).take(quota, rate).await,
+            false => self.buckets(what).take(quota, rate, 1).await,
         }
     }
 }
@@ -89,8 +89,8 @@ impl Networks {
 pub struct NetworkBuckets(SmallVec<[(Box<str>, u32); 1]>);
 
 impl NetworkBuckets {
-    /// Takes one token from each level. `rate` is that of one IPv4 address.
-    pub async fn take(&self, quota: &dyn Quota, rate: Rate) -> Verdict {
+    /// Takes so many tokens from each level. `rate` is that of one IPv4 address.
+    pub async fn take(&self, quota: &dyn Quota, rate: Rate, tokens: u32) -> Verdict {
         for (key, quarters) in self.0.iter().skip(1).rev() {
             if let Some(retry_after_ms) = quota.refuses(key, rate.in_quarters(*quarters)) {
                 return Verdict::Refused { retry_after_ms };
@@ -98,7 +98,8 @@ impl NetworkBuckets {
         }
         let mut left = u32::MAX;
         for (key, quarters) in &self.0 {
-            match quota.take(key, rate.in_quarters(*quarters)).await {
+            let rate = rate.in_quarters(*quarters);
+            match quota.take_several(key, rate, tokens).await {
                 Verdict::Allowed { remaining } => left = left.min(remaining),
                 refused @ Verdict::Refused { .. } => return refused,
             }
@@ -143,7 +144,7 @@ mod tests {
     async fn drain(quota: &MemoryQuota, networks: &Networks) -> u32 {
         let buckets = networks.buckets("test");
         let mut taken = 0;
-        while let Verdict::Allowed { .. } = buckets.take(quota, RATE).await {
+        while let Verdict::Allowed { .. } = buckets.take(quota, RATE, 1).await {
             taken += 1;
         }
         taken

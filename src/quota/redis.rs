@@ -32,11 +32,13 @@ const KEY_LIFE_MS: u64 = 1_000;
 const KEY_LIFE_MS_MAX: u64 = 3_600_000;
 
 /// The arithmetic of `policy::bucket` where the level is, by the clock of Redis: puts unspent
-/// tokens back, takes as many as there are up to the number asked for.
+/// tokens back, takes as many as there are up to the number asked for, or none when there are fewer than needed.
 /// KEYS: the bucket. ARGV: capacity, refill in ten minutes, tokens wanted, tokens put back,
-/// milliseconds of life at most and at least, units of a token. Returns tokens taken, tokens left, milliseconds to wait.
+/// milliseconds of life at most and at least, units of a token, tokens needed. Returns tokens taken, tokens left,
+/// milliseconds to wait.
 const LEASE: &str = r"
 local capacity, refill, token = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[7])
+local needed = tonumber(ARGV[8])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local units, at = capacity * token, now
@@ -51,6 +53,7 @@ if now > at then
 end
 units = math.min(capacity * token, units + ARGV[4] * token)
 local taken = math.min(tonumber(ARGV[3]), math.floor(units / token))
+if taken < needed then taken = 0 end
 units = units - taken * token
 local life = tonumber(ARGV[5])
 if refill > 0 then
@@ -59,7 +62,7 @@ if refill > 0 then
 end
 redis.call('SET', KEYS[1], string.format('%.0f:%.0f', units, at), 'PX', string.format('%.0f', life))
 local wait = 0
-if taken == 0 and refill > 0 then wait = math.ceil((token - units) / refill) end
+if taken == 0 and refill > 0 then wait = math.ceil((needed * token - units) / refill) end
 return {taken, math.floor(units / token), wait}
 ";
 
@@ -83,7 +86,8 @@ struct Subject {
     spend_until_ms: u64,
     /// Tokens that the bucket held beside our lease when we last looked.
     left: u32,
-    /// The bucket was empty: nobody asks again before this.
+    /// The bucket had fewer than so many: nobody asks for as many again before that time.
+    refused: u32,
     refused_until_ms: u64,
     /// This node's own level, kept in step so that it means something when Redis goes away.
     own: Level,
@@ -181,16 +185,17 @@ impl RedisQuota {
     }
 
     /// Asks Redis for a lease and puts back what was not spent of the last one.
-    async fn ask(&self, key: &str, rate: Rate, back: u32) -> Option<Grant> {
+    async fn ask(&self, key: &str, rate: Rate, tokens: u32, back: u32) -> Option<Grant> {
         let start = Instant::now();
         let mut call = self.lease.key(key);
         call.arg(rate.capacity)
             .arg(rate.per_10_min)
-            .arg(lease_tokens(rate, self.settings.lease_tokens_max))
+            .arg(lease_tokens(rate, self.settings.lease_tokens_max).max(tokens))
             .arg(back)
             .arg(rate.fill_ms().clamp(KEY_LIFE_MS, KEY_LIFE_MS_MAX))
             .arg(KEY_LIFE_MS)
-            .arg(UNITS_PER_TOKEN);
+            .arg(UNITS_PER_TOKEN)
+            .arg(tokens);
         let mut connection = self.connection.clone();
         let deadline = self.settings.response + self.settings.connect;
         let outcome = timeout(
@@ -222,14 +227,15 @@ impl RedisQuota {
 
 #[async_trait]
 impl Quota for RedisQuota {
-    async fn take(&self, key: &str, rate: Rate) -> Verdict {
+    async fn take_several(&self, key: &str, rate: Rate, tokens: u32) -> Verdict {
         if rate.is_off() {
             return Verdict::Allowed {
                 remaining: u32::MAX,
             };
         }
+        let tokens = tokens.min(rate.capacity);
         let known = |subject: &mut Subject, now_ms| {
-            let verdict = subject.spend(now_ms, rate);
+            let verdict = subject.spend(now_ms, rate, tokens);
             verdict.ok_or_else(|| Arc::clone(&subject.gate))
         };
         let gate = match self.with(key, rate, known) {
@@ -237,7 +243,9 @@ impl Quota for RedisQuota {
             Err(gate) => gate,
         };
         if self.is_away(self.now_ms()) {
-            return self.with(key, rate, |subject, now_ms| subject.alone(now_ms, rate));
+            return self.with(key, rate, |subject, now_ms| {
+                subject.alone(now_ms, rate, tokens)
+            });
         }
         let _turn = gate.lock().await;
         if let Ok(verdict) = self.with(key, rate, known) {
@@ -245,14 +253,16 @@ impl Quota for RedisQuota {
         }
         // The one before us may have found Redis gone; its wait is enough for all.
         if !self.may_ask(self.now_ms()) {
-            return self.with(key, rate, |subject, now_ms| subject.alone(now_ms, rate));
+            return self.with(key, rate, |subject, now_ms| {
+                subject.alone(now_ms, rate, tokens)
+            });
         }
         let back = self.with(key, rate, |subject, _| std::mem::take(&mut subject.leased));
-        let grant = self.ask(key, rate, back).await;
+        let grant = self.ask(key, rate, tokens, back).await;
         let lease_ms = self.settings.lease_ms;
         self.with(key, rate, |subject, now_ms| match grant {
-            Some(grant) => subject.settle(now_ms, rate, &grant, lease_ms),
-            None => subject.alone(now_ms, rate),
+            Some(grant) => subject.settle(now_ms, rate, &grant, tokens, lease_ms),
+            None => subject.alone(now_ms, rate, tokens),
         })
     }
 
@@ -264,7 +274,8 @@ impl Quota for RedisQuota {
             return bucket::refused_for_ms(subject.own, now_ms, rate);
         }
         let retry_after_ms = subject.refused_until_ms.saturating_sub(now_ms);
-        (subject.leased == 0 && retry_after_ms > 0).then_some(retry_after_ms)
+        (subject.leased == 0 && subject.refused <= 1 && retry_after_ms > 0)
+            .then_some(retry_after_ms)
     }
 }
 
@@ -286,6 +297,7 @@ impl Subject {
             leased: 0,
             spend_until_ms: 0,
             left: rate.capacity,
+            refused: 1,
             refused_until_ms: 0,
             own: Level::full(now_ms, rate),
             rate,
@@ -294,26 +306,34 @@ impl Subject {
     }
 
     /// Decides without Redis, if a lease or a remembered refusal allows it.
-    fn spend(&mut self, now_ms: u64, rate: Rate) -> Option<Verdict> {
-        if self.leased > 0 && now_ms < self.spend_until_ms {
-            self.leased -= 1;
-            (self.own, _) = bucket::take(self.own, now_ms, rate, 1);
+    fn spend(&mut self, now_ms: u64, rate: Rate, tokens: u32) -> Option<Verdict> {
+        if self.leased >= tokens && now_ms < self.spend_until_ms {
+            self.leased -= tokens;
+            (self.own, _) = bucket::take(self.own, now_ms, rate, tokens);
             let remaining = self.left.saturating_add(self.leased);
             return Some(Verdict::Allowed { remaining });
         }
         let retry_after_ms = self.refused_until_ms.saturating_sub(now_ms);
-        (retry_after_ms > 0).then_some(Verdict::Refused { retry_after_ms })
+        let is_refused = retry_after_ms > 0 && tokens >= self.refused;
+        is_refused.then_some(Verdict::Refused { retry_after_ms })
     }
 
     /// Decides by this node's own level.
-    fn alone(&mut self, now_ms: u64, rate: Rate) -> Verdict {
+    fn alone(&mut self, now_ms: u64, rate: Rate, tokens: u32) -> Verdict {
         let verdict;
-        (self.own, verdict) = bucket::take(self.own, now_ms, rate, 1);
+        (self.own, verdict) = bucket::take(self.own, now_ms, rate, tokens);
         verdict
     }
 
     /// Takes a grant over and decides by it.
-    fn settle(&mut self, now_ms: u64, rate: Rate, grant: &Grant, lease_ms: u64) -> Verdict {
+    fn settle(
+        &mut self,
+        now_ms: u64,
+        rate: Rate,
+        grant: &Grant,
+        tokens: u32,
+        lease_ms: u64,
+    ) -> Verdict {
         self.left = grant.left;
         self.leased = grant.taken;
         self.spend_until_ms = now_ms.saturating_add(lease_ms);
@@ -322,9 +342,10 @@ impl Subject {
                 0 => RETRY_NEVER_MS,
                 _ => grant.wait_ms.max(1),
             };
+            self.refused = tokens;
             self.refused_until_ms = now_ms.saturating_add(wait_ms);
         }
-        self.spend(now_ms, rate)
+        self.spend(now_ms, rate, tokens)
             .unwrap_or(Verdict::Refused { retry_after_ms: 1 })
     }
 }

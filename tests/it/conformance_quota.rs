@@ -108,6 +108,7 @@ on_every_engine! {
     a_capacity_of_zero_is_no_limit
     a_bucket_of_one_token_works
     takes_at_once_share_the_bucket
+    several_tokens_are_taken_together_or_not_at_all
 }
 
 async fn a_new_bucket_admits_its_capacity_and_then_refuses(rig: Rig) {
@@ -208,6 +209,26 @@ async fn takes_at_once_share_the_bucket(rig: Rig) {
     let verdicts = futures_util::future::join_all((0..300).map(|_| quota.take("k", SLOW))).await;
     let allowed = verdicts.into_iter().filter(|v| is_allowed(*v)).count();
     assert!((50..=51).contains(&allowed), "{allowed}");
+}
+
+async fn several_tokens_are_taken_together_or_not_at_all(rig: Rig) {
+    let quota = rig.quota();
+    for _ in 0..3 {
+        assert!(is_allowed(quota.take_several("k", SLOW, 16).await));
+    }
+    // Two are left: not for sixteen, and a refusal takes none of them.
+    for _ in 0..5 {
+        let Verdict::Refused { retry_after_ms } = quota.take_several("k", SLOW, 16).await else {
+            panic!("two of fifty are left");
+        };
+        let fourteen_ms = 14 * 60_000;
+        assert!(retry_after_ms <= fourteen_ms, "{retry_after_ms}");
+        assert!(retry_after_ms > fourteen_ms - 10_000, "{retry_after_ms}");
+    }
+    assert_eq!(admitted(quota, "k", SLOW, 5).await, 2);
+    // More than a bucket can hold is all of it.
+    assert!(is_allowed(quota.take_several("whole", SLOW, 51).await));
+    assert_eq!(admitted(quota, "whole", SLOW, 5).await, 0);
 }
 
 async fn nodes(redis: &Redis, count: usize, settings: QuotaSettings) -> Vec<Arc<RedisQuota>> {

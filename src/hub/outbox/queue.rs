@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::{Frames, OutboxLimits};
+use super::{Frames, OutboxLimits, Spread};
 use crate::budget::Lease;
 use crate::hub::flusher::Flusher;
 use crate::hub::wire::Line;
@@ -29,6 +29,8 @@ pub(super) struct Queue {
     /// How many of the frames others have pushed since somebody wrote.
     pub(super) deliveries: u32,
     pub(super) turn: Turn,
+    /// Among which outboxes it is listed.
+    pub(super) listed: Spread,
     /// The way past the driver; taken out by whoever writes.
     pub(super) line: Option<Box<Line>>,
     /// When something was written last that did not pass the driver.
@@ -85,6 +87,7 @@ impl Queue {
             pushed: 0,
             deliveries: 0,
             turn: Turn::Idle,
+            listed: Spread::Few,
             line: None,
             written: None,
             cut: None,
@@ -149,13 +152,16 @@ impl Queue {
         Some(Arc::clone(&watch.moved))
     }
 
-    /// There is something to write. Returns what the pusher has to do.
+    /// There is something to write. Returns what the pusher has to do. An outbox that is listed with many is listed once
+    /// more for a frame that goes to few; whichever turn comes first writes all.
     #[inline]
-    pub(super) fn list(&mut self) -> Call {
-        if self.turn != Turn::Idle {
+    pub(super) fn list(&mut self, spread: Spread) -> Call {
+        let is_sooner = self.turn == Turn::Listed && self.listed == Spread::Many;
+        if self.turn != Turn::Idle && !(is_sooner && spread == Spread::Few) {
             return Call::Nobody;
         }
         self.turn = Turn::Listed;
+        self.listed = spread;
         match &self.line {
             Some(line) => Call::Flusher(line.flusher.clone()),
             None => Call::Driver,

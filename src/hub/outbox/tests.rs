@@ -181,6 +181,47 @@ async fn what_is_pushed_is_written_without_the_driver() {
 }
 
 #[tokio::test]
+async fn what_goes_to_few_is_written_before_the_rest_of_a_crowd() {
+    // All of them write to one wire, which shows the order.
+    let tap = Tap::open(10_000);
+    let tracker = TaskTracker::new();
+    let flusher = Flusher::new(tracker.clone(), Counter::noop());
+    let lines = || {
+        let limits = OutboxLimits {
+            frames_max: 8,
+            bytes_max: 100,
+        };
+        let outbox = Arc::new(Outbox::new(limits));
+        outbox.attach(Arc::clone(&tap) as Arc<dyn Wire>, &flusher);
+        outbox
+    };
+    let crowd: Vec<_> = (0..500).map(|_| lines()).collect();
+    let person = lines();
+    for outbox in &crowd {
+        outbox.push_to(Spread::Many, framed("m"));
+    }
+    let mut written = String::new();
+    while written.is_empty() {
+        tokio::task::yield_now().await;
+        written = tap.taken();
+    }
+    let last = crowd.last().unwrap();
+    person.push(framed("p"));
+    last.push(framed("q"));
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    written.push_str(&tap.taken());
+    assert_eq!(written.len(), 502, "{written}");
+    let at = |letter| written.find(letter).unwrap();
+    assert!(at('p') < 100, "{written}");
+    assert!(
+        written.contains("pmq"),
+        "in the order of its pushes: {written}"
+    );
+}
+
+#[tokio::test]
 async fn a_wire_that_takes_no_more_wakes_the_driver_who_goes_on() {
     let tap = Tap::open(3);
     let (outbox, _tracker) = attached(&tap);

@@ -33,11 +33,11 @@ fn unspent_tokens_are_not_spent_after_their_time() {
     };
     let remaining = 99;
     assert_eq!(
-        subject.settle(0, rate, &grant, 3_000),
+        subject.settle(0, rate, &grant, 1, 3_000),
         Verdict::Allowed { remaining }
     );
-    assert!(subject.spend(2_999, rate).is_some());
-    assert_eq!(subject.spend(3_000, rate), None);
+    assert!(subject.spend(2_999, rate, 1).is_some());
+    assert_eq!(subject.spend(3_000, rate, 1), None);
     assert_eq!(subject.leased, 8);
 }
 
@@ -54,7 +54,25 @@ fn a_refusal_is_remembered_until_the_next_token_is_due() {
         wait_ms: 400,
     };
     let refused = |retry_after_ms| Verdict::Refused { retry_after_ms };
-    assert_eq!(subject.settle(0, rate, &grant, 3_000), refused(400));
-    assert_eq!(subject.spend(399, rate), Some(refused(1)));
-    assert_eq!(subject.spend(400, rate), None);
+    assert_eq!(subject.settle(0, rate, &grant, 1, 3_000), refused(400));
+    assert_eq!(subject.spend(399, rate, 1), Some(refused(1)));
+    assert_eq!(subject.spend(400, rate, 1), None);
+}
+
+#[test]
+fn a_refusal_of_many_refuses_no_fewer() {
+    let rate = Rate {
+        capacity: 100,
+        per_10_min: 600,
+    };
+    let mut subject = Subject::new(0, rate);
+    let grant = Grant {
+        taken: 0,
+        left: 7,
+        wait_ms: 9_000,
+    };
+    let refused = |retry_after_ms| Verdict::Refused { retry_after_ms };
+    assert_eq!(subject.settle(0, rate, &grant, 16, 3_000), refused(9_000));
+    assert_eq!(subject.spend(1, rate, 60), Some(refused(8_999)));
+    assert_eq!(subject.spend(1, rate, 15), None);
 }

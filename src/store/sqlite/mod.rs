@@ -9,6 +9,7 @@ mod append;
 pub mod backup;
 mod checking;
 mod company;
+mod copying_back;
 mod ledger;
 mod open;
 mod place;
@@ -40,6 +41,7 @@ use super::{
 use crate::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 use append::AppendJob;
 use checking::Failures;
+use copying_back::CopyingBack;
 use place::Place;
 use reader::{Question, Readers};
 pub use settings::SqliteSettings;
@@ -102,7 +104,15 @@ impl SqliteStore {
             failures: Arc::clone(&failures),
             place: Arc::clone(&place),
         };
-        let (writer, handle) = writer::start(opened.writer, state, settings)?;
+        let mut writer = opened.writer;
+        let (copying, handle) = CopyingBack::start(
+            opened.copier,
+            &mut writer,
+            Arc::clone(&place),
+            opened.pages_copied,
+        )?;
+        handles.push(handle);
+        let (writer, handle) = writer::start(writer, copying, state, settings)?;
         handles.push(handle);
         let (readers, reading) = reader::start(opened.readers, settings.queue_max)?;
         handles.extend(reading);

@@ -24,11 +24,18 @@ const STATEMENTS_MAX: usize = 64;
 /// What the writer may keep of the file in memory.
 const WRITER_CACHE_KIB: i64 = 32 * 1_024;
 
+/// The log is copied back each time when it has gained this part of its bound: often enough for a copy to take some
+/// milliseconds, and seldom enough for a page that is written often to be copied once.
+const COPIED_PARTS: u64 = 8;
+
 /// A file that is ready for work.
 pub(super) struct Opened {
     pub(super) lock: File,
     pub(super) writer: Connection,
     pub(super) readers: Vec<Connection>,
+    /// Copies the log back, each time when it has gained so many pages.
+    pub(super) copier: Connection,
+    pub(super) pages_copied: u64,
     pub(super) store_id: String,
     pub(super) position: i64,
 }
@@ -55,10 +62,16 @@ pub(super) fn open(path: &Path, settings: &SqliteSettings) -> Result<Opened, Sto
     writer
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
         .map_err(name)?;
+    let copier = open_copier(path, settings).map_err(name)?;
+    let page: u32 = writer
+        .query_row("PRAGMA page_size", [], |row| row.get(0))
+        .map_err(name)?;
     Ok(Opened {
         lock,
         writer,
         readers,
+        copier,
+        pages_copied: settings.wal_bytes_max / COPIED_PARTS / u64::from(page).max(1),
         store_id,
         position,
     })
@@ -203,9 +216,8 @@ fn open_writer(path: &Path, settings: &SqliteSettings) -> Result<Connection, rus
     let size = i64::try_from(settings.wal_bytes_max).unwrap_or(i64::MAX);
     conn.pragma_update(None, "journal_size_limit", size)?;
     let page: i64 = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
-    // Copied back at half of its bound: seldom, because a page that was written often is copied
-    // once, and early enough for the bound to be reached only when somebody reads on and on.
-    conn.pragma_update(None, "wal_autocheckpoint", size / 2 / page.max(1))?;
+    // Beside the writer (`copying_back`).
+    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
     if let Some(bytes) = settings.file_bytes_max {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         // Answers with the number that holds, so it is a question and not a command.
@@ -223,6 +235,20 @@ fn open_reader(path: &Path, settings: &SqliteSettings) -> Result<Connection, rus
     prepare(&conn, settings)?;
     // Not opened read-only: a reader of a log must be able to write its index in shared memory.
     conn.pragma_update(None, "query_only", true)?;
+    Ok(conn)
+}
+
+/// Opened after the writer, which has the log.
+fn open_copier(path: &Path, settings: &SqliteSettings) -> Result<Connection, rusqlite::Error> {
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    prepare(&conn, settings)?;
+    // What the log holds has to be on disk before the database is written to, and the other way round.
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    // Only the writer ends the log.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(conn)
 }
 

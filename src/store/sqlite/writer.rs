@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use super::SqliteSettings;
 use super::checking::Failures;
 use super::company::Company;
+use super::copying_back::CopyingBack;
 use super::ledger::Ledger;
 use super::place::Place;
 use crate::model::EveryMinute;
@@ -208,6 +209,7 @@ pub(super) struct State {
 
 pub(super) fn start(
     conn: Connection,
+    copying: CopyingBack,
     state: State,
     settings: &SqliteSettings,
 ) -> Result<(Queue, JoinHandle<()>), StoreError> {
@@ -215,6 +217,7 @@ pub(super) fn start(
     let (batch_max, wal_bytes_max) = (settings.batch_max, settings.wal_bytes_max);
     let mut writer = Writer {
         conn,
+        copying,
         state,
         ledger: Ledger::new(),
         busy_timeout: settings.busy_timeout,
@@ -247,6 +250,7 @@ fn gather() {
 
 struct Writer {
     conn: Connection,
+    copying: CopyingBack,
     state: State,
     ledger: Ledger,
     busy_timeout: Duration,
@@ -256,7 +260,7 @@ struct Writer {
     wal_bytes_next: u64,
     /// Whether the log of lost files was looked after.
     is_saved: bool,
-    /// Batches that could not be written, for the log.
+    /// Batches that could not be written or copied, for the log.
     failed: EveryMinute,
 }
 
@@ -347,11 +351,19 @@ impl Writer {
         }
     }
 
-    /// SQLite copies the log back by itself, but while somebody reads it cannot begin the log anew,
-    /// which then grows. Beyond the bound the writer waits a moment for the readers.
+    /// The log is copied back beside the writer, but while somebody reads it cannot be begun anew, and grows. Beyond the
+    /// bound the writer waits a moment for the readers.
     fn bound_the_log(&mut self) {
+        if self.state.place.is_lost() {
+            return;
+        }
+        if let Err(err) = self.copying.go_on(&self.conn)
+            && let Some(times) = self.failed.due(Instant::now())
+        {
+            tracing::warn!(%err, times, "the write-ahead log cannot be copied back");
+        }
         let bytes = self.state.place.wal_bytes();
-        if bytes <= self.wal_bytes_next || self.state.place.is_lost() {
+        if bytes <= self.wal_bytes_next {
             return;
         }
         let emptied = self
