@@ -34,7 +34,7 @@ const BUSY: Duration = Duration::from_micros(200);
 /// After so many outboxes others have their turn.
 const AT_ONCE: usize = 128;
 
-/// So many outboxes of a crowd are written before what goes to few is looked at again.
+/// After so many outboxes of a crowd it is looked whether something goes to few.
 const MANY_AT_ONCE: usize = 32;
 
 /// What is kept for the next turn: outboxes that are listed, frames in hand.
@@ -179,6 +179,10 @@ impl Slot {
         }
     }
 
+    fn has_few(&self) -> bool {
+        !self.lock().few.is_empty()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Listed> {
         self.listed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -208,9 +212,13 @@ async fn run(shared: Arc<Shared>, place: usize) {
                 yield_now().await;
             }
         }
-        let rest = many.len().saturating_sub(MANY_AT_ONCE);
-        for outbox in many.drain(rest..) {
+        let mut written = 0;
+        while let Some(outbox) = many.pop() {
             outbox.write(Turn::Listed, &mut hands, now);
+            written += 1;
+            if written == AT_ONCE || (written % MANY_AT_ONCE == 0 && slot.has_few()) {
+                break;
+            }
         }
         few.shrink_to(ROOM_MAX);
         if many.is_empty() {

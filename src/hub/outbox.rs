@@ -42,8 +42,8 @@ use crate::model::CloseReason;
 use crate::websocket::Framed;
 use lease::BASE_BYTES;
 pub use places::{Mark, Place};
-pub(super) use queue::Turn;
 use queue::{Call, Queue};
+pub(super) use queue::{Spread, Turn};
 
 /// How often whoever pushes looks whether somebody who writes has made room.
 const TURNS_MAX: usize = 64;
@@ -55,15 +55,6 @@ pub struct OutboxLimits {
     pub frames_max: usize,
     /// Octets of frames. One frame is always taken when the outbox is empty.
     pub bytes_max: usize,
-}
-
-/// How many outboxes a frame is pushed into, it and its like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Spread {
-    /// It is written as soon as it can be.
-    Few,
-    /// A crowd's: its outboxes are written in turn with what goes to few.
-    Many,
 }
 
 /// What the driver finds in the outbox.

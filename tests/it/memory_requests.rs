@@ -26,10 +26,11 @@ const MEMORY_LIMIT: f64 = (64 << 20) as f64;
 /// One address may hold half of what visitors may.
 const SHARE: f64 = MEMORY_LIMIT * 7.0 / 8.0 / 2.0;
 
-/// How many bytes become resident for a byte of the share: an allocator rounds up and keeps pages. 1.22 were measured. What
-/// an idle node has, 42 MiB in this profile, is not in the account, and a limit of 64 MiB is not much more: so the
-/// process as a whole, with 76 MiB, is not below its limit here.
-const RESIDENT_PART: f64 = 4.0 / 3.0;
+/// How many bytes become resident for a byte of the share: an allocator rounds up and keeps pages. 1.22 were measured, and
+/// 1.37 while many refused bodies are read and dropped in the same moment. What an idle node has, 42 MiB in this profile, is
+/// not in the account, and a limit of 64 MiB is not much more: so the process as a whole, with 81 MiB, is not below its
+/// limit here.
+const RESIDENT_PART: f64 = 1.4;
 
 /// What the newcomers and the readers of metrics may hold whose sockets are still being closed.
 const OBSERVERS: f64 = ((4 * 34) << 10) as f64;
@@ -187,10 +188,16 @@ async fn a_stalled_sockjs_session_keeps_one_request_waiting() {
     for _ in 0..60 {
         sockets.push(send(&[long.clone(), long.clone()]).await);
     }
-    let mut statuses = Vec::new();
-    for socket in sockets.iter_mut().skip(1) {
-        let answer = answer(socket, Duration::from_millis(20)).await;
-        statuses.push(status(&answer).to_owned());
+    let mut statuses = vec![String::new(); sockets.len() - 1];
+    let began = Instant::now();
+    // The one that waits is answered last, or never.
+    while statuses.iter().filter(|it| it.is_empty()).count() > 1 && began.elapsed() < PATIENCE {
+        for (socket, known) in sockets.iter_mut().skip(1).zip(&mut statuses) {
+            if known.is_empty() {
+                let answer = answer(socket, Duration::from_millis(20)).await;
+                status(&answer).clone_into(known);
+            }
+        }
     }
     let held = used(&node).await - before;
     // A session takes what its outbox holds and one request more. Then requests are refused while one waits (429),

@@ -4,6 +4,7 @@ mod acknowledging;
 mod committing;
 mod rig;
 mod sharing;
+mod sharing_network;
 mod sharing_refused;
 mod storing;
 

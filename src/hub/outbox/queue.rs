@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::{Frames, OutboxLimits, Spread};
+use super::{Frames, OutboxLimits};
 use crate::budget::Lease;
 use crate::hub::flusher::Flusher;
 use crate::hub::wire::Line;
@@ -50,6 +50,15 @@ pub(super) struct Rare {
     pub(super) lease: Option<Lease>,
     /// Bytes that a driver has pulled and still writes: they are covered too.
     pub(super) lent: usize,
+}
+
+/// How many outboxes a frame is pushed into, it and its like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::hub) enum Spread {
+    /// It is written as soon as it can be.
+    Few,
+    /// A crowd's: its outboxes are written in turn with what goes to few.
+    Many,
 }
 
 /// Whose turn it is.

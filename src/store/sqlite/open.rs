@@ -247,8 +247,6 @@ fn open_copier(path: &Path, settings: &SqliteSettings) -> Result<Connection, rus
     prepare(&conn, settings)?;
     // What the log holds has to be on disk before the database is written to, and the other way round.
     conn.pragma_update(None, "synchronous", "FULL")?;
-    // Only the writer ends the log.
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(conn)
 }
 
