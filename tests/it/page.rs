@@ -103,11 +103,9 @@ async fn a_guest_is_the_same_person_after_a_reload_and_another_one_in_another_ta
     let first = browser.open(link, DESK, false).await;
     GUEST.is_ready(&mut browser, &first).await;
     let was = browser.evaluate(&first, who).await;
+    browser.reload(&first).await;
     browser
-        .evaluate(&first, "window.old = true, location.reload()")
-        .await;
-    browser
-        .wait_for(&first, "!window.old && document.querySelector('.pane')")
+        .wait_for(&first, "document.querySelector('.pane')")
         .await;
     GUEST.is_ready(&mut browser, &first).await;
     assert_eq!(browser.evaluate(&first, who).await, was);
@@ -234,10 +232,8 @@ async fn plain_http_under_another_name_has_history_and_permissions_after_a_reloa
     assert_eq!(browser.evaluate(&page, "isSecureContext").await, false);
     talk(&mut browser, &page, LEFT, RIGHT, "From the sofa").await;
 
-    browser
-        .evaluate(&page, "window.old = true, location.reload()")
-        .await;
-    let reloaded = "!window.old && document.querySelector('#pane-first[data-state=connected]')";
+    browser.reload(&page).await;
+    let reloaded = "document.querySelector('#pane-first[data-state=connected]')";
     browser.wait_for(&page, reloaded).await;
     LEFT.knows_stored(&mut browser, &page, "From the sofa")
         .await;
@@ -293,13 +289,8 @@ async fn a_refused_message_says_why_and_without_stomp_js_the_page_says_what_to_d
         .await;
 
     browser.block(&page, &["*stomp.umd.min.js*"]).await;
+    browser.reload(&page).await;
     browser
-        .evaluate(&page, "window.old = true, location.reload()")
-        .await;
-    browser
-        .wait_for(
-            &page,
-            "!window.old && document.querySelector('#missing:not([hidden])')",
-        )
+        .wait_for(&page, "document.querySelector('#missing:not([hidden])')")
         .await;
 }

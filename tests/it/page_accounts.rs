@@ -50,10 +50,8 @@ async fn a_visitor_becomes_a_member_on_the_connection_that_he_has() {
     browser.press_escape(&page).await;
 
     // The account is kept in this browser, and so is what was written before it.
-    browser
-        .evaluate(&page, "window.old = true, location.reload()")
-        .await;
-    let reloaded = "!window.old && document.querySelector('#pane-first[data-state=connected]')";
+    browser.reload(&page).await;
+    let reloaded = "document.querySelector('#pane-first[data-state=connected]')";
     browser.wait_for(&page, reloaded).await;
     LEFT.is_kind(&mut browser, &page, "member").await;
     LEFT.knows_stored(&mut browser, &page, "As a visitor").await;

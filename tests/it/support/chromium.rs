@@ -29,6 +29,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// a secure context, as on a phone in the same network.
 pub(crate) const PLAIN_NAME: &str = "stompbox.test";
 
+/// What Chromium answers when the document goes before the answer is there.
+const NAVIGATED: &str = "Inspected target navigated or closed";
+
 const FLAGS: [&str; 13] = [
     "--headless=new",
     "--no-sandbox",
@@ -156,23 +159,30 @@ impl Browser {
             .await;
     }
 
-    /// The value of a JavaScript expression.
-    pub(crate) async fn evaluate(&mut self, tab: &Tab, expression: &str) -> Value {
-        let asked = json!({
-            "expression": expression, "returnByValue": true, "awaitPromise": true,
-        });
-        let answer = self.on(tab, "Runtime.evaluate", asked).await;
-        assert!(
-            answer.get("exceptionDetails").is_none(),
-            "{expression}: {answer:#}"
-        );
-        answer["result"]["value"].clone()
+    /// Loads the page of a tab again, and waits until its old document is gone.
+    pub(crate) async fn reload(&mut self, tab: &Tab) {
+        self.evaluate(tab, "window.old = true").await;
+        self.on(tab, "Page.reload", json!({})).await;
+        self.wait_for(tab, "!window.old").await;
     }
 
-    /// Waits until an expression is true.
+    /// The value of a JavaScript expression.
+    pub(crate) async fn evaluate(&mut self, tab: &Tab, expression: &str) -> Value {
+        let value = self.try_evaluate(tab, expression).await;
+        value.unwrap_or_else(|error| panic!("{expression}: {error:#}"))
+    }
+
+    /// Waits until an expression is true. A document that is replaced meanwhile makes nothing true.
     pub(crate) async fn wait_for(&mut self, tab: &Tab, expression: &str) {
         let began = Instant::now();
-        while self.evaluate(tab, &format!("!!({expression})")).await != true {
+        let condition = format!("!!({expression})");
+        loop {
+            match self.try_evaluate(tab, &condition).await {
+                Ok(value) if value == true => break,
+                Ok(_) => {}
+                Err(error) if error["message"] == NAVIGATED => {}
+                Err(error) => panic!("{expression}: {error:#}"),
+            }
             if began.elapsed() > PATIENCE {
                 let text = self.evaluate(tab, "document.body.innerText").await;
                 panic!("not so: {expression}\n{text:#}\n{:#?}", self.complaints);
@@ -235,11 +245,33 @@ impl Browser {
         &self.complaints
     }
 
+    async fn try_evaluate(&mut self, tab: &Tab, expression: &str) -> Result<Value, Value> {
+        let asked = json!({
+            "expression": expression, "returnByValue": true, "awaitPromise": true,
+        });
+        let session = Some(tab.session.as_str());
+        let answer = self.try_call(session, "Runtime.evaluate", asked).await?;
+        match answer.get("exceptionDetails") {
+            Some(exception) => Err(exception.clone()),
+            None => Ok(answer["result"]["value"].clone()),
+        }
+    }
+
     async fn on(&mut self, tab: &Tab, method: &str, params: Value) -> Value {
         self.call(Some(&tab.session), method, params).await
     }
 
     async fn call(&mut self, session: Option<&str>, method: &str, params: Value) -> Value {
+        let answer = self.try_call(session, method, params).await;
+        answer.unwrap_or_else(|error| panic!("{method}: {error:#}"))
+    }
+
+    async fn try_call(
+        &mut self,
+        session: Option<&str>,
+        method: &str,
+        params: Value,
+    ) -> Result<Value, Value> {
         self.last_id += 1;
         let id = self.last_id;
         let mut request = json!({"id": id, "method": method, "params": params});
@@ -258,8 +290,10 @@ impl Browser {
             };
             let answer: Value = serde_json::from_str(&text).unwrap();
             if answer["id"] == id {
-                assert!(answer.get("error").is_none(), "{method}: {answer:#}");
-                return answer["result"].clone();
+                return match answer.get("error") {
+                    Some(error) => Err(error.clone()),
+                    None => Ok(answer["result"].clone()),
+                };
             }
             self.note(&answer);
         }
