@@ -34,7 +34,7 @@ impl App {
             Ok(steps) => steps,
             Err(problem) => return self.refused_frame(live, problem),
         };
-        let paid = match self.pay(live, &steps, &names).await {
+        let paid = match self.pay(live, &steps).await {
             Ok(paid) => paid,
             Err(problem) => return refused(problem),
         };
@@ -69,22 +69,19 @@ impl App {
 
     /// Takes the messages of all steps from the buckets. What is done with the session that this
     /// gives is paid for.
-    async fn pay(&self, live: &Live, steps: &[Step], names: &Names) -> Result<Live, Problem> {
-        let is_send = |(_, step): &(usize, &Step)| matches!(step, Step::Send(_));
-        let sends = steps.iter().enumerate().filter(is_send);
+    async fn pay(&self, live: &Live, steps: &[Step]) -> Result<Live, Problem> {
+        let sends = steps.iter().filter(|step| matches!(step, Step::Send(_)));
         let count = sends.clone().count() as u64;
         if let Some(burst) = self.burst(live)
             && count > u64::from(burst)
         {
             return Err(too_many_sends(burst));
         }
-        for (place, step) in sends {
-            let taken = self.take_message(live, stored(step)).await;
+        if count > 0 {
+            let taken = self.take_messages(live, sends.map(stored_bytes)).await;
             taken.map_err(|mut problem| {
-                // What was taken is gone, so that the next try needs all of it again.
-                let wait = problem.retry_after_ms;
-                problem.retry_after_ms = wait.map(|millis| millis.saturating_mul(count));
-                names.unbegun(problem, place)
+                problem.detail = format!("{} Nothing was done.", problem.detail).into();
+                problem
             })?;
         }
         Ok(Live {
@@ -154,8 +151,8 @@ impl App {
     }
 }
 
-/// How many bytes a step has stored.
-fn stored(step: &Step) -> usize {
+/// How many bytes of a step are stored, for the rate of the network.
+fn stored_bytes(step: &Step) -> usize {
     match step {
         Step::Send(send) if matches!(send.destination, Destination::App(_)) => send.body.len(),
         Step::Send(_) | Step::Acknowledge(_) => 0,

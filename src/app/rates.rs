@@ -22,9 +22,9 @@ use crate::quota::Networks;
 const REFUSALS_MAX: u32 = 300;
 const REFUSALS_WITHIN: Duration = Duration::from_secs(60);
 
-/// A stored message counts to its network once for each so many bytes that were begun: a thousand a second of 16 KiB
-/// keep the disk busier than all others may.
-const STORED_PER_TOKEN: usize = 1_024;
+/// A stored message takes one token of its network for each started block of this many bytes. With one token a message, one
+/// address could store 16 MB a second and delay the commits of everybody else.
+const STORED_BYTES_PER_TOKEN: usize = 1_024;
 
 /// What one session has done lately. It belongs to the connection, so it is kept here and not in
 /// the shared quota.
@@ -256,9 +256,25 @@ impl Activity {
 }
 
 impl App {
-    /// Takes one message from the buckets of its writer and of his network, of which so many bytes will be stored. Returns
-    /// how many are left, as far as is known.
-    pub(super) async fn take_message(&self, live: &Live, stored: usize) -> Result<u32, Problem> {
+    /// Takes one message from the buckets of the sender and of their network. `stored_bytes` is 0 for a message that is not
+    /// stored. Returns how many the sender has left, as far as is known.
+    pub(super) async fn take_message(
+        &self,
+        live: &Live,
+        stored_bytes: usize,
+    ) -> Result<u32, Problem> {
+        self.take_messages(live, [stored_bytes].into_iter()).await
+    }
+
+    /// The same for all messages of a transaction, of which these bytes are stored: all are taken or none of a bucket.
+    pub(super) async fn take_messages(
+        &self,
+        live: &Live,
+        stored_bytes: impl Iterator<Item = usize>,
+    ) -> Result<u32, Problem> {
+        let (count, tokens) = stored_bytes.fold((0, 0_u32), |(count, tokens), bytes| {
+            (count + 1, tokens.saturating_add(network_tokens(bytes)))
+        });
         if live.activity.is_prepaid() {
             return Ok(u32::MAX);
         }
@@ -267,11 +283,10 @@ impl App {
         let rate = self.own_rate(speaker.principal.kind);
         let address = live.activity.address;
         let buckets = speaker.buckets(|| self.visitors.networks(address));
-        let own = self.quota.take(&buckets.own, rate).await;
+        let own = self.quota.take_several(&buckets.own, rate, count).await;
         let shared = match own {
             Verdict::Allowed { .. } => {
                 let rate = self.settings.rate_network;
-                let tokens = tokens(stored);
                 buckets
                     .networks
                     .take(self.quota.as_ref(), rate, tokens)
@@ -324,9 +339,9 @@ impl App {
     }
 }
 
-/// For how many messages of its network one counts of which so many bytes are stored.
-fn tokens(stored: usize) -> u32 {
-    u32::try_from(stored.div_ceil(STORED_PER_TOKEN)).map_or(u32::MAX, |tokens| tokens.max(1))
+fn network_tokens(stored_bytes: usize) -> u32 {
+    let blocks = stored_bytes.div_ceil(STORED_BYTES_PER_TOKEN).max(1);
+    u32::try_from(blocks).unwrap_or(u32::MAX)
 }
 
 /// The refusal. A session that does not heed it is cut.

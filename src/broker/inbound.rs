@@ -1,7 +1,7 @@
 //! What other nodes publish to this one.
 //!
 //! Not here: where it is published (`router`). Invariant: whatever comes, the loop goes on; a
-//! parcel that cannot be read is counted and left to repair, and is never published again; nothing here awaits.
+//! batch that cannot be read is counted and left to repair, and is never published again; nothing here waits.
 
 use std::sync::Arc;
 

@@ -132,7 +132,7 @@ impl Broker {
         // Older nodes do not say whose it is.
         let network = (topic.network).unwrap_or_else(|| Network::from(Ipv4Addr::UNSPECIFIED));
         let network = network.widest();
-        // The body refers to the whole parcel, which would stay in memory as long.
+        // A slice would keep the whole envelope batch in memory.
         topic.body = Bytes::copy_from_slice(&topic.body);
         match self.remote_topics.push(network, topic) {
             Ok(false) => {}

@@ -4,11 +4,12 @@
 //! is answered too slowly, ends in bounded time. A body that goes on coming is not too slow (`upload`).
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::http::header::{CONNECTION, EXPECT, HeaderValue};
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -25,9 +26,10 @@ use super::paced::Paced;
 use super::peer::{Peer, Requester};
 use super::read_turns::ReadTurns;
 use super::stream::Stream;
-use super::upload::Upload;
+use super::upload::{REST_WITHIN, Upload};
 use super::{Edge, reply};
-use crate::model::{Code, Problem};
+use crate::model::{Code, Network, Problem};
+use crate::turns::Turns;
 
 /// The head of a request: so many lines, so many octets. Beyond it hyper answers 431.
 const HEADERS_MAX: usize = 64;
@@ -41,22 +43,27 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
     let settings = &edge.settings;
     let request_timeout = settings.request_timeout;
     let http = http(HeadTimer::new(&peer), settings.header_read_timeout);
-    let of_proxy = Arc::clone(&edge);
+    let shared = Arc::clone(&edge);
     let turns = ReadTurns::of(&edge.turns, &peer);
     let stream = Paced::new(stream, settings.outbox_stall, Some(Arc::clone(&peer))).read_in(turns);
     let charged = Arc::clone(&peer);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Arc::clone(&peer));
-        let (edge, router, peer) = (Arc::clone(&of_proxy), router.clone(), Arc::clone(&peer));
+        let (edge, router, peer) = (Arc::clone(&shared), router.clone(), Arc::clone(&peer));
         let upload = Upload::begin();
         // A client that asks before it sends its body is answered before that.
         let asks_first = request.headers().contains_key(EXPECT);
         let request = request.map(|body| upload.watch(Body::new(body)));
+        // The stream of a proxy does not wait for turns, because it is of many clients.
+        let of_proxy = (peer.is_proxy && !request.body().is_end_stream())
+            .then(|| Requester::new(&edge, &peer, request.headers()).address)
+            .map(Network::of);
         if !peer.is_proxy {
             let shown = edge.settings.log_address;
             edge.unbelieved
                 .note(peer.address.ip(), request.headers(), shown);
         }
+        let turns = Arc::clone(&edge.turns);
         let answered = async move {
             if waits_here(&edge, request.uri().path())
                 && let Err(refusal) = edge.request_turn(&peer, request.headers()).await
@@ -71,7 +78,7 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
                 None => too_slow(),
             };
             if !asks_first {
-                upload.drop_rest().await;
+                upload.drop_rest(&turns, of_proxy, REST_WITHIN).await;
             }
             reply::secure(response.headers_mut());
             Ok::<_, Infallible>(response)
@@ -130,11 +137,19 @@ fn waits_here(edge: &Edge, path: &str) -> bool {
 }
 
 /// Tells one client why it does not come in, whatever it asks for. The caller bounds the time.
-pub(super) async fn refuse(stream: Stream, refusal: Refusal, head_within: Duration) {
+pub(super) async fn refuse(
+    turns: &Turns,
+    stream: Stream,
+    client: IpAddr,
+    refusal: Refusal,
+    head_within: Duration,
+) {
     let service = service_fn(async |request: Request<Incoming>| {
         let upload = Upload::begin();
         drop(request.map(|body| upload.watch(Body::new(body))));
-        upload.drop_rest().await;
+        let network = Some(Network::of(client));
+        // The other half of the time is for the answer.
+        upload.drop_rest(turns, network, head_within / 2).await;
         let mut response = reply::refusal(refusal);
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

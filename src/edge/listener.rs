@@ -232,7 +232,10 @@ impl Door {
                 return;
             };
             match self.language {
-                Language::Http(_) => http::refuse(stream, refusal, REFUSAL_TIMEOUT).await,
+                Language::Http(_) => {
+                    let turns = &self.edge.turns;
+                    http::refuse(turns, stream, client, refusal, REFUSAL_TIMEOUT).await;
+                }
                 Language::Stomp => tcp::refuse(&self.edge, stream, client, refusal).await,
             }
         };

@@ -63,6 +63,7 @@ mod rest;
 mod routes;
 mod scratch;
 mod send_buffer;
+mod session_configs;
 mod settings;
 mod settling;
 mod slow_reader;
@@ -79,7 +80,6 @@ mod wheel;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -106,6 +106,7 @@ use forwarded::Unbelieved;
 use meters::Meters;
 use pace::Pace;
 use readiness::Readiness;
+use session_configs::SessionConfigs;
 use socket_holder::SocketHolder;
 use wheel::Wheel;
 
@@ -183,8 +184,7 @@ struct Edge {
     shutdown: CancellationToken,
     /// The same as `shutdown`, for connections: set before their alarms ring because of it.
     is_draining: AtomicBool,
-    /// What sessions are made with, by subprotocol and by whether silence can be broken by asking.
-    sessions: Vec<(Option<Version>, bool, Arc<SessionConfig>)>,
+    sessions: SessionConfigs,
 }
 
 impl std::ops::Deref for Edge {
@@ -212,7 +212,7 @@ impl Edge {
             tracker,
             shutdown,
             is_draining: AtomicBool::new(false),
-            sessions: session_configs(&settings.session),
+            sessions: SessionConfigs::new(&settings.session),
             state,
         }
     }
@@ -223,13 +223,8 @@ impl Edge {
         subprotocol: Option<Version>,
         answers_pings: bool,
     ) -> Arc<SessionConfig> {
-        let mut known = self.sessions.iter();
-        let known =
-            known.find(|(version, pings, _)| (*version, *pings) == (subprotocol, answers_pings));
-        known.map_or_else(
-            || Arc::new(self.settings.session.clone()),
-            |(.., config)| Arc::clone(config),
-        )
+        let config = self.sessions.pick(subprotocol, answers_pings);
+        config.unwrap_or_else(|| Arc::new(self.settings.session.clone()))
     }
 
     /// Has every connection look up when the node ends.
@@ -274,28 +269,6 @@ impl Edge {
         lease.set_evictable(socket.whose());
         lease
     }
-}
-
-/// What sessions are made with: shared, because thousands are made alike.
-fn session_configs(settings: &SessionConfig) -> Vec<(Option<Version>, bool, Arc<SessionConfig>)> {
-    let mut configs = Vec::new();
-    for subprotocol in [
-        None,
-        Some(Version::V1_0),
-        Some(Version::V1_1),
-        Some(Version::V1_2),
-    ] {
-        for answers_pings in [true, false] {
-            let mut config = settings.clone();
-            config.subprotocol = subprotocol;
-            if !answers_pings {
-                // Silence proves nothing there; the kernel finds out whether the line is dead.
-                config.idle_timeout = Duration::ZERO;
-            }
-            configs.push((subprotocol, answers_pings, Arc::new(config)));
-        }
-    }
-    configs
 }
 
 #[cfg(test)]

@@ -17,10 +17,13 @@ use hyper::body::{Frame, SizeHint};
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// How much of a body is read that nobody wants, and for how long. Its bytes wait for turns as any others, and are
-/// dropped at once.
+use super::connection::TURN_BYTES;
+use crate::model::Network;
+use crate::turns::Turns;
+
+/// How much is read of a body that is not used, and for how long. Its bytes are dropped at once.
 const REST_MAX: usize = 1 << 20;
-const REST_WITHIN: Duration = Duration::from_secs(3);
+pub(super) const REST_WITHIN: Duration = Duration::from_secs(3);
 
 /// A body that is withheld is not waited for.
 const REST_STALL: Duration = Duration::from_millis(200);
@@ -74,13 +77,24 @@ impl Upload {
         }
     }
 
-    /// Reads and drops what is left of the body.
-    pub(super) async fn drop_rest(&self) {
+    /// Reads and drops what is left of the body, in turns of this network; `None` of a stream that waits for turns by itself.
+    pub(super) async fn drop_rest(
+        &self,
+        turns: &Turns,
+        network: Option<Network>,
+        within: Duration,
+    ) {
         let left = self.lock().left.take();
         let Some(mut left) = left else { return };
         let reading = async {
-            let mut read = 0;
+            let (mut read, mut turn_at) = (0, usize::from(TURN_BYTES));
             while read < REST_MAX {
+                if read > turn_at {
+                    turn_at = read + usize::from(TURN_BYTES);
+                    if let Some(mut place) = network.and_then(|network| turns.read(network)) {
+                        let _goes_on_without = place.turn().await;
+                    }
+                }
                 let next = poll_fn(|context| Pin::new(&mut left).poll_frame(context));
                 let Ok(Some(Ok(frame))) = timeout(REST_STALL, next).await else {
                     return;
@@ -89,7 +103,7 @@ impl Upload {
             }
         };
         // One that does not come in time is reset.
-        let _late = timeout(REST_WITHIN, reading).await;
+        let _late = timeout(within, reading).await;
         // hyper looks whether the body is still wanted before it takes the answer, and ends the connection if not.
         drop(left);
         yield_now().await;
@@ -153,6 +167,8 @@ impl HttpBody for Watched {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
     use futures_util::{StreamExt as _, stream};
 
     use super::*;
@@ -187,6 +203,34 @@ mod tests {
         };
         let outcome = upload.within(TIMEOUT, answer).await;
         (outcome, began.elapsed().as_secs())
+    }
+
+    #[tokio::test]
+    async fn what_is_left_of_a_body_is_dropped_in_turns() {
+        /// Of turns that are idle (`turns::BATCH_MIN`).
+        const FREE: usize = 8;
+        let turns = Turns::new();
+        let network = Network::of([192, 0, 2, 1].into());
+        // Free ones are taken first, one for as many bytes.
+        let read = Arc::new(AtomicUsize::new(0));
+        let body = stream::iter(0..1_024).map({
+            let read = Arc::clone(&read);
+            move |_| {
+                read.fetch_add(1_024, Relaxed);
+                Ok::<_, axum::Error>(Bytes::from_static(&[b'x'; 1_024]))
+            }
+        });
+        let upload = Upload::begin();
+        drop(upload.watch(Body::from_stream(body)));
+        let mut dropping = std::pin::pin!(upload.drop_rest(&turns, Some(network), REST_WITHIN));
+        let mut given = 0;
+        while futures_util::poll!(&mut dropping).is_pending() {
+            let turns_so_far = FREE + given + 1;
+            assert!(read.load(Relaxed) <= turns_so_far * (usize::from(TURN_BYTES) + 1_024));
+            given += usize::from(turns.give_one());
+        }
+        assert_eq!(read.load(Relaxed), REST_MAX);
+        assert!((20..30).contains(&given), "{given} turns");
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,9 +6,9 @@
 //! Time is cut into ticks. An alarm is filed under the tick of its deadline, in a ring of ticks; a
 //! deadline beyond the ring is filed at its end, and filed again when that is reached. **Moving an
 //! alarm to a later time is one store**: it stays where it is filed, and the task, which finds it
-//! there too early, files it again. Only an earlier time takes the lock. A dropped alarm is
-//! forgotten when its tick comes. The task sleeps until the next tick under which anything is
-//! filed, and ends with the last alarm.
+//! there too early, files it again. Only an earlier time takes the lock, and what it leaves behind
+//! in the ring wakes nobody. A dropped alarm is forgotten when its tick comes. The task sleeps until
+//! the next tick under which an alarm is filed, and ends with the last alarm.
 
 use std::pin::Pin;
 use std::sync::atomic::Ordering::SeqCst;
@@ -50,14 +50,22 @@ struct Shared {
 
 #[derive(Debug)]
 struct Ring {
-    /// The alarms by tick, modulo the length. An alarm that was moved to an earlier time is in two
-    /// of them: where it does not say it is, it is forgotten.
-    ticks: Vec<Vec<Arc<Slot>>>,
+    /// By number, modulo the length.
+    ticks: Vec<Tick>,
     /// Every tick up to here is done.
     done: u64,
     /// What the task sleeps for.
     next: u64,
     is_running: bool,
+}
+
+/// What is filed under one tick.
+#[derive(Debug, Default)]
+struct Tick {
+    /// An alarm that was moved to an earlier time is in two of these lists: where it does not say it is, it is forgotten.
+    filed: Vec<Arc<Slot>>,
+    /// How many of them were not moved. With none the task does not wake for this tick.
+    left: usize,
 }
 
 /// What the task and the owner of an alarm share.
@@ -109,11 +117,14 @@ impl Wheel {
     pub(super) fn ring_all(&self) {
         let ringing: Vec<_> = {
             let mut ring = self.0.lock();
-            ring.ticks.iter_mut().flat_map(std::mem::take).collect()
+            let ticks = ring.ticks.iter_mut().map(std::mem::take);
+            let ringing = ticks.flat_map(|tick| tick.filed).inspect(|slot| {
+                slot.filed.store(NOWHERE, SeqCst);
+                slot.deadline.store(0, SeqCst);
+            });
+            ringing.collect()
         };
         for slot in ringing {
-            slot.filed.store(NOWHERE, SeqCst);
-            slot.deadline.store(0, SeqCst);
             slot.waker.wake();
         }
     }
@@ -198,7 +209,7 @@ impl Shared {
         let mut ring = self.lock();
         if !ring.is_running {
             ring.is_running = true;
-            ring.ticks.resize_with(RING, Vec::new);
+            ring.ticks.resize_with(RING, Tick::default);
             ring.done = self.now();
             ring.next = NOWHERE;
             self.tracker.spawn(run(Arc::clone(self)));
@@ -219,27 +230,33 @@ impl Ring {
     fn file(&mut self, slot: Arc<Slot>) {
         let last = self.done + RING as u64 - 1;
         let tick = slot.deadline.load(SeqCst).clamp(self.done + 1, last);
-        slot.filed.store(tick, SeqCst);
-        if let Some(filed) = self.ticks.get_mut(place(tick)) {
-            filed.push(slot);
+        let was = slot.filed.swap(tick, SeqCst);
+        if was != NOWHERE
+            && let Some(left_behind) = self.ticks.get_mut(place(was))
+        {
+            left_behind.left -= 1;
+        }
+        if let Some(tick) = self.ticks.get_mut(place(tick)) {
+            tick.filed.push(slot);
+            tick.left += 1;
         }
     }
 
-    /// The next tick under which anything is filed.
+    /// The next tick under which an alarm is filed.
     fn next(&self) -> u64 {
         (self.done + 1..self.done + RING as u64)
-            .find(|tick| self.ticks.get(place(*tick)).is_some_and(|t| !t.is_empty()))
+            .find(|tick| self.ticks.get(place(*tick)).is_some_and(|t| t.left > 0))
             .unwrap_or(NOWHERE)
     }
 
     /// Goes through one tick: what is due is left to ring, the rest is filed where it belongs.
     fn turn(&mut self, tick: u64, due: &mut Vec<Arc<Slot>>) {
         self.done = tick;
-        let Some(filed) = self.ticks.get_mut(place(tick)) else {
+        let Some(over) = self.ticks.get_mut(place(tick)) else {
             return;
         };
-        for slot in std::mem::take(filed) {
-            // Moved to an earlier time, or nobody's any more.
+        for slot in std::mem::take(over).filed {
+            // It was moved to an earlier time, or its alarm was dropped.
             if slot.filed.load(SeqCst) != tick || Arc::strong_count(&slot) == 1 {
                 continue;
             }

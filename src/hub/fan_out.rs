@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::cursors::Cursor;
 use super::delivery::TopicDelivery;
-use super::outbox::Spread;
+use super::outbox::Priority;
 use super::topics::{Index, Sink, Subscription, Topics};
 use crate::model::{Pattern, TopicMessage};
 use crate::policy::patterns::is_open_to_patterns;
@@ -17,8 +17,8 @@ use crate::policy::patterns::is_open_to_patterns;
 /// A piece ends after so many bytes were encoded, which takes about as long as the other deliveries of a piece.
 const ENCODED_MAX: usize = 512 << 10;
 
-/// So many subscriptions are few: their outboxes are written before those of a crowd.
-const FEW_MAX: usize = 32;
+/// A list with more subscriptions than this is delivered with low priority.
+const HIGH_PRIORITY_MAX: usize = 32;
 
 /// A message that is delivered piece by piece, one with each call of [`FanOut::go_on`]. The rest of one that is
 /// dropped is not delivered.
@@ -120,18 +120,20 @@ impl<'a> FanOut<'a> {
     ) -> bool {
         let (next, end) = (self.cursor.as_ref()).map_or((0, list.len()), |cursor| cursor.left());
         let most = end.min(next.saturating_add(*room));
-        let spread = match list.len() > FEW_MAX {
-            true => Spread::Many,
-            false => Spread::Few,
+        let priority = match list.len() > HIGH_PRIORITY_MAX {
+            true => Priority::Low,
+            false => Priority::High,
         };
         let mut until = next;
         for subscription in list.get(next..most).unwrap_or_default() {
             let subscriber = &subscription.subscriber;
             match &subscription.sink {
                 Sink::Outbox(outbox) => {
-                    outbox.push_to(spread, self.delivery.frame(subscriber));
+                    outbox.push_with(priority, self.delivery.frame(subscriber));
                 }
-                Sink::Window(window) => window.offer_to(spread, self.delivery.content(subscriber)),
+                Sink::Window(window) => {
+                    window.offer_with(priority, self.delivery.content(subscriber))
+                }
             }
             until += 1;
             if self.delivery.encoded_bytes > ENCODED_MAX {

@@ -3,18 +3,19 @@
 //! Not here: what is pushed, when the socket takes it again. Invariant: an outbox that is listed is
 //! written by the flusher under which it is listed, soon.
 //!
-//! Waking a task for each session that a message goes to costs more than writing to it. So whoever
-//! pushes only lists the outbox, under the flusher of his thread, and that one writes them all, one
-//! after the other, when it has its turn. While there is little to do it has it at once. When it has
-//! only just written, more is on its way: then it lets everybody else who is ready push first, so that
-//! what goes to one session leaves in one write.
+//! Waking a task for each session that a message goes to costs more than writing to it. So a push only adds the outbox to the
+//! list of its thread's flusher, and the flusher writes all listed outboxes when it runs. On an idle node it runs at once. If
+//! it has just written, more is on its way: then it lets all other tasks that are ready push first, so that what goes to one
+//! session leaves in one write.
 //!
-//! What goes to few is written first, and after each of its turns some of what goes to many: the frames of a topic
-//! with thousands of subscribers delay nobody else's for longer than some of them take.
+//! Frames of high priority are written first, in blocks, and after each block one of low priority. So a fan-out to thousands
+//! of subscriptions delays other messages by a fraction of itself, and gets at least half of the writes however much of high
+//! priority there is.
 //!
 //! There are as many flushers as processors. They run while there is any outbox with a wire.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,17 +26,20 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
-use super::outbox::{Outbox, Spread, Turn};
+use super::outbox::{Outbox, Priority, Turn};
 use super::wire::Unwritten;
 
-/// Who wrote less than this ago waits for more.
+/// A flusher that wrote less than this ago lets other tasks push first.
 const BUSY: Duration = Duration::from_micros(200);
 
 /// After so many outboxes others have their turn.
 const AT_ONCE: usize = 128;
 
-/// After so many outboxes of a crowd it is looked whether something goes to few.
-const MANY_AT_ONCE: usize = 32;
+/// How many outboxes of low priority are written in one pass while nothing of high priority waits.
+const LOW_AT_ONCE: usize = 64;
+
+/// How many outboxes of one priority are written before those of the other have their turn.
+const BLOCK: usize = 32;
 
 /// What is kept for the next turn: outboxes that are listed, frames in hand.
 const ROOM_MAX: usize = 4_096;
@@ -70,10 +74,8 @@ struct Slot {
 
 #[derive(Default)]
 struct Listed {
-    /// With something that goes to few.
-    few: Vec<Arc<Outbox>>,
-    /// With something that goes to many.
-    many: Vec<Arc<Outbox>>,
+    high: Vec<Arc<Outbox>>,
+    low: VecDeque<Arc<Outbox>>,
     is_running: bool,
 }
 
@@ -132,7 +134,7 @@ impl Flusher {
 
     /// An outbox has something to write. Part of each push, and so inlined, as the parts of `Outbox` are.
     #[inline]
-    pub(super) fn list(&self, outbox: Arc<Outbox>, spread: Spread) {
+    pub(super) fn list(&self, outbox: Arc<Outbox>, priority: Priority) {
         let place = PLACE.with(|place| {
             place.get().unwrap_or_else(|| {
                 let next = PLACES.fetch_add(1, Ordering::Relaxed);
@@ -144,12 +146,17 @@ impl Flusher {
             return;
         };
         let mut listed = slot.lock();
-        let list = match spread {
-            Spread::Few => &mut listed.few,
-            Spread::Many => &mut listed.many,
+        let scheduled = match priority {
+            Priority::High => {
+                listed.high.push(outbox);
+                listed.high.len()
+            }
+            Priority::Low => {
+                listed.low.push_back(outbox);
+                listed.low.len()
+            }
         };
-        list.push(outbox);
-        let is_first = list.len() == 1;
+        let is_first = scheduled == 1;
         drop(listed);
         if is_first {
             slot.wake.notify_one();
@@ -161,7 +168,7 @@ impl Shared {
     /// Whether a flusher may end, and then it must.
     fn is_at_rest(&self, slot: &Slot) -> bool {
         let mut listed = slot.lock();
-        let is_empty = listed.few.is_empty() && listed.many.is_empty();
+        let is_empty = listed.high.is_empty() && listed.low.is_empty();
         let is_at_rest = is_empty && self.lines.load(Ordering::SeqCst) == 0;
         listed.is_running = !is_at_rest;
         is_at_rest
@@ -169,18 +176,17 @@ impl Shared {
 }
 
 impl Slot {
-    /// Takes what is listed for few, and for many once nothing is left of what was taken before.
-    fn take(&self, few: &mut Vec<Arc<Outbox>>, many: &mut Vec<Arc<Outbox>>) {
+    /// Takes the list of high priority, and that of low priority when the last one is written.
+    fn take(&self, high: &mut Vec<Arc<Outbox>>, low: &mut VecDeque<Arc<Outbox>>) {
         let mut listed = self.lock();
-        std::mem::swap(few, &mut listed.few);
-        if many.is_empty() {
-            std::mem::swap(many, &mut listed.many);
-            many.reverse();
+        std::mem::swap(high, &mut listed.high);
+        if low.is_empty() {
+            std::mem::swap(low, &mut listed.low);
         }
     }
 
-    fn has_few(&self) -> bool {
-        !self.lock().few.is_empty()
+    fn has_high(&self) -> bool {
+        !self.lock().high.is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, Listed> {
@@ -192,39 +198,65 @@ async fn run(shared: Arc<Shared>, place: usize) {
     let Some(slot) = shared.slots.get(place) else {
         return;
     };
-    let mut few = Vec::new();
-    // The rest of a crowd's, the next one last.
-    let mut many = Vec::new();
+    let mut high = Vec::new();
+    let mut low = VecDeque::new();
     let mut hands = Unwritten::default();
     let mut wrote_at: Option<Instant> = None;
-    while !many.is_empty() || !shared.is_at_rest(slot) {
-        if many.is_empty() {
+    while !low.is_empty() || !shared.is_at_rest(slot) {
+        if low.is_empty() {
             slot.wake.notified().await;
         }
         if wrote_at.is_some_and(|at| at.elapsed() < BUSY) {
             yield_now().await;
         }
-        slot.take(&mut few, &mut many);
-        let now = Instant::now();
-        for (index, outbox) in few.drain(..).enumerate() {
-            outbox.write(Turn::Listed, &mut hands, now);
-            if index % AT_ONCE == AT_ONCE - 1 {
-                yield_now().await;
-            }
-        }
-        let mut written = 0;
-        while let Some(outbox) = many.pop() {
-            outbox.write(Turn::Listed, &mut hands, now);
-            written += 1;
-            if written == AT_ONCE || (written % MANY_AT_ONCE == 0 && slot.has_few()) {
-                break;
-            }
-        }
-        few.shrink_to(ROOM_MAX);
-        if many.is_empty() {
-            many.shrink_to(ROOM_MAX);
+        slot.take(&mut high, &mut low);
+        write_pass(slot, high.drain(..), &mut low, &mut hands).await;
+        high.shrink_to(ROOM_MAX);
+        if low.is_empty() {
+            low.shrink_to(ROOM_MAX);
         }
         hands.shrink_to(ROOM_MAX);
         wrote_at = Some(Instant::now());
     }
+}
+
+/// Writes all outboxes of high priority, and after each block of them one of low priority; then further blocks of that while
+/// nothing of high priority waits.
+async fn write_pass(
+    slot: &Slot,
+    mut high: impl ExactSizeIterator<Item = Arc<Outbox>>,
+    low: &mut VecDeque<Arc<Outbox>>,
+    hands: &mut Unwritten,
+) {
+    let now = Instant::now();
+    let (mut since_yield, mut low_written) = (0, 0);
+    loop {
+        since_yield += write_block(&mut high, hands, now);
+        let of_low = write_block(std::iter::from_fn(|| low.pop_front()), hands, now);
+        since_yield += of_low;
+        low_written += of_low;
+        let has_high = high.len() > 0;
+        if !has_high && (low.is_empty() || low_written >= LOW_AT_ONCE || slot.has_high()) {
+            return;
+        }
+        if since_yield >= AT_ONCE {
+            since_yield = 0;
+            yield_now().await;
+        }
+    }
+}
+
+/// Writes at most [`BLOCK`] outboxes. Returns how many; one that was raised to high priority and written by that is none.
+fn write_block(
+    mut outboxes: impl Iterator<Item = Arc<Outbox>>,
+    hands: &mut Unwritten,
+    now: Instant,
+) -> usize {
+    let mut written = 0;
+    while written < BLOCK
+        && let Some(outbox) = outboxes.next()
+    {
+        written += usize::from(outbox.write(Turn::Listed, hands, now));
+    }
+    written
 }

@@ -43,7 +43,7 @@ use crate::websocket::Framed;
 use lease::BASE_BYTES;
 pub use places::{Mark, Place};
 use queue::{Call, Queue};
-pub(super) use queue::{Spread, Turn};
+pub(super) use queue::{Priority, Turn};
 
 /// How often whoever pushes looks whether somebody who writes has made room.
 const TURNS_MAX: usize = 64;
@@ -126,11 +126,11 @@ impl Outbox {
 
     /// The same. Returns the place of the frame among all that were ever queued here.
     pub fn push_traced(self: &Arc<Self>, frame: Framed) -> Option<Place> {
-        self.push_to(Spread::Few, frame)
+        self.push_with(Priority::High, frame)
     }
 
-    /// The same of a frame that goes to so many.
-    pub(super) fn push_to(self: &Arc<Self>, spread: Spread, frame: Framed) -> Option<Place> {
+    /// The same with a priority.
+    pub(super) fn push_with(self: &Arc<Self>, priority: Priority, frame: Framed) -> Option<Place> {
         let mut queue = self.relieved(frame.len());
         if queue.cut.is_some() || queue.turn == Turn::Over {
             return None;
@@ -140,7 +140,7 @@ impl Outbox {
         }
         queue.deliveries += 1;
         let place = Place::of(queue.pushed);
-        self.take(queue, frame, spread);
+        self.take(queue, frame, priority);
         Some(place)
     }
 
@@ -157,7 +157,7 @@ impl Outbox {
                 Err(refused) => return self.cut_slow(refused),
             }
         }
-        self.take(queue, frame, Spread::Few);
+        self.take(queue, frame, Priority::High);
     }
 
     /// Drops what waits of a consumer that does not keep up.
@@ -171,9 +171,9 @@ impl Outbox {
         self.tell_cut(queue);
     }
 
-    /// The queue, after whoever pushes has written himself what waits for a flusher, if that is much:
-    /// a burst must not cut a peer that takes everything. Where somebody writes already and there is
-    /// no room, he is waited for, as long as some system calls take that do not wait.
+    /// Locks the queue for a push. If the queue has no room and waits for a flusher, this call writes it first, because a burst
+    /// must not cut a client that reads everything. If another task is writing it, this call waits for that task, for a few
+    /// system calls that do not block.
     #[inline]
     fn relieved(&self, bytes: usize) -> MutexGuard<'_, Queue> {
         let mut queue = self.lock();
@@ -194,16 +194,16 @@ impl Outbox {
     }
 
     #[inline]
-    fn take(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>, frame: Framed, spread: Spread) {
+    fn take(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>, frame: Framed, priority: Priority) {
         queue.bytes += frame.len();
         queue.pushed += 1;
         queue.frames.push(frame);
-        let call = queue.list(spread);
+        let call = queue.list(priority);
         drop(queue);
         match call {
             Call::Nobody => {}
             Call::Driver => self.driver.wake(),
-            Call::Flusher(flusher) => flusher.list(Arc::clone(self), spread),
+            Call::Flusher(flusher) => flusher.list(Arc::clone(self), priority),
         }
     }
 
@@ -312,14 +312,15 @@ impl Outbox {
         Some(unwritten)
     }
 
-    /// Writes what waits, if it is still the turn of whoever calls. `hands` is empty before and after.
-    pub(super) fn write(&self, turn: Turn, hands: &mut Unwritten, now: Instant) {
+    /// Writes the frames that wait, unless another task writes them or has done so. Returns whether it wrote. `hands` is
+    /// empty before and after.
+    pub(super) fn write(&self, turn: Turn, hands: &mut Unwritten, now: Instant) -> bool {
         let mut queue = self.lock();
         if queue.turn != turn {
-            return;
+            return false;
         }
         let Some(mut line) = queue.line.take() else {
-            return;
+            return false;
         };
         queue.turn = Turn::Writing;
         queue.written = Some(now);
@@ -353,7 +354,7 @@ impl Outbox {
             if let Some(moved) = waiting {
                 moved.notify_waiters();
             }
-            return;
+            return true;
         }
     }
 

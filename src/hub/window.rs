@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::delivery::Subscriber;
-use super::outbox::{Outbox, OutboxLimits, Spread};
+use super::outbox::{Outbox, OutboxLimits, Priority};
 use crate::bus::queue::{Settler, Tag};
 use crate::model::{AckMode, CloseReason, MessageHeaders, SessionId};
 
@@ -154,17 +154,17 @@ impl Window {
         let _taken = self.accept(content);
     }
 
-    /// The same of a message that goes to so many.
-    pub(super) fn offer_to(&self, spread: Spread, content: Content) {
-        let _taken = self.admit(content, spread);
+    /// The same with the priority of the frame.
+    pub(super) fn offer_with(&self, priority: Priority, content: Content) {
+        let _taken = self.admit(content, priority);
     }
 
-    /// Takes a message as [`Self::offer`]; returns whether the window has taken it. It has not when it is closed.
+    /// The same as [`Self::offer`]. Returns whether the window took the message; a closed one does not.
     pub fn accept(&self, content: Content) -> bool {
-        self.admit(content, Spread::Few)
+        self.admit(content, Priority::High)
     }
 
-    fn admit(&self, mut content: Content, spread: Spread) -> bool {
+    fn admit(&self, mut content: Content, priority: Priority) -> bool {
         // Nobody else may say this of a message.
         content
             .headers
@@ -175,7 +175,7 @@ impl Window {
             return false;
         }
         if self.mode == AckMode::Auto || (state.backlog.is_empty() && self.has_place(&state)) {
-            self.hand(&mut state, entry, spread);
+            self.hand(&mut state, entry, priority);
         } else {
             self.kept.wait(&entry);
             state.backlog.push_back(entry);
@@ -259,13 +259,13 @@ impl Window {
                 return !std::mem::replace(&mut state.is_releasing, true);
             }
             self.kept.waits_no_more(&entry);
-            self.hand(state, entry, Spread::Few);
+            self.hand(state, entry, Priority::High);
         }
         false
     }
 
     /// Queues a message, which is unsettled from now on.
-    fn hand(&self, state: &mut State, mut entry: Entry, spread: Spread) {
+    fn hand(&self, state: &mut State, mut entry: Entry, priority: Priority) {
         let content = &mut entry.content;
         if content.redelivered {
             let from = if content.tag.is_some() {
@@ -277,13 +277,12 @@ impl Window {
         }
         if self.mode == AckMode::Auto {
             let frame = frame::write(&self.subscriber, None, content);
-            self.outbox.push_to(spread, frame);
+            self.outbox.push_with(priority, frame);
             return;
         }
         state.issued += 1;
         let ack = format!("{}.{}", self.number, state.issued);
         let frame = frame::write(&self.subscriber, Some(&ack), content);
-        self.outbox.push_to(spread, frame);
         if content.tag.is_some() {
             // The engine has it; what is kept here is only how it is called.
             content.headers = Vec::new();
@@ -295,6 +294,9 @@ impl Window {
             ids.insert(&entry.content.message_id, self.number, n);
         }
         state.unsettled.insert(n, entry);
+        // Last: another thread may write it at once, and the client may answer before this returns. A look-up of an id does not
+        // take the lock of this window.
+        self.outbox.push_with(priority, frame);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

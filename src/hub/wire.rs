@@ -98,7 +98,10 @@ impl Unwritten {
     }
 
     pub(crate) fn extend(&mut self, frames: impl IntoIterator<Item = Framed>) {
-        self.frames.extend(frames);
+        // `VecDeque::extend` asks the iterator for its length before each.
+        for frame in frames {
+            self.frames.push_back(frame);
+        }
     }
 
     /// Nothing is in hand any more; what room there is stays.

@@ -1,10 +1,16 @@
 //! The log: how lines are written and which are.
 //!
-//! Not here: what is logged. Lines go to stderr; stdout is for what the program was asked to show.
+//! Not here: what is logged, how much of it at most (`lines`). Lines go to stderr; stdout is for what the program was asked to
+//! show.
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt;
+mod lines;
 
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, fmt, registry};
+
+pub(super) use self::lines::report_missing;
+use self::lines::{LineLimit, Lines};
 use super::config::{AppEnv, Config, LogFormat};
 use crate::bus::rabbitmq::LOG_DIRECTIVE;
 
@@ -24,13 +30,21 @@ pub fn start(config: &Config) {
             filter = filter.add_directive(directive);
         }
     }
-    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let limited = registry().with(LineLimit::default()).with(filter);
+    // Otherwise a line that cannot be written would be reported by `eprintln!`, which panics then.
+    let lines = fmt::layer()
+        .with_writer(|| Lines)
+        .log_internal_errors(false);
     // A log was started already when a test runs two nodes in one process: that one stays.
     let _ = match settings.log_format {
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true);
+            limited.with(lines).try_init()
+        }
         LogFormat::Text => {
             let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            lines.with_target(false).with_ansi(colours).try_init()
+            let lines = lines.with_target(false).with_ansi(colours);
+            limited.with(lines).try_init()
         }
     };
 }

@@ -10,6 +10,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::run::wall_clock;
+use super::telemetry;
 use crate::broker::Broker;
 use crate::identity::Accounts;
 use crate::model::{UnixMillis, UserId};
@@ -70,6 +71,7 @@ async fn watch(accounts: &Accounts, broker: &Broker, metrics: &PrometheusHandle)
         tokio::select! {
             // The nodes tell each other of bans; this is for a notice that was lost.
             _ = minute.tick() => {
+                telemetry::report_missing();
                 let _tried_again = accounts.reload_bans().await;
                 accounts.gather().await;
             }

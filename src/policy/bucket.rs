@@ -164,10 +164,10 @@ pub fn take(level: Level, now_ms: u64, rate: Rate, n: u32) -> (Level, Verdict) {
     (level, Verdict::Allowed { remaining })
 }
 
-/// In how many milliseconds a token can be taken from this level, when none can now.
+/// In how many milliseconds so many tokens can be taken from this level, when they cannot now.
 #[must_use]
-pub fn refused_for_ms(level: Level, now_ms: u64, rate: Rate) -> Option<u64> {
-    match take(level, now_ms, rate, 1).1 {
+pub fn refused_for_ms(level: Level, now_ms: u64, rate: Rate, tokens: u32) -> Option<u64> {
+    match take(level, now_ms, rate, tokens).1 {
         Verdict::Allowed { .. } => None,
         Verdict::Refused { retry_after_ms } => Some(retry_after_ms),
     }

@@ -78,9 +78,9 @@ impl Quota for MemoryQuota {
         })
     }
 
-    fn refuses(&self, key: &str, rate: Rate) -> Option<u64> {
+    fn refuses(&self, key: &str, rate: Rate, tokens: u32) -> Option<u64> {
         let buckets = self.buckets();
         let level = buckets.get(key)?.level;
-        bucket::refused_for_ms(level, self.now_ms(), rate)
+        bucket::refused_for_ms(level, self.now_ms(), rate, tokens.min(rate.capacity))
     }
 }

@@ -30,12 +30,12 @@ pub trait Quota: Send + Sync + std::fmt::Debug {
         self.take_several(key, rate, 1)
     }
 
-    /// Takes so many tokens at once, or none of them. More than the bucket can hold count as that.
+    /// Takes all of these tokens or none. More than the capacity of the bucket count as its capacity.
     async fn take_several(&self, key: &str, rate: Rate, tokens: u32) -> Verdict;
 
-    /// In how many milliseconds a token can be taken, when this node knows that none can now. Takes nothing, makes no
-    /// bucket and asks nobody.
-    fn refuses(&self, key: &str, rate: Rate) -> Option<u64>;
+    /// In how many milliseconds these tokens can be taken, when this node knows that they cannot now. Takes nothing, makes
+    /// no bucket and asks nobody.
+    fn refuses(&self, key: &str, rate: Rate, tokens: u32) -> Option<u64>;
 }
 
 /// The shared engine cannot be used at all: its setting is wrong or nobody answers. Refuse to start.

@@ -92,7 +92,7 @@ impl NetworkBuckets {
     /// Takes so many tokens from each level. `rate` is that of one IPv4 address.
     pub async fn take(&self, quota: &dyn Quota, rate: Rate, tokens: u32) -> Verdict {
         for (key, quarters) in self.0.iter().skip(1).rev() {
-            if let Some(retry_after_ms) = quota.refuses(key, rate.in_quarters(*quarters)) {
+            if let Some(retry_after_ms) = quota.refuses(key, rate.in_quarters(*quarters), tokens) {
                 return Verdict::Refused { retry_after_ms };
             }
         }

@@ -266,16 +266,15 @@ impl Quota for RedisQuota {
         })
     }
 
-    fn refuses(&self, key: &str, rate: Rate) -> Option<u64> {
+    fn refuses(&self, key: &str, rate: Rate, tokens: u32) -> Option<u64> {
         let now_ms = self.now_ms();
+        let tokens = tokens.min(rate.capacity);
         let subjects = self.subjects();
         let subject = subjects.get(key)?;
         if self.is_away(now_ms) {
-            return bucket::refused_for_ms(subject.own, now_ms, rate);
+            return bucket::refused_for_ms(subject.own, now_ms, rate, tokens);
         }
-        let retry_after_ms = subject.refused_until_ms.saturating_sub(now_ms);
-        (subject.leased == 0 && subject.refused <= 1 && retry_after_ms > 0)
-            .then_some(retry_after_ms)
+        subject.refused_for_ms(now_ms, tokens)
     }
 }
 
@@ -307,15 +306,25 @@ impl Subject {
 
     /// Decides without Redis, if a lease or a remembered refusal allows it.
     fn spend(&mut self, now_ms: u64, rate: Rate, tokens: u32) -> Option<Verdict> {
-        if self.leased >= tokens && now_ms < self.spend_until_ms {
+        if self.is_leased(now_ms, tokens) {
             self.leased -= tokens;
             (self.own, _) = bucket::take(self.own, now_ms, rate, tokens);
             let remaining = self.left.saturating_add(self.leased);
             return Some(Verdict::Allowed { remaining });
         }
+        let retry_after_ms = self.refused_for_ms(now_ms, tokens)?;
+        Some(Verdict::Refused { retry_after_ms })
+    }
+
+    fn is_leased(&self, now_ms: u64, tokens: u32) -> bool {
+        self.leased >= tokens && now_ms < self.spend_until_ms
+    }
+
+    /// In how many milliseconds these tokens can be taken, when Redis has said that they cannot now.
+    fn refused_for_ms(&self, now_ms: u64, tokens: u32) -> Option<u64> {
         let retry_after_ms = self.refused_until_ms.saturating_sub(now_ms);
         let is_refused = retry_after_ms > 0 && tokens >= self.refused;
-        is_refused.then_some(Verdict::Refused { retry_after_ms })
+        (is_refused && !self.is_leased(now_ms, tokens)).then_some(retry_after_ms)
     }
 
     /// Decides by this node's own level.

@@ -224,6 +224,12 @@ impl Session {
         (agreed.out, agreed.incoming)
     }
 
+    /// How long a frame may stay incomplete.
+    #[must_use]
+    pub fn partial_frame_timeout(&self) -> Duration {
+        self.config.partial_frame_timeout
+    }
+
     fn receive(&mut self, now: Instant, octets: &[u8]) {
         if !octets.is_empty() {
             self.heart_beat.heard(now);

@@ -70,6 +70,7 @@ async fn keeps_the_contract(both: Both) {
     people::accounts_come_in_their_order(&both).await;
     people::an_erased_account_is_forgotten_and_its_ban_stays(&both).await;
     sign_ins::a_sign_in_stands_until_it_ends(&both).await;
+    sign_ins::of_too_many_sign_ins_the_least_recently_used_ends(&both).await;
     sign_ins::a_refresh_token_is_exchanged_once(&both).await;
     sign_ins::a_refresh_token_that_comes_twice_at_once_has_one_successor(&both).await;
     sign_ins::a_stolen_refresh_token_ends_the_sign_in(&both).await;

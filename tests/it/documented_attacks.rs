@@ -164,6 +164,7 @@ fn acceptance(attack: &str, changes: &[(&str, Value)]) -> Value {
             let mut row = harmless();
             row["attack"] = each.name.into();
             row["origin"] = origin.into();
+            row["commit"] = "aaaaaaa".into();
             if each.name == attack && origin == "one" {
                 for (path, value) in changes {
                     *row.pointer_mut(path).unwrap() = value.clone();
@@ -206,6 +207,27 @@ fn figures_are_accepted_only_when_every_attack_was_measured() {
         bounds::objections(&figures, "after", &[]),
         ["pings from many: not measured"]
     );
+}
+
+#[test]
+fn figures_of_several_builds_are_not_accepted() {
+    let mut figures = acceptance("", &[]);
+    let none: [String; 0] = [];
+    assert_eq!(bounds::objections(&figures, "after", &[]), none);
+    figures["after"]["rows"][3]["commit"] = "bbbbbbb".into();
+    assert_eq!(
+        bounds::objections(&figures, "after", &[]),
+        ["the rows are of several commits: \"aaaaaaa\", \"bbbbbbb\""]
+    );
+    for unknown in [json!(null), json!("aaaaaaa+")] {
+        for row in figures["after"]["rows"].as_array_mut().unwrap() {
+            row["commit"] = unknown.clone();
+        }
+        assert_eq!(
+            bounds::objections(&figures, "after", &[]),
+            ["a row is of no commit"]
+        );
+    }
 }
 
 #[test]
@@ -306,7 +328,7 @@ fn known_miss_names_a_row() {
 fn node_that_ends_misses_its_bounds() {
     let row = json!({
         "attack": "logins", "origin": "one", "seconds": 60, "settle_seconds": 60,
-        "failed": "the node has ended",
+        "failed": "the node has ended", "commit": "aaaaaaa",
     });
     assert_eq!(
         misses(&row),

@@ -53,6 +53,7 @@ mod herd;
 mod hostile_clients;
 mod instruction_gate;
 mod limits_cluster;
+mod log_lost;
 mod login_flood;
 mod mail;
 mod memory_evictions;

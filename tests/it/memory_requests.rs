@@ -26,14 +26,12 @@ const MEMORY_LIMIT: f64 = (64 << 20) as f64;
 /// One address may hold half of what visitors may.
 const SHARE: f64 = MEMORY_LIMIT * 7.0 / 8.0 / 2.0;
 
-/// How many bytes become resident for a byte of the share: an allocator rounds up and keeps pages. 1.22 were measured, and
-/// 1.37 while many refused bodies are read and dropped in the same moment. What an idle node has, 42 MiB in this profile, is
-/// not in the account, and a limit of 64 MiB is not much more: so the process as a whole, with 81 MiB, is not below its
-/// limit here.
-const RESIDENT_PART: f64 = 1.4;
+/// How many bytes become resident for a byte of the share: an allocator rounds up. 1.09 were measured; with transparent huge
+/// pages, which the node switches off, it was up to 1.35.
+const RESIDENT_PART: f64 = 1.15;
 
-/// What the newcomers and the readers of metrics may hold whose sockets are still being closed.
-const OBSERVERS: f64 = ((4 * 34) << 10) as f64;
+/// What the socket holds over which the account is read.
+const OBSERVER: f64 = (34 << 10) as f64;
 
 async fn start(more: &[(&str, &str)]) -> Node {
     let mut environment = HIGH_LIMITS.to_vec();
@@ -51,15 +49,15 @@ async fn used(node: &Node) -> f64 {
     metric(node, "budget_used{pool=\"memory\"}").await
 }
 
-/// Waits until the account is what it was.
-async fn returns_to(node: &Node, before: f64) {
+/// Waits until the account has at most so many bytes.
+async fn settles_below(node: &Node, most: f64) {
     let began = Instant::now();
     loop {
         let now = used(node).await;
-        if now <= before {
+        if now <= most {
             return;
         }
-        assert!(began.elapsed() < PATIENCE, "{now} bytes, {before} before");
+        assert!(began.elapsed() < PATIENCE, "{now} bytes, not {most}");
         sleep(Duration::from_millis(50)).await;
     }
 }
@@ -119,6 +117,13 @@ async fn session(node: &Node, name: &str) -> (String, TcpStream) {
 }
 
 #[tokio::test]
+async fn a_node_has_no_huge_pages() {
+    let node = start(&[]).await;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
+    assert!(status.contains("\nTHP_enabled:\t0\n"), "{status}");
+}
+
+#[tokio::test]
 async fn withheld_sockjs_bodies_have_the_share_of_one_address() {
     const LENGTH: usize = 300_000;
     let node = start(&[("OUTBOX_STALL", "60s")]).await;
@@ -153,13 +158,13 @@ async fn withheld_sockjs_bodies_have_the_share_of_one_address() {
         sockets.push(last);
     }
     assert!(refused.contains("retry-after: "), "{refused}");
-    let held = used(&node).await - before;
-    assert!(held <= SHARE + OBSERVERS, "{held} bytes");
+    // The sockets of newcomers and earlier readers are still being closed.
+    settles_below(&node, before + SHARE + OBSERVER).await;
     let grown = metric(&node, "process_resident_memory_bytes ").await - resident_before;
     assert!(grown <= SHARE * RESIDENT_PART, "{grown} bytes resident");
     drop((sockets, stream));
     newcomer_talks(&node, NEWCOMER).await;
-    returns_to(&node, before).await;
+    settles_below(&node, before).await;
 }
 
 /// How many requests of 120 kB a session that does not read may have answered with 204: 512 KiB of its outbox, 64 KiB in
@@ -213,7 +218,7 @@ async fn a_stalled_sockjs_session_keeps_one_request_waiting() {
     assert!(held < (62 * (40 << 10) + (2 << 20)) as f64, "{held} bytes");
     newcomer_talks(&node, NEWCOMER).await;
     drop((sockets, stream));
-    returns_to(&node, before).await;
+    settles_below(&node, before).await;
 }
 
 /// A visitor with so many long messages, and the header that opens their copy.
@@ -307,7 +312,7 @@ async fn exports_are_streamed_one_at_a_time_and_end_with_their_reader() {
     assert_eq!(found, MESSAGES);
     assert!(!cursor.is_empty(), "a page ends before 4 MiB and some");
     drop(sockets);
-    returns_to(&node, before).await;
+    settles_below(&node, before).await;
 }
 
 #[tokio::test]
@@ -330,7 +335,7 @@ async fn readers_of_files_that_do_not_read_are_charged_and_closed() {
     assert!(used(&node).await - before < SHARE);
     newcomer_talks(&node, NEWCOMER).await;
     // They are not dropped here: the node closes them.
-    returns_to(&node, before).await;
+    settles_below(&node, before).await;
     assert!(metric(&node, "http_readers_closed_total ").await >= 60.0);
     drop(sockets);
 }
@@ -353,5 +358,5 @@ async fn sockets_of_one_address_end_at_its_share() {
     assert!(held > SHARE * 0.9 && held <= SHARE, "{held} bytes");
     newcomer_talks(&node, NEWCOMER).await;
     drop((sockets, last));
-    returns_to(&node, before).await;
+    settles_below(&node, before).await;
 }

@@ -1,14 +1,17 @@
 //! What a network may store in a time.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::rig::{Rig, Shape};
 use crate::app::AppSettings;
 use crate::model::Code;
 use crate::policy::bucket::Rate;
+use crate::session::Step;
 
-#[tokio::test(start_paused = true)]
-async fn a_stored_message_counts_to_its_network_once_for_each_kib() {
+/// An app where a network may send 20 messages at once, and one a second.
+async fn rig() -> Rig {
     let settings = AppSettings {
         rate_network: Rate {
             capacity: 20,
@@ -16,11 +19,16 @@ async fn a_stored_message_counts_to_its_network_once_for_each_kib() {
         },
         ..AppSettings::default()
     };
-    let rig = Rig::new(Shape {
+    let shape = Shape {
         settings,
         ..Shape::default()
-    })
-    .await;
+    };
+    Rig::new(shape).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_message_counts_to_its_network_once_for_each_kib() {
+    let rig = rig().await;
     let client = rig.neighbour("192.0.2.1").await;
     let says = async |destination: &str, bytes: usize| {
         let body = json!({
@@ -49,4 +57,32 @@ async fn a_stored_message_counts_to_its_network_once_for_each_kib() {
         .send("/app/chat.send", &body.to_string())
         .await
         .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_that_stores_more_than_its_network_may_at_once_needs_a_full_bucket() {
+    let rig = rig().await;
+    let client = rig.neighbour("192.0.2.1").await;
+    let body = json!({
+        "to": client.live.hub.user.as_str(),
+        "message": "\u{1d54f}".repeat(3_000),
+    });
+    let steps = || {
+        let step = |_| Step::Send(client.sending("/app/chat.send", &[], &body.to_string()));
+        (0..3).map(step).collect()
+    };
+    client.commit(steps()).await.unwrap();
+    let problem = client.commit(steps()).await.unwrap_err();
+    assert_eq!(problem.code, Code::RateLimited);
+    // A bucket that is refused keeps what it has.
+    let wait_ms = problem.retry_after_ms.unwrap();
+    assert!((19_000..=20_000).contains(&wait_ms), "{wait_ms}");
+    tokio::time::advance(Duration::from_millis(wait_ms)).await;
+    // The node of this rig is cut off from the others after that time; the quota is asked before.
+    let refused = client
+        .commit(steps())
+        .await
+        .err()
+        .map(|problem| problem.code);
+    assert_ne!(refused, Some(Code::RateLimited));
 }

@@ -42,7 +42,7 @@ impl Connection {
                     .handle_input(std_now(), Input::Received(&octets));
             }
             Received::Unfinished => {
-                let rest = self.edge.settings.session.partial_frame_timeout;
+                let rest = self.session.partial_frame_timeout();
                 self.clock.unfinished_at = Some(self.clock.heard_at + rest);
             }
             // The caller looks at what is buffered after anything that was received.

@@ -93,7 +93,7 @@ impl Connection {
         if !was_read {
             let outputs = self.session.pause();
             self.session.resume(std_now(), outputs);
-            let rest = self.edge.settings.session.partial_frame_timeout;
+            let rest = self.session.partial_frame_timeout();
             if let Some(at) = &mut self.clock.unfinished_at {
                 *at = Instant::now() + rest;
             }

@@ -116,6 +116,10 @@ pub(super) async fn of_class(
     let few = per_minute(edge.settings.http_auth_per_min);
     let many = per_minute(edge.settings.http_per_min);
     let known = caller.known().map(|principal| &principal.user_id);
+    if (class, known) == (Class::Token, None) {
+        // Each exchange of a refresh token brings another token, so that its own bucket is always full.
+        of_strangers(edge, caller).await?;
+    }
     let (name, key, rate) = match (class, known) {
         (Class::Open | Class::Free, _) => {
             let rate = of_many(edge.settings.http_per_net.div_ceil(OPEN_PART));

@@ -112,8 +112,37 @@ async fn what_is_dropped_is_forgotten() {
     }
     advance(Duration::from_secs(6)).await;
     tokio::task::yield_now().await;
-    let filed: usize = wheel.0.lock().ticks.iter().map(Vec::len).sum();
+    let filed: usize = wheel
+        .0
+        .lock()
+        .ticks
+        .iter()
+        .map(|tick| tick.filed.len())
+        .sum();
     assert_eq!(filed, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_moved_alarms_leave_behind_wakes_nobody() {
+    let (wheel, _) = wheel();
+    let begun = Instant::now();
+    let millis = |n: u64| begun + Duration::from_millis(n);
+    let alarms: Vec<_> = (0..100)
+        .map(|n| wheel.alarm(millis(10_000 + n * 50)))
+        .collect();
+    for alarm in &alarms {
+        alarm.set(millis(5_000));
+        alarm.set(millis(40_000));
+    }
+    // The first wakes the task, which files all of them under the second.
+    for (woken_ms, next_ms) in [(0, 5_000), (5_000, 40_000)] {
+        sleep_until(millis(woken_ms + 60)).await;
+        let ring = wheel.0.lock();
+        assert_eq!(ring.next, wheel.0.tick_of(millis(next_ms)));
+    }
+    for alarm in alarms {
+        assert!(lateness(&mut { alarm }, millis(40_000)).await <= LATE_MAX);
+    }
 }
 
 #[tokio::test(start_paused = true)]

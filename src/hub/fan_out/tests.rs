@@ -1,6 +1,7 @@
 //! Fan-outs in pieces, while subscriptions come and go.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rand::rngs::StdRng;
@@ -139,6 +140,41 @@ fn subscriptions_that_come_and_go_between_pieces_change_nothing_for_the_others()
             assert!(got <= 2, "seed {seed}: {got} messages for {session:?}");
             assert_eq!(crowd.got(session), 0, "seed {seed}: after its removal");
         }
+    }
+}
+
+#[test]
+fn a_message_whose_list_goes_meanwhile_reaches_the_other_lists() {
+    for gone in &LISTS[..3] {
+        let (topics, mut crowd, message) = (Topics::default(), Crowd::default(), message());
+        for list in LISTS {
+            (0..2).for_each(|_| crowd.add(&topics, list));
+        }
+        let of_gone: Vec<_> = (crowd.now.iter())
+            .filter_map(|(session, list)| (list == gone).then_some(*session))
+            .collect();
+        let mut fan_out = topics.fan_out(&message, "m1".to_owned());
+        while crowd.got(of_gone[0]) == 0 {
+            assert!(!fan_out.go_on(1), "{gone}");
+        }
+        for session in &of_gone {
+            topics.remove_session(*session);
+        }
+        while !fan_out.go_on(1) {}
+        // Four in the two other lists.
+        assert_eq!(fan_out.reached(), 5, "{gone}");
+        assert_eq!(crowd.got(of_gone[1]), 0, "{gone}");
+    }
+}
+
+#[test]
+fn a_message_to_more_than_32_has_low_priority() {
+    for (count, expected) in [(HIGH_PRIORITY_MAX, Priority::High), (33, Priority::Low)] {
+        let (topics, mut crowd, message) = (Topics::default(), Crowd::default(), message());
+        (0..count).for_each(|_| crowd.add(&topics, LISTS[0]));
+        topics.fan_out(&message, "m1".to_owned()).finish();
+        let listed: Vec<_> = crowd.outboxes.values().map(|it| it.listed()).collect();
+        assert_eq!(listed, vec![expected; count]);
     }
 }
 

@@ -29,8 +29,8 @@ pub(super) struct Queue {
     /// How many of the frames others have pushed since somebody wrote.
     pub(super) deliveries: u32,
     pub(super) turn: Turn,
-    /// Among which outboxes it is listed.
-    pub(super) listed: Spread,
+    /// The highest priority for which it is listed; meaningful in [`Turn::Listed`].
+    pub(super) listed: Priority,
     /// The way past the driver; taken out by whoever writes.
     pub(super) line: Option<Box<Line>>,
     /// When something was written last that did not pass the driver.
@@ -52,13 +52,13 @@ pub(super) struct Rare {
     pub(super) lent: usize,
 }
 
-/// How many outboxes a frame is pushed into, it and its like.
+/// How soon a flusher writes a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::hub) enum Spread {
-    /// It is written as soon as it can be.
-    Few,
-    /// A crowd's: its outboxes are written in turn with what goes to few.
-    Many,
+pub(in crate::hub) enum Priority {
+    /// Before every frame of low priority.
+    High,
+    /// Of a fan-out to many subscriptions: after frames of high priority, with at least half of the writes.
+    Low,
 }
 
 /// Whose turn it is.
@@ -96,7 +96,7 @@ impl Queue {
             pushed: 0,
             deliveries: 0,
             turn: Turn::Idle,
-            listed: Spread::Few,
+            listed: Priority::High,
             line: None,
             written: None,
             cut: None,
@@ -161,16 +161,17 @@ impl Queue {
         Some(Arc::clone(&watch.moved))
     }
 
-    /// There is something to write. Returns what the pusher has to do. An outbox that is listed with many is listed once
-    /// more for a frame that goes to few; whichever turn comes first writes all.
+    /// Schedules a write. Returns what the pusher has to do. An outbox that is listed with low priority is listed again for a
+    /// frame of high priority; the first of the two writes sends every frame in the order of the pushes.
     #[inline]
-    pub(super) fn list(&mut self, spread: Spread) -> Call {
-        let is_sooner = self.turn == Turn::Listed && self.listed == Spread::Many;
-        if self.turn != Turn::Idle && !(is_sooner && spread == Spread::Few) {
+    pub(super) fn list(&mut self, priority: Priority) -> Call {
+        let is_raised = self.listed == Priority::Low && priority == Priority::High;
+        let may_list = self.turn == Turn::Idle || (self.turn == Turn::Listed && is_raised);
+        if !may_list {
             return Call::Nobody;
         }
         self.turn = Turn::Listed;
-        self.listed = spread;
+        self.listed = priority;
         match &self.line {
             Some(line) => Call::Flusher(line.flusher.clone()),
             None => Call::Driver,

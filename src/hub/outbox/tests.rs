@@ -180,25 +180,65 @@ async fn what_is_pushed_is_written_without_the_driver() {
     assert_eq!(tap.taken(), "d");
 }
 
-#[tokio::test]
-async fn what_goes_to_few_is_written_before_the_rest_of_a_crowd() {
-    // All of them write to one wire, which shows the order.
-    let tap = Tap::open(10_000);
-    let tracker = TaskTracker::new();
-    let flusher = Flusher::new(tracker.clone(), Counter::noop());
-    let lines = || {
+impl Outbox {
+    /// The priority with which it is listed.
+    pub(in crate::hub) fn listed(&self) -> Priority {
+        self.lock().listed
+    }
+}
+
+/// So many outboxes of one flusher that all write to one wire, which shows the order.
+fn crowd(tap: &Arc<Tap>, flusher: &Flusher, count: usize) -> Vec<Arc<Outbox>> {
+    let outbox = |_| {
         let limits = OutboxLimits {
             frames_max: 8,
             bytes_max: 100,
         };
         let outbox = Arc::new(Outbox::new(limits));
-        outbox.attach(Arc::clone(&tap) as Arc<dyn Wire>, &flusher);
+        outbox.attach(Arc::clone(tap) as Arc<dyn Wire>, flusher);
         outbox
     };
-    let crowd: Vec<_> = (0..500).map(|_| lines()).collect();
-    let person = lines();
+    (0..count).map(outbox).collect()
+}
+
+#[tokio::test]
+async fn a_fan_out_gets_at_least_half_of_the_writes() {
+    let tap = Tap::open(10_000);
+    let flusher = Flusher::new(TaskTracker::new(), Counter::noop());
+    let (fan_out, others) = (crowd(&tap, &flusher, 500), crowd(&tap, &flusher, 400));
+    for outbox in &fan_out {
+        outbox.push_with(Priority::Low, framed("m"));
+    }
+    let (first, later) = others.split_at(200);
+    for outbox in first {
+        outbox.push(framed("p"));
+    }
+    let mut written = String::new();
+    while written.is_empty() {
+        tokio::task::yield_now().await;
+        written = tap.taken();
+    }
+    for outbox in later {
+        outbox.push(framed("q"));
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    written.push_str(&tap.taken());
+    assert_eq!(written.len(), 900, "{written}");
+    let (before, _) = written.split_at(written.find('q').unwrap());
+    let count = |letter| before.matches(letter).count();
+    assert!(count('m') >= count('p'), "{written}");
+    assert!(count('m') < 300, "{written}");
+}
+
+#[tokio::test]
+async fn a_frame_of_high_priority_overtakes_the_rest_of_a_fan_out() {
+    let tap = Tap::open(10_000);
+    let flusher = Flusher::new(TaskTracker::new(), Counter::noop());
+    let (crowd, person) = (crowd(&tap, &flusher, 500), crowd(&tap, &flusher, 1));
     for outbox in &crowd {
-        outbox.push_to(Spread::Many, framed("m"));
+        outbox.push_with(Priority::Low, framed("m"));
     }
     let mut written = String::new();
     while written.is_empty() {
@@ -206,7 +246,7 @@ async fn what_goes_to_few_is_written_before_the_rest_of_a_crowd() {
         written = tap.taken();
     }
     let last = crowd.last().unwrap();
-    person.push(framed("p"));
+    person[0].push(framed("p"));
     last.push(framed("q"));
     for _ in 0..100 {
         tokio::task::yield_now().await;
@@ -214,7 +254,7 @@ async fn what_goes_to_few_is_written_before_the_rest_of_a_crowd() {
     written.push_str(&tap.taken());
     assert_eq!(written.len(), 502, "{written}");
     let at = |letter| written.find(letter).unwrap();
-    assert!(at('p') < 200, "{written}");
+    assert!(at('p') < 100, "{written}");
     assert!(
         written.contains("pmq"),
         "in the order of its pushes: {written}"

@@ -225,6 +225,37 @@ fn an_answer_that_comes_again_has_no_effect_and_one_to_nothing_is_an_error() {
     }
 }
 
+/// The client's answer runs on another thread than the one that hands the message out.
+#[test]
+fn a_message_is_known_before_the_client_can_answer_it() {
+    const MESSAGES: usize = 5_000;
+    for version in [Version::V1_0, Version::V1_1, Version::V1_2] {
+        let session = session();
+        let window = session.open_window(opening(AckMode::ClientIndividual, version, 1));
+        let answering = std::thread::spawn({
+            let session = Arc::clone(&session);
+            move || {
+                let mut answered = 0;
+                while answered < MESSAGES {
+                    for _frame in shown(&session) {
+                        answered += 1;
+                        let named = named(version, answered as u64, answered);
+                        let settled = session.settle(&named, Verdict::Ack);
+                        assert!(settled.is_ok(), "{version:?}: message {answered}");
+                    }
+                }
+            }
+        });
+        for number in 1..=MESSAGES {
+            while window.unsettled() > 0 && !answering.is_finished() {
+                std::hint::spin_loop();
+            }
+            offer(&window, number..=number);
+        }
+        answering.join().unwrap();
+    }
+}
+
 #[test]
 fn a_message_id_is_looked_for_in_the_subscription_that_was_named() {
     let session = session();

@@ -8,7 +8,13 @@ use super::tokens::{Opaque, Use};
 use super::{Accounts, GRACE, Holder, Pair, RefreshRefused, no_random, random, store_away};
 use crate::identity::handshake::Handshake;
 use crate::model::{Code, Kind, Principal, Problem, SignInId, UserId};
+use crate::policy::bucket::{Rate, Verdict};
 use crate::store::accounts::{Exchange, Exchanged, SignIn};
+
+/// How often a sign-in may be refreshed at once, and in the time that an access token lives. Windows of one browser share
+/// what they get.
+const REFRESHES_AT_ONCE: u32 = 30;
+const REFRESHES_OF_A_LIFE: u32 = 4;
 
 impl Accounts {
     /// Exchanges a refresh token for its successor and another access token.
@@ -20,6 +26,7 @@ impl Accounts {
         let token = Opaque::parse(Use::Refresh, token).ok_or_else(no_refresh)?;
         let successor = token.successor(self.jwt.refresh_key());
         let now = self.now();
+        self.may_refresh(&token).await?;
         let exchange = Exchange {
             token: token.hash(),
             successor: successor.hash(),
@@ -57,6 +64,27 @@ impl Accounts {
         };
         self.admit(&self.principal(from, &holder, Some(sign_in), None))?;
         Ok(self.pair(&holder, sign_in, &successor, now)?)
+    }
+
+    /// Takes one of what a sign-in may refresh. Each exchange leaves a row for as long as a refresh token lives, so that a
+    /// token that is used twice is found.
+    async fn may_refresh(&self, token: &Opaque) -> Result<(), Problem> {
+        let sign_in = self.store.sign_in_of(token.hash()).await;
+        let sign_in = sign_in.map_err(store_away)?.ok_or_else(no_refresh)?;
+        let life = u32::try_from(self.jwt.access_ttl().as_secs()).unwrap_or(u32::MAX);
+        let rate = Rate {
+            capacity: REFRESHES_AT_ONCE,
+            per_10_min: REFRESHES_OF_A_LIFE * 600_u32.div_ceil(life.max(1)),
+        };
+        let key = format!("refresh:{sign_in}");
+        match self.visitors.quota().take(&key, rate).await {
+            Verdict::Allowed { .. } => Ok(()),
+            Verdict::Refused { retry_after_ms } => Err(Problem::new(
+                Code::RateLimited,
+                "This sign-in was refreshed too often; use the access token that you have until it expires.",
+            )
+            .retry_after_ms(retry_after_ms)),
+        }
     }
 
     /// Signs out: this sign-in, or every one. A visitor's secrets end.
@@ -98,10 +126,19 @@ impl Accounts {
 
     /// Removes what has expired: sign-ins, one-use tokens, bans, kept answers.
     pub async fn purge(&self) {
-        match self.store.purge_accounts(self.now()).await {
-            Ok(0) => {}
-            Ok(rows) => tracing::info!(rows, "what had expired of accounts was removed"),
-            Err(error) => tracing::warn!(%error, "what has expired of accounts is removed later"),
+        let mut removed = 0;
+        loop {
+            match self.store.purge_accounts(self.now()).await {
+                Ok(0) => break,
+                Ok(rows) => removed += rows,
+                Err(error) => {
+                    tracing::warn!(%error, "what has expired of accounts is removed later");
+                    break;
+                }
+            }
+        }
+        if removed > 0 {
+            tracing::info!(rows = removed, "what had expired of accounts was removed");
         }
     }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// The nice value of the threads. A thread of the default value that wakes up goes first at once; when
-/// all cores are busy, these threads get about a tenth of a core's time rather than none.
+/// The nice value of the threads. A thread of the default value that wakes up goes first: at once, or where the kernel
+/// preempts lazily at its next tick. When all cores are busy, these threads get about a tenth of a core's time rather
+/// than none.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 

@@ -282,7 +282,7 @@ settings! {
         rate_burst "RATE_BURST" []: u32 = "100", Rule::Between("0", "1000000"),
             "Messages of one person at once; 0 is off.", "`rate_limited`";
         rate_net_per_min "RATE_NET_PER_MIN" []: u32 = "60000", Rule::Between("0", "10000000"),
-            "Messages from one network in a minute, on average; a stored one counts once for each KiB that it begins. 0 is off.", "`rate_limited`";
+            "Messages from one network in a minute, on average; a stored one counts once per started KiB. 0 is off.", "`rate_limited`";
         rate_net_burst "RATE_NET_BURST" []: u32 = "5000", Rule::Between("0", "10000000"),
             "Messages from one network at once; 0 is off.", "`rate_limited`";
         http_per_min "HTTP_PER_MIN" []: u32 = "120", Rule::Between("0", "1000000"),

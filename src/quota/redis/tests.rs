@@ -41,8 +41,8 @@ fn unspent_tokens_are_not_spent_after_their_time() {
     assert_eq!(subject.leased, 8);
 }
 
-#[test]
-fn a_refusal_is_remembered_until_the_next_token_is_due() {
+/// A bucket of 100 tokens that had `left` of them, too few, when Redis was asked for `tokens`.
+fn refused(tokens: u32, left: u32, wait_ms: u64) -> (Subject, Rate) {
     let rate = Rate {
         capacity: 100,
         per_10_min: 600,
@@ -50,29 +50,28 @@ fn a_refusal_is_remembered_until_the_next_token_is_due() {
     let mut subject = Subject::new(0, rate);
     let grant = Grant {
         taken: 0,
-        left: 0,
-        wait_ms: 400,
+        left,
+        wait_ms,
     };
-    let refused = |retry_after_ms| Verdict::Refused { retry_after_ms };
-    assert_eq!(subject.settle(0, rate, &grant, 1, 3_000), refused(400));
-    assert_eq!(subject.spend(399, rate, 1), Some(refused(1)));
+    let verdict = subject.settle(0, rate, &grant, tokens, 3_000);
+    assert_eq!(verdict, refusal(wait_ms));
+    (subject, rate)
+}
+
+fn refusal(retry_after_ms: u64) -> Verdict {
+    Verdict::Refused { retry_after_ms }
+}
+
+#[test]
+fn a_refusal_is_remembered_until_the_next_token_is_due() {
+    let (mut subject, rate) = refused(1, 0, 400);
+    assert_eq!(subject.spend(399, rate, 1), Some(refusal(1)));
     assert_eq!(subject.spend(400, rate, 1), None);
 }
 
 #[test]
-fn a_refusal_of_many_refuses_no_fewer() {
-    let rate = Rate {
-        capacity: 100,
-        per_10_min: 600,
-    };
-    let mut subject = Subject::new(0, rate);
-    let grant = Grant {
-        taken: 0,
-        left: 7,
-        wait_ms: 9_000,
-    };
-    let refused = |retry_after_ms| Verdict::Refused { retry_after_ms };
-    assert_eq!(subject.settle(0, rate, &grant, 16, 3_000), refused(9_000));
-    assert_eq!(subject.spend(1, rate, 60), Some(refused(8_999)));
+fn a_refusal_of_many_tokens_refuses_no_fewer() {
+    let (mut subject, rate) = refused(16, 7, 9_000);
+    assert_eq!(subject.spend(1, rate, 60), Some(refusal(8_999)));
     assert_eq!(subject.spend(1, rate, 15), None);
 }

@@ -5,7 +5,7 @@
 
 use super::people::locked_visitor;
 use super::sql::{Sql, params};
-use super::{NewSignIn, Once, Purpose, SignIn};
+use super::{NewSignIn, Once, PURGE_ROWS, Purpose, SIGN_INS_MAX, SignIn};
 use crate::model::{SignInId, UnixMillis, UserId};
 use crate::store::{StoreError, TokenHash};
 
@@ -22,8 +22,10 @@ const USE_ONCE: &str = "DELETE FROM once_tokens WHERE token = $1 AND purpose = $
 const PUT_SECRET: &str =
     "INSERT INTO visitor_tokens (token, user_id, expires_at) VALUES ($1, $2, $3)";
 
-/// Rows of one kind that one call removes.
-const PURGE_ROWS: i64 = 1_000;
+/// At most one, because this runs with each new sign-in; more where there were more before this limit.
+const DROP_BEYOND: &str = "DELETE FROM sign_ins WHERE id IN ( \
+    SELECT id FROM sign_ins WHERE user_id = $1 ORDER BY last_seen DESC, id DESC LIMIT 10 OFFSET $2)";
+
 /// A sign-in without a refresh token that counts stays for so long after its last use: an access
 /// token that it gave may still be on its way.
 const IDLE_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
@@ -70,6 +72,8 @@ pub(super) async fn put_sign_in<S: Sql>(sql: &mut S, new: &NewSignIn) -> Result<
     sql.execute(PUT_SIGN_IN, params).await?;
     let params = params![&new.refresh, new.id, new.refresh_expires_at];
     sql.execute(PUT_REFRESH, params).await?;
+    let params = params![&new.user_id, i64::from(SIGN_INS_MAX)];
+    sql.execute(DROP_BEYOND, params).await?;
     Ok(())
 }
 
@@ -144,10 +148,12 @@ pub(super) async fn purge_accounts<S: Sql>(
 ) -> Result<u64, StoreError> {
     let mut rows = 0;
     for statement in DROP_EXPIRED {
-        rows += sql.execute(statement, params![*now, PURGE_ROWS]).await?;
+        rows += sql
+            .execute(statement, params![*now, i64::from(PURGE_ROWS)])
+            .await?;
     }
     let idle_before = UnixMillis(now.0.saturating_sub(IDLE_MS));
-    let params = params![idle_before, *now, PURGE_ROWS];
+    let params = params![idle_before, *now, i64::from(PURGE_ROWS)];
     Ok(rows + sql.execute(DROP_IDLE, params).await?)
 }
 

@@ -23,6 +23,12 @@ use async_trait::async_trait;
 use super::{PostgresStore, SqliteStore, StoreError, TokenHash};
 use crate::model::{MessageId, SignInId, UnixMillis, UserId};
 
+/// How many sign-ins a user has at most: devices, and sessions that came with a password.
+pub const SIGN_INS_MAX: u32 = 500;
+
+/// How many rows of one kind one call of `purge_accounts` removes: a transaction of a few milliseconds.
+pub const PURGE_ROWS: u32 = 250;
+
 /// Declares the questions: the trait, and for each engine how it asks them. `reads` are one statement
 /// each and so see one moment, `changes` are one transaction, and so are `moves`, which may touch
 /// messages, conversations and the hands of identities and may take long.
@@ -99,6 +105,8 @@ contract! {
         people::follow(user: UserId) -> UserId;
         /// The sign-ins of a user that have not ended, the latest first.
         devices::sign_ins(user: UserId) -> Vec<SignIn>;
+        /// The sign-in that a refresh token belongs to, whether the token was used or not.
+        refresh::sign_in_of(token: TokenHash) -> Option<SignInId>;
         /// The bans and mutes that stand at this time.
         bans::bans(now: UnixMillis) -> Vec<Ban>;
         /// What was done by those who look after the service, latest first, before `before`.
@@ -120,7 +128,8 @@ contract! {
         people::set_role(user: UserId, role: Role) -> bool;
         /// Changes who may write to an account.
         people::set_dm_policy(user: UserId, policy: DmPolicy) -> bool;
-        /// Opens a sign-in with its first refresh token.
+        /// Opens a sign-in with its first refresh token. Beyond [`SIGN_INS_MAX`] of a user the one that was used least
+        /// recently ends.
         devices::sign_in(new: NewSignIn) -> ();
         /// Exchanges a refresh token for its successor, or finds that it was used before.
         refresh::exchange(exchange: Exchange) -> Exchanged;
@@ -148,8 +157,8 @@ contract! {
         idempotency::finish(key: TokenHash, status: u16, answer: Vec<u8>) -> ();
         /// Forgets a request that was begun and came to nothing.
         idempotency::abandon(key: TokenHash) -> ();
-        /// Removes what has expired: sign-ins, one-use tokens, bans, answers. At most 1,000 rows of
-        /// each; returns how many, so whoever asks goes on until it is 0.
+        /// Removes what has expired: sign-ins, tokens, bans, kept answers; at most [`PURGE_ROWS`] rows of
+        /// each. Returns how many rows it removed: call it again until that is 0.
         devices::purge_accounts(now: UnixMillis) -> u64;
     }
     moves {

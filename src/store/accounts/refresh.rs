@@ -7,7 +7,7 @@
 use super::sql::{Row, Sql, params};
 use super::{Exchange, Exchanged};
 use crate::model::SignInId;
-use crate::store::StoreError;
+use crate::store::{StoreError, TokenHash};
 
 const SIGN_IN: &str = "SELECT sign_in FROM refresh_tokens WHERE token = $1";
 const TOKEN: &str = "SELECT successor, used_at FROM refresh_tokens \
@@ -17,6 +17,14 @@ const USE: &str = "UPDATE refresh_tokens SET successor = $1, used_at = $2 WHERE 
 const PUT: &str = "INSERT INTO refresh_tokens (token, sign_in, expires_at) VALUES ($1, $2, $3)";
 const SEEN: &str = "UPDATE sign_ins SET last_seen = $1 WHERE last_seen < $1 AND id = $2";
 const END: &str = "DELETE FROM sign_ins WHERE id = $1";
+
+pub(super) async fn sign_in_of<S: Sql>(
+    sql: &mut S,
+    token: &TokenHash,
+) -> Result<Option<SignInId>, StoreError> {
+    let rows = sql.query(SIGN_IN, params![token]).await?;
+    rows.first().map(|row| row.sign_in(0)).transpose()
+}
 
 pub(super) async fn exchange<S: Sql>(
     sql: &mut S,

@@ -82,6 +82,7 @@ mod tests {
         company.wait(&jobs, &mut vec![job(true)], 8);
         assert!(began.elapsed() < COMPANY, "nothing comes any more");
     }
+
     #[test]
     fn a_job_that_may_wait_does_not_while_no_messages_come() {
         let (sender, jobs) = sync_channel(8);

@@ -8,8 +8,8 @@ mod accounts;
 mod append;
 pub mod backup;
 mod checking;
+mod checkpointer;
 mod company;
-mod copying_back;
 mod ledger;
 mod open;
 mod place;
@@ -41,7 +41,7 @@ use super::{
 use crate::model::{ClientIdentifier, MessageId, RoomId, StoredMessage, UnixMillis, UserId};
 use append::AppendJob;
 use checking::Failures;
-use copying_back::CopyingBack;
+use checkpointer::Checkpointer;
 use place::Place;
 use reader::{Question, Readers};
 pub use settings::SqliteSettings;
@@ -105,14 +105,14 @@ impl SqliteStore {
             place: Arc::clone(&place),
         };
         let mut writer = opened.writer;
-        let (copying, handle) = CopyingBack::start(
-            opened.copier,
+        let (checkpointer, handle) = Checkpointer::start(
+            opened.checkpointer,
             &mut writer,
             Arc::clone(&place),
-            opened.pages_copied,
+            opened.checkpoint_pages,
         )?;
         handles.push(handle);
-        let (writer, handle) = writer::start(writer, copying, state, settings)?;
+        let (writer, handle) = writer::start(writer, checkpointer, state, settings)?;
         handles.push(handle);
         let (readers, reading) = reader::start(opened.readers, settings.queue_max)?;
         handles.extend(reading);

@@ -24,18 +24,18 @@ const STATEMENTS_MAX: usize = 64;
 /// What the writer may keep of the file in memory.
 const WRITER_CACHE_KIB: i64 = 32 * 1_024;
 
-/// The log is copied back each time when it has gained this part of its bound: often enough for a copy to take some
-/// milliseconds, and seldom enough for a page that is written often to be copied once.
-const COPIED_PARTS: u64 = 8;
+/// A checkpoint starts each time the log has grown by this part of its bound: a checkpoint takes some milliseconds, and a page
+/// that is written often is still copied only once for many writes.
+const CHECKPOINTS: u64 = 8;
 
 /// A file that is ready for work.
 pub(super) struct Opened {
     pub(super) lock: File,
     pub(super) writer: Connection,
     pub(super) readers: Vec<Connection>,
-    /// Copies the log back, each time when it has gained so many pages.
-    pub(super) copier: Connection,
-    pub(super) pages_copied: u64,
+    pub(super) checkpointer: Connection,
+    /// By how many pages the log grows from one checkpoint to the next.
+    pub(super) checkpoint_pages: u64,
     pub(super) store_id: String,
     pub(super) position: i64,
 }
@@ -62,7 +62,7 @@ pub(super) fn open(path: &Path, settings: &SqliteSettings) -> Result<Opened, Sto
     writer
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
         .map_err(name)?;
-    let copier = open_copier(path, settings).map_err(name)?;
+    let checkpointer = open_checkpointer(path, settings).map_err(name)?;
     let page: u32 = writer
         .query_row("PRAGMA page_size", [], |row| row.get(0))
         .map_err(name)?;
@@ -70,8 +70,8 @@ pub(super) fn open(path: &Path, settings: &SqliteSettings) -> Result<Opened, Sto
         lock,
         writer,
         readers,
-        copier,
-        pages_copied: settings.wal_bytes_max / COPIED_PARTS / u64::from(page).max(1),
+        checkpointer,
+        checkpoint_pages: settings.wal_bytes_max / CHECKPOINTS / u64::from(page).max(1),
         store_id,
         position,
     })
@@ -216,7 +216,7 @@ fn open_writer(path: &Path, settings: &SqliteSettings) -> Result<Connection, rus
     let size = i64::try_from(settings.wal_bytes_max).unwrap_or(i64::MAX);
     conn.pragma_update(None, "journal_size_limit", size)?;
     let page: i64 = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
-    // Beside the writer (`copying_back`).
+    // The checkpointer's thread does it.
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
     if let Some(bytes) = settings.file_bytes_max {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -238,14 +238,17 @@ fn open_reader(path: &Path, settings: &SqliteSettings) -> Result<Connection, rus
     Ok(conn)
 }
 
-/// Opened after the writer, which has the log.
-fn open_copier(path: &Path, settings: &SqliteSettings) -> Result<Connection, rusqlite::Error> {
+/// Call it after the writer's connection has switched to the log.
+fn open_checkpointer(
+    path: &Path,
+    settings: &SqliteSettings,
+) -> Result<Connection, rusqlite::Error> {
     let conn = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     prepare(&conn, settings)?;
-    // What the log holds has to be on disk before the database is written to, and the other way round.
+    // Syncs the log before the database is written, and the database before the log restarts.
     conn.pragma_update(None, "synchronous", "FULL")?;
     Ok(conn)
 }

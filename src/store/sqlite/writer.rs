@@ -17,8 +17,8 @@ use tokio::sync::oneshot;
 
 use super::SqliteSettings;
 use super::checking::Failures;
+use super::checkpointer::Checkpointer;
 use super::company::Company;
-use super::copying_back::CopyingBack;
 use super::ledger::Ledger;
 use super::place::Place;
 use crate::model::EveryMinute;
@@ -209,7 +209,7 @@ pub(super) struct State {
 
 pub(super) fn start(
     conn: Connection,
-    copying: CopyingBack,
+    checkpointer: Checkpointer,
     state: State,
     settings: &SqliteSettings,
 ) -> Result<(Queue, JoinHandle<()>), StoreError> {
@@ -217,7 +217,7 @@ pub(super) fn start(
     let (batch_max, wal_bytes_max) = (settings.batch_max, settings.wal_bytes_max);
     let mut writer = Writer {
         conn,
-        copying,
+        checkpointer,
         state,
         ledger: Ledger::new(),
         busy_timeout: settings.busy_timeout,
@@ -250,7 +250,7 @@ fn gather() {
 
 struct Writer {
     conn: Connection,
-    copying: CopyingBack,
+    checkpointer: Checkpointer,
     state: State,
     ledger: Ledger,
     busy_timeout: Duration,
@@ -260,7 +260,7 @@ struct Writer {
     wal_bytes_next: u64,
     /// Whether the log of lost files was looked after.
     is_saved: bool,
-    /// Batches that could not be written or copied, for the log.
+    /// Batches that could not be written, for the log.
     failed: EveryMinute,
 }
 
@@ -351,17 +351,13 @@ impl Writer {
         }
     }
 
-    /// The log is copied back beside the writer, but while somebody reads it cannot be begun anew, and grows. Beyond the
-    /// bound the writer waits a moment for the readers.
+    /// The log cannot restart while a reader uses it, and grows. Beyond its bound the writer waits a moment for the readers and
+    /// truncates it.
     fn bound_the_log(&mut self) {
         if self.state.place.is_lost() {
             return;
         }
-        if let Err(err) = self.copying.go_on(&self.conn)
-            && let Some(times) = self.failed.due(Instant::now())
-        {
-            tracing::warn!(%err, times, "the write-ahead log cannot be copied back");
-        }
+        self.checkpointer.after_commit(&self.conn);
         let bytes = self.state.place.wal_bytes();
         if bytes <= self.wal_bytes_next {
             return;
@@ -389,6 +385,7 @@ impl Writer {
 
     /// Copies the log back and empties it; `false` when somebody was in the way.
     fn checkpoint(&self) -> Result<bool, Error> {
+        let _paused = self.checkpointer.pause();
         let copied = || {
             let pragma = "PRAGMA wal_checkpoint(TRUNCATE)";
             let is_free = |row: &Row<'_>| row.get(0).map(|busy: i64| busy == 0);

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use stompbox::identity::accounts::RefreshRefused;
+use stompbox::identity::accounts::{LoggedIn, RefreshRefused};
 use stompbox::model::{Code, UserId};
-use stompbox::store::accounts::DmPolicy;
+use stompbox::store::AccountStore as _;
+use stompbox::store::accounts::{DmPolicy, KeyedRequest, PURGE_ROWS};
 
 use super::world::{PASSWORD, World, code, from, jwt};
+use crate::conformance_accounts::hash;
 
 const NEW: &str = "another staple entirely";
 
@@ -68,6 +70,48 @@ async fn of_many_who_refresh_at_once_all_get_the_same_successor() {
         .collect();
     assert!(tokens.iter().all(|token| *token == tokens[0]));
     assert!(world.accounts.refresh(&here, &tokens[0]).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_sign_in_is_refreshed_only_so_often() {
+    let world = World::new().await;
+    let mut token = world.register("kim@example.com").await.refresh_token;
+    for _ in 0..30 {
+        let pair = world.accounts.refresh(&from(1), &token).await.unwrap();
+        token = pair.refresh_token;
+    }
+    let refused = world.accounts.refresh(&from(1), &token).await.unwrap_err();
+    assert_eq!(refused.problem.code, Code::RateLimited);
+    assert!(refused.problem.retry_after_ms.is_some());
+    assert_eq!(refused.ended, None, "the sign-in goes on");
+    // Another sign-in of the same user has a rate of its own.
+    let LoggedIn { pair, .. } = world.login("kim@example.com", PASSWORD).await.unwrap();
+    assert!(
+        world
+            .accounts
+            .refresh(&from(1), &pair.refresh_token)
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn everything_that_has_expired_is_removed_and_not_only_a_first_part() {
+    let world = World::new().await;
+    // Each has an answer that is kept: more than one step removes.
+    let count = PURGE_ROWS + 1;
+    for number in 0..count {
+        let request = KeyedRequest {
+            key: hash(&number.to_string()),
+            request: hash("what is asked"),
+            expires_at: world.now(),
+            now: world.now(),
+        };
+        world.store.begin(request).await.unwrap();
+    }
+    world.wait(seconds(1));
+    world.accounts.purge().await;
+    assert_eq!(world.store.purge_accounts(world.now()).await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -41,6 +41,7 @@ impl Mail for Letters {
 pub(super) struct World {
     pub(super) accounts: Arc<Accounts>,
     pub(super) visitors: Arc<Visitors>,
+    pub(super) store: Arc<SqliteStore>,
     letters: Arc<Letters>,
     work: TaskTracker,
     now: Arc<AtomicU64>,
@@ -84,6 +85,7 @@ impl World {
         Self {
             accounts,
             visitors,
+            store,
             letters,
             work,
             now,

@@ -1,7 +1,7 @@
 //! Sign-ins and their refresh tokens.
 
 use stompbox::model::UnixMillis;
-use stompbox::store::accounts::{Exchange, Exchanged, Once, Purpose};
+use stompbox::store::accounts::{Exchange, Exchanged, Once, Purpose, SIGN_INS_MAX};
 
 use super::{Both, LATER, NOW, hash, new_sign_in, register, sign_in_id, user};
 
@@ -68,6 +68,40 @@ pub(super) async fn a_sign_in_stands_until_it_ends(both: &Both) {
     one.sign_in(new_sign_in("devices", "tablet")).await.unwrap();
     assert_eq!(other.end_all(who.clone(), NOW).await.unwrap(), 2);
     assert!(one.sign_ins(who).await.unwrap().is_empty());
+}
+
+pub(super) async fn of_too_many_sign_ins_the_least_recently_used_ends(both: &Both) {
+    let [one, other] = both;
+    let who = register(one.as_ref(), "collector").await;
+    let at = |number: u64| UnixMillis(NOW.0 + number);
+    let name = |number: u64| format!("collected-{number}");
+    let sign_in = |number: u64| {
+        let mut new = new_sign_in("collector", &name(number));
+        new.now = at(number);
+        one.sign_in(new)
+    };
+    let last = u64::from(SIGN_INS_MAX) + 5;
+    // The last ones one after the other: each sees all before it.
+    let first: Vec<_> = (1..=last - 10).map(sign_in).collect();
+    for signed_in in futures_util::future::join_all(first).await {
+        signed_in.unwrap();
+    }
+    other.touch(sign_in_id(&name(2)), at(10_000)).await.unwrap();
+    for number in last - 9..=last {
+        sign_in(number).await.unwrap();
+    }
+    let left = other.sign_ins(who).await.unwrap();
+    assert_eq!(left.len(), SIGN_INS_MAX as usize);
+    let stands = |name: &str| left.iter().any(|it| it.id == sign_in_id(name));
+    // The first one of the account, and all of those before the seventh but the second, which was used.
+    for (number, expected) in [(1, false), (2, true), (3, false), (6, false), (7, true)] {
+        assert_eq!(stands(&name(number)), expected, "{number}");
+    }
+    assert_eq!(left[0].id, sign_in_id(&name(2)));
+    let of_ended = one.sign_in_of(hash(&name(3))).await.unwrap();
+    assert_eq!(of_ended, None, "its tokens ended with it");
+    let of_standing = one.sign_in_of(hash(&name(7))).await.unwrap();
+    assert_eq!(of_standing, Some(sign_in_id(&name(7))));
 }
 
 pub(super) async fn a_refresh_token_is_exchanged_once(both: &Both) {

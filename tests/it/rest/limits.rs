@@ -27,6 +27,25 @@ async fn refresh(node: &Node, headers: &[(&str, &str)], path: &str) -> Answered 
     call(node.address(), "POST", path, headers, Some(&body)).await
 }
 
+/// Each exchange of a refresh token brings another token, which no limit by token sees.
+#[tokio::test]
+async fn a_network_exchanges_refresh_tokens_ten_times_a_minute_whatever_they_are() {
+    let node = Node::start("rest-limits", &SMALL).await;
+    let mut refused_after = None;
+    for number in 0..40 {
+        let body = json!({"refresh_token": format!("sbr1.{number:043}")});
+        let path = "/api/v1/auth/refresh";
+        let answer = call(node.address(), "POST", path, &[], Some(&body)).await;
+        if answer.status == 429 {
+            assert_eq!(answer.problem(429), "rate_limited");
+            refused_after = Some(number);
+            break;
+        }
+        assert_eq!(answer.status, 401, "{answer:?}");
+    }
+    assert!(matches!(refused_after, Some(9..25)), "{refused_after:?}");
+}
+
 const FORGOT: &str = "/api/v1/auth/password/reset";
 
 #[tokio::test]

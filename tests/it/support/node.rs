@@ -66,10 +66,30 @@ impl Node {
         }
     }
 
+    /// Starts a node whose log goes there.
+    pub(crate) async fn start_with_log(
+        name: &str,
+        data_dir: &Path,
+        log: Stdio,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let started = Self::try_start_with(name, data_dir, log, environment);
+        started.await.expect("it starts")
+    }
+
     /// Starts a node that may refuse to start.
     pub(crate) async fn try_start_in(
         name: &str,
         data_dir: &Path,
+        environment: &[(&str, &str)],
+    ) -> Result<Self, Ended> {
+        Self::try_start_with(name, data_dir, Stdio::piped(), environment).await
+    }
+
+    async fn try_start_with(
+        name: &str,
+        data_dir: &Path,
+        log: Stdio,
         environment: &[(&str, &str)],
     ) -> Result<Self, Ended> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stompbox"));
@@ -85,7 +105,7 @@ impl Node {
             command.args(["--port", "0"]);
         }
         let began = Instant::now();
-        let mut process = Process::start(command);
+        let mut process = Process::start(command, log);
         match process.listening().await {
             Some(address) => Ok(Self {
                 name: name.to_owned(),
@@ -222,17 +242,19 @@ struct Process {
 }
 
 impl Process {
-    fn start(mut command: Command) -> Self {
+    fn start(mut command: Command, log: Stdio) -> Self {
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .stderr(log);
         let mut child = command.spawn().unwrap();
         let output = Arc::new(Mutex::new(String::new()));
         let (count, lines) = watch::channel(0);
         let count = Arc::new(count);
         read_lines(child.stdout.take().unwrap(), &output, &count);
-        read_lines(child.stderr.take().unwrap(), &output, &count);
+        if let Some(log) = child.stderr.take() {
+            read_lines(log, &output, &count);
+        }
         let guard = Command::new("sh")
             .args([
                 "-c",
