@@ -4,6 +4,7 @@
 //! were measured. Invariant: a figure that is missing or is no number misses its bound, except for the byte
 //! account of a build before this one, which has none; and a miss is excused only by an entry of [`KNOWN_MISSES`].
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
@@ -67,24 +68,7 @@ pub(crate) struct KnownMiss {
 }
 
 /// The ratios that are known to miss their bound. An entry that is kept again has to go.
-pub(crate) const KNOWN_MISSES: &[KnownMiss] = &[
-    KnownMiss {
-        attack: "unfinished messages",
-        origin: "one",
-        bound: Bound::Ratio,
-        reached: 3.2,
-        why: "6,600 clients that were cut come back in the same second, and for 1.5 s of every 15 the node and they need both \
-              processors",
-    },
-    KnownMiss {
-        attack: "stored bytes",
-        origin: "many",
-        bound: Bound::Ratio,
-        reached: 2.6,
-        why: "140 MB a second of messages that are refused: reading them takes as much as anything else, and the attackers \
-              need the processors of the node",
-    },
-];
+pub(crate) const KNOWN_MISSES: &[KnownMiss] = &[];
 
 /// Every bound that a row of a build misses; none when all are kept.
 pub(crate) fn misses(row: &Value, build: &str) -> Vec<Miss> {
@@ -271,7 +255,7 @@ fn is_of(entry: &KnownMiss, row: &Value) -> bool {
 }
 
 /// Why these figures are not those of an acceptance, a sentence for each reason: an attack that was not measured for
-/// long enough, a bound that was missed and is not known to be, and a known miss that is kept again.
+/// long enough, rows of several builds, a bound that was missed and is not known to be, and a known miss that is kept again.
 pub(crate) fn objections(figures: &Value, build: &str, known: &[KnownMiss]) -> Vec<String> {
     let mut objections = Vec::new();
     for attack in ATTACKS {
@@ -287,6 +271,20 @@ pub(crate) fn objections(figures: &Value, build: &str, known: &[KnownMiss]) -> V
                     .map(|it| format!("{name}: {it}")),
             );
         }
+    }
+    let rows = figures.pointer(&format!("/{build}/rows"));
+    let rows = rows.and_then(Value::as_array).into_iter().flatten();
+    let commits: BTreeSet<_> = rows.map(|row| row["commit"].to_string()).collect();
+    // Of a row that does not say it, or whose program had changes that were not committed, the build is not known.
+    if commits
+        .iter()
+        .any(|commit| commit == "null" || commit.ends_with("+\""))
+    {
+        objections.push("a row is of no commit".to_owned());
+    }
+    if commits.len() > 1 {
+        let commits = Vec::from_iter(commits).join(", ");
+        objections.push(format!("the rows are of several commits: {commits}"));
     }
     for entry in known {
         if find_row(figures, build, entry.attack, entry.origin).is_none() {

@@ -5,6 +5,7 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -13,12 +14,16 @@ use super::support::Outcome;
 use super::support::report::machine;
 use super::tables::{DOCUMENT, FIGURES, replace};
 
-/// Puts a row into the file, which is made when it is missing.
-pub(crate) fn keep(path: &Path, build: &str, row: &Value) -> Outcome<()> {
+/// Puts a row into the file, which is made when it is missing, with the commit of its build.
+pub(crate) fn keep(path: &Path, build: &str, of: Option<&str>, mut row: Value) -> Outcome<()> {
+    row["commit"] = match of {
+        Some(commit) => commit.into(),
+        None => commit()?.into(),
+    };
     let mut figures = read(path)?;
     let mut rows = rows(&figures, build);
-    rows.retain(|other| !is_same(other, row));
-    rows.push(row.clone());
+    rows.retain(|other| !is_same(other, &row));
+    rows.push(row);
     figures[build] = json!({ "machine": machine(), "rows": rows });
     write(path, &figures)
 }
@@ -36,6 +41,36 @@ pub(crate) fn remove(path: &Path, build: &str, attack: &str, origin: &str) -> Ou
     }
     figures[build]["rows"] = rows.into();
     write(path, &figures)
+}
+
+/// The last commit that changed the program, with a `+` when it was changed since.
+fn commit() -> Outcome<String> {
+    const PROGRAM: [&str; 7] = [
+        "--",
+        "src",
+        "migrations",
+        "web",
+        "build.rs",
+        "Cargo.toml",
+        "Cargo.lock",
+    ];
+    let git = |arguments: &[&str]| -> Outcome<String> {
+        let output = Command::new("git")
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .args(arguments)
+            .args(PROGRAM)
+            .output()?;
+        let missing = "no git here to ask for the commit; name it with --commit";
+        match output.status.success() {
+            true => Ok(String::from_utf8(output.stdout)?.trim().to_owned()),
+            false => Err(missing.into()),
+        }
+    };
+    let changed = match git(&["status", "--porcelain"])?.is_empty() {
+        true => "",
+        false => "+",
+    };
+    Ok(git(&["log", "-1", "--format=%h"])? + changed)
 }
 
 /// Why the committed figures are not those of an acceptance.

@@ -72,6 +72,9 @@ struct Options {
     /// The build whose figures they are.
     #[arg(long, default_value = "after", value_parser = ["before", "after"])]
     label: String,
+    /// The commit of the build [default: the last one here that changed the program].
+    #[arg(long, value_name = "HASH")]
+    commit: Option<String>,
     /// Name the attacks.
     #[arg(long)]
     list: bool,
@@ -191,7 +194,7 @@ async fn measure_all(options: &Options, plan: &Plan) -> Outcome<(Vec<Figure>, bo
                     Ok(figure) => figure.json(),
                     Err(error) => plan.failed(attack, origin, &error.to_string()),
                 };
-                figures::keep(path, &options.label, &row)?;
+                figures::keep(path, &options.label, options.commit.as_deref(), row)?;
             }
             let figure = match result {
                 Ok(figure) => figure,
