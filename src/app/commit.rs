@@ -70,7 +70,10 @@ impl App {
     /// Takes the messages of all steps from the buckets. What is done with the session that this
     /// gives is paid for.
     async fn pay(&self, live: &Live, steps: &[Step]) -> Result<Live, Problem> {
-        let sends = steps.iter().filter(|step| matches!(step, Step::Send(_)));
+        let sends = steps.iter().filter_map(|step| match step {
+            Step::Send(send) => Some(send.body.len()),
+            Step::Acknowledge(_) => None,
+        });
         let count = sends.clone().count() as u64;
         if let Some(burst) = self.burst(live)
             && count > u64::from(burst)
@@ -78,7 +81,7 @@ impl App {
             return Err(too_many_sends(burst));
         }
         if count > 0 {
-            let taken = self.take_messages(live, sends.map(stored_bytes)).await;
+            let taken = self.take_messages(live, sends).await;
             taken.map_err(|mut problem| {
                 problem.detail = format!("{} Nothing was done.", problem.detail).into();
                 problem
@@ -148,14 +151,6 @@ impl App {
             begun.push((place, pending));
         }
         begun
-    }
-}
-
-/// How many bytes of a step are stored, for the rate of the network.
-fn stored_bytes(step: &Step) -> usize {
-    match step {
-        Step::Send(send) if matches!(send.destination, Destination::App(_)) => send.body.len(),
-        Step::Send(_) | Step::Acknowledge(_) => 0,
     }
 }
 

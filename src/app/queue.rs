@@ -17,7 +17,7 @@ use crate::session::{Reply, Send, Subscribe, queue_arguments};
 
 impl App {
     pub(super) async fn queue_send(self: &Arc<Self>, live: &Live, send: Send) -> Pending {
-        let remaining = match self.take_message(live, 0).await {
+        let remaining = match self.take_message(live, send.body.len()).await {
             Ok(remaining) => remaining,
             Err(problem) => return refused(problem),
         };

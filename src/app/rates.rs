@@ -22,9 +22,13 @@ use crate::quota::Networks;
 const REFUSALS_MAX: u32 = 300;
 const REFUSALS_WITHIN: Duration = Duration::from_secs(60);
 
-/// A stored message takes one token of its network for each started block of this many bytes. With one token a message, one
-/// address could store 16 MB a second and delay the commits of everybody else.
-const STORED_BYTES_PER_TOKEN: usize = 1_024;
+/// A message takes one token of its network for each started block of this many bytes. With one token a message, one
+/// address could store 16 MB a second and delay the commits of everybody else, and send as much to each reader of a topic.
+const NETWORK_BYTES_PER_TOKEN: usize = 1 << 10;
+
+/// The same for the sender's own bucket. The burst of one sender (`RATE_BURST`, 100) has 400 KiB, which is less than what
+/// waits for one reader (`OUTBOX_BYTES`, 512 KiB): one sender cannot have a reader cut.
+const OWN_BYTES_PER_TOKEN: usize = 4 << 10;
 
 /// What one session has done lately. It belongs to the connection, so it is kept here and not in
 /// the shared quota.
@@ -256,41 +260,39 @@ impl Activity {
 }
 
 impl App {
-    /// Takes one message from the buckets of the sender and of their network. `stored_bytes` is 0 for a message that is not
-    /// stored. Returns how many the sender has left, as far as is known.
-    pub(super) async fn take_message(
-        &self,
-        live: &Live,
-        stored_bytes: usize,
-    ) -> Result<u32, Problem> {
-        self.take_messages(live, [stored_bytes].into_iter()).await
+    /// Takes one message of this many bytes from the buckets of the sender and of their network. Returns how many the sender
+    /// has left, as far as is known.
+    pub(super) async fn take_message(&self, live: &Live, bytes: usize) -> Result<u32, Problem> {
+        self.take_messages(live, [bytes].into_iter()).await
     }
 
-    /// The same for all messages of a transaction, of which these bytes are stored: all are taken or none of a bucket.
+    /// The same for all messages of a transaction: all are taken or none of a bucket.
     pub(super) async fn take_messages(
         &self,
         live: &Live,
-        stored_bytes: impl Iterator<Item = usize>,
+        bytes: impl Iterator<Item = usize>,
     ) -> Result<u32, Problem> {
-        let (count, tokens) = stored_bytes.fold((0, 0_u32), |(count, tokens), bytes| {
-            (count + 1, tokens.saturating_add(network_tokens(bytes)))
-        });
         if live.activity.is_prepaid() {
             return Ok(u32::MAX);
         }
+        let cost = Cost::of(bytes);
         let speaker = live.activity.speaker();
         speaker.check_mute(|| (self.clock)())?;
         let rate = self.own_rate(speaker.principal.kind);
         let address = live.activity.address;
         let buckets = speaker.buckets(|| self.visitors.networks(address));
-        let own = self.quota.take_several(&buckets.own, rate, count).await;
+        let (quota, rate_network) = (self.quota.as_ref(), self.settings.rate_network);
+        // What costs much is not taken from the sender when their network is known to refuse it.
+        if cost.own > 1
+            && let Some(wait_ms) = (buckets.networks).refuses(quota, rate_network, cost.network)
+        {
+            return Err(too_fast(live, wait_ms));
+        }
+        let own = quota.take_several(&buckets.own, rate, cost.own).await;
         let shared = match own {
             Verdict::Allowed { .. } => {
-                let rate = self.settings.rate_network;
-                buckets
-                    .networks
-                    .take(self.quota.as_ref(), rate, tokens)
-                    .await
+                let networks = &buckets.networks;
+                networks.take(quota, rate_network, cost.network).await
             }
             Verdict::Refused { .. } => own,
         };
@@ -339,9 +341,24 @@ impl App {
     }
 }
 
-fn network_tokens(stored_bytes: usize) -> u32 {
-    let blocks = stored_bytes.div_ceil(STORED_BYTES_PER_TOKEN).max(1);
-    u32::try_from(blocks).unwrap_or(u32::MAX)
+/// What messages cost in tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cost {
+    own: u32,
+    network: u32,
+}
+
+impl Cost {
+    fn of(bytes: impl Iterator<Item = usize>) -> Self {
+        let tokens = |bytes: usize, block: usize| {
+            let blocks = bytes.div_ceil(block).max(1);
+            u32::try_from(blocks).unwrap_or(u32::MAX)
+        };
+        bytes.fold(Self { own: 0, network: 0 }, |sum, bytes| Self {
+            own: (sum.own).saturating_add(tokens(bytes, OWN_BYTES_PER_TOKEN)),
+            network: (sum.network).saturating_add(tokens(bytes, NETWORK_BYTES_PER_TOKEN)),
+        })
+    }
 }
 
 /// The refusal. A session that does not heed it is cut.
@@ -358,42 +375,4 @@ fn too_fast(live: &Live, retry_after_ms: u64) -> Problem {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::app::tests::somebody;
-
-    fn activity() -> Activity {
-        let speaker = Speaker::new(Arc::new(somebody("a")), None);
-        Activity::new(
-            speaker,
-            std::net::Ipv4Addr::LOCALHOST.into(),
-            &AppSettings::default(),
-        )
-    }
-
-    #[test]
-    fn frames_of_one_connection_are_limited() {
-        let activity = activity();
-        let rate = Rate {
-            capacity: 3,
-            per_10_min: 1,
-        };
-        let taken = (0..5).filter(|_| activity.take_frame(rate).is_ok()).count();
-        assert_eq!(taken, 3);
-        let off = Rate {
-            capacity: 0,
-            per_10_min: 0,
-        };
-        assert!(activity.take_frame(off).is_ok());
-        let prepaid = activity.prepaid();
-        assert!((0..5).all(|_| prepaid.take_frame(rate).is_ok()));
-    }
-
-    #[test]
-    fn three_hundred_refusals_in_a_minute_are_abuse() {
-        let activity = activity();
-        let verdicts: Vec<bool> = (0..REFUSALS_MAX).map(|_| activity.is_abusive()).collect();
-        assert_eq!(verdicts.iter().filter(|abusive| **abusive).count(), 1);
-        assert_eq!(verdicts.last(), Some(&true));
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@ use crate::session::{Reply, Send};
 impl App {
     /// Publishes to a topic, or to the reply queue of a session.
     pub(super) async fn topic_send(self: &Arc<Self>, live: &Live, send: Send) -> Pending {
-        let remaining = match self.take_message(live, 0).await {
+        let remaining = match self.take_message(live, send.body.len()).await {
             Ok(remaining) => remaining,
             Err(problem) => return refused(problem),
         };

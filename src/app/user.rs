@@ -21,7 +21,7 @@ impl App {
         rest: &str,
         send: Send,
     ) -> Pending {
-        let remaining = match self.take_message(live, 0).await {
+        let remaining = match self.take_message(live, send.body.len()).await {
             Ok(remaining) => remaining,
             Err(problem) => return refused(problem),
         };

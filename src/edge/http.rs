@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
-use axum::http::header::{CONNECTION, EXPECT, HeaderValue};
-use axum::http::{HeaderMap, Request, Response, StatusCode};
+use axum::http::header::{CONNECTION, EXPECT, HOST, HeaderValue};
+use axum::http::{HeaderMap, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::rt::Timer;
 use hyper::server::conn::http1;
@@ -65,6 +65,9 @@ pub(super) async fn serve(edge: Arc<Edge>, router: Router, stream: Stream, peer:
         }
         let turns = Arc::clone(&edge.turns);
         let answered = async move {
+            if !has_one_host(&request) {
+                return Ok(reply::problem(&without_host()));
+            }
             if waits_here(&edge, request.uri().path())
                 && let Err(refusal) = edge.request_turn(&peer, request.headers()).await
             {
@@ -134,6 +137,17 @@ fn waits_here(edge: &Edge, path: &str) -> bool {
         below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
     };
     !HEALTH.contains(&path) && !edge.settings.websocket_paths.iter().any(is_below)
+}
+
+/// A request of HTTP/1.1 has one `Host`, one of HTTP/1.0 at most one (RFC 9112, section 3.2). What two parties read
+/// differently, a proxy and this node for instance, is refused.
+fn has_one_host(request: &Request<Body>) -> bool {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    hosts == 1 || (hosts == 0 && request.version() < Version::HTTP_11)
+}
+
+fn without_host() -> Problem {
+    Problem::new(Code::BadRequest, "A request has exactly one `Host` header.")
 }
 
 /// Tells one client why it does not come in, whatever it asks for. The caller bounds the time.

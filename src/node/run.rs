@@ -67,7 +67,7 @@ enum StartError {
 /// Runs the node until it is told to end.
 #[must_use]
 pub fn serve(config: &Config, not_used: &[String]) -> ExitCode {
-    telemetry::start(config);
+    let _log = telemetry::start(config);
     for sentence in not_used {
         tracing::warn!("{sentence}");
     }

@@ -1,10 +1,11 @@
 //! The log: how lines are written and which are.
 //!
 //! Not here: what is logged, how much of it at most (`lines`). Lines go to stderr; stdout is for what the program was asked to
-//! show.
+//! show. Invariant: a task that logs never waits for the reader of the log.
 
 mod lines;
 
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, fmt, registry};
@@ -14,8 +15,18 @@ use self::lines::{LineLimit, Lines};
 use super::config::{AppEnv, Config, LogFormat};
 use crate::bus::rabbitmq::LOG_DIRECTIVE;
 
+/// How many lines wait for the reader of the log; beyond that they are lost and counted.
+const WAITING_MAX: usize = 4_096;
+
+/// The thread that writes the log. When this is dropped, it has a second to write the lines that wait.
+#[must_use]
+#[derive(Debug)]
+pub struct Log {
+    _writer: WorkerGuard,
+}
+
 /// Starts the log of this process. A second call changes nothing.
-pub fn start(config: &Config) {
+pub fn start(config: &Config) -> Log {
     let settings = &config.settings;
     let words = match (settings.log_level.0.as_str(), settings.app_env) {
         ("", AppEnv::Production) => "warn",
@@ -31,12 +42,16 @@ pub fn start(config: &Config) {
         }
     }
     let limited = registry().with(LineLimit::default()).with(filter);
+    let (lines, writer) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(WAITING_MAX)
+        .thread_name("log")
+        .finish(Lines);
+    let lost = lines.error_counter();
     // Otherwise a line that cannot be written would be reported by `eprintln!`, which panics then.
-    let lines = fmt::layer()
-        .with_writer(|| Lines)
-        .log_internal_errors(false);
+    let lines = fmt::layer().with_writer(lines).log_internal_errors(false);
     // A log was started already when a test runs two nodes in one process: that one stays.
-    let _ = match settings.log_format {
+    let started = match settings.log_format {
         LogFormat::Json => {
             let lines = lines.json().flatten_event(true);
             limited.with(lines).try_init()
@@ -47,4 +62,8 @@ pub fn start(config: &Config) {
             limited.with(lines).try_init()
         }
     };
+    if started.is_ok() {
+        lines::count_lost(lost);
+    }
+    Log { _writer: writer }
 }

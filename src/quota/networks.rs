@@ -89,6 +89,15 @@ impl Networks {
 pub struct NetworkBuckets(SmallVec<[(Box<str>, u32); 1]>);
 
 impl NetworkBuckets {
+    /// In how many milliseconds so many tokens are there, when a level is known to refuse them now. Takes nothing.
+    #[must_use]
+    pub fn refuses(&self, quota: &dyn Quota, rate: Rate, tokens: u32) -> Option<u64> {
+        let refused = |(key, quarters): &(Box<str>, u32)| {
+            quota.refuses(key, rate.in_quarters(*quarters), tokens)
+        };
+        self.0.iter().filter_map(refused).max()
+    }
+
     /// Takes so many tokens from each level. `rate` is that of one IPv4 address.
     pub async fn take(&self, quota: &dyn Quota, rate: Rate, tokens: u32) -> Verdict {
         for (key, quarters) in self.0.iter().skip(1).rev() {

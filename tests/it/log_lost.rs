@@ -1,8 +1,9 @@
-//! A node whose log cannot be written: the disk of the log is full, or its reader has ended.
+//! A node whose log cannot be written: the disk of the log is full, or its reader has ended or stalls.
 //!
 //! Invariant: only the log is lost. Requests and messages are answered, and the node ends with exit code 0.
 
 use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::process::Stdio;
 
 use crate::support::api::call;
@@ -20,6 +21,18 @@ async fn a_log_that_nobody_reads_disturbs_nobody() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     only_the_log_is_lost(writer.into()).await;
+}
+
+#[tokio::test]
+async fn a_log_whose_reader_stalls_disturbs_nobody() {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    // What is full already blocks the first line.
+    let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+    rustix::fs::fcntl_setfl(&writer, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
+    while writer.write(&[b'\n'; 4_096]).is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, flags).unwrap();
+    only_the_log_is_lost(writer.into()).await;
+    drop(reader);
 }
 
 async fn only_the_log_is_lost(log: Stdio) {

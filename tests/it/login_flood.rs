@@ -87,8 +87,8 @@ async fn flood(at: SocketAddr, until: Instant) -> Answers {
         match answer.status {
             200 if is_right => answers.signed_in += 1,
             401 if !is_right => answers.wrong += 1,
-            503 => {
-                assert_eq!(answer.problem(503), "overloaded");
+            429 => {
+                assert_eq!(answer.problem(429), "try_later");
                 let seconds = answer.header("retry-after");
                 let seconds: u64 = seconds.expect("Retry-After").parse().unwrap();
                 assert!(seconds >= 1, "{answer:?}");
@@ -250,7 +250,7 @@ async fn five_hundred_logins_at_once_are_answered_and_bounded() {
     });
     let answers = futures_util::future::join_all(offers).await;
     let with = |status: u16| answers.iter().filter(|it| it.status == status).count();
-    let (signed_in, refused) = (with(200), with(503));
+    let (signed_in, refused) = (with(200), with(429));
     assert_eq!(
         signed_in + refused,
         500,
@@ -263,7 +263,7 @@ async fn five_hundred_logins_at_once_are_answered_and_bounded() {
     assert!(
         answers
             .iter()
-            .filter(|it| it.status == 503)
+            .filter(|it| it.status == 429)
             .all(|it| it.header("retry-after").is_some())
     );
     let grown = peak_mib(&node) - before_mib;

@@ -1,4 +1,4 @@
-//! What a network may store in a time.
+//! What a sender and a network may send in a time, by messages and by bytes.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::rig::{Rig, Shape};
 use crate::app::AppSettings;
 use crate::model::Code;
 use crate::policy::bucket::Rate;
-use crate::session::Step;
+use crate::session::{Reply, Step};
 
 /// An app where a network may send 20 messages at once, and one a second.
 async fn rig() -> Rig {
@@ -27,7 +27,7 @@ async fn rig() -> Rig {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stored_message_counts_to_its_network_once_for_each_kib() {
+async fn a_message_counts_to_its_network_once_for_each_kib() {
     let rig = rig().await;
     let client = rig.neighbour("192.0.2.1").await;
     let says = async |destination: &str, bytes: usize| {
@@ -37,9 +37,10 @@ async fn a_stored_message_counts_to_its_network_once_for_each_kib() {
         });
         client.send(destination, &body.to_string()).await.map(drop)
     };
-    // What is not stored is one, whatever its size.
-    says("/topic/large", 15_000).await.unwrap();
+    says("/topic/large", 500).await.unwrap();
     says("/app/chat.send", 15_500).await.unwrap();
+    let problem = says("/topic/large", 15_500).await.unwrap_err();
+    assert_eq!(problem.code, Code::RateLimited);
     let problem = says("/app/chat.send", 15_500).await.unwrap_err();
     assert_eq!(problem.code, Code::RateLimited);
     let wait_ms = problem.retry_after_ms.unwrap();
@@ -85,4 +86,50 @@ async fn a_transaction_that_stores_more_than_its_network_may_at_once_needs_a_ful
         .err()
         .map(|problem| problem.code);
     assert_ne!(refused, Some(Code::RateLimited));
+}
+
+/// 100 messages at once, or 400 KiB: less than what may wait for one reader.
+#[tokio::test(start_paused = true)]
+async fn a_message_counts_to_its_sender_once_for_each_four_kib() {
+    let settings = AppSettings {
+        rate_visitor: Rate {
+            capacity: 100,
+            per_10_min: 600,
+        },
+        ..AppSettings::default()
+    };
+    let shape = Shape {
+        settings,
+        ..Shape::default()
+    };
+    let rig = Rig::new(shape).await;
+    for (destination, bytes, expected) in [
+        ("/topic/large", 60_000, 6),
+        ("/queue/large", 60_000, 6),
+        ("/topic/large", 4_096, 100),
+    ] {
+        let client = rig.neighbour("192.0.2.1").await;
+        let body = "x".repeat(bytes);
+        let mut sent = 0;
+        while client.send(destination, &body).await.is_ok() {
+            sent += 1;
+        }
+        assert_eq!(sent, expected, "{destination} {bytes}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_pays_nothing_for_what_their_network_refuses() {
+    let rig = rig().await;
+    let client = rig.neighbour("192.0.2.1").await;
+    let large = "x".repeat(15_500);
+    let left = |reply: Reply| {
+        let named = |(name, _): &&(&str, String)| *name == "x-rate-remaining";
+        let (_, left) = reply.headers.iter().find(named).unwrap();
+        left.parse::<u32>().unwrap()
+    };
+    let before = left(client.send("/topic/large", &large).await.unwrap());
+    assert!(client.send("/topic/large", &large).await.is_err());
+    let after = left(client.send("/topic/large", "small").await.unwrap());
+    assert_eq!(after, before - 1);
 }

@@ -256,3 +256,71 @@ async fn the_rest_of_a_refused_body_is_read_before_the_answer() {
         );
     }
 }
+
+/// The stream of a proxy is of many clients, so it takes no turns; what is dropped of it takes those of the client.
+#[tokio::test]
+async fn what_is_left_of_a_body_through_a_proxy_is_dropped_in_the_turns_of_its_client() {
+    let proxied = node().await;
+    let body = "x".repeat(600_000);
+    let (mut socket, stream, peer) = proxied.node.socket(true).await;
+    let served = serve(
+        Arc::clone(&proxied.node.edge),
+        proxied.router.clone(),
+        stream,
+        peer,
+    );
+    proxied.node.edge.tracker.spawn(served);
+    let head = "POST /no-such-path HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\n\
+                Content-Length: 600000\r\n\r\n";
+    let (mut reading, mut writing) = socket.split();
+    let sent = async {
+        writing.write_all(head.as_bytes()).await.unwrap();
+        writing.write_all(body.as_bytes()).await.unwrap();
+    };
+    let mut first = [0; 12];
+    let mut turns = 0;
+    let answered = async {
+        let answered = timeout(PATIENCE, reading.read_exact(&mut first));
+        tokio::pin!(answered);
+        loop {
+            tokio::select! {
+                biased;
+                read = &mut answered => return read.unwrap().unwrap(),
+                () = tokio::task::yield_now() => turns += usize::from(proxied.node.edge.turns.give_one()),
+            }
+        }
+    };
+    tokio::join!(sent, answered);
+    assert_eq!(&first, b"HTTP/1.1 404");
+    // One for the request, and one for each 32 KiB but for those that are free on an idle node.
+    assert!((8..=20).contains(&turns), "{turns} turns");
+}
+
+#[tokio::test]
+async fn a_request_has_one_host() {
+    let Proxied { node, router } = node().await;
+    node.give_turns();
+    for (request, status) in [
+        ("GET /health HTTP/1.1\r\nHost: x\r\n", 200),
+        ("GET /health HTTP/1.0\r\n", 200),
+        ("GET /health HTTP/1.0\r\nHost: x\r\n", 200),
+        ("GET /health HTTP/1.1\r\n", 400),
+        ("GET /health HTTP/1.1\r\nHost: x\r\nHost: x\r\n", 400),
+        ("GET /health HTTP/1.0\r\nHost: x\r\nHost: y\r\n", 400),
+        ("GET /ws-chat HTTP/1.1\r\n", 400),
+    ] {
+        let (mut socket, stream, peer) = node.socket(false).await;
+        let served = serve(Arc::clone(&node.edge), router.clone(), stream, peer);
+        node.edge.tracker.spawn(served);
+        socket
+            .write_all(format!("{request}\r\n").as_bytes())
+            .await
+            .unwrap();
+        let answer = answer(&mut socket).await;
+        let (_, answered) = answer.split_once(' ').unwrap();
+        assert!(
+            answered.starts_with(&status.to_string()),
+            "{request}: {answer}"
+        );
+    }
+}

@@ -5,7 +5,7 @@
 //! chunk of the list itself; an outbox that is cut holds no lease.
 //!
 //! ```text
-//! allowed    = base + covered - lent, at most the limit of the outbox
+//! allowed    = base + covered - lent, at most the limit of the outbox; eight times that for a client that reads
 //! push       takes while it stays within what is allowed, and touches no account
 //!            beyond it: another chunk is covered, or the session is cut
 //! drained    one chunk stays, so that a busy session does not ask for each burst
@@ -19,9 +19,10 @@
 //! room is made without it.
 
 use std::sync::{Arc, MutexGuard, Weak};
+use std::time::{Duration, Instant};
 
 use super::queue::{Queue, Rare};
-use super::{Outbox, Turn};
+use super::{Outbox, OutboxLimits, Turn};
 use crate::budget::{Chunks, Evict, Lease, Memory, MemoryOwner, Missing, granted};
 use crate::websocket::Framed;
 
@@ -40,6 +41,17 @@ const CHUNKS: Chunks = Chunks {
 /// What a busy outbox keeps for its next burst.
 const CHUNK_BYTES: usize = CHUNKS.bytes as usize;
 
+/// A client that reads may have so many times the limits: a burst is no sign of a slow consumer. One that reads nothing is
+/// one, and ends at the limits.
+const READING_TIMES: usize = 8;
+
+/// A client is reading while its socket has taken something within this time.
+const READING_WITHIN: Duration = Duration::from_secs(2);
+
+/// The same without a wire, where what the driver has pulled is written piece by piece: as long as it may take for a piece
+/// (`OUTBOX_STALL`).
+const PULLING_WITHIN: Duration = Duration::from_secs(10);
+
 impl Outbox {
     /// The slow path of a push, for a frame beyond what the queue may take without asking. Cuts the session
     /// when the frame exceeds a limit or is not granted.
@@ -49,7 +61,11 @@ impl Outbox {
         queue: MutexGuard<'a, Queue>,
         bytes: usize,
     ) -> Option<MutexGuard<'a, Queue>> {
-        let refused = match queue.is_full(self.limits, bytes) {
+        let limits = match queue.is_reading() {
+            true => self.limits.while_reading(),
+            false => self.limits,
+        };
+        let refused = match queue.is_full(limits, bytes) {
             true => queue,
             false => match self.granted(queue, bytes) {
                 Ok(granted) => return Some(granted),
@@ -124,7 +140,7 @@ impl Queue {
         let shared = (wanted + rare.lent).saturating_sub(BASE_BYTES);
         let own = list.saturating_sub(BASE_BYTES);
         lease.try_cover(own as u64, shared as u64)?;
-        self.allow(of.limits.bytes_max);
+        self.allow(of.limits.bytes_max.max(wanted));
         Ok(())
     }
 
@@ -135,6 +151,7 @@ impl Queue {
             && rare.lease.is_some()
         {
             rare.lent = bytes;
+            rare.lent_at = Some(Instant::now());
             self.allow(bytes_max);
         }
     }
@@ -163,6 +180,17 @@ impl Queue {
         }
     }
 
+    /// Whether the client has taken something lately, as far as is known here.
+    fn is_reading(&self) -> bool {
+        let lent_at = self.rare.as_ref().and_then(|rare| rare.lent_at);
+        match (self.turn, self.written, lent_at) {
+            (Turn::Writing, ..) => true,
+            (_, Some(written), _) => written.elapsed() < READING_WITHIN,
+            (_, None, Some(lent)) => lent.elapsed() < PULLING_WITHIN,
+            (_, None, None) => false,
+        }
+    }
+
     fn allow(&mut self, bytes_max: usize) {
         if let Some(Rare {
             lease: Some(lease),
@@ -173,6 +201,15 @@ impl Queue {
             let covered = usize::try_from(lease.covered_shared()).unwrap_or(usize::MAX);
             let allowed = BASE_BYTES.saturating_add(covered).saturating_sub(*lent);
             self.bytes_allowed = allowed.min(bytes_max);
+        }
+    }
+}
+
+impl OutboxLimits {
+    fn while_reading(self) -> Self {
+        Self {
+            frames_max: self.frames_max.saturating_mul(READING_TIMES),
+            bytes_max: self.bytes_max.saturating_mul(READING_TIMES),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The queue alone, and the queue with a wire that takes what it is told to take.
 
 use std::io::{Error, ErrorKind, IoSlice};
+use std::time::Duration;
 
 use metrics::Counter;
 use tokio_util::task::TaskTracker;
@@ -181,6 +182,11 @@ async fn what_is_pushed_is_written_without_the_driver() {
 }
 
 impl Outbox {
+    /// As if the wire had taken something for the last time so long ago.
+    fn wrote_ago(&self, ago: Duration) {
+        self.lock().written = Instant::now().checked_sub(ago);
+    }
+
     /// The priority with which it is listed.
     pub(in crate::hub) fn listed(&self) -> Priority {
         self.lock().listed
@@ -245,6 +251,7 @@ async fn a_frame_of_high_priority_overtakes_the_rest_of_a_fan_out() {
         tokio::task::yield_now().await;
         written = tap.taken();
     }
+    let before = written.len();
     let last = crowd.last().unwrap();
     person[0].push(framed("p"));
     last.push(framed("q"));
@@ -254,6 +261,10 @@ async fn a_frame_of_high_priority_overtakes_the_rest_of_a_fan_out() {
     written.push_str(&tap.taken());
     assert_eq!(written.len(), 502, "{written}");
     let at = |letter| written.find(letter).unwrap();
+    assert!(
+        at('p') <= before + 32,
+        "at most a block is written first: {written}"
+    );
     assert!(at('p') < 100, "{written}");
     assert!(
         written.contains("pmq"),
@@ -289,11 +300,27 @@ async fn a_blocked_outbox_is_cut_when_it_is_full_and_a_frame_that_has_begun_is_k
     outbox.push(framed("abcd"));
     outbox.push(framed("ef"));
     assert_eq!(outbox.pull().await, Pulled::Blocked);
+    outbox.wrote_ago(Duration::from_secs(2));
     assert!(!outbox.push(framed("g")), "two frames are the limit");
     assert_eq!(outbox.pull().await, Pulled::Cut(CloseReason::SLOW_CONSUMER));
     let (left, begun) = outbox.take_over().await.into_parts();
     assert_eq!((left.into(), begun), (vec![framed("abcd")], 1));
     assert!(!outbox.push(framed("h")));
+}
+
+#[tokio::test]
+async fn a_burst_beyond_the_limits_does_not_cut_a_client_that_reads() {
+    let tap = Tap::open(1);
+    let (outbox, _tracker) = attached(&tap);
+    outbox.push(framed("abcd"));
+    assert_eq!(outbox.pull().await, Pulled::Blocked);
+    outbox.wrote_ago(Duration::from_millis(1_900));
+    // One is in hand; the limits are two frames and ten bytes.
+    for number in 1..16 {
+        assert!(outbox.push(framed("x")), "{number}");
+    }
+    assert!(!outbox.push(framed("x")), "eight times the limit");
+    assert_eq!(outbox.pull().await, Pulled::Cut(CloseReason::SLOW_CONSUMER));
 }
 
 #[tokio::test]

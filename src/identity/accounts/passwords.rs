@@ -7,21 +7,17 @@
 //! wait, so that the next client of another one finds a place in the queue. An e-mail that nobody has costs the same
 //! work as one that has an account.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+mod permits;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tokio::time::Instant;
 
+use self::permits::{Permit, Permits, Refusal};
 use super::hashes;
 use super::strength::{BYTES_MAX, NewPassword};
 use super::worker_threads::WorkerThreads;
-use crate::budget::{Parts, PushOut};
-use crate::model::{ClientIdentifier, Code, NamedNetworks, Problem};
-
-/// How many may wait for a permit, and for how long.
-const WAITING_MAX: usize = 32;
-const WAIT_MAX: Duration = Duration::from_secs(2);
+use crate::model::{Code, NamedNetworks, Problem};
 
 /// The part of the memory of clients that hashes may take, unless one hash takes more.
 const MEMORY_PART: u64 = 16;
@@ -72,37 +68,20 @@ impl HashLimit {
 #[derive(Debug)]
 pub(super) struct Passwords {
     threads: WorkerThreads,
-    permits: Arc<Semaphore>,
+    permits: Permits,
     /// How many permits there are.
     jobs: u32,
-    /// Those who wait for a permit. A std mutex: held for some look-ups.
-    waiting: Mutex<PushOut<ClientIdentifier, oneshot::Sender<()>>>,
     /// On a single core: until when the only permit rests. A std mutex: it guards one value and is
     /// never held across an await.
     rest: Option<Arc<Mutex<Instant>>>,
-}
-
-/// A client who waits for a permit; gone from the queue when this is dropped.
-struct Waiter<'a> {
-    passwords: &'a Passwords,
-    number: u64,
-    /// Ends when others of the network have pushed the client out.
-    pushed_out: oneshot::Receiver<()>,
-}
-
-impl Drop for Waiter<'_> {
-    fn drop(&mut self) {
-        self.passwords.waiting().remove(self.number);
-    }
 }
 
 impl Passwords {
     pub(super) fn new(limit: HashLimit) -> Self {
         Self {
             threads: WorkerThreads::new("passwords", limit.permits as usize),
-            permits: Arc::new(Semaphore::new(limit.jobs() as usize)),
+            permits: Permits::new(limit.jobs()),
             jobs: limit.jobs(),
-            waiting: Mutex::new(PushOut::new(WAITING_MAX, Parts::DEFAULT)),
             rest: (limit.cores < 2).then(|| Arc::new(Mutex::new(Instant::now()))),
         }
     }
@@ -157,50 +136,20 @@ impl Passwords {
         }
     }
 
-    async fn permit(
-        &self,
-        from: &NamedNetworks,
-        number: u32,
-    ) -> Result<OwnedSemaphorePermit, Problem> {
-        let mut waiter = self.waiter(from);
-        let permit = async {
-            let permit = Arc::clone(&self.permits).acquire_many_owned(number);
-            let permit = permit.await.ok()?;
-            if let Some(rest) = &self.rest {
-                let until = *rest.lock().unwrap_or_else(PoisonError::into_inner);
-                tokio::time::sleep_until(until).await;
-            }
-            Some(permit)
-        };
-        let permit = tokio::select! {
-            biased;
-            permit = tokio::time::timeout(WAIT_MAX, permit) => permit.ok().flatten(),
-            _told = &mut waiter.pushed_out => None,
-        };
-        permit.ok_or_else(overloaded)
-    }
-
-    fn waiter(&self, from: &NamedNetworks) -> Waiter<'_> {
-        let (told, pushed_out) = oneshot::channel();
-        let (number, _pushed_out) = self
-            .waiting()
-            .insert(from.levels.clone(), from.multiple, told);
-        Waiter {
-            passwords: self,
-            number,
-            pushed_out,
+    async fn permit(&self, from: &NamedNetworks, number: u32) -> Result<Permit, Problem> {
+        let permit = self.permits.take(from, number).await.map_err(refused)?;
+        if let Some(rest) = &self.rest {
+            let until = *rest.lock().unwrap_or_else(PoisonError::into_inner);
+            tokio::time::sleep_until(until).await;
         }
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, PushOut<ClientIdentifier, oneshot::Sender<()>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(permit)
     }
 
     /// Computes on a worker thread, always to the end: the permit is given back with the memory, also
     /// when the client has left.
     async fn work<T: Send + 'static>(
         &self,
-        permit: OwnedSemaphorePermit,
+        permit: Permit,
         compute: impl FnOnce() -> Option<T> + Send + 'static,
     ) -> Result<T, Problem> {
         let rest = self.rest.clone();
@@ -219,12 +168,19 @@ impl Passwords {
     }
 }
 
-fn overloaded() -> Problem {
-    Problem::new(
-        Code::Overloaded,
-        "Too many sign in at once; try again in a moment.",
-    )
-    .retry_after_ms(2_000)
+/// 429 for what is the fault of the client's own network: behind a proxy, 503 would be a failure of the node.
+fn refused(why: Refusal) -> Problem {
+    let (code, detail) = match why {
+        Refusal::Network => (
+            Code::TryLater,
+            "Too many sign in from your network at once; try again in a moment.",
+        ),
+        Refusal::Node => (
+            Code::Overloaded,
+            "Too many sign in at once; try again in a moment.",
+        ),
+    };
+    Problem::new(code, detail).retry_after_ms(2_000)
 }
 
 #[cfg(test)]

@@ -240,9 +240,9 @@ settings! {
         transaction_idle "TRANSACTION_IDLE" []: Duration = "30s", Rule::Between("1s", "1h"),
             "How long a transaction may rest.", "it is aborted";
         outbox_frames "OUTBOX_FRAMES" []: u32 = "1024", Rule::Between("16", "1000000"),
-            "Frames that wait for a client.", "cut, close 4490";
+            "Frames that wait for a client; eight times as many for one that reads.", "cut, close 4490";
         outbox_bytes "OUTBOX_BYTES" []: Size = "512KiB", Rule::Between("16KiB", "64MiB"),
-            "Octets that wait for a client.", "cut, close 4490";
+            "Octets that wait for a client; eight times as many for one that reads.", "cut, close 4490";
         outbox_stall "OUTBOX_STALL" []: Duration = "10s", Rule::Between("100ms", "5m"),
             "How long a client may take nothing while something waits.", "cut, close 4490";
     }
@@ -280,9 +280,9 @@ settings! {
         rate_auth_per_min "RATE_AUTH_PER_MIN" []: u32 = "500", Rule::Between("0", "1000000"),
             "Messages of a member in a minute, on average; 0 is off.", "`rate_limited`; 300 refusals in 60 s: close 4429";
         rate_burst "RATE_BURST" []: u32 = "100", Rule::Between("0", "1000000"),
-            "Messages of one person at once; 0 is off.", "`rate_limited`";
+            "Messages of one person at once; one counts once per started 4 KiB. 0 is off.", "`rate_limited`";
         rate_net_per_min "RATE_NET_PER_MIN" []: u32 = "60000", Rule::Between("0", "10000000"),
-            "Messages from one network in a minute, on average; a stored one counts once per started KiB. 0 is off.", "`rate_limited`";
+            "Messages from one network in a minute, on average; one counts once per started KiB. 0 is off.", "`rate_limited`";
         rate_net_burst "RATE_NET_BURST" []: u32 = "5000", Rule::Between("0", "10000000"),
             "Messages from one network at once; 0 is off.", "`rate_limited`";
         http_per_min "HTTP_PER_MIN" []: u32 = "120", Rule::Between("0", "1000000"),

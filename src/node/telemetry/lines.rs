@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::callsite::Identifier;
 use tracing::{Event, Subscriber};
+use tracing_appender::non_blocking::ErrorCounter;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
@@ -22,14 +23,28 @@ const WINDOW: Duration = Duration::from_secs(10);
 static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
 static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
 
+/// Lines that were lost while the reader of the log was too slow, since the node started, and how many were reported.
+static LOST: OnceLock<ErrorCounter> = OnceLock::new();
+static LOST_REPORTED: AtomicU64 = AtomicU64::new(0);
+
+/// From now on the lines that this counts are reported.
+pub(super) fn count_lost(lost: ErrorCounter) {
+    let _counted_already = LOST.set(lost);
+}
+
 /// Says how many lines are missing, if any are. Call it every minute.
 pub(in crate::node) fn report_missing() {
-    let (left_out, unwritten) = (LEFT_OUT.swap(0, Relaxed), UNWRITTEN.swap(0, Relaxed));
+    let lost = LOST.get().map_or(0, |lost| lost.dropped_lines() as u64);
+    let unread = lost.saturating_sub(LOST_REPORTED.swap(lost, Relaxed));
+    let (left_out, unwritten) = (
+        LEFT_OUT.swap(0, Relaxed),
+        UNWRITTEN.swap(0, Relaxed) + unread,
+    );
     if left_out > 0 || unwritten > 0 {
         tracing::warn!(
             left_out,
             unwritten,
-            "lines of the log are missing: more than {LINES_MAX} of one kind came in {} s, or they could not be written",
+            "lines of the log are missing: more than {LINES_MAX} of one kind came in {} s, or they could not be written, or not as fast as they came",
             WINDOW.as_secs()
         );
     }

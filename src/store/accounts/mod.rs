@@ -24,7 +24,7 @@ use super::{PostgresStore, SqliteStore, StoreError, TokenHash};
 use crate::model::{MessageId, SignInId, UnixMillis, UserId};
 
 /// How many sign-ins a user has at most: devices, and sessions that came with a password.
-pub const SIGN_INS_MAX: u32 = 500;
+pub const SIGN_INS_MAX: u32 = 1_000;
 
 /// How many rows of one kind one call of `purge_accounts` removes: a transaction of a few milliseconds.
 pub const PURGE_ROWS: u32 = 250;

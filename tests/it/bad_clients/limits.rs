@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::sleep;
 
 use super::{assert_ended, node};
-use crate::support::bystanders::{Bystanders, metric_becomes};
+use crate::support::bystanders::{Bystanders, metric, metric_becomes};
 use crate::support::client::{Client, Opening};
 
 #[tokio::test]
@@ -166,4 +167,44 @@ async fn empty_messages_are_not_for_free() {
         "rate_limited;retry_after_ms=10000",
     );
     bystanders.talk("empty messages").await;
+}
+
+/// Eight visitors who send all that they may at once, 2.9 MB together, to a topic with a client that reads 0.8 MB a second.
+#[tokio::test]
+async fn bursts_cut_no_client_that_reads_steadily() {
+    const SENDERS: usize = 8;
+    let node = node(&[("RATE_BURST", "100"), ("RATE_ANON_PER_MIN", "200")]).await;
+    let opening = Opening {
+        receive_buffer: Some(16 << 10),
+        ..Opening::default()
+    };
+    let mut reader = Client::connect_with(node.address(), &opening, "new").await;
+    reader.subscribe("/topic/burst").await;
+    let body = "x".repeat(60_000);
+    let burst = async |_| {
+        let mut sender = Client::connect(node.address()).await;
+        sender.subscribe("/user/queue/errors").await;
+        let mut sent = 0;
+        loop {
+            let receipt = sender.publish("/topic/burst", &body).await;
+            let answer = sender.frame().await;
+            if answer.command != "RECEIPT" {
+                assert_eq!(answer.json()["code"], "rate_limited", "{answer:?}");
+                return sent;
+            }
+            assert_eq!(answer.receipt(), receipt);
+            sent += 1;
+        }
+    };
+    let sending = join_all((0..SENDERS).map(burst));
+    let reading = async {
+        for number in 0..SENDERS * 6 {
+            let frame = reader.frame().await;
+            assert_eq!(frame.body.len(), body.len(), "{number}: {frame:?}");
+            sleep(Duration::from_millis(75)).await;
+        }
+    };
+    let (sent, ()) = tokio::join!(sending, reading);
+    assert_eq!(sent, [6; SENDERS], "100 blocks of 4 KiB each");
+    assert_eq!(metric(&node, "ws_close_total{code=\"4490\"}").await, 0.0);
 }

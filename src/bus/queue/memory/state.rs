@@ -128,7 +128,9 @@ impl State {
 
     /// Ends a queue whose place was taken away, unless somebody uses it again.
     pub(super) fn evict(&mut self, name: &str) {
-        if self.queues.get(name).is_some_and(Line::is_evictable) {
+        if let Some(line) = self.queues.get(name).filter(|line| line.is_evictable()) {
+            let waiting = line.waiting() as u64;
+            metrics::counter!("queue_evicted_messages_total").increment(waiting);
             self.remove(name);
         }
     }

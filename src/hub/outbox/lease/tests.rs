@@ -112,6 +112,24 @@ fn the_limit_holds_whatever_the_account_grants() {
 }
 
 #[test]
+fn a_client_whose_driver_pulls_may_have_eight_times_the_limit_within_its_share() {
+    let pushed = |memory: &Arc<Memory>| {
+        let outbox = outbox(memory, ONE);
+        assert!(outbox.push(frame(4 << 10)));
+        assert!(outbox.try_pull().is_some(), "the client reads");
+        (0..2_000).filter(|_| outbox.push(frame(4 << 10))).count()
+    };
+    assert_eq!(pushed(&memory(0)), 1_024, "4 MiB");
+    let scarce = memory(2 << 20);
+    let few = pushed(&scarce);
+    assert!(
+        (300..450).contains(&few),
+        "{few}: its share is seven eighths of 2 MiB"
+    );
+    assert_eq!(scarce.used(), 0);
+}
+
+#[test]
 fn the_largest_holder_is_cut_for_a_newcomer() {
     let memory = memory(1 << 20);
     let stalled: Vec<_> = (1..=3)

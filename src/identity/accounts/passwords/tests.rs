@@ -1,8 +1,11 @@
 //! The permits of hashes: their number, their queue, their rest.
 
+use std::time::Duration;
+
 use super::super::hashes::DUMMY;
+use super::permits::NETWORK_WAITING_MAX;
 use super::*;
-use crate::model::Width;
+use crate::model::{ClientIdentifier, Width};
 
 const MIB: u64 = 1 << 20;
 
@@ -52,7 +55,7 @@ async fn a_hash_that_needs_more_memory_takes_more_permits() {
     let one = from(1);
     let mut verifying = Box::pin(passwords.verify(&one, ("imported", large), || Ok(())));
     assert!(futures_util::poll!(&mut verifying).is_pending());
-    assert_eq!(passwords.waiting().len(), 1);
+    assert_eq!(passwords.permits.waiting(), 1);
     drop(more);
     assert!(!verifying.await.unwrap());
     drop(held);
@@ -85,9 +88,7 @@ async fn a_password_is_that_of_its_hash_only() {
 #[tokio::test]
 async fn beyond_its_part_of_the_queue_a_network_pushes_out_its_own() {
     let passwords = Passwords::new(HashLimit::of(u64::MAX));
-    let held = Arc::clone(&passwords.permits)
-        .acquire_many_owned(u32::try_from(passwords.permits.available_permits()).unwrap());
-    let held = held.await.unwrap();
+    let held = passwords.permit(&from(3), passwords.jobs).await.unwrap();
     let (flooding, other) = (from(1), from(2));
     let first: Vec<_> = (0..500)
         .map(|_| passwords.verify(&flooding, ("x", DUMMY), || Ok(())))
@@ -95,7 +96,7 @@ async fn beyond_its_part_of_the_queue_a_network_pushes_out_its_own() {
     let mut first = futures_util::future::join_all(first);
     // Polled once: all but those who wait have their answer, and wait for the rest.
     assert!(futures_util::poll!(&mut first).is_pending());
-    assert_eq!(passwords.waiting().len(), WAITING_MAX / 2);
+    assert_eq!(passwords.permits.waiting(), NETWORK_WAITING_MAX);
     let mut honest = Box::pin(passwords.verify(&other, ("x", DUMMY), || Ok(())));
     assert!(
         futures_util::poll!(&mut honest).is_pending(),
@@ -114,13 +115,17 @@ async fn beyond_its_part_of_the_queue_a_network_pushes_out_its_own() {
         .chain(more)
         .filter_map(Result::err)
         .collect();
-    assert!(refused.len() >= 1_000 - WAITING_MAX, "{}", refused.len());
+    assert!(
+        refused.len() >= 1_000 - 2 * NETWORK_WAITING_MAX,
+        "{}",
+        refused.len()
+    );
     assert!(
         refused
             .iter()
-            .all(|it| it.code == Code::Overloaded && it.retry_after_ms.is_some())
+            .all(|it| it.code == Code::TryLater && it.retry_after_ms.is_some())
     );
-    assert_eq!(passwords.waiting().len(), 0);
+    assert_eq!(passwords.permits.waiting(), 0);
 }
 
 #[tokio::test]
@@ -134,12 +139,8 @@ async fn a_weak_password_is_scored_under_a_permit_and_not_hashed() {
     let problem = passwords.hash(&from(1), weak).await.unwrap_err();
     assert_eq!(problem.code, Code::ValidationFailed);
     assert_eq!(problem.field.as_deref(), Some("password"));
-    let number = u32::try_from(passwords.permits.available_permits()).unwrap();
-    let held = Arc::clone(&passwords.permits)
-        .acquire_many_owned(number)
-        .await
-        .unwrap();
     let one = from(1);
+    let held = passwords.permit(&one, passwords.jobs).await.unwrap();
     let mut scoring = Box::pin(passwords.hash(&one, weak));
     assert!(futures_util::poll!(&mut scoring).is_pending());
     drop(held);
@@ -152,13 +153,13 @@ fn a_thread_that_ends_a_job_has_the_next_one() {
         let limit = HashLimit::for_cores(cores, u64::MAX);
         let passwords = Passwords::new(limit);
         assert_eq!(limit.permits, permits, "{cores} cores");
-        assert_eq!(passwords.permits.available_permits(), jobs);
+        assert_eq!(passwords.permits.free(), jobs);
         // What runs at the same time never has more memory than the hashes of all threads: beside one of this size the others
         // have as many permits as fit.
         for units in 2..=permits {
             let bytes = u64::from(units) * hashes::HASH_BYTES;
-            let beside = jobs - passwords.permits_for(bytes) as usize;
-            assert!(units as usize + beside <= permits as usize, "{units}");
+            let beside = jobs - passwords.permits_for(bytes);
+            assert!(units + beside <= permits, "{units}");
         }
     }
 }
