@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
+use super::rates::bytes_of;
 use super::{App, Live, Pending, refused};
 use crate::broker::{AppendError, Committed};
 use crate::identity::{RECIPIENT_LIFE, Recipient};
@@ -90,7 +91,7 @@ impl App {
     }
 
     async fn prepare(&self, live: &Live, send: &Send) -> Result<(Append, u32), Problem> {
-        let remaining = self.take_message(live, send.body.len()).await?;
+        let remaining = self.take_message(live, bytes_of(send)).await?;
         let draft = draft(&send.body, &self.settings)?;
         let sender = &*live.principal();
         let mut visitors = Vec::new();

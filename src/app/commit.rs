@@ -15,6 +15,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
+use super::rates::bytes_of;
 use super::{App, Live, Pending, refused, unknown};
 use crate::model::{Code, Destination, Problem, Verdict};
 use crate::session::{Commit, Reply, Send, Step};
@@ -71,16 +72,13 @@ impl App {
     /// gives is paid for.
     async fn pay(&self, live: &Live, steps: &[Step]) -> Result<Live, Problem> {
         let sends = steps.iter().filter_map(|step| match step {
-            Step::Send(send) => Some(send.body.len()),
+            Step::Send(send) => Some(bytes_of(send)),
             Step::Acknowledge(_) => None,
         });
-        let count = sends.clone().count() as u64;
-        if let Some(burst) = self.burst(live)
-            && count > u64::from(burst)
-        {
+        if let Some(burst) = self.exceeded_burst(live, sends.clone()) {
             return Err(too_many_sends(burst));
         }
-        if count > 0 {
+        if sends.clone().next().is_some() {
             let taken = self.take_messages(live, sends).await;
             taken.map_err(|mut problem| {
                 problem.detail = format!("{} Nothing was done.", problem.detail).into();
@@ -157,8 +155,8 @@ impl App {
 /// The refusal of a transaction that no bucket will ever hold enough for.
 fn too_many_sends(burst: u32) -> Problem {
     let words = format!(
-        "A transaction has at most {burst} SENDs, because no more may be sent at once. Nothing was \
-         done."
+        "A transaction has at most {burst} SENDs, of which one counts once per started 4 KiB, because no \
+         more may be sent at once. Nothing was done."
     );
     Problem::new(Code::LimitExceeded, words)
 }

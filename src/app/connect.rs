@@ -100,7 +100,7 @@ impl App {
     /// Finds out for whom the client speaks.
     async fn open(&self, handshake: &Handshake, connect: &Connect) -> Result<Opened, Problem> {
         let networks = self.visitors.networks(handshake.address);
-        self.take_connect(&networks).await?;
+        self.take_connect(&networks, handshake.address).await?;
         match credentials(handshake, connect)? {
             Credentials::Visitor(token) => {
                 let language = connect.accept_language.as_deref();

@@ -142,6 +142,12 @@ impl App {
         self.accounts.as_ref().ok_or_else(none)
     }
 
+    /// What subscriptions draw on.
+    #[must_use]
+    pub fn pools(&self) -> Pools {
+        self.settings.pools.clone()
+    }
+
     /// The byte account of the node, from which everything draws that buffers for a client.
     #[must_use]
     pub fn memory(&self) -> &Arc<Memory> {

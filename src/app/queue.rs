@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::rates::bytes_of;
 use super::{App, Live, Pending, refused};
 use crate::broker::Consume;
 use crate::budget::Claimant;
@@ -17,7 +18,7 @@ use crate::session::{Reply, Send, Subscribe, queue_arguments};
 
 impl App {
     pub(super) async fn queue_send(self: &Arc<Self>, live: &Live, send: Send) -> Pending {
-        let remaining = match self.take_message(live, send.body.len()).await {
+        let remaining = match self.take_message(live, bytes_of(&send)).await {
             Ok(remaining) => remaining,
             Err(problem) => return refused(problem),
         };

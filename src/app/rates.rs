@@ -4,12 +4,16 @@
 //! message is taken from the bucket of its writer and from that of his network; a session that does
 //! not heed the refusals is closed.
 
+mod cost;
+
 use std::net::IpAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use self::cost::Cost;
+pub(super) use self::cost::bytes_of;
 use super::speaker::{Speaker, Speaking};
 use super::{App, AppSettings, Live};
 use crate::budget::{AgingAccount, Claimant, Memory, MemoryOwner, Multiples};
@@ -17,18 +21,11 @@ use crate::identity::Handshake;
 use crate::model::{CloseReason, Code, Kind, Network, Principal, Problem, RoomId, UserId};
 use crate::policy::bucket::{self, Level, Rate, Verdict};
 use crate::quota::Networks;
+use crate::quota::refused::{self, RefusedRate};
 
 /// So many refusals within [`REFUSALS_WITHIN`] close the connection with 4429.
 const REFUSALS_MAX: u32 = 300;
 const REFUSALS_WITHIN: Duration = Duration::from_secs(60);
-
-/// A message takes one token of its network for each started block of this many bytes. With one token a message, one
-/// address could store 16 MB a second and delay the commits of everybody else, and send as much to each reader of a topic.
-const NETWORK_BYTES_PER_TOKEN: usize = 1 << 10;
-
-/// The same for the sender's own bucket. The burst of one sender (`RATE_BURST`, 100) has 400 KiB, which is less than what
-/// waits for one reader (`OUTBOX_BYTES`, 512 KiB): one sender cannot have a reader cut.
-const OWN_BYTES_PER_TOKEN: usize = 4 << 10;
 
 /// What one session has done lately. It belongs to the connection, so it is kept here and not in
 /// the shared quota.
@@ -286,7 +283,7 @@ impl App {
         if cost.own > 1
             && let Some(wait_ms) = (buckets.networks).refuses(quota, rate_network, cost.network)
         {
-            return Err(too_fast(live, wait_ms));
+            return Err(too_fast(live, &refused::NETWORK_MESSAGES, wait_ms));
         }
         let own = quota.take_several(&buckets.own, rate, cost.own).await;
         let shared = match own {
@@ -298,9 +295,11 @@ impl App {
         };
         match (own, shared) {
             (Verdict::Allowed { remaining }, Verdict::Allowed { .. }) => Ok(remaining),
-            (_, Verdict::Refused { retry_after_ms })
-            | (Verdict::Refused { retry_after_ms }, Verdict::Allowed { .. }) => {
-                Err(too_fast(live, retry_after_ms))
+            (Verdict::Refused { retry_after_ms }, _) => {
+                Err(too_fast(live, &refused::USER_MESSAGES, retry_after_ms))
+            }
+            (Verdict::Allowed { .. }, Verdict::Refused { retry_after_ms }) => {
+                Err(too_fast(live, &refused::NETWORK_MESSAGES, retry_after_ms))
             }
         }
     }
@@ -313,21 +312,37 @@ impl App {
         }
     }
 
-    /// How many messages a session may send at once, if that is limited.
-    pub(super) fn burst(&self, live: &Live) -> Option<u32> {
+    /// How many messages a session may send at once, when these are more: in number, or in tokens of its own rate. One
+    /// message may always take a full bucket.
+    pub(super) fn exceeded_burst(
+        &self,
+        live: &Live,
+        bytes: impl Iterator<Item = usize> + Clone,
+    ) -> Option<u32> {
         let own = self.own_rate(live.principal().kind);
-        let rates = [own, self.settings.rate_network].into_iter();
-        let limits = rates.filter(|rate| !rate.is_off());
-        limits.map(|rate| rate.capacity).min()
+        let count = u32::try_from(bytes.clone().count()).unwrap_or(u32::MAX);
+        let tokens = match count {
+            0..=1 => count,
+            2.. => Cost::of(bytes).own,
+        };
+        let exceeds = |(rate, number): &(Rate, u32)| !rate.is_off() && *number > rate.capacity;
+        let limits = [(own, tokens), (self.settings.rate_network, count)];
+        let exceeded = limits.into_iter().filter(exceeds);
+        exceeded.map(|(rate, _)| rate.capacity).min()
     }
 
     /// Takes one CONNECT from those of a network.
-    pub(super) async fn take_connect(&self, networks: &Networks) -> Result<(), Problem> {
+    pub(super) async fn take_connect(
+        &self,
+        networks: &Networks,
+        client: IpAddr,
+    ) -> Result<(), Problem> {
         let rate = self.settings.rate_connect;
         let quota = self.quota.as_ref();
         match networks.take(quota, "rate:connect", rate).await {
             Verdict::Allowed { .. } => Ok(()),
             Verdict::Refused { retry_after_ms } => {
+                refused::NETWORK_CONNECTS.note(Network::of(client));
                 let words = "Your network connects too often. Try again later.";
                 Err(Problem::new(Code::TryLater, words).retry_after_ms(retry_after_ms))
             }
@@ -337,32 +352,13 @@ impl App {
     /// Takes one frame that is no message from the bucket of the connection.
     pub(super) fn take_frame(&self, live: &Live) -> Result<(), Problem> {
         let taken = live.activity.take_frame(self.settings.rate_frames);
-        taken.map_err(|retry_after_ms| too_fast(live, retry_after_ms))
-    }
-}
-
-/// What messages cost in tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Cost {
-    own: u32,
-    network: u32,
-}
-
-impl Cost {
-    fn of(bytes: impl Iterator<Item = usize>) -> Self {
-        let tokens = |bytes: usize, block: usize| {
-            let blocks = bytes.div_ceil(block).max(1);
-            u32::try_from(blocks).unwrap_or(u32::MAX)
-        };
-        bytes.fold(Self { own: 0, network: 0 }, |sum, bytes| Self {
-            own: (sum.own).saturating_add(tokens(bytes, OWN_BYTES_PER_TOKEN)),
-            network: (sum.network).saturating_add(tokens(bytes, NETWORK_BYTES_PER_TOKEN)),
-        })
+        taken.map_err(|retry_after_ms| too_fast(live, &refused::SESSION_FRAMES, retry_after_ms))
     }
 }
 
 /// The refusal. A session that does not heed it is cut.
-fn too_fast(live: &Live, retry_after_ms: u64) -> Problem {
+fn too_fast(live: &Live, rate: &RefusedRate, retry_after_ms: u64) -> Problem {
+    rate.note(Network::of(live.activity.address));
     if live.activity.is_abusive() {
         let text = format!("rate_limited;retry_after_ms={retry_after_ms}");
         live.outbox.cut(CloseReason {
@@ -370,7 +366,12 @@ fn too_fast(live: &Live, retry_after_ms: u64) -> Problem {
             text: text.into(),
         });
     }
-    let words = "Too much in too short a time. Wait for `retry_after_ms` and send again.";
+    let words = match rate.name() == refused::NETWORK_MESSAGES.name() {
+        true => {
+            "Your network sends too much in too short a time. Wait for `retry_after_ms` and send again."
+        }
+        false => "You send too much in too short a time. Wait for `retry_after_ms` and send again.",
+    };
     Problem::new(Code::RateLimited, words).retry_after_ms(retry_after_ms)
 }
 

@@ -59,6 +59,13 @@ pub struct Pools {
 }
 
 impl Pools {
+    /// Sets the gauges of these pools.
+    pub fn publish(&self) {
+        for pool in [&self.consumers, &self.patterns, &self.subscriptions] {
+            pool.publish();
+        }
+    }
+
     /// Pools of which nothing is used.
     #[must_use]
     pub fn new(sizes: PoolSizes) -> Self {

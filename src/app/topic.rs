@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::rates::bytes_of;
 use super::{App, Live, Pending, handed_over, refused};
 use crate::broker::PatternSubscriber;
 use crate::hub::{Sink, Subscriber};
@@ -14,7 +15,7 @@ use crate::session::{Reply, Send};
 impl App {
     /// Publishes to a topic, or to the reply queue of a session.
     pub(super) async fn topic_send(self: &Arc<Self>, live: &Live, send: Send) -> Pending {
-        let remaining = match self.take_message(live, send.body.len()).await {
+        let remaining = match self.take_message(live, bytes_of(&send)).await {
             Ok(remaining) => remaining,
             Err(problem) => return refused(problem),
         };

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::rates::bytes_of;
 use super::{App, Live, Pending, handed_over, refused};
 use crate::hub::Subscriber;
 use crate::model::{Code, Problem, SessionId, TopicMessage, UserId, UserQueue, is_pattern};
@@ -21,7 +22,7 @@ impl App {
         rest: &str,
         send: Send,
     ) -> Pending {
-        let remaining = match self.take_message(live, send.body.len()).await {
+        let remaining = match self.take_message(live, bytes_of(&send)).await {
             Ok(remaining) => remaining,
             Err(problem) => return refused(problem),
         };

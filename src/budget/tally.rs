@@ -144,12 +144,6 @@ impl Portion {
         self.amount
     }
 
-    /// The network of the client that it counts to.
-    #[must_use]
-    pub fn network(&self) -> Network {
-        self.tally.key.network
-    }
-
     /// Makes one of two portions of the same tally. Those of different tallies come back as they are.
     ///
     /// # Errors

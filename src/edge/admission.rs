@@ -31,9 +31,6 @@ use crate::policy::bucket::{self, Level, Rate, Verdict};
 use crate::quota::quarters;
 pub(super) use waiting::{Ticket, Waiting};
 
-/// How many sockets beyond the WebSockets there may be: requests, keep-alive, handshakes.
-const OTHER_SOCKETS_MAX: usize = 1_024;
-
 /// One IPv4 address or one IPv6 /64 gets this part of the rate of handshakes, and this part of their burst: a
 /// client that opens and drops connections must not use up what all others need.
 const RATE_PART: u32 = 10;
@@ -131,11 +128,17 @@ impl Admission {
             multiples: Arc::clone(multiples),
             sockets: Pool::new(PoolSettings {
                 network_max: settings.connections_per_net.into(),
-                ..places("sockets", number + OTHER_SOCKETS_MAX, reserve)
+                ..places("sockets", number + settings.other_sockets_max, reserve)
             }),
             sessions: Pool::new(places("sessions", number, reserve)),
             handshakes: Handshakes::new(settings),
         })
+    }
+
+    /// Sets the gauges of sockets and sessions.
+    pub(super) fn publish(&self) {
+        self.sockets.publish();
+        self.sessions.publish();
     }
 
     /// The place of a socket, or of a session over requests.

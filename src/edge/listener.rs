@@ -20,9 +20,11 @@ use super::admission::Refusal;
 use super::arrival::{Lost, behind_proxy, secured};
 use super::charges::{End, HTTP_BYTES, SocketCharge, TLS_BYTES};
 use super::peer::{Peer, SocketTurn};
+use super::proxy_head;
 use super::send_buffer::SEND_BUFFER_BYTES;
 #[cfg(target_os = "linux")]
 use super::send_buffer::UNACKNOWLEDGED_MAX;
+use super::settings::ProxyHead;
 use super::{Edge, EdgeState, http, routes, tcp};
 
 /// The pause after an error of `accept`, doubled while it goes on.
@@ -33,11 +35,15 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// a client that has sent fast for a while 6 MiB, and what waits for a turn waits there.
 const RECEIVE_BUFFER_BYTES: usize = 32 << 10;
 
-/// How many sockets at once are told why they are refused; others are just closed.
-const REFUSALS_MAX: usize = 256;
-
 /// How long a refused client has for its request.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Whether the head of the PROXY protocol, if the peer is one that sends it, was read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HasHead {
+    Unread,
+    Read,
+}
 
 /// Where clients come in.
 #[derive(Debug)]
@@ -57,7 +63,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     let edge = Arc::new(Edge::new(state, tracker, shutdown));
-    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+    let refusals = Arc::new(Semaphore::new(edge.settings.refusals_max));
     let door = |language| Door {
         edge: Arc::clone(&edge),
         language,
@@ -145,7 +151,7 @@ impl Door {
                 let task = self.edge.tracker.spawn(self.clone().open(stream, peer));
                 charge.ends_by(End::Task(task.abort_handle()));
             }
-            Err(refusal) => self.refuse(stream, ip, refusal),
+            Err(refusal) => self.refuse((stream, HasHead::Unread), ip, refusal),
         }
     }
 
@@ -169,13 +175,15 @@ impl Door {
         let mut peer = match Box::pin(behind_proxy(&self.edge, &mut stream, peer, cost)).await {
             Ok(peer) => peer,
             Err(Lost::Silently) => return,
-            Err(Lost::Refused(refusal)) => return self.refuse(stream, address, refusal),
+            Err(Lost::Refused(refusal)) => {
+                return self.refuse((stream, HasHead::Read), address, refusal);
+            }
         };
         // Of a proxy the client is known later, at its request.
         if !peer.is_proxy {
             if let Err(busy) = self.edge.turns.arrive(peer.address.ip()).await {
                 let refusal = self.edge.no_turn(busy);
-                return self.refuse(stream, peer.address.ip(), refusal);
+                return self.refuse((stream, HasHead::Read), peer.address.ip(), refusal);
             }
             peer.turn = Mutex::new(SocketTurn::now());
         }
@@ -195,7 +203,7 @@ impl Door {
     }
 
     /// Tells a client why it does not come in, unless too many are being told.
-    fn refuse(&self, stream: TcpStream, client: IpAddr, refusal: Refusal) {
+    fn refuse(&self, stream: (TcpStream, HasHead), client: IpAddr, refusal: Refusal) {
         let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() else {
             return;
         };
@@ -205,7 +213,7 @@ impl Door {
         }
     }
 
-    /// What a refusal costs. In the clear that is little, and bounded by [`REFUSALS_MAX`]. Under TLS it is a
+    /// What a refusal costs. In the clear that is little, and bounded by `refusals_max`. Under TLS it is a
     /// handshake: that needs a turn for which no client waits, and free memory in the share of the client. No
     /// other client loses anything for it. Without them, the socket is closed before the handshake.
     fn afford_refusal(&self, client: IpAddr) -> Option<Option<Arc<SocketCharge>>> {
@@ -222,12 +230,19 @@ impl Door {
 
     async fn tell(
         self,
-        stream: TcpStream,
+        (mut stream, head): (TcpStream, HasHead),
         client: IpAddr,
         refusal: Refusal,
         _held: (OwnedSemaphorePermit, Option<Arc<SocketCharge>>),
     ) {
         let told = async {
+            // What follows is no language that is spoken here before the head of a proxy has been taken off.
+            let expects_head = self.edge.settings.proxy_head != ProxyHead::Off
+                && head == HasHead::Unread
+                && self.edge.trusts(client);
+            if expects_head && proxy_head::read(&mut stream).await.is_err() {
+                return;
+            }
             let Ok(stream) = secured(&self.edge, stream).await else {
                 return;
             };

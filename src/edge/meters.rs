@@ -4,10 +4,11 @@
 //! nothing that a client writes becomes a label.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use metrics::{Counter, Gauge, counter, gauge};
 
-use crate::model::{Code, Kind};
+use crate::model::{CloseReason, Code, EveryMinute, Kind, Network};
 use crate::session::Event;
 
 /// The commands that clients send and that are told apart, and those that the server sends.
@@ -34,6 +35,9 @@ pub(super) struct Meters {
     frames_out: [Counter; OUT.len()],
     /// The active connections by transport and kind: a dozen at most. A std mutex: held for one search.
     active: Mutex<Vec<(Labels, Gauge)>>,
+    /// What is logged of clients that were closed with 4490 and with 1008.
+    slow: EveryMinute,
+    over_limit: EveryMinute,
 }
 
 /// Transport and kind.
@@ -46,6 +50,8 @@ impl Meters {
             frames_in: IN.map(|command| frames("in", command)),
             frames_out: OUT.map(|command| frames("out", command)),
             active: Mutex::default(),
+            slow: EveryMinute::new(),
+            over_limit: EveryMinute::new(),
         }
     }
 
@@ -113,6 +119,29 @@ impl Meters {
             false => "other".to_owned(),
         };
         counter!("ws_close_total", "code" => label).increment(1);
+    }
+
+    /// This node closes a connection. An operator who is asked why finds a line, of each of two reasons one a minute.
+    pub(super) fn cut(&self, reason: &CloseReason, network: Network) {
+        let (events, why) = match reason.code {
+            4490 => (
+                &self.slow,
+                "they read or acknowledge more slowly than they are written to, or their share of memory is used up",
+            ),
+            1008 => (
+                &self.over_limit,
+                "they wanted more than they may have, or others needed what their network held most of",
+            ),
+            _ => return,
+        };
+        if let Some(closed) = events.due(Instant::now()) {
+            tracing::warn!(
+                code = reason.code,
+                closed,
+                last_of = %network.truncated(),
+                "clients were closed, because {why}"
+            );
+        }
     }
 }
 

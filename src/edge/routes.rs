@@ -54,6 +54,7 @@ async fn metrics(State(edge): State<Arc<Edge>>, request: Request) -> Response<Bo
         return reply::problem(&Problem::new(Code::Internal, "The peer is not known."));
     };
     let client = Requester::new(&edge, peer, request.headers()).address;
+    edge.admission.publish();
     let text = edge.exposition.text().await;
     let body = match charges::body(text, || edge.lease(client, &peer.charge)) {
         Ok(body) => body,

@@ -55,6 +55,10 @@ pub struct EdgeSettings {
     pub message_kind: MessageKind,
     /// How many WebSockets this node holds.
     pub connections_max: usize,
+    /// How many sockets beyond those: requests, keep-alive, handshakes.
+    pub other_sockets_max: usize,
+    /// How many sockets at once are told why they are refused; others are just closed.
+    pub refusals_max: usize,
     /// WebSocket handshakes per second; zero for no limit.
     pub connection_rate: u32,
     /// WebSocket handshakes at once, after a quiet time.
@@ -109,6 +113,8 @@ impl EdgeSettings {
             proxy_head: ProxyHead::default(),
             message_kind: MessageKind::default(),
             connections_max: 100_000,
+            other_sockets_max: 1_024,
+            refusals_max: 256,
             connection_rate: 0,
             connection_burst: 5_000,
             connections_per_net: 0,

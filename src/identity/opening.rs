@@ -225,7 +225,8 @@ impl<'a> Opening<'a> {
     /// Counts a new visitor, once for each opening.
     pub(super) async fn count(&mut self) -> Result<(), Problem> {
         if !self.is_counted {
-            self.visitors.count(&self.ask.networks).await?;
+            let client = self.ask.handshake.address;
+            self.visitors.count(&self.ask.networks, client).await?;
             self.is_counted = true;
         }
         Ok(())

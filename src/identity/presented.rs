@@ -12,9 +12,10 @@ use super::problem::{store_away, try_later};
 use super::secret::{Claim, Visit, token_of};
 use super::ticket::{ONCE, Ticket, is_ticket};
 use super::visitors::Visitors;
-use crate::model::{ClientIdentifier, Code, Problem, UnixMillis, UserId};
+use crate::model::{ClientIdentifier, Code, Network, Problem, UnixMillis, UserId};
 use crate::policy::bucket::{Rate, Verdict};
 use crate::quota::Networks;
+use crate::quota::refused::NETWORK_VISITORS;
 use crate::store::{Found, NewVisitor, StoreError, TokenHash, UserRecord};
 
 /// How often the use of a secret is written: a longer life of the secret can wait.
@@ -268,12 +269,13 @@ impl Visitors {
     }
 
     /// Takes one new visitor from the share of each network around a client.
-    pub(super) async fn count(&self, networks: &Networks) -> Result<(), Problem> {
+    pub(super) async fn count(&self, networks: &Networks, client: IpAddr) -> Result<(), Problem> {
         let rate = rate_of(self.settings().per_network);
         match networks.take(self.quota(), "visitors", rate).await {
             Verdict::Allowed { .. } => Ok(()),
             Verdict::Refused { retry_after_ms } => {
-                const DETAIL: &str = "Too many new visitors; try again later.";
+                NETWORK_VISITORS.note(Network::of(client));
+                const DETAIL: &str = "Too many new visitors from your network; try again later.";
                 Err(try_later(retry_after_ms, DETAIL))
             }
         }

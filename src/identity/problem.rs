@@ -3,18 +3,26 @@
 //! Not a table of codes (that is `model::problem`). Invariant: no word of an engine's error reaches
 //! a client; it is logged here, once.
 
+use std::time::Instant;
+
 use crate::location::LocationError;
-use crate::model::{Code, Problem};
+use crate::model::{Code, EveryMinute, Problem};
 use crate::store::StoreError;
 
 use super::random::RandomUnavailable;
+
+/// What clients can make fail as often as they ask is logged once a minute.
+static LOCATION_AWAY: EveryMinute = EveryMinute::new();
+static STORE_AWAY: EveryMinute = EveryMinute::new();
 
 /// How long a new visitor waits when location is away, in milliseconds.
 const LOCATION_RETRY_MS: u64 = 5_000;
 
 #[expect(clippy::needless_pass_by_value, reason = "it is the end of the error")]
 pub(super) fn location_away(error: LocationError) -> Problem {
-    tracing::warn!(%error, "an identity could not be opened");
+    if let Some(number) = LOCATION_AWAY.due(Instant::now()) {
+        tracing::warn!(%error, number, "identities could not be opened");
+    }
     try_later(
         LOCATION_RETRY_MS,
         "New visitors cannot be let in at the moment.",
@@ -23,7 +31,9 @@ pub(super) fn location_away(error: LocationError) -> Problem {
 
 #[expect(clippy::needless_pass_by_value, reason = "it is the end of the error")]
 pub(super) fn store_away(error: StoreError) -> Problem {
-    tracing::warn!(%error, "an identity could not be read or written");
+    if let Some(number) = STORE_AWAY.due(Instant::now()) {
+        tracing::warn!(%error, number, "identities could not be read or written");
+    }
     match error {
         // Nothing but an append is refused because of hands.
         StoreError::Unavailable(_) | StoreError::ChangedHands(_) => Problem::new(

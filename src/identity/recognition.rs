@@ -4,7 +4,7 @@
 //! store, of a row or by writing it, so that of two takers, a holder with the secret and a message the one
 //! that comes first decides.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Opened;
 use super::decision::Candidate;
@@ -13,8 +13,11 @@ use super::opening::{Found, Opening};
 use super::presented::Known;
 use super::problem::location_away;
 use super::secret::Visit;
-use crate::model::{Problem, Proof, Standing, UnixMillis, Unkept, UserId};
+use crate::model::{EveryMinute, Problem, Proof, Standing, UnixMillis, Unkept, UserId};
 use crate::store::{NewVisitor, StoreError, TakeOver, UserRecord};
+
+/// A store that is away refuses this to every newcomer, which is logged once a minute.
+static UNRECOGNISED: EveryMinute = EveryMinute::new();
 
 impl Opening<'_> {
     /// The loose identities with the client's fingerprint.
@@ -32,7 +35,9 @@ impl Opening<'_> {
         let mut found = match self.stored_around((user, visitor), seen_after).await {
             Ok(found) => found,
             Err(error) => {
-                tracing::warn!(%error, "visitors are not recognised: the store does not answer");
+                if let Some(number) = UNRECOGNISED.due(Instant::now()) {
+                    tracing::warn!(%error, number, "visitors are not recognised: the store does not answer");
+                }
                 return Ok(Vec::new());
             }
         };
@@ -116,7 +121,9 @@ impl Opening<'_> {
             Ok(true) => {}
             Ok(false) => return Ok(None),
             Err(error) => {
-                tracing::warn!(%error, "a visitor was not recognised: the store does not write");
+                if let Some(number) = UNRECOGNISED.due(Instant::now()) {
+                    tracing::warn!(%error, number, "visitors are not recognised: the store does not write");
+                }
                 return Ok(None);
             }
         }

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 mod doors;
 mod engines;
+mod files;
 mod greeting;
 mod health;
 pub mod kept;

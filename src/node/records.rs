@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::config::{AppEnv, Config, LogIp, Mode, ProxyProtocol, Recognition, WsFrame};
+use super::files::Files;
 use super::memory::Limit;
 use crate::app::{AppSettings, PoolSizes, Pools, StoreSizes, Stored};
 use crate::budget::{Memory, MemorySettings, Multiples};
@@ -126,7 +127,7 @@ impl Config {
         }
     }
 
-    pub(super) fn edge(&self, connections_max: usize) -> EdgeSettings {
+    pub(super) fn edge(&self, files: &Files) -> EdgeSettings {
         let settings = &self.settings;
         // A client beats at least as often as it was asked to, and may be early.
         let asked = settings.heart_beat.beat_in.as_millis();
@@ -157,7 +158,9 @@ impl Config {
                 WsFrame::Text => MessageKind::Text,
                 WsFrame::Binary => MessageKind::Binary,
             },
-            connections_max,
+            connections_max: files.connections_max,
+            other_sockets_max: files.other_sockets_max,
+            refusals_max: files.refusals_max,
             connection_rate: settings.connection_rate,
             connection_burst: settings.connection_burst,
             connections_per_net: settings.connections_per_net,

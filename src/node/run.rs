@@ -18,6 +18,7 @@ use super::accounts::{self, AccountsError};
 use super::config::{Config, Mode};
 use super::doors::{self, DoorError};
 use super::engines::{self, EngineError, Engines};
+use super::files::Files;
 use super::health::Parts as HealthParts;
 use super::kept::{self, Kept, KeptError};
 use super::upkeep::upkeep;
@@ -32,9 +33,6 @@ use crate::model::{Incarnation, Problem, UnixMillis};
 use crate::quota::{MemoryQuota, QuotaSettings};
 use crate::turns::Turns;
 use crate::websocket::alive_bytes;
-
-/// File descriptors that are not for clients.
-const FILES_RESERVED: u64 = 512;
 
 /// How long clients take to come back to a node that was restarted.
 const RETURN_WITHIN: Duration = Duration::from_secs(15);
@@ -67,7 +65,7 @@ enum StartError {
 /// Runs the node until it is told to end.
 #[must_use]
 pub fn serve(config: &Config, not_used: &[String]) -> ExitCode {
-    let _log = telemetry::start(config);
+    let log = telemetry::start(config);
     for sentence in not_used {
         tracing::warn!("{sentence}");
     }
@@ -78,13 +76,23 @@ pub fn serve(config: &Config, not_used: &[String]) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&format!("the runtime cannot be started: {error}")),
     };
-    match runtime.block_on(run(config)) {
-        Ok(ending) => {
-            runtime.shutdown_timeout(Duration::from_secs(1));
-            ending
-        }
+    let ended = runtime.block_on(run(config));
+    if ended.is_ok() {
+        runtime.shutdown_timeout(Duration::from_secs(1));
+    }
+    // What waits is written first, so that why it ended is the last line.
+    drop(log);
+    match ended {
+        Ok(Ended::InOrder) => ExitCode::SUCCESS,
+        Ok(Ended::Otherwise(why)) => refuse(why),
         Err(error) => refuse(&error.to_string()),
     }
+}
+
+/// How a node that had started ended.
+enum Ended {
+    InOrder,
+    Otherwise(&'static str),
 }
 
 fn refuse(words: &str) -> ExitCode {
@@ -105,7 +113,7 @@ struct Node {
     stop_work: CancellationToken,
 }
 
-async fn run(config: &Config) -> Result<ExitCode, StartError> {
+async fn run(config: &Config) -> Result<Ended, StartError> {
     let mut signals = Signals::new().map_err(StartError::Signals)?;
     let node = start(config).await?;
     let superseded = node.broker.superseded.clone();
@@ -115,7 +123,7 @@ async fn run(config: &Config) -> Result<ExitCode, StartError> {
         () = superseded.cancelled() => true,
     };
     if is_superseded {
-        return Ok(refuse(
+        return Ok(Ended::Otherwise(
             "SERVER_ID: another process runs under this name; this one ends",
         ));
     }
@@ -129,9 +137,9 @@ async fn run(config: &Config) -> Result<ExitCode, StartError> {
     Ok(match ended {
         true => {
             tracing::info!("ended in order");
-            ExitCode::SUCCESS
+            Ended::InOrder
         }
-        false => refuse("ended before everything was finished"),
+        false => Ended::Otherwise("ended before everything was finished"),
     })
 }
 
@@ -165,7 +173,7 @@ async fn start(config: &Config) -> Result<Node, StartError> {
         ..BrokerSettings::default()
     };
     let broker = Broker::start(parts, settings, work.clone(), stop_work.clone()).await?;
-    let connections_max = connections_max(config);
+    let files = Files::raised_for(config.settings.ws_max_connections);
     let people = People::new(config, &kept, &engines, &work)?;
     people
         .accounts
@@ -173,7 +181,7 @@ async fn start(config: &Config) -> Result<Node, StartError> {
         .await
         .map_err(StartError::Bans)?;
     let app = people.app(&engines, &broker, app_settings);
-    let state = edge_state(config, &people, &engines, app, &metrics, connections_max)?;
+    let state = edge_state(config, &people, &engines, app, &metrics, &files)?;
     let state = Arc::new(state.with_tls(doors.certificates.clone()));
     let (edge, stop_edge) = (TaskTracker::new(), CancellationToken::new());
     let serving = edge::serve(doors.listeners, state, edge.clone(), stop_edge.clone());
@@ -191,7 +199,7 @@ async fn start(config: &Config) -> Result<Node, StartError> {
         config.settings.anon_identity_ttl,
     );
     work.spawn(stop_work.clone().run_until_cancelled_owned(upkeep));
-    greeting::print(config, &kept.node, doors.addresses, connections_max);
+    greeting::print(config, &kept.node, doors.addresses, files.connections_max);
     Ok(Node {
         broker,
         engines,
@@ -263,7 +271,7 @@ fn edge_state(
     engines: &Engines,
     app: Arc<App>,
     metrics: &PrometheusHandle,
-    connections_max: usize,
+    files: &Files,
 ) -> Result<EdgeState, StartError> {
     let health = HealthParts {
         store: Arc::clone(&engines.store),
@@ -272,12 +280,14 @@ fn edge_state(
         alone: matches!(config.mode, Mode::Alone),
     };
     let render = metrics.clone();
-    let settings = config.edge(connections_max);
+    let settings = config.edge(files);
     let memory = Arc::clone(app.memory());
     memory.add_shared_gauge(alive_bytes);
     engines.queues.draw_on(&memory);
+    let shares = app.pools();
     let render = Box::new(move || {
         memory::publish(&memory);
+        shares.publish();
         render.render()
     });
     let rest = RestParts {
@@ -350,15 +360,6 @@ fn fingerprint_key(config: &Config, kept: &Kept) -> FingerprintKey {
         Some(key) => FingerprintKey::from_bytes(key.reveal().as_bytes()),
         None => FingerprintKey::derive(kept.secret.reveal().as_bytes()),
     }
-}
-
-/// Raises the file limit as far as it goes, and fits the connections under it.
-fn connections_max(config: &Config) -> usize {
-    let wanted = u64::from(config.settings.ws_max_connections);
-    let files =
-        rlimit::increase_nofile_limit(wanted.saturating_add(FILES_RESERVED)).unwrap_or(1_024);
-    let fit = wanted.min(files.saturating_sub(FILES_RESERVED).max(16));
-    usize::try_from(fit).unwrap_or(usize::MAX)
 }
 
 pub(super) fn wall_clock() -> UnixMillis {

@@ -15,6 +15,7 @@ mod memory;
 mod networks;
 mod recent;
 mod redis;
+pub mod refused;
 
 pub use self::memory::MemoryQuota;
 pub use self::networks::{NetworkBuckets, Networks, quarters};

@@ -236,7 +236,7 @@ impl Event {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Send(send) => send.bytes(),
+            Self::Send(send) => send.kept_bytes(),
             Self::Commit(commit) => commit.steps.iter().map(Step::bytes).sum(),
             Self::Subscribe(subscribe) => subscribe.id.len() + subscribe.written.len(),
             Self::Connect(_) | Self::Unsubscribe(_) | Self::Acknowledge(_) => 0,
@@ -247,14 +247,14 @@ impl Event {
 impl Step {
     fn bytes(&self) -> usize {
         match self {
-            Self::Send(send) => send.bytes(),
+            Self::Send(send) => send.kept_bytes(),
             Self::Acknowledge(_) => size_of::<Self>(),
         }
     }
 }
 
 impl Send {
-    fn bytes(&self) -> usize {
+    fn kept_bytes(&self) -> usize {
         size_of::<Self>() + headers::kept_bytes(&self.headers) + self.body.len()
     }
 }

@@ -163,7 +163,7 @@ headers! {
     }
     Receipt {
         "receipt-id" ALL Required "the receipt that was asked for; they come in the order of the requests"
-        "x-rate-remaining" ALL Optional "how many more SENDs the rate allows now"
+        "x-rate-remaining" ALL Optional "how many more SENDs the rate allows now; one with headers and a body of more than 4 KiB counts once per started 4 KiB"
     }
     Error {
         "message" ALL Required "what is wrong, in a word or two"

@@ -129,7 +129,7 @@ async fn a_client_that_breaks_its_promise_to_beat_is_cut() {
 
 #[tokio::test]
 async fn a_client_that_never_reads_is_cut_and_costs_no_memory() {
-    let node = node(&[("OUTBOX_STALL", "1s")]).await;
+    let node = node(&[("OUTBOX_STALL", "1s"), ("OUTBOX_BYTES", "64KiB")]).await;
     let address = node.address();
     let mut bystanders = Bystanders::on(&node).await;
     let mut writer = Client::connect(address).await;
@@ -158,7 +158,7 @@ async fn a_client_that_never_reads_is_cut_and_costs_no_memory() {
             most = most.max(resident_kib(&node));
         }
     }
-    // 600 times 32 KiB went through; the outbox of the sleeper holds 512 KiB.
+    // 600 times 32 KiB went through; the outbox of the sleeper holds 64 KiB, and until it is known to read nothing 2 MiB.
     assert!(
         most < before + 12 * 1024,
         "memory went from {before} to {most} KiB"

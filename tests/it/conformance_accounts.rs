@@ -6,6 +6,7 @@
 mod merging;
 mod merging_at_once;
 mod merging_expired;
+mod merging_in_steps;
 mod people;
 mod records;
 mod sign_ins;
@@ -83,6 +84,7 @@ async fn keeps_the_contract(both: Both) {
     records::a_question_that_fails_leaves_nothing_behind(&both).await;
     merging::what_a_visitor_has_moves_behind_what_is_there(&both).await;
     merging_expired::what_has_expired_before_a_merge_goes(&both).await;
+    merging_in_steps::much_moves_in_steps_and_in_its_order(&both).await;
     merging::what_was_on_its_way_during_a_merge_follows(&both).await;
     merging::notes_and_talks_with_the_account_become_its_notes(&both).await;
     merging::what_was_written_before_a_take_over_stays(&both).await;

@@ -248,7 +248,7 @@ fn nginx_knows_every_node_and_passes_on_who_the_client_is() {
     }
     for line in [
         "proxy_set_header X-Forwarded-For $remote_addr;",
-        "proxy_set_header Host $http_host;",
+        "proxy_set_header Host $asked_host;",
         "proxy_set_header Upgrade $http_upgrade;",
         "proxy_read_timeout 75s;",
         "proxy_send_timeout 75s;",

@@ -153,7 +153,11 @@ async fn disconnect_is_receipted_before_the_close() {
 
 #[tokio::test]
 async fn a_client_that_never_reads_is_cut_and_others_are_served() {
-    let environment = [("OUTBOX_STALL", "2s"), ("RATE_NET_PER_MIN", "0")];
+    let environment = [
+        ("OUTBOX_STALL", "2s"),
+        ("RATE_NET_PER_MIN", "0"),
+        ("RATE_ANON_PER_MIN", "0"),
+    ];
     let node = Node::start("stalled", &environment).await;
     let at = node.address();
     // A small window, so that the kernel takes little for a client that does not read.

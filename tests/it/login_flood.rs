@@ -114,8 +114,8 @@ fn flood_beside(at: SocketAddr, span: Duration) -> std::thread::JoinHandle<Answe
 /// A server that reads a request and refuses it, from a thread of its own.
 fn sink() -> SocketAddr {
     const ANSWER: &[u8] =
-        b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n\
-        Content-Type: application/problem+json\r\n\r\n{\"code\":\"overloaded\"}";
+        b"HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nRetry-After: 1\r\n\
+        Content-Type: application/problem+json\r\n\r\n{\"code\":\"try_later\"}";
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -49,6 +49,7 @@ mod faults_cluster;
 mod faults_location;
 mod faults_queues;
 mod faults_store;
+mod file_limit;
 mod herd;
 mod hostile_clients;
 mod instruction_gate;

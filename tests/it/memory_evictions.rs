@@ -238,3 +238,33 @@ async fn idle_sockets_of_a_trusted_proxy_take_nothing_from_anybody() {
     let closed = held.iter().flatten().filter(|socket| is_closed(socket));
     assert_eq!(closed.count(), 0);
 }
+
+/// The head of the PROXY protocol is taken off before a refusal is told; otherwise it would be read as the request.
+#[tokio::test]
+async fn a_client_behind_the_proxy_protocol_is_told_why_it_is_refused() {
+    let proxy = Ipv4Addr::new(127, 0, 0, 9);
+    let settings = [
+        ("TRUSTED_PROXIES", "127.0.0.9"),
+        ("PROXY_PROTOCOL", "accept"),
+    ];
+    let node = start_with(&settings).await;
+    // Sockets whose client is not known yet have at most the memory of one address.
+    let mut idle = Vec::new();
+    while idle.len() < 1_500 {
+        idle.push(socket(&node, proxy).await);
+    }
+    let head = "PROXY TCP4 192.0.2.77 198.51.100.1 40000 80\r\n";
+    let request = format!("{head}GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    let began = Instant::now();
+    // As long as the last idle ones are being told why, others are only closed.
+    let told = loop {
+        let mut refused = socket(&node, proxy).await;
+        let sent = refused.write_all(request.as_bytes()).await;
+        if let (Ok(()), Some(status)) = (sent, status(&mut refused).await) {
+            break status;
+        }
+        assert!(began.elapsed() < PATIENCE, "nobody is told anything");
+        sleep(Duration::from_millis(100)).await;
+    };
+    assert!(matches!(told.as_str(), "429" | "503"), "{told}");
+}

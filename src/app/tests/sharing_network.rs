@@ -103,6 +103,18 @@ async fn a_message_counts_to_its_sender_once_for_each_four_kib() {
         ..Shape::default()
     };
     let rig = Rig::new(shape).await;
+    // Headers travel too.
+    let client = rig.neighbour("192.0.2.1").await;
+    let header = "x".repeat(60_000);
+    let mut sent = 0;
+    while (client
+        .send_with("/topic/large", &[("x-large", &header)], "x")
+        .await)
+        .is_ok()
+    {
+        sent += 1;
+    }
+    assert_eq!(sent, 6, "headers");
     for (destination, bytes, expected) in [
         ("/topic/large", 60_000, 6),
         ("/queue/large", 60_000, 6),
@@ -132,4 +144,38 @@ async fn a_sender_pays_nothing_for_what_their_network_refuses() {
     assert!(client.send("/topic/large", &large).await.is_err());
     let after = left(client.send("/topic/large", "small").await.unwrap());
     assert_eq!(after, before - 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transaction_costs_its_sender_as_much_as_its_messages() {
+    let settings = AppSettings {
+        rate_visitor: Rate {
+            capacity: 100,
+            per_10_min: 600,
+        },
+        ..AppSettings::default()
+    };
+    let shape = Shape {
+        settings,
+        ..Shape::default()
+    };
+    let rig = Rig::new(shape).await;
+    let client = rig.neighbour("192.0.2.1").await;
+    let steps = |count: usize, bytes: usize| {
+        let body = "x".repeat(bytes);
+        let step = |_| Step::Send(client.sending("/topic/large", &[], &body));
+        (0..count).map(step).collect::<Vec<_>>()
+    };
+    for too_much in [steps(101, 1), steps(26, 16_000), steps(2, 300_000)] {
+        let problem = client.commit(too_much).await.unwrap_err();
+        assert_eq!(problem.code, Code::LimitExceeded);
+    }
+    client.commit(steps(25, 16_000)).await.unwrap();
+    let problem = client.commit(steps(1, 1)).await.unwrap_err();
+    assert_eq!(problem.code, Code::RateLimited);
+    // One message may always take a full bucket.
+    let other = rig.neighbour("192.0.2.2").await;
+    let body = "x".repeat(600_000);
+    let step = Step::Send(other.sending("/topic/large", &[], &body));
+    other.commit(vec![step]).await.unwrap();
 }

@@ -39,6 +39,9 @@ impl Connection {
         let (reason, code) = ending.close();
         if let Some(reason) = &reason {
             self.count_close(reason);
+            if let Some(network) = self.network() {
+                self.edge.meters.cut(reason, network);
+            }
         }
         self.edge.meters.closed(code);
         tracing::debug!(code, "a connection ends");

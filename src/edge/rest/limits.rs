@@ -8,6 +8,7 @@
 //! http:net:<network>     every request of REST                          HTTP_PER_NET
 //! http:open:<network>    class open                                     a fifth of HTTP_PER_NET
 //! http:auth:<network>    class auth, and clients without a token        HTTP_AUTH_PER_NET
+//! http:refresh:<network> class token, without a known caller              a fifth of HTTP_PER_NET
 //! http:auth:<user>       class auth of a user with a token              HTTP_AUTH_PER_MIN
 //! http:token:<hash>      class token                                    HTTP_AUTH_PER_MIN
 //! http:user:<user>       class general                                  HTTP_PER_MIN
@@ -24,8 +25,9 @@ use sha2::{Digest as _, Sha256};
 use super::caller::{Caller, Credential};
 use super::route::Class;
 use crate::edge::Edge;
-use crate::model::{Code, Problem};
+use crate::model::{Code, Network, Problem};
 use crate::policy::bucket::{Rate, Verdict};
+use crate::quota::refused::{NETWORK_REQUESTS, USER_REQUESTS};
 
 static LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 static POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -92,7 +94,7 @@ fn of_many(number: u32) -> Rate {
 /// The bucket that all requests of a network share.
 pub(super) async fn of_network(edge: &Edge, caller: &Caller) -> Result<(), (Problem, Counted)> {
     let rate = of_many(edge.settings.http_per_net);
-    take(edge, "network", From::Networks(caller, "http:net"), rate)
+    take(edge, (caller, "network"), From::Networks("http:net"), rate)
         .await
         .map(|_| ())
 }
@@ -103,7 +105,7 @@ pub(super) async fn of_strangers(
     caller: &Caller,
 ) -> Result<Counted, (Problem, Counted)> {
     let rate = per_minute(edge.settings.http_auth_per_net);
-    take(edge, "auth", From::Networks(caller, "http:auth"), rate).await
+    take(edge, (caller, "auth"), From::Networks("http:auth"), rate).await
 }
 
 /// The bucket of a request, once it is known who sends it.
@@ -117,13 +119,16 @@ pub(super) async fn of_class(
     let many = per_minute(edge.settings.http_per_min);
     let known = caller.known().map(|principal| &principal.user_id);
     if (class, known) == (Class::Token, None) {
-        // Each exchange of a refresh token brings another token, so that its own bucket is always full.
-        of_strangers(edge, caller).await?;
+        // Each exchange of a refresh token brings another token, so that its own bucket is always full. Everybody of a
+        // crowd does one when the page is loaded.
+        let rate = of_many(edge.settings.http_per_net.div_ceil(OPEN_PART));
+        let from = From::Networks("http:refresh");
+        take(edge, (caller, "token"), from, rate).await?;
     }
     let (name, key, rate) = match (class, known) {
         (Class::Open | Class::Free, _) => {
             let rate = of_many(edge.settings.http_per_net.div_ceil(OPEN_PART));
-            return take(edge, "open", From::Networks(caller, "http:open"), rate).await;
+            return take(edge, (caller, "open"), From::Networks("http:open"), rate).await;
         }
         (Class::Token, _) => (
             "token",
@@ -134,7 +139,7 @@ pub(super) async fn of_class(
         (Class::General, Some(user)) => ("user", format!("http:user:{user}"), many),
         (Class::Auth | Class::General, None) => return of_strangers(edge, caller).await,
     };
-    take(edge, name, From::Key(key), rate).await
+    take(edge, (caller, name), From::Key(key), rate).await
 }
 
 /// The hash of what is presented: of a token in the header, else of the body that holds one.
@@ -147,17 +152,17 @@ fn presented(caller: &Caller, body: &[u8]) -> String {
 }
 
 /// Where a token is taken.
-enum From<'a> {
+enum From {
     /// One bucket.
     Key(String),
     /// The buckets of the caller's network and the wider ones, under this name.
-    Networks(&'a Caller, &'static str),
+    Networks(&'static str),
 }
 
 async fn take(
     edge: &Edge,
-    name: &'static str,
-    from: From<'_>,
+    (caller, name): (&Caller, &'static str),
+    from: From,
     rate: Rate,
 ) -> Result<Counted, (Problem, Counted)> {
     let counted = |remaining| Counted {
@@ -166,14 +171,25 @@ async fn take(
         remaining,
     };
     let quota = edge.rest.quota.as_ref();
+    let is_network = matches!(from, From::Networks(_));
     let verdict = match from {
         From::Key(key) => quota.take(&key, rate).await,
-        From::Networks(caller, what) => caller.networks.take(quota, what, rate).await,
+        From::Networks(what) => caller.networks.take(quota, what, rate).await,
     };
     match verdict {
         Verdict::Allowed { remaining } => Ok(counted(remaining)),
         Verdict::Refused { retry_after_ms } => {
-            let words = "Too many requests; wait as long as Retry-After says.";
+            let client = Network::of(caller.handshake.address);
+            let words = match is_network {
+                true => {
+                    NETWORK_REQUESTS.note(client);
+                    "Too many requests of your network; wait as long as Retry-After says."
+                }
+                false => {
+                    USER_REQUESTS.note(client);
+                    "Too many requests; wait as long as Retry-After says."
+                }
+            };
             let problem = Problem::new(Code::RateLimited, words).retry_after_ms(retry_after_ms);
             Err((problem, counted(0)))
         }

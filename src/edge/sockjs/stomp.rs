@@ -33,8 +33,8 @@ use crate::edge::settings::MessageKind;
 use crate::edge::socket::{Gone, Received, Socket};
 use crate::edge::websocket::Asked;
 use crate::edge::{Edge, old_cookie, reply, websocket};
-use crate::model::Network;
-use crate::model::{CloseReason, Code, Problem};
+use crate::model::{CloseReason, Code, Network, Problem};
+use crate::quota::refused::NETWORK_REQUESTS;
 use crate::websocket::Framed;
 
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -159,7 +159,10 @@ impl SessionHandler for Stomp {
                 let turn = self.edge.request_turn(&peer, &head.headers).await;
                 turn.map_err(|refusal| Box::new(reply::refusal(refusal)))?;
             }
-            counted.map_err(too_many)
+            counted.map_err(|retry_after_ms| {
+                NETWORK_REQUESTS.note(Network::of(caller.address));
+                too_many(retry_after_ms)
+            })
         })
     }
 

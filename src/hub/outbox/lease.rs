@@ -5,7 +5,7 @@
 //! chunk of the list itself; an outbox that is cut holds no lease.
 //!
 //! ```text
-//! allowed    = base + covered - lent, at most the limit of the outbox; eight times that for a client that reads
+//! allowed    = base + covered - lent, at most the limit of the outbox; 32 times that for a client that reads
 //! push       takes while it stays within what is allowed, and touches no account
 //!            beyond it: another chunk is covered, or the session is cut
 //! drained    one chunk stays, so that a busy session does not ask for each burst
@@ -19,7 +19,7 @@
 //! room is made without it.
 
 use std::sync::{Arc, MutexGuard, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::queue::{Queue, Rare};
 use super::{Outbox, OutboxLimits, Turn};
@@ -41,16 +41,13 @@ const CHUNKS: Chunks = Chunks {
 /// What a busy outbox keeps for its next burst.
 const CHUNK_BYTES: usize = CHUNKS.bytes as usize;
 
-/// A client that reads may have so many times the limits: a burst is no sign of a slow consumer. One that reads nothing is
-/// one, and ends at the limits.
-const READING_TIMES: usize = 8;
+/// A client that reads may have so many times the limits, within its share of memory: a burst is no sign of a slow consumer.
+/// One that reads nothing is one, and ends at the limits. So many, because all clients of one network together may send
+/// `RATE_NET_BURST` KiB at once, twice that from an IPv6 /48.
+pub(super) const READING_TIMES: usize = 32;
 
 /// A client is reading while its socket has taken something within this time.
 const READING_WITHIN: Duration = Duration::from_secs(2);
-
-/// The same without a wire, where what the driver has pulled is written piece by piece: as long as it may take for a piece
-/// (`OUTBOX_STALL`).
-const PULLING_WITHIN: Duration = Duration::from_secs(10);
 
 impl Outbox {
     /// The slow path of a push, for a frame beyond what the queue may take without asking. Cuts the session
@@ -151,7 +148,6 @@ impl Queue {
             && rare.lease.is_some()
         {
             rare.lent = bytes;
-            rare.lent_at = Some(Instant::now());
             self.allow(bytes_max);
         }
     }
@@ -180,14 +176,13 @@ impl Queue {
         }
     }
 
-    /// Whether the client has taken something lately, as far as is known here.
+    /// Whether the client has taken something lately, as far as is known here. Without a wire the driver pulls everything and
+    /// ends a session that takes nothing of it (`OUTBOX_STALL`): whoever has pulled once is reading until then.
     fn is_reading(&self) -> bool {
-        let lent_at = self.rare.as_ref().and_then(|rare| rare.lent_at);
-        match (self.turn, self.written, lent_at) {
-            (Turn::Writing, ..) => true,
-            (_, Some(written), _) => written.elapsed() < READING_WITHIN,
-            (_, None, Some(lent)) => lent.elapsed() < PULLING_WITHIN,
-            (_, None, None) => false,
+        match (self.turn, self.written) {
+            (Turn::Writing, _) => true,
+            (_, Some(written)) => written.elapsed() < READING_WITHIN,
+            (_, None) => self.pushed > self.held() as u64,
         }
     }
 

@@ -50,8 +50,6 @@ pub(super) struct Rare {
     pub(super) lease: Option<Lease>,
     /// Bytes that a driver has pulled and still writes: they are covered too.
     pub(super) lent: usize,
-    /// When it pulled them.
-    pub(super) lent_at: Option<Instant>,
 }
 
 /// How soon a flusher writes a frame.

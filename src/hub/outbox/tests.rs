@@ -6,6 +6,7 @@ use std::time::Duration;
 use metrics::Counter;
 use tokio_util::task::TaskTracker;
 
+use super::lease::READING_TIMES;
 use super::*;
 
 fn outbox() -> Arc<Outbox> {
@@ -314,12 +315,12 @@ async fn a_burst_beyond_the_limits_does_not_cut_a_client_that_reads() {
     let (outbox, _tracker) = attached(&tap);
     outbox.push(framed("abcd"));
     assert_eq!(outbox.pull().await, Pulled::Blocked);
-    outbox.wrote_ago(Duration::from_millis(1_900));
+    outbox.wrote_ago(Duration::from_secs(1));
     // One is in hand; the limits are two frames and ten bytes.
-    for number in 1..16 {
+    for number in 1..2 * READING_TIMES {
         assert!(outbox.push(framed("x")), "{number}");
     }
-    assert!(!outbox.push(framed("x")), "eight times the limit");
+    assert!(!outbox.push(framed("x")), "so many times the limit");
     assert_eq!(outbox.pull().await, Pulled::Cut(CloseReason::SLOW_CONSUMER));
 }
 

@@ -241,8 +241,12 @@ impl Accounts {
             into: into.clone(),
             now: self.now(),
         };
-        match self.store.merge(merge).await.map_err(store_away)? {
-            Merged::Done(visitor) => {
+        let merged = self.store.merge(merge).await.map_err(store_away)?;
+        if matches!(merged, Merged::Begun(_)) {
+            self.gather().await;
+        }
+        match merged {
+            Merged::Done(visitor) | Merged::Begun(visitor) => {
                 self.visitors.recipients().forget(&visitor);
                 let detail = format!("{visitor} is a part of it now");
                 self.note(into.as_str(), "merge", into.as_str(), detail)

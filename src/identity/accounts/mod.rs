@@ -52,11 +52,12 @@ use super::random::random;
 use super::visitors::Visitors;
 use crate::mail::Mail;
 use crate::model::{
-    Code, Kind, MessageId, NamedNetworks, Principal, Problem, SignInId, Standing, UnixMillis,
-    UserId,
+    Code, Kind, MessageId, NamedNetworks, Network, Principal, Problem, SignInId, Standing,
+    UnixMillis, UserId,
 };
 use crate::policy::bucket::{Rate, Verdict};
 use crate::quota::Networks;
+use crate::quota::refused::NETWORK_SIGN_INS;
 use crate::store::AccountStore;
 use crate::store::accounts::{Audit, NewSignIn};
 
@@ -236,11 +237,11 @@ impl Accounts {
         let networks = self.visitors.networks(from.address);
         match networks.take(self.visitors.quota(), what, rate).await {
             Verdict::Allowed { .. } => Ok(()),
-            Verdict::Refused { retry_after_ms } => Err(Problem::new(
-                Code::RateLimited,
-                "Too many of these from your network; wait a little.",
-            )
-            .retry_after_ms(retry_after_ms)),
+            Verdict::Refused { retry_after_ms } => {
+                NETWORK_SIGN_INS.note(Network::of(from.address));
+                let detail = "Too many of these from your network; wait a little.";
+                Err(Problem::new(Code::RateLimited, detail).retry_after_ms(retry_after_ms))
+            }
         }
     }
 

@@ -11,10 +11,13 @@ use crate::model::{Code, Kind, Principal, Problem, SignInId, UserId};
 use crate::policy::bucket::{Rate, Verdict};
 use crate::store::accounts::{Exchange, Exchanged, SignIn};
 
-/// How often a sign-in may be refreshed at once, and in the time that an access token lives. Windows of one browser share
-/// what they get.
+/// How often a sign-in may be refreshed at once, and in the time that an access token lives, but once in ten minutes at
+/// least. Each window of a browser refreshes when it opens, and when most of that time is over: this is for ten of them.
 const REFRESHES_AT_ONCE: u32 = 30;
-const REFRESHES_OF_A_LIFE: u32 = 4;
+const REFRESHES_OF_A_LIFE: u32 = 20;
+
+/// After so many steps the rest of a merge waits for the next minute.
+const GATHER_STEPS_MAX: u32 = 1_000;
 
 impl Accounts {
     /// Exchanges a refresh token for its successor and another access token.
@@ -74,7 +77,7 @@ impl Accounts {
         let life = u32::try_from(self.jwt.access_ttl().as_secs()).unwrap_or(u32::MAX);
         let rate = Rate {
             capacity: REFRESHES_AT_ONCE,
-            per_10_min: REFRESHES_OF_A_LIFE * 600_u32.div_ceil(life.max(1)),
+            per_10_min: (REFRESHES_OF_A_LIFE * 600).div_ceil(life.max(1)),
         };
         let key = format!("refresh:{sign_in}");
         match self.visitors.quota().take(&key, rate).await {
@@ -142,12 +145,16 @@ impl Accounts {
         }
     }
 
-    /// Has messages follow that were on their way to a visitor while he became a part of an account.
+    /// Has messages follow visitors who became parts of accounts: what a merge left behind, and what was on its way. In
+    /// steps, between which other messages are stored.
     pub async fn gather(&self) {
-        match self.store.gather(self.now()).await {
-            Ok(0) => {}
-            Ok(addresses) => tracing::info!(addresses, "messages followed whom they were for"),
-            Err(error) => tracing::debug!(%error, "messages follow later"),
+        for steps in 0..GATHER_STEPS_MAX {
+            match self.store.gather(self.now()).await {
+                Ok(0) if steps == 0 => return,
+                Ok(0) => return tracing::info!(steps, "messages followed whom they were for"),
+                Ok(_) => {}
+                Err(error) => return tracing::debug!(%error, "messages follow later"),
+            }
         }
     }
 

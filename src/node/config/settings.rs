@@ -240,15 +240,15 @@ settings! {
         transaction_idle "TRANSACTION_IDLE" []: Duration = "30s", Rule::Between("1s", "1h"),
             "How long a transaction may rest.", "it is aborted";
         outbox_frames "OUTBOX_FRAMES" []: u32 = "1024", Rule::Between("16", "1000000"),
-            "Frames that wait for a client; eight times as many for one that reads.", "cut, close 4490";
+            "Frames that wait for a client; 32 times as many for one that reads.", "cut, close 4490";
         outbox_bytes "OUTBOX_BYTES" []: Size = "512KiB", Rule::Between("16KiB", "64MiB"),
-            "Octets that wait for a client; eight times as many for one that reads.", "cut, close 4490";
+            "Octets that wait for a client; 32 times as many for one that reads.", "cut, close 4490";
         outbox_stall "OUTBOX_STALL" []: Duration = "10s", Rule::Between("100ms", "5m"),
             "How long a client may take nothing while something waits.", "cut, close 4490";
     }
     "Limits of this node" {
         ws_max_connections "WS_MAX_CONNECTIONS" []: u32 = "100000", Rule::Between("1", "10000000"),
-            "Connections; never more than the file limit minus 512.", "429 with Retry-After, 503 when the node is full";
+            "Connections; fewer where the file limit has not as many files, 1,024 for other sockets and 512 for the node.", "429 with Retry-After, 503 when the node is full";
         memory_limit "MEMORY_LIMIT" []: Size = "1GiB", Rule::Between("64MiB", "1024GiB"),
             "Memory that all clients together may occupy; with the hashes of passwords at most 80 % of what the system gives the process.", "429 with Retry-After, 503 when the node is full";
         connection_rate "CONNECTION_RATE" []: u32 = "0", Rule::Between("0", "1000000"),

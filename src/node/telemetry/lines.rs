@@ -36,6 +36,7 @@ pub(super) fn count_lost(lost: ErrorCounter) {
 pub(in crate::node) fn report_missing() {
     let lost = LOST.get().map_or(0, |lost| lost.dropped_lines() as u64);
     let unread = lost.saturating_sub(LOST_REPORTED.swap(lost, Relaxed));
+    metrics::counter!("log_lines_lost_total", "why" => "unread").increment(unread);
     let (left_out, unwritten) = (
         LEFT_OUT.swap(0, Relaxed),
         UNWRITTEN.swap(0, Relaxed) + unread,
@@ -89,6 +90,7 @@ impl<S: Subscriber> Layer<S> for LineLimit {
         let is_taken = self.takes(event.metadata().callsite(), Instant::now());
         if !is_taken {
             LEFT_OUT.fetch_add(1, Relaxed);
+            metrics::counter!("log_lines_lost_total", "why" => "too_many").increment(1);
         }
         is_taken
     }
@@ -102,6 +104,7 @@ impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if io::stderr().write_all(line).is_err() {
             UNWRITTEN.fetch_add(1, Relaxed);
+            metrics::counter!("log_lines_lost_total", "why" => "unwritten").increment(1);
         }
         Ok(line.len())
     }

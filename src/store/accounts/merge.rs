@@ -2,11 +2,12 @@
 //!
 //! Not here: how his messages move (`moving`). Invariant: it happens as a whole: afterwards nobody
 //! has the visitor's address, his secrets and his address lead to the account, and everything that
-//! is his stands there. Users are locked before conversations, as in everything that appends.
+//! is his leads there. His messages follow in steps ([`gather`]), the first of them with the merge. Users are locked before
+//! conversations, as in everything that appends.
 
 use std::collections::BTreeSet;
 
-use super::moving::{Move, conversations, lock, move_messages};
+use super::moving::{Move, Step, conversations, lock, move_messages};
 use super::people::locked_visitor;
 use super::sql::{Sql, params};
 use super::{Merge, Merged};
@@ -35,6 +36,7 @@ const PUT_ALIAS: &str = "INSERT INTO aliases (old_id, new_id, merged_at, since) 
 /// Who is a member of a conversation under an address that leads elsewhere.
 const STRAYED: &str = "SELECT DISTINCT a.old_id, a.new_id, a.since FROM aliases a \
     JOIN members m ON m.user_id = a.old_id ORDER BY a.old_id LIMIT 100";
+const IS_MEMBER: &str = "SELECT 1 FROM members WHERE user_id = $1 LIMIT 1";
 /// What led to the visitor leads to the account, so that every way is one step long.
 const LEAD_ON: [&str; 2] = [
     "UPDATE aliases SET new_id = $1 WHERE new_id = $2",
@@ -65,33 +67,47 @@ pub(super) async fn merge<S: Sql>(sql: &mut S, merge: &Merge) -> Result<Merged, 
     if owner(sql, merge).await?.as_ref() != Some(&old) {
         return moved_before(sql, merge).await;
     }
-    let moves = conversations(sql, &old, new).await?;
-    lock_peers(sql, &old, &moves).await?;
-    let mut heads = lock(sql, &moves).await?;
     let since = visitor.taken_at.unwrap_or_default();
-    for one in &moves {
-        move_messages(sql, one, (&old, new), (since, merge.now), &mut heads).await?;
-    }
+    let times = (since, merge.now);
+    let is_all = move_conversations(sql, (&old, new), times, &mut Step::default()).await?;
     move_the_rest(sql, &old, new, (merge.now, since)).await?;
-    Ok(Merged::Done(old))
+    Ok(match is_all {
+        true => Merged::Done(old),
+        false => Merged::Begun(old),
+    })
 }
 
-/// A message that was checked before a merge and committed after it went to an address that nobody has.
-/// It follows its recipient. Returns for how many addresses.
+/// One step of what a merge left behind, and of messages that were checked before it and committed after it: they went to an
+/// address that nobody has, and follow their recipient. Returns for how many addresses; call it again until that is none.
 pub(super) async fn gather<S: Sql>(sql: &mut S, now: &UnixMillis) -> Result<u64, StoreError> {
     let strayed = sql.query(STRAYED, params![]).await?;
+    let mut step = Step::default();
     for row in &strayed {
+        if step.is_over() {
+            break;
+        }
         let (old, new, since) = (row.user(0)?, row.user(1)?, row.time(2)?);
         let statement = format!("SELECT 1 FROM users WHERE user_id = $1{}", S::LOCK);
         sql.query(&statement, params![&new]).await?;
-        let moves = conversations(sql, &old, &new).await?;
-        lock_peers(sql, &old, &moves).await?;
-        let mut heads = lock(sql, &moves).await?;
-        for one in &moves {
-            move_messages(sql, one, (&old, &new), (since, *now), &mut heads).await?;
-        }
+        move_conversations(sql, (&old, &new), (since, *now), &mut step).await?;
     }
     Ok(strayed.len() as u64)
+}
+
+/// As far as the step goes. Returns whether nothing is left.
+async fn move_conversations<S: Sql>(
+    sql: &mut S,
+    (old, new): (&UserId, &UserId),
+    times: (UnixMillis, UnixMillis),
+    step: &mut Step,
+) -> Result<bool, StoreError> {
+    let moves = conversations(sql, (old, new), step).await?;
+    lock_peers(sql, old, &moves).await?;
+    let mut heads = lock(sql, &moves).await?;
+    for one in &moves {
+        move_messages(sql, one, (old, new), times, (&mut heads, step)).await?;
+    }
+    Ok(sql.query(IS_MEMBER, params![old]).await?.is_empty())
 }
 
 /// Whose live secret it is.

@@ -173,6 +173,8 @@ pub struct Merge {
 pub enum Merged {
     /// This visitor is a part of the account now.
     Done(UserId),
+    /// The same, but some of its messages are left: `gather` moves them, one step with each call.
+    Begun(UserId),
     /// He was before: the same merge came twice.
     Already(UserId),
     /// The secret opens no visitor, or one that became a part of somebody else.

@@ -69,7 +69,7 @@ async fn five_hundred_who_sign_in_at_once_wait_for_a_moment_or_are_told_to_come_
         match answer {
             Ok(_) => taken += 1,
             Err(problem) => {
-                assert_eq!(problem.code, Code::Overloaded);
+                assert_eq!(problem.code, Code::TryLater);
                 assert!(problem.retry_after_ms.is_some());
             }
         }

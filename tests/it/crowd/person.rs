@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -167,23 +167,26 @@ impl Person {
             made.expect(201);
         }
         match index.is_multiple_of(MISTYPES) {
-            true => self.sign_in(&email, "correct horse batery", 401).await,
-            false => self.sign_in(&email, PASSWORD, 200).await,
+            true => drop(self.sign_in(&email, "correct horse batery", 401).await),
+            false => drop(self.sign_in(&email, PASSWORD, 200).await),
         }
     }
 
-    /// Signs in for the second time.
+    /// Signs in for the second time, and exchanges the refresh token, as a page does that is loaded again.
     pub(super) async fn sign_in_again(&self) {
         if let Some(email) = self.account() {
-            self.sign_in(&email, PASSWORD, 200).await;
+            let tokens = self.sign_in(&email, PASSWORD, 200).await;
+            let refresh = json!({"refresh_token": tokens["refresh_token"]});
+            let answer = post(self.at, "/api/v1/auth/refresh", &[], &refresh).await;
+            answer.expect(200);
         }
     }
 
-    async fn sign_in(&self, email: &str, password: &str, status: u16) {
+    async fn sign_in(&self, email: &str, password: &str, status: u16) -> Value {
         let login = json!({"email": email, "password": password});
         let _turn = SIGN_INS.acquire().await.unwrap();
         let answer = post(self.at, "/api/v1/auth/login", &[], &login).await;
-        answer.expect(status);
+        answer.expect(status).body
     }
 
     /// Opens a session as the visitor that they are, instead of the one that they have.

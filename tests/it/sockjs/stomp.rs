@@ -162,7 +162,11 @@ async fn every_transport_is_counted_under_its_name() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_is_cut_and_its_memory_given_back() {
-    let settings = [("OUTBOX_STALL", "500ms"), ("OUTBOX_FRAMES", "65536")];
+    let settings = [
+        ("OUTBOX_STALL", "500ms"),
+        ("OUTBOX_FRAMES", "65536"),
+        ("RATE_ANON_PER_MIN", "0"),
+    ];
     let node = Node::start("sockjs", &settings).await;
     let mut talker = Talker::open(node.address(), "xhr_streaming", &[]).await;
     talker.connect("heart-beat:0,0\n").await;

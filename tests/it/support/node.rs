@@ -18,6 +18,10 @@ use tokio::sync::watch;
 /// How long a node may take until it listens. Generous: the machine may be busy with other tests.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_stompbox"))
+}
+
 /// A running node.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -73,7 +77,22 @@ impl Node {
         log: Stdio,
         environment: &[(&str, &str)],
     ) -> Self {
-        let started = Self::try_start_with(name, data_dir, log, environment);
+        let started = Self::try_start_with(name, data_dir, (program(), log), environment);
+        started.await.expect("it starts")
+    }
+
+    /// Starts a node that may open so many files.
+    pub(crate) async fn start_with_files(
+        name: &str,
+        data_dir: &Path,
+        files: u32,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let mut command = Command::new("/bin/sh");
+        let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_stompbox")]);
+        let log = Stdio::piped();
+        let started = Self::try_start_with(name, data_dir, (command, log), environment);
         started.await.expect("it starts")
     }
 
@@ -83,16 +102,15 @@ impl Node {
         data_dir: &Path,
         environment: &[(&str, &str)],
     ) -> Result<Self, Ended> {
-        Self::try_start_with(name, data_dir, Stdio::piped(), environment).await
+        Self::try_start_with(name, data_dir, (program(), Stdio::piped()), environment).await
     }
 
     async fn try_start_with(
         name: &str,
         data_dir: &Path,
-        log: Stdio,
+        (mut command, log): (Command, Stdio),
         environment: &[(&str, &str)],
     ) -> Result<Self, Ended> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stompbox"));
         command
             .env_clear()
             .envs(environment.iter().copied())

@@ -111,8 +111,6 @@ pub(super) struct Line {
     pub(super) due: Instant,
     /// Of everything in it, what is unsettled included.
     pub(super) octets: u64,
-    /// Whether a message in it came from another network than that of its maker.
-    has_foreign: bool,
     /// By place.
     waiting: BTreeMap<u64, Stored>,
     places: u64,
@@ -153,7 +151,6 @@ impl Line {
             used_at: now,
             due: now + made.expires,
             octets: 0,
-            has_foreign: false,
             waiting: BTreeMap::new(),
             places: 0,
             expiring: BTreeSet::new(),
@@ -181,10 +178,10 @@ impl Line {
         Ok(())
     }
 
-    /// Whether its place may be taken away: only visitors have used it, nobody consumes, and no message of another network
-    /// waits in it. What its maker's own network sent goes with it, or a message in each would keep queues from everybody.
+    /// Whether its place may be taken away: only visitors have used it, and nobody consumes. What visitors sent to it goes with
+    /// it, or a message in each would keep queues from everybody.
     pub(super) fn is_evictable(&self) -> bool {
-        self.is_visitors && self.consumers.is_empty() && !self.has_foreign
+        self.is_visitors && self.consumers.is_empty()
     }
 
     /// How many messages wait.
@@ -194,9 +191,6 @@ impl Line {
 
     /// Protects the place exactly while the queue may not go.
     pub(super) fn guard_place(&mut self) {
-        if self.octets == 0 {
-            self.has_foreign = false;
-        }
         let is_evictable = self.is_evictable();
         self.place.set_evictable(is_evictable);
     }
@@ -235,7 +229,6 @@ impl Line {
             self.octets = self.octets.saturating_sub(oldest.octets);
         }
         self.octets += stored.octets;
-        self.has_foreign |= stored.portion.network().widest() != self.place.by().network.widest();
         self.places += 1;
         self.wait(self.places, stored);
         Ok(())

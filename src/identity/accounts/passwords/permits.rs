@@ -217,8 +217,13 @@ impl Drop for Permit {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let removed = self.permits.lock().remove(&self.network, self.number);
-        drop(removed);
+        let mut state = self.permits.lock();
+        if let Some(waiter) = state.remove(&self.network, self.number) {
+            // The next one may need fewer permits.
+            state.hand_out(&self.permits.0);
+            drop(state);
+            drop(waiter);
+        }
     }
 }
 

@@ -137,22 +137,16 @@ async fn bytes_in_queues_count_to_the_share_of_their_sender_until_they_are_consu
 }
 
 /// 16 places, of which visitors may have 12: four queues of one address and eight of others, with a message in each.
-async fn full_of_messages(sender: impl Fn(&Claimant) -> Claimant) -> Arc<MemoryQueues> {
+async fn full_of_messages(kind: Kind) -> Arc<MemoryQueues> {
     let settings = QueueSettings {
         queues_max: 16,
         ..QueueSettings::default()
     };
     let queues = MemoryQueues::new(settings);
     let make = async |name: &str, by: Claimant| {
-        let arguments = QueueArguments {
-            length_max: Some(10),
-            ..PLAIN
-        };
-        drop(queues.consume(name, &arguments, 1, &by).await.unwrap());
-        let sent = queues
-            .send(name, &PLAIN, message("one"), &sender(&by))
-            .await;
-        sent.unwrap().await.unwrap();
+        send_by(&queues, name, &by).await.unwrap();
+        let sender = at("198.51.100.1", "user_s", kind);
+        send_by(&queues, name, &sender).await.unwrap();
     };
     for number in 0..4 {
         let by = at("192.0.2.1", &format!("user_{number}"), Kind::Anonymous);
@@ -160,37 +154,36 @@ async fn full_of_messages(sender: impl Fn(&Claimant) -> Claimant) -> Arc<MemoryQ
     }
     for last in 2..10 {
         let (address, user) = (format!("192.0.2.{last}"), format!("user_at_{last}"));
-        let by = at(&address, &user, Kind::Anonymous);
-        make(&format!("/queue/{last}"), by).await;
+        make(
+            &format!("/queue/{last}"),
+            at(&address, &user, Kind::Anonymous),
+        )
+        .await;
     }
     queues
 }
 
 #[tokio::test]
-async fn a_queue_with_messages_of_others_is_not_taken_from_its_holder() {
-    let sender = at("198.51.100.1", "user_s", Kind::Anonymous);
-    let queues = full_of_messages(|_| sender.clone()).await;
-    let newcomer = at("192.0.2.10", "user_at_10", Kind::Anonymous);
-    assert!(send_by(&queues, "/queue/new", &newcomer).await.is_err());
+async fn a_queue_that_a_member_has_used_or_somebody_consumes_is_not_taken_from_its_holder() {
+    let queues = full_of_messages(Kind::Member).await;
     for number in 0..4 {
         let queue = format!("/queue/large.{number}");
         assert_eq!(queues.shared.lock().evictable(&queue), Some(false));
     }
-    assert_eq!(queues.shared.queues.used(), 12);
-    // Once they are consumed, it is as if they had never been there.
-    let mut consumer = queues
-        .consume("/queue/large.0", &PLAIN, 10, &sender)
-        .await
-        .unwrap();
-    let (_, tag) = take(&mut consumer).await;
-    consumer.settler.settle(&[tag], Verdict::Ack).await;
-    drop(consumer);
-    send_by(&queues, "/queue/new", &newcomer).await.unwrap();
+    let queues = full_of_messages(Kind::Anonymous).await;
+    let by = at("192.0.2.1", "user_0", Kind::Anonymous);
+    let consumer = queues.consume("/queue/large.0", &PLAIN, 1, &by).await;
+    assert_eq!(
+        queues.shared.lock().evictable("/queue/large.0"),
+        Some(false)
+    );
+    drop(consumer.unwrap());
+    assert_eq!(queues.shared.lock().evictable("/queue/large.0"), Some(true));
 }
 
 #[tokio::test]
-async fn messages_of_its_own_network_keep_no_queue_from_a_newcomer() {
-    let queues = full_of_messages(Claimant::clone).await;
+async fn messages_of_visitors_keep_no_queue_from_a_newcomer() {
+    let queues = full_of_messages(Kind::Anonymous).await;
     let newcomer = at("192.0.2.10", "user_at_10", Kind::Anonymous);
     send_by(&queues, "/queue/new", &newcomer).await.unwrap();
     let there = |name: &str| queues.shared.lock().evictable(name).is_some();
