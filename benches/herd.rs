@@ -50,9 +50,11 @@ const RATIO_CLIENTS: u32 = 5_000;
 const RATIO_MAX: f64 = 2.0;
 
 /// Settings of the node: the defaults, but for what a generator on one address is.
-const SETTINGS: [(&str, &str); 2] = [
+const SETTINGS: [(&str, &str); 3] = [
     // VISITORS_PER_NETWORK by the name that older builds know too.
     ("MINT_PER_NET", "1000000"),
+    // The whole herd comes from one address.
+    ("NETWORK_LIMITS", "127.0.0.0/8=100"),
     (
         "DESTINATION_RULES",
         "all /topic/** anyone; send /user/*/queue/bench anyone; send /user/** member",
