@@ -217,6 +217,10 @@ impl App {
         let (reply, erased) = oneshot::channel();
         self.broker.spawn(async move {
             app.sign_out(&user).await;
+            if let Some(accounts) = &app.accounts {
+                // What a merge has not moved yet is this user's too, and is found only by way of the account.
+                accounts.gather().await;
+            }
             let begun = app.visitors.begin_erasure(&user).await;
             let is_rest_left = matches!(begun, Ok(false));
             if begun.is_ok() {

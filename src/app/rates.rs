@@ -21,7 +21,7 @@ use crate::identity::Handshake;
 use crate::model::{CloseReason, Code, Kind, Network, Principal, Problem, RoomId, UserId};
 use crate::policy::bucket::{self, Level, Rate, Verdict};
 use crate::quota::Networks;
-use crate::quota::refused::{self, RefusedRate};
+use crate::quota::refused::{self, RateOf, RefusedRate};
 
 /// So many refusals within [`REFUSALS_WITHIN`] close the connection with 4429.
 const REFUSALS_MAX: u32 = 300;
@@ -366,12 +366,12 @@ fn too_fast(live: &Live, rate: &RefusedRate, retry_after_ms: u64) -> Problem {
             text: text.into(),
         });
     }
-    let words = match rate.name() == refused::NETWORK_MESSAGES.name() {
-        true => {
-            "Your network sends too much in too short a time. Wait for `retry_after_ms` and send again."
-        }
-        false => "You send too much in too short a time. Wait for `retry_after_ms` and send again.",
+    let who = match rate.of() {
+        RateOf::Network => "Your network sends",
+        RateOf::User => "You send",
     };
+    let words =
+        format!("{who} too much in too short a time. Wait for `retry_after_ms` and send again.");
     Problem::new(Code::RateLimited, words).retry_after_ms(retry_after_ms)
 }
 

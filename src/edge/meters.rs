@@ -121,14 +121,15 @@ impl Meters {
         counter!("ws_close_total", "code" => label).increment(1);
     }
 
-    /// This node closes a connection. An operator who is asked why finds a line, of each of two reasons one a minute.
+    /// This node closes a connection. What operators are asked about is logged: one line a minute for slow consumers, and one
+    /// for clients beyond a limit.
     pub(super) fn cut(&self, reason: &CloseReason, network: Network) {
-        let (events, why) = match reason.code {
-            4490 => (
+        let (events, why) = match reason {
+            it if *it == CloseReason::SLOW_CONSUMER => (
                 &self.slow,
                 "they read or acknowledge more slowly than they are written to, or their share of memory is used up",
             ),
-            1008 => (
+            it if *it == CloseReason::LIMIT_EXCEEDED => (
                 &self.over_limit,
                 "they wanted more than they may have, or others needed what their network held most of",
             ),

@@ -7,9 +7,19 @@ use std::time::Instant;
 
 use crate::model::{EveryMinute, Network};
 
+/// Of whom a rate is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateOf {
+    /// One user, or one session.
+    User,
+    /// All clients of a network.
+    Network,
+}
+
 /// A rate of clients.
 #[derive(Debug)]
 pub struct RefusedRate {
+    of: RateOf,
     name: &'static str,
     settings: &'static str,
     lines: EveryMinute,
@@ -17,54 +27,64 @@ pub struct RefusedRate {
 
 /// Messages of one user.
 pub static USER_MESSAGES: RefusedRate = RefusedRate::new(
+    RateOf::User,
     "user_messages",
     "RATE_ANON_PER_MIN, RATE_AUTH_PER_MIN, RATE_BURST",
 );
 /// Messages of a network.
 pub static NETWORK_MESSAGES: RefusedRate = RefusedRate::new(
+    RateOf::Network,
     "network_messages",
     "RATE_NET_PER_MIN, RATE_NET_BURST, or NETWORK_LIMITS for that network",
 );
 /// Frames of one session.
 pub static SESSION_FRAMES: RefusedRate =
-    RefusedRate::new("session_frames", "CLIENT_FRAMES_PER_10S");
+    RefusedRate::new(RateOf::User, "session_frames", "CLIENT_FRAMES_PER_10S");
 /// CONNECTs of a network.
 pub static NETWORK_CONNECTS: RefusedRate = RefusedRate::new(
+    RateOf::Network,
     "network_connects",
     "CONNECT_PER_NET, CONNECT_BURST, or NETWORK_LIMITS for that network",
 );
 /// New visitors of a network.
 pub static NETWORK_VISITORS: RefusedRate = RefusedRate::new(
+    RateOf::Network,
     "network_visitors",
     "VISITORS_PER_NETWORK, or NETWORK_LIMITS for that network",
 );
 /// Sign-ins and registrations of a network.
 pub static NETWORK_SIGN_INS: RefusedRate = RefusedRate::new(
+    RateOf::Network,
     "network_sign_ins",
     "LOGIN_PER_NET, REGISTER_PER_NET, or NETWORK_LIMITS for that network",
 );
 /// Requests of one user.
-pub static USER_REQUESTS: RefusedRate =
-    RefusedRate::new("user_requests", "HTTP_PER_MIN, HTTP_AUTH_PER_MIN");
+pub static USER_REQUESTS: RefusedRate = RefusedRate::new(
+    RateOf::User,
+    "user_requests",
+    "HTTP_PER_MIN, HTTP_AUTH_PER_MIN",
+);
 /// Requests of a network.
 pub static NETWORK_REQUESTS: RefusedRate = RefusedRate::new(
+    RateOf::Network,
     "network_requests",
     "HTTP_PER_NET, HTTP_AUTH_PER_NET, or NETWORK_LIMITS for that network",
 );
 
 impl RefusedRate {
-    const fn new(name: &'static str, settings: &'static str) -> Self {
+    const fn new(of: RateOf, name: &'static str, settings: &'static str) -> Self {
         Self {
+            of,
             name,
             settings,
             lines: EveryMinute::new(),
         }
     }
 
-    /// Its name in metrics and in the log.
+    /// Of whom it is.
     #[must_use]
-    pub fn name(&self) -> &'static str {
-        self.name
+    pub fn of(&self) -> RateOf {
+        self.of
     }
 
     /// One more was refused. Writes the line when it is due.

@@ -10,13 +10,22 @@ use crate::model::Code;
 use crate::policy::bucket::Rate;
 use crate::session::{Reply, Step};
 
-/// An app where a network may send 20 messages at once, and one a second.
-async fn rig() -> Rig {
+/// 100 messages at once, and one a second.
+const SENDER: Rate = Rate {
+    capacity: 100,
+    per_10_min: 600,
+};
+
+/// 20 messages at once, and one a second.
+const NETWORK: Rate = Rate {
+    capacity: 20,
+    per_10_min: 600,
+};
+
+async fn rig_with(rate_visitor: Rate, rate_network: Rate) -> Rig {
     let settings = AppSettings {
-        rate_network: Rate {
-            capacity: 20,
-            per_10_min: 600,
-        },
+        rate_visitor,
+        rate_network,
         ..AppSettings::default()
     };
     let shape = Shape {
@@ -24,6 +33,11 @@ async fn rig() -> Rig {
         ..Shape::default()
     };
     Rig::new(shape).await
+}
+
+/// An app where a network may send little.
+async fn rig() -> Rig {
+    rig_with(AppSettings::default().rate_visitor, NETWORK).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -91,18 +105,7 @@ async fn a_transaction_that_stores_more_than_its_network_may_at_once_needs_a_ful
 /// 100 messages at once, or 400 KiB: less than what may wait for one reader.
 #[tokio::test(start_paused = true)]
 async fn a_message_counts_to_its_sender_once_for_each_four_kib() {
-    let settings = AppSettings {
-        rate_visitor: Rate {
-            capacity: 100,
-            per_10_min: 600,
-        },
-        ..AppSettings::default()
-    };
-    let shape = Shape {
-        settings,
-        ..Shape::default()
-    };
-    let rig = Rig::new(shape).await;
+    let rig = rig_with(SENDER, AppSettings::default().rate_network).await;
     // Headers travel too.
     let client = rig.neighbour("192.0.2.1").await;
     let header = "x".repeat(60_000);
@@ -148,18 +151,7 @@ async fn a_sender_pays_nothing_for_what_their_network_refuses() {
 
 #[tokio::test(start_paused = true)]
 async fn a_transaction_costs_its_sender_as_much_as_its_messages() {
-    let settings = AppSettings {
-        rate_visitor: Rate {
-            capacity: 100,
-            per_10_min: 600,
-        },
-        ..AppSettings::default()
-    };
-    let shape = Shape {
-        settings,
-        ..Shape::default()
-    };
-    let rig = Rig::new(shape).await;
+    let rig = rig_with(SENDER, AppSettings::default().rate_network).await;
     let client = rig.neighbour("192.0.2.1").await;
     let steps = |count: usize, bytes: usize| {
         let body = "x".repeat(bytes);

@@ -27,7 +27,7 @@ use super::route::Class;
 use crate::edge::Edge;
 use crate::model::{Code, Network, Problem};
 use crate::policy::bucket::{Rate, Verdict};
-use crate::quota::refused::{NETWORK_REQUESTS, USER_REQUESTS};
+use crate::quota::refused::{NETWORK_REQUESTS, RateOf, USER_REQUESTS};
 
 static LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 static POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -171,7 +171,10 @@ async fn take(
         remaining,
     };
     let quota = edge.rest.quota.as_ref();
-    let is_network = matches!(from, From::Networks(_));
+    let rate_of = match &from {
+        From::Networks(_) => &NETWORK_REQUESTS,
+        From::Key(_) => &USER_REQUESTS,
+    };
     let verdict = match from {
         From::Key(key) => quota.take(&key, rate).await,
         From::Networks(what) => caller.networks.take(quota, what, rate).await,
@@ -179,16 +182,12 @@ async fn take(
     match verdict {
         Verdict::Allowed { remaining } => Ok(counted(remaining)),
         Verdict::Refused { retry_after_ms } => {
-            let client = Network::of(caller.handshake.address);
-            let words = match is_network {
-                true => {
-                    NETWORK_REQUESTS.note(client);
+            rate_of.note(Network::of(caller.handshake.address));
+            let words = match rate_of.of() {
+                RateOf::Network => {
                     "Too many requests of your network; wait as long as Retry-After says."
                 }
-                false => {
-                    USER_REQUESTS.note(client);
-                    "Too many requests; wait as long as Retry-After says."
-                }
+                RateOf::User => "Too many requests; wait as long as Retry-After says.",
             };
             let problem = Problem::new(Code::RateLimited, words).retry_after_ms(retry_after_ms);
             Err((problem, counted(0)))

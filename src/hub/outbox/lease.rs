@@ -177,7 +177,7 @@ impl Queue {
     }
 
     /// Whether the client has taken something lately, as far as is known here. Without a wire the driver pulls everything and
-    /// ends a session that takes nothing of it (`OUTBOX_STALL`): whoever has pulled once is reading until then.
+    /// ends a session that takes nothing of it (`OUTBOX_STALL`). Until then, a client whose driver has pulled is reading.
     fn is_reading(&self) -> bool {
         match (self.turn, self.written) {
             (Turn::Writing, _) => true,

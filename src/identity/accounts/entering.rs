@@ -23,7 +23,7 @@ impl Accounts {
     /// Makes an account, and signs its holder in.
     ///
     /// # Errors
-    /// `validation_failed`, `email_taken`, `banned`, `rate_limited`, `overloaded`,
+    /// `validation_failed`, `email_taken`, `banned`, `rate_limited`, `try_later`, `overloaded`,
     /// `store_unavailable`.
     pub async fn register(
         &self,
@@ -151,7 +151,7 @@ impl Accounts {
     ///
     /// # Errors
     /// `unauthorized`, in the same words and after the same work whether there is such an account or
-    /// not; `proof_required`, `banned`, `rate_limited`, `overloaded`, `store_unavailable`.
+    /// not; `proof_required`, `banned`, `rate_limited`, `try_later`, `overloaded`, `store_unavailable`.
     pub async fn login(&self, from: &Handshake, login: Login) -> Result<LoggedIn, Problem> {
         let account = self.verified(from, &login.email, &login.password).await?;
         let merged = match &login.merge {

@@ -89,7 +89,7 @@ impl Passwords {
     /// Scores a new password and hashes it. Returns the hash as a PHC string.
     ///
     /// # Errors
-    /// `validation_failed` in the field `password` when it is easily guessed; `overloaded`.
+    /// `validation_failed` in the field `password` when it is easily guessed; `try_later`, `overloaded`.
     pub(super) async fn hash(
         &self,
         from: &NamedNetworks,

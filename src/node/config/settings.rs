@@ -284,7 +284,7 @@ settings! {
         rate_net_per_min "RATE_NET_PER_MIN" []: u32 = "60000", Rule::Between("0", "10000000"),
             "Messages from one network in a minute, on average; one counts once per started KiB. 0 is off.", "`rate_limited`";
         rate_net_burst "RATE_NET_BURST" []: u32 = "5000", Rule::Between("0", "10000000"),
-            "Messages from one network at once; 0 is off.", "`rate_limited`";
+            "Messages from one network at once; one counts once per started KiB. 0 is off.", "`rate_limited`";
         http_per_min "HTTP_PER_MIN" []: u32 = "120", Rule::Between("0", "1000000"),
             "Requests of one user to REST in a minute, and as many at once; 0 is off.", "429 `rate_limited`";
         http_per_net "HTTP_PER_NET" []: u32 = "60000", Rule::Between("0", "10000000"),

@@ -1,8 +1,7 @@
 //! A visitor becomes a part of an account.
 //!
 //! Not here: how his messages move (`moving`). Invariant: it happens as a whole: afterwards nobody
-//! has the visitor's address, his secrets and his address lead to the account, and everything that
-//! is his leads there. His messages follow in steps ([`gather`]), the first of them with the merge. Users are locked before
+//! has the visitor's address, and its secrets and its address lead to the account. The visitor's messages follow in steps ([`gather`]), the first of them with the merge. Users are locked before
 //! conversations, as in everything that appends.
 
 use std::collections::BTreeSet;

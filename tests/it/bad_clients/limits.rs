@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use serde_json::json;
 use tokio::time::sleep;
 
 use super::{assert_ended, node};
+use crate::sockjs::talker::Talker;
 use crate::support::bystanders::{Bystanders, metric, metric_becomes};
 use crate::support::client::{Client, Opening};
+use crate::support::node::Node;
 
 #[tokio::test]
 async fn who_writes_too_fast_is_told_when_to_write_again() {
@@ -41,6 +44,9 @@ async fn who_writes_too_fast_is_told_when_to_write_again() {
         (1..=2_000).contains(&wait),
         "one token comes back in two seconds, not {wait} ms"
     );
+    // The operator sees which rate it was.
+    assert!(metric(&node, "rate_refused_total{rate=\"user_messages\"}").await >= 1.0);
+    node.output_with("rate=\"user_messages\"").await;
     sleep(Duration::from_millis(wait + 50)).await;
     client.say(&me, "patient").await;
     assert_eq!(client.frame().await.command, "RECEIPT");
@@ -169,56 +175,110 @@ async fn empty_messages_are_not_for_free() {
     bystanders.talk("empty messages").await;
 }
 
-/// Fourteen visitors of one address who send all that they may at once, as much as the whole address may: 4.8 MB, to a topic
-/// with clients that read 0.8 MB a second.
+/// The rates of the defaults.
+const DEFAULT_RATES: [(&str, &str); 4] = [
+    ("RATE_BURST", "100"),
+    ("RATE_ANON_PER_MIN", "200"),
+    ("RATE_NET_BURST", "5000"),
+    ("RATE_NET_PER_MIN", "60000"),
+];
+
+/// Visitors of one address who together send more than the address may at once.
+const SENDERS: usize = 14;
+
+const BODY: usize = 60_000;
+
+/// A client that takes 0.8 MB a second in pieces of this size.
+async fn pause(bytes: usize) {
+    sleep(Duration::from_micros(bytes as u64 * 1_250 / 1_000)).await;
+}
+
+/// Sends until it is refused. Returns how often it was taken.
+async fn burst(node: &Node, destination: &str, body: &str) -> usize {
+    let mut sender = Client::connect(node.address()).await;
+    sender.subscribe("/user/queue/errors").await;
+    let mut sent = 0;
+    loop {
+        let receipt = sender.publish(destination, body).await;
+        let answer = sender.frame().await;
+        if answer.command != "RECEIPT" {
+            assert_eq!(answer.json()["code"], "rate_limited", "{answer:?}");
+            return sent;
+        }
+        assert_eq!(answer.receipt(), receipt);
+        sent += 1;
+    }
+}
+
+async fn all_burst(node: &Node, destination: &str, body: &str) -> usize {
+    let bursts = (0..SENDERS).map(|_| burst(node, destination, body));
+    join_all(bursts).await.iter().sum()
+}
+
+/// To a topic whose readers had something small before.
 #[tokio::test]
 async fn bursts_cut_no_client_that_reads_steadily() {
-    const SENDERS: usize = 14;
-    let limits = [
-        ("RATE_BURST", "100"),
-        ("RATE_ANON_PER_MIN", "200"),
-        ("RATE_NET_BURST", "5000"),
-        ("RATE_NET_PER_MIN", "60000"),
-    ];
-    let node = node(&limits).await;
+    let node = node(&DEFAULT_RATES).await;
     let opening = Opening {
         receive_buffer: Some(16 << 10),
         ..Opening::default()
     };
-    let mut readers = Vec::new();
-    for _ in 0..2 {
-        let mut reader = Client::connect_with(node.address(), &opening, "new").await;
-        reader.subscribe("/topic/burst").await;
-        readers.push(reader);
+    let mut plain = Client::connect_with(node.address(), &opening, "new").await;
+    plain.subscribe("/topic/burst").await;
+    let mut others = Vec::new();
+    for transport in ["websocket", "xhr_streaming"] {
+        let mut other = Talker::open(node.address(), transport, &[]).await;
+        other.connect("heart-beat:0,0\n").await;
+        other
+            .send(&["SUBSCRIBE\nid:0\ndestination:/topic/burst\nreceipt:s\n\n\0"])
+            .await;
+        other.message().await;
+        others.push((transport, other));
     }
-    let body = "x".repeat(60_000);
-    let burst = async |_| {
-        let mut sender = Client::connect(node.address()).await;
-        sender.subscribe("/user/queue/errors").await;
-        let mut sent = 0;
-        loop {
-            let receipt = sender.publish("/topic/burst", &body).await;
-            let answer = sender.frame().await;
-            if answer.command != "RECEIPT" {
-                assert_eq!(answer.json()["code"], "rate_limited", "{answer:?}");
-                return sent;
-            }
-            assert_eq!(answer.receipt(), receipt);
-            sent += 1;
-        }
-    };
-    let sent: Vec<usize> = join_all((0..SENDERS).map(burst)).await;
-    let sent: usize = sent.iter().sum();
+    let body = "x".repeat(BODY);
+    let sent = all_burst(&node, "/topic/burst", &body).await;
     assert!(
         (80..=6 * SENDERS).contains(&sent),
-        "{sent} of the burst of a network"
+        "{sent} of what a network may"
     );
-    for reader in &mut readers {
+    let reading = async {
         for number in 0..sent {
-            let frame = reader.frame().await;
-            assert_eq!(frame.body.len(), body.len(), "{number}: {frame:?}");
-            sleep(Duration::from_millis(75)).await;
+            let frame = plain.frame().await;
+            assert_eq!(frame.body.len(), BODY, "{number}: {frame:?}");
+            pause(BODY).await;
         }
+    };
+    let others = others.iter_mut().map(|(transport, other)| async move {
+        for number in 0..sent {
+            let message = other.message().await;
+            assert!(message.len() > BODY, "{transport} {number}: {message}");
+            pause(BODY).await;
+        }
+    });
+    tokio::join!(reading, join_all(others));
+    assert_eq!(metric(&node, "ws_close_total{code=\"4490\"}").await, 0.0);
+}
+
+#[tokio::test]
+async fn direct_messages_of_one_address_cut_no_client_that_reads_steadily() {
+    let node = node(&DEFAULT_RATES).await;
+    let opening = Opening {
+        receive_buffer: Some(16 << 10),
+        ..Opening::default()
+    };
+    let mut reader = Client::connect_with(node.address(), &opening, "new").await;
+    reader.subscribe("/user/queue/messages").await;
+    // Four bytes a character, as long as a message may be.
+    let body = json!({"to": reader.user(), "message": "\u{1d54f}".repeat(3_900)}).to_string();
+    let sent = all_burst(&node, "/app/chat.send", &body).await;
+    assert!(
+        (300..=25 * SENDERS).contains(&sent),
+        "{sent} of what a network may"
+    );
+    for number in 0..sent {
+        let frame = reader.frame().await;
+        assert_eq!(frame.command, "MESSAGE", "{number}: {frame:?}");
+        pause(frame.body.len()).await;
     }
     assert_eq!(metric(&node, "ws_close_total{code=\"4490\"}").await, 0.0);
 }

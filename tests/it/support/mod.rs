@@ -14,6 +14,7 @@ pub(crate) mod node;
 pub(crate) mod page;
 pub(crate) mod ports;
 pub(crate) mod postgres;
+mod process;
 pub(crate) mod proxy;
 pub(crate) mod publisher;
 pub(crate) mod rabbitmq;

@@ -236,17 +236,8 @@ mod tests {
     use futures_util::FutureExt as _;
     use tokio::task::coop::unconstrained;
 
+    use super::super::tests::from;
     use super::*;
-    use crate::model::Width;
-
-    fn from(name: u8) -> NamedNetworks {
-        NamedNetworks {
-            levels: [(ClientIdentifier::from_mac(&[name; 32]), Width::Address)]
-                .into_iter()
-                .collect(),
-            multiple: 1,
-        }
-    }
 
     /// Forty networks, each of which asks for 16 at once and again, and one client of another network.
     #[tokio::test(start_paused = true)]
@@ -277,7 +268,7 @@ mod tests {
                 let answer = asked.now_or_never()?;
                 Some((place, answer))
             });
-            let (place, answer) = served.expect("somebody has the permit");
+            let (place, answer) = served.expect("the permit is in use");
             before += u32::from(answer.is_ok());
             drop(flood.swap_remove(place));
         };

@@ -9,7 +9,7 @@ use crate::model::{ClientIdentifier, Width};
 
 const MIB: u64 = 1 << 20;
 
-fn from(name: u8) -> NamedNetworks {
+pub(in super::super) fn from(name: u8) -> NamedNetworks {
     NamedNetworks {
         levels: [(ClientIdentifier::from_mac(&[name; 32]), Width::Address)]
             .into_iter()
