@@ -29,7 +29,7 @@ const MINUTE_OFF: f64 = 0.05;
 /// How often a pair is measured alone and beside a flood.
 pub(crate) const ROUNDS: usize = 7;
 
-/// How many times longer a pair may wait beside a flood than alone: the p99 of all rounds together.
+/// How many times longer a pair may wait beside a flood than alone, by p99: the median of the rounds.
 const RATIO_MAX: f64 = 2.0;
 
 async fn nodes(cluster: &Cluster, more: &[(&'static str, &'static str)]) -> Vec<Node> {
@@ -199,25 +199,21 @@ async fn a_flood_of_300_messages_a_second_does_not_slow_the_neighbours() {
     pair.1.subscribe("/user/queue/messages").await;
     let span = Duration::from_secs(2);
     let _warm = latencies(&mut pair, Instant::now() + Duration::from_secs(1)).await;
-    // Side by side in several rounds, so that a machine that slows down meanwhile is in both.
-    let (mut quiet, mut loud) = (Vec::new(), Vec::new());
+    // Side by side in several rounds, so that what slows the machine for a moment is in one of them.
+    let mut ratios = Vec::new();
     for _ in 0..ROUNDS {
-        quiet.extend(latencies(&mut pair, Instant::now() + span).await);
+        let alone = p99(&latencies(&mut pair, Instant::now() + span).await);
         let bot = bot_beside(node.address(), span);
-        loud.extend(latencies(&mut pair, Instant::now() + span).await);
+        let beside = p99(&latencies(&mut pair, Instant::now() + span).await);
         assert!(bot.join().unwrap() > 250 * span.as_secs());
+        eprintln!("p99 of a pair: {alone:?} alone, {beside:?} beside a bot at 300 messages/s");
+        ratios.push(beside.as_secs_f64() / alone.as_secs_f64());
     }
-    let [before, after] = [quiet, loud].map(|mut all| {
-        all.sort_unstable();
-        p99(&all)
-    });
-    let ratio = after.as_secs_f64() / before.as_secs_f64();
-    eprintln!(
-        "p99 of a pair: {before:?} alone, {after:?} beside a bot at 300 messages/s: {ratio:.2} times"
-    );
+    ratios.sort_by(f64::total_cmp);
+    let ratio = ratios[ROUNDS / 2];
     assert!(
         ratio <= RATIO_MAX,
-        "{after:?} beside the bot, {before:?} alone: {ratio:.2} times"
+        "{ratio:.2} times; each round: {ratios:.2?}"
     );
 }
 

@@ -51,13 +51,18 @@ async fn used(node: &Node) -> f64 {
 
 /// Waits until the account has at most so many bytes.
 async fn settles_below(node: &Node, most: f64) {
+    settles_within(node, most, PATIENCE).await;
+}
+
+/// Waits no longer than this until the account has at most so many bytes. Returns how many it has then.
+async fn settles_within(node: &Node, most: f64, patience: Duration) -> f64 {
     let began = Instant::now();
     loop {
         let now = used(node).await;
         if now <= most {
-            return;
+            return now;
         }
-        assert!(began.elapsed() < PATIENCE, "{now} bytes, not {most}");
+        assert!(began.elapsed() < patience, "{now} bytes, not {most}");
         sleep(Duration::from_millis(50)).await;
     }
 }
@@ -159,10 +164,12 @@ async fn withheld_sockjs_bodies_have_the_share_of_one_address() {
     }
     assert!(refused.contains("retry-after: "), "{refused}");
     // Before the bodies end by themselves. The sockets of newcomers and earlier readers are still being closed.
-    let settled = settles_below(&node, before + SHARE + OBSERVER);
-    let settled = timeout(Duration::from_secs(3), settled).await;
-    settled.expect("the bodies have more than the share of one address");
+    // What was free before the last body was leased decides whether it may be: half of it can be beyond the share.
+    let most = before + SHARE + LENGTH as f64 / 2.0 + OBSERVER;
+    let now = settles_within(&node, most, Duration::from_secs(3)).await;
+    eprintln!("{before} bytes before, {now} of {most} with the bodies");
     let grown = metric(&node, "process_resident_memory_bytes ").await - resident_before;
+    eprintln!("{grown} bytes more resident, {} sockets", sockets.len());
     assert!(grown <= SHARE * RESIDENT_PART, "{grown} bytes resident");
     drop((sockets, stream));
     newcomer_talks(&node, NEWCOMER).await;
@@ -357,7 +364,8 @@ async fn sockets_of_one_address_end_at_its_share() {
     assert_eq!(status(&refused), "429", "{refused}");
     assert!(refused.contains("retry-after: 10"), "{refused}");
     let held = used(&node).await - before;
-    assert!(held > SHARE * 0.9 && held <= SHARE, "{held} bytes");
+    let shared = SHARE * 0.9..=SHARE + OBSERVER;
+    assert!(shared.contains(&held), "{held} bytes");
     newcomer_talks(&node, NEWCOMER).await;
     drop((sockets, last));
     settles_below(&node, before).await;

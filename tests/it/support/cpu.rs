@@ -28,6 +28,23 @@ pub(crate) fn of<T>(mut step: impl FnMut() -> T) -> Duration {
     runs.min().unwrap()
 }
 
+/// What `reference` takes on the machine on which the bounds were measured, when it is quiet.
+const REFERENCE: Duration = Duration::from_micros(750);
+
+/// Work that has nothing to do with the project: strings, a map and memory, as requests need them.
+fn reference() -> usize {
+    let words = (0..4_096_u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20).to_string());
+    let counts: std::collections::BTreeMap<String, usize> =
+        words.map(|word| (word.clone(), word.len())).collect();
+    counts.into_values().sum()
+}
+
+/// How many times slower this machine is now than the quiet one on which the bounds were measured; at least 1. Others on
+/// the host lengthen CPU time too: they share its caches and its cores.
+pub(crate) fn slowness() -> f64 {
+    (of(reference).as_secs_f64() / REFERENCE.as_secs_f64()).max(1.0)
+}
+
 /// What the threads of a node have used so far. A thread that ended meanwhile is missing.
 pub(crate) fn of_node(node: &Node) -> Duration {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", node.pid())).unwrap();
