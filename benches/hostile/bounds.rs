@@ -14,7 +14,7 @@ use super::tables::{FIGURES, find_row};
 
 /// The p99 of the people during an attack, over that during the same attack on a sink; and that afterwards
 /// over that before.
-const RATIO_MAX: f64 = 2.0;
+pub(crate) const RATIO_MAX: f64 = 2.0;
 /// The default of `MEMORY_LIMIT`.
 const MEMORY_LIMIT_MIB: f64 = 1_024.0;
 /// By how many bytes the account may differ afterwards: the people have other frames on their way.
@@ -30,7 +30,7 @@ const WITH_ACCOUNT: &str = "after";
 const MIB: f64 = 1_048_576.0;
 /// How long an attack of the acceptance lasts at least, and how soon after it everything has to be as before.
 const SECONDS_MIN: u64 = 60;
-const SETTLE_MAX: u64 = 60;
+pub(crate) const SETTLE_MAX: u64 = 60;
 /// Where each attack comes from.
 const ORIGINS: [&str; 2] = ["one", "many"];
 

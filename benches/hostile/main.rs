@@ -53,7 +53,8 @@ struct Options {
     /// How long each of the other phases lasts.
     #[arg(long, value_name = "N", default_value_t = 6)]
     baseline: u64,
-    /// How long after an attack everything has to be as before.
+    /// How long after an attack it is looked for the first time whether everything is as before; until a minute after it
+    /// there are further looks.
     #[arg(long, value_name = "N", default_value_t = 5)]
     settle: u64,
     /// Only this attack; may be repeated; --list names them.
