@@ -47,10 +47,10 @@ use support::{Outcome, Purpose};
 #[derive(Debug, Parser)]
 #[command(name = "hostile", args_override_self = true)]
 struct Options {
-    /// How long each attack lasts.
+    /// How long each attack lasts: on a sink, and again on the node.
     #[arg(long, value_name = "N", default_value_t = 6)]
     seconds: u64,
-    /// How long each of the other phases lasts.
+    /// How long each of the phases without an attack lasts.
     #[arg(long, value_name = "N", default_value_t = 6)]
     baseline: u64,
     /// How long after an attack it is looked for the first time whether everything is as before; until a minute after it

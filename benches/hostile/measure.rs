@@ -29,9 +29,9 @@ pub(crate) struct Plan {
     pub(crate) binary: PathBuf,
     /// `before` or `after`.
     pub(crate) build: String,
-    /// How long the attack on the node lasts.
+    /// How long the attack lasts on the sink, and again on the node.
     pub(crate) attack: Duration,
-    /// How long each of the other phases lasts.
+    /// How long each of the phases without an attack lasts.
     pub(crate) baseline: Duration,
     /// How long after the attack it is looked for the first time whether everything is as before.
     pub(crate) settle: Duration,
@@ -78,7 +78,7 @@ impl Plan {
         let sink = start_sink()?;
         let mut attackers = Attackers::start(attack, origin, sink.address, request_bytes)?;
         let sink_phase = tokio::select! {
-            phase = rise_and_chat(&people, attack, self.baseline) => phase?,
+            phase = rise_and_chat(&people, attack, self.attack) => phase?,
             error = attackers.ended() => return Err(error),
         };
         let at_sink = attackers.stop()?;
